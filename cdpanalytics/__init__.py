@@ -1,0 +1,1 @@
+"""Veeam CDP session records as pandas frames, metrics and reports."""

@@ -1,0 +1,129 @@
+"""Durations of finished sessions: how long each task session ran, and whether on its cadence."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from cdpanalytics.metrics import groups as grouping
+from cdpanalytics.metrics.groups import By
+from cdpanalytics.metrics.spans import Flags, Integers, Records, read, setting
+from cdpanalytics.metrics.windows import window
+
+TOLERANCE = 0.1
+"""Share of the expected duration within which a session is on cadence."""
+
+
+def durations(
+    sessions: pd.DataFrame,
+    by: By = ("policy", "vm"),
+    since: object = None,
+    until: object = None,
+    as_of: object = None,
+    policies: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """Return how long finished sessions lasted.
+
+    A task session lasts from one long-term restore point to the next, so its
+    duration is the policy's long-term retention step where all goes well, and
+    shorter where it was broken off. It is not replication lag.
+
+    Parameters
+    ----------
+    sessions : pandas.DataFrame
+        One row a task session; needs `vm`, `created`, `ended`.
+    by : str or sequence of str
+        `policy`, `vm`, `backup_server`, several of them, or ``()``.
+    since, until : timestamp-like, optional
+        Sessions that begin in ``[since, until)``. Default: everything, up to `as_of`.
+    as_of : timestamp-like, optional
+        As in `rpo_adherence`.
+    policies : pandas.DataFrame, optional
+        Settings; `long_term` says what duration to expect.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a group: the keys, then ``sessions`` (finished ones, which the figures
+        are of), ``running`` (censored: they never enter a mean), ``unknown``
+        (pending, or finished without an end at or after their beginning), ``mean,
+        median, p95, max, total`` (Timedelta, NaT without finished sessions; quantiles
+        linear, type 7), ``expected`` (the policy's step between long-term restore
+        points, NaT where unknown or mixed) and ``on_cadence`` (share of finished
+        sessions within 10 % of their own policy's step, NA where none has one).
+
+    Raises
+    ------
+    InputError
+        When a column is missing or of the wrong kind, or an argument is.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> day = pd.Timestamp("2026-10-01", tz="UTC")
+    >>> sessions = pd.DataFrame({
+    ...     "vm": "db-01",
+    ...     "created": day + pd.to_timedelta([0, 8, 16], unit="h"),
+    ...     "ended": [day + pd.Timedelta("8h"), day + pd.Timedelta("14h"), pd.NaT],
+    ... })
+    >>> durations(sessions, by="vm")[["vm", "sessions", "running", "mean"]]
+          vm  sessions  running            mean
+    0  db-01         2        1 0 days 07:00:00
+    """
+    records = read(sessions, as_of, policies)
+    group = grouping.groups(records, by)
+    inside = window(records, since, until).place(records.created) >= 0
+    of = group.of[: len(inside)]
+    finished = inside & records.finished & ~_pending(records)
+    length = records.ended[finished] - records.created[finished]
+    table = group.keys.copy()
+    table["sessions"] = grouping.count(of, group.count, finished)
+    table["running"] = grouping.count(of, group.count, inside & records.running)
+    table["unknown"] = grouping.count(of, group.count, inside & ~finished & ~records.running)
+    for name, values in _describe(of[finished], length, group.count).items():
+        table[name] = values
+    expected = _expected(records, policies)
+    table["expected"] = _common(of[inside], expected[inside], group.count)
+    table["on_cadence"] = _on_cadence(of[finished], length, expected[finished], group.count)
+    return table
+
+
+def _pending(records: Records) -> Flags:
+    if "state" not in records.frame:
+        return np.zeros(len(records.created), dtype=bool)
+    return np.asarray(records.frame["state"].ne("Completed").fillna(True), dtype=bool)
+
+
+def _describe(of: Integers, length: Integers, size: int) -> dict[str, pd.Series]:
+    grouped = pd.Series(length.view("m8[us]")).groupby(of)
+    figures = {
+        "mean": grouped.mean(),
+        "median": grouped.median(),
+        "p95": grouped.quantile(0.95),
+        "max": grouped.max(),
+        "total": grouped.sum(),
+    }
+    groups = pd.RangeIndex(size)
+    return {
+        name: values.reindex(groups).astype("timedelta64[us]") for name, values in figures.items()
+    }
+
+
+def _expected(records: Records, policies: pd.DataFrame | None) -> Integers:
+    """Each session's step between long-term restore points in microseconds, 0 where unknown."""
+    steps = pd.to_timedelta(setting(records, policies, "long_term")).fillna(pd.Timedelta(0))
+    return steps.dt.as_unit("us").to_numpy(dtype="m8[us]").view(np.int64)
+
+
+def _common(of: Integers, expected: Integers, size: int) -> pd.Series:
+    steps = pd.Series(np.where(expected > 0, expected, -1)).groupby(of)
+    low, high = steps.min().reindex(range(size)), steps.max().reindex(range(size))
+    same = low.where((low == high) & (low > 0))
+    return pd.to_timedelta(same, unit="us").astype("timedelta64[us]")
+
+
+def _on_cadence(of: Integers, length: Integers, expected: Integers, size: int) -> pd.Series:
+    known = expected > 0
+    near = np.abs(length - expected) * 10 <= expected * round(TOLERANCE * 10)
+    shares = pd.Series(near[known].astype(float)).groupby(of[known]).mean()
+    return shares.reindex(range(size)).astype(float)

@@ -1,0 +1,87 @@
+"""Groups: which row of a result each session belongs to, by any of the keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from cdpanalytics.errors import InputError
+from cdpanalytics.metrics.spans import KEYS, Flags, Integers, Records
+
+By = str | Sequence[str]
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The group of each record (and of each VM that is only listed), and the groups' keys."""
+
+    of: Integers
+    keys: pd.DataFrame
+
+    @property
+    def count(self) -> int:
+        """Number of groups."""
+        return len(self.keys)
+
+
+def groups(records: Records, by: By) -> Groups:
+    """Return the groups of `records`, in order of their keys.
+
+    Every key in the input is in the output, sessions or not. Grouping by `vm` alone
+    adds up VMs of one name on several backup servers; add `backup_server` to keep
+    them apart. With ``by=()`` there is one group.
+
+    Raises
+    ------
+    InputError
+        When `by` names something else than policy, vm or backup_server.
+    """
+    names = keys_of(by)
+    total = len(records.labels["vm"].codes)
+    code = np.zeros(total, dtype=np.int64)
+    for name in names:
+        column = records.labels[name]
+        code = code * (len(column.names) + 1) + np.where(
+            column.codes < 0, len(column.names), column.codes
+        )
+    if not names:
+        return Groups(code, pd.DataFrame(index=pd.RangeIndex(1)))
+    _, first, of = np.unique(code, return_index=True, return_inverse=True)
+    keys = pd.DataFrame({name: records.labels[name].at(first) for name in names})
+    return Groups(of.astype(np.int64), keys)
+
+
+def keys_of(by: By) -> list[str]:
+    """Return `by` as a list of keys."""
+    names = [by] if isinstance(by, str) else list(by)
+    for name in names:
+        if name not in KEYS:
+            raise InputError(
+                f"by={name!r} is not a key; use {', '.join(KEYS)}, several of them, or ()"
+            )
+    if len(set(names)) < len(names):
+        raise InputError(f"by={names} names a key twice")
+    return names
+
+
+def count(cells: Integers, size: int, where: Flags | None = None) -> Integers:
+    """Return how many of `cells` fall on each of `size` places; -1 falls on none."""
+    chosen = cells >= 0 if where is None else (cells >= 0) & where
+    return np.bincount(cells[chosen], minlength=size).astype(np.int64)
+
+
+def total(cells: Integers, amounts: Integers, size: int) -> Integers:
+    """Return the sums of `amounts` by cell, exact in integers."""
+    sums = np.zeros(size, dtype=np.int64)
+    np.add.at(sums, cells, amounts)
+    return sums
+
+
+def extreme(cells: Integers, amounts: Integers, size: int, ufunc: np.ufunc, start: int) -> Integers:
+    """Return the minimum or maximum of `amounts` by cell, `start` where there is none."""
+    best = np.full(size, start, dtype=np.int64)
+    ufunc.at(best, cells, amounts)
+    return best

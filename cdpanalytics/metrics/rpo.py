@@ -1,0 +1,486 @@
+"""RPO adherence and gaps: how long each VM was not replicated, held against a promise."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from cdpanalytics.metrics import groups as grouping
+from cdpanalytics.metrics.groups import By, Groups
+from cdpanalytics.metrics.spans import (
+    FAILED,
+    NO_VERDICT,
+    PROTECTS,
+    SUCCESS,
+    UNKNOWN,
+    WARNING,
+    Flags,
+    Integers,
+    Records,
+    Spans,
+    read,
+    running_maximum,
+    setting,
+    span,
+    sweep,
+)
+from cdpanalytics.metrics.windows import Window, window
+from cdpanalytics.schedule import ALWAYS, Clock, clock, mask
+from cdpanalytics.schema import RESULTS
+
+Schedule = Mapping[str, Sequence[int]] | str
+
+
+def rpo_adherence(
+    sessions: pd.DataFrame,
+    target: object = None,
+    by: By = ("policy", "vm"),
+    since: object = None,
+    until: object = None,
+    as_of: object = None,
+    freq: str | None = None,
+    schedule: Schedule | None = None,
+    tz: str = "UTC",
+    protects: Collection[str] = PROTECTS,
+    policies: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """Return how much of the observed time kept its recovery point objective.
+
+    Parameters
+    ----------
+    sessions : pandas.DataFrame
+        One row a task session; needs `vm`, `created`, `ended`. A window needs its
+        history: each VM's newest protecting session before it
+        (``archive.sessions(since=..., history=True)``).
+    target : timedelta-like, optional
+        The RPO. Default: each policy's own, from the sessions' `rpo`, else from
+        `policies`.
+    by : str or sequence of str
+        `policy`, `vm`, `backup_server`, several of them, or ``()`` for one row in all.
+    since, until : timestamp-like, optional
+        The window ``[since, until)``, UTC. Default: everything, up to `as_of`.
+    as_of : timestamp-like, optional
+        Nothing after it is measured. Default: the newest `as_of` of the frame, else
+        its latest `created` or `ended`. The clock is never read.
+    freq : {"h", "D", "W", "MS"}, optional
+        Cut the window into periods of the wall clock in `tz`; each is its own window.
+    schedule : mapping or str, optional
+        Weekday name to 24 zeros and ones, in the wall time of `tz`: clocks run in
+        allowed hours only. Default: each policy's own where `policies` says one, else
+        all hours.
+    tz : str
+        Zone of `freq` and of schedules.
+    protects : collection of str
+        Verdicts that protect. Running sessions always do.
+    policies : pandas.DataFrame, optional
+        Settings (``archive.policies()``): RPO and schedule of policies, and VMs they
+        name though no session does, which are then listed with NA.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a group (and period), in order of the keys: the keys of `by`, `period`
+        (with `freq`, the start of the period, UTC), then
+
+        ``rpo`` : Timedelta, the target; NA where a group mixes targets or none is known.
+        ``sessions`` : sessions that begin in the window.
+        ``success, warning, failed`` : those of them with that verdict. A verdict is
+        the Result of a Completed session that has an end.
+        ``unknown`` : those without: running, pending, finished without an end.
+        ``observed`` : Timedelta, scheduled time from each VM's first protecting span.
+        ``exposed`` : the part of it that no protecting span covers.
+        ``breached`` : the part of that in which exposure exceeded the target.
+        ``gaps`` : stretches exposed that have some time in the window.
+        ``breaches`` : those of them whose whole length exceeds the target.
+        ``worst_gap`` : the longest, whole; NaT without gaps.
+        ``adherence`` : ``1 - breached / observed``; NA when nothing was observed or no
+        target is known.
+        ``adherence_strict`` : the same with only Success and running sessions
+        protecting, over the same observed time; NA without a `result` column. The
+        truth about replication lies between the two.
+        ``gap_adherence`` : ``1 - breaches / gaps``; NA without gaps.
+        ``success_rate`` : ``success / (success + warning + failed)``, the server's own
+        verdict, not the vendor's SLA; NA without finished sessions.
+
+    Raises
+    ------
+    InputError
+        When a column is missing or of the wrong kind, or an argument is.
+
+    Notes
+    -----
+    Rests on task sessions: from `created` to `ended` a VM was being replicated. How
+    far behind replication ran inside a session is not in them (see
+    `journal_adherence`). Sums of VMs make groups, never means of ratios. Periods add
+    up: a gap that crosses midnight is breached in the day where its breach lies.
+
+    See Also
+    --------
+    gaps : the stretches themselves.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> day = pd.Timestamp("2026-10-01", tz="UTC")
+    >>> sessions = pd.DataFrame({
+    ...     "vm": "db-01",
+    ...     "created": day + pd.to_timedelta([0, 9], unit="h"),
+    ...     "ended": day + pd.to_timedelta([8, 18], unit="h"),
+    ... })
+    >>> row = rpo_adherence(sessions, "15min", by="vm").iloc[0]
+    >>> row["observed"], row["breached"], round(row["adherence"], 4)
+    (Timedelta('0 days 18:00:00'), Timedelta('0 days 00:45:00'), np.float64(0.9583))
+    """
+    records = read(sessions, as_of, policies)
+    frame = window(records, since, until, freq, tz)
+    group = grouping.groups(records, by)
+    tally = Tally(group, frame)
+    exposure = measure(records, target, schedule, tz, protects, policies, frame)
+    verdicts = _count_verdicts(records, tally)
+    sums = _sum_exposure(exposure, tally, frame)
+    rpo = _common_target(records, exposure, tally, target)
+    return _table(tally, rpo, verdicts, sums, records.has_verdicts)
+
+
+def gaps(
+    sessions: pd.DataFrame,
+    target: object = None,
+    since: object = None,
+    until: object = None,
+    as_of: object = None,
+    schedule: Schedule | None = None,
+    tz: str = "UTC",
+    protects: Collection[str] = PROTECTS,
+    policies: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """Return a row for each stretch in which a VM was not replicated.
+
+    A gap is a maximal stretch that no protecting span covers, after the VM's first
+    such span, with some scheduled time in it. It belongs to the policy that
+    protected last.
+
+    Parameters
+    ----------
+    sessions, target, since, until, as_of, schedule, tz, protects, policies
+        As in `rpo_adherence`. Gaps with some scheduled time in the window are
+        returned, whole.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Ordered by start, then VM: ``backup_server, vm, policy``, ``start, end``
+        (instants, UTC), ``open`` (still going at as_of, which is then its end),
+        ``exposure`` (Timedelta, its scheduled length), ``breached``
+        (``max(0, exposure - target)``, NaT where no target is known) and ``cause``:
+        the newest verdict and reason among the sessions that did not protect in it,
+        or "no session".
+
+    Raises
+    ------
+    InputError
+        When a column is missing or of the wrong kind, or an argument is.
+
+    See Also
+    --------
+    rpo_adherence : the same gaps, added up.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> day = pd.Timestamp("2026-10-01", tz="UTC")
+    >>> sessions = pd.DataFrame({
+    ...     "vm": "db-01",
+    ...     "created": day + pd.to_timedelta([0, 9], unit="h"),
+    ...     "ended": day + pd.to_timedelta([8, 18], unit="h"),
+    ... })
+    >>> gaps(sessions, "15min")[["exposure", "breached", "cause"]]
+             exposure        breached       cause
+    0 0 days 01:00:00 0 days 00:45:00  no session
+    """
+    records = read(sessions, as_of, policies)
+    frame = window(records, since, until, None, tz)
+    found = measure(records, target, schedule, tz, protects, policies, frame)
+    inside = np.zeros(len(found.length), dtype=bool)
+    inside[found.piece_span[found.piece_exposed > 0]] = True
+    spans = found.spans
+    gap = np.flatnonzero(inside)
+    row, start, end = spans.row[gap], spans.reach[gap], spans.finish[gap]
+    table = pd.DataFrame(
+        {key: records.labels[key].at(row) for key in ("backup_server", "vm", "policy")}
+    )
+    table["start"], table["end"] = _times(start), _times(end)
+    table["open"] = end == records.as_of
+    table["exposure"] = _lengths(found.length[gap])
+    excess = np.maximum(found.length[gap] - found.target[gap], 0)
+    table["breached"] = _lengths(np.where(found.target[gap] == UNKNOWN, UNKNOWN, excess))
+    table["cause"] = _causes(records, protects, spans.vm[gap], start, end)
+    return table.sort_values(["start", "backup_server", "vm"], kind="stable", ignore_index=True)
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """Spans with their scheduled lengths, and their pieces by period.
+
+    By span: `length` of the whole gap and `target`. By piece: the span it comes from,
+    its period, and its scheduled parts.
+    """
+
+    spans: Spans
+    length: Integers
+    target: Integers
+    piece_span: Integers
+    piece_period: Integers
+    piece_observed: Integers
+    piece_exposed: Integers
+    piece_breached: Integers
+    piece_breached_strict: Integers
+
+
+def measure(
+    records: Records,
+    target: object,
+    schedule: Schedule | None,
+    tz: str,
+    protects: Collection[str],
+    policies: pd.DataFrame | None,
+    frame: Window,
+) -> Exposure:
+    """Return observed, exposed and breached time of each span, cut at the window's edges.
+
+    Every length is a difference of two readings of the policy's clock, so forbidden
+    hours drop out by themselves. A breach begins when the clock has run `target`
+    since cover ended; where no target is known, nothing is known to be breached.
+    """
+    spans = sweep(records, protects)
+    goal = (
+        records.rpo[spans.row]
+        if target is None
+        else np.full(len(spans.row), span(target, "target"))
+    )
+    clocks = _clocks(records, spans, schedule, tz, policies)
+    covered_until = np.minimum(spans.reach, spans.finish)
+    # A strict gap begun before the window still ages from its own beginning.
+    due = _read(clocks, spans.reach) + np.where(goal == UNKNOWN, 0, goal)
+    due_strict = _read(clocks, spans.reach_strict) + np.where(goal == UNKNOWN, 0, goal)
+    length = _read(clocks, spans.finish) - _read(clocks, covered_until)
+    piece, period, start, stop = _cut(spans, frame)
+    mine = [(which[piece], ticking) for which, ticking in clocks]
+    opened, closed = _read(mine, start), _read(mine, stop)
+    exposed = closed - _read(mine, np.clip(covered_until[piece], start, stop))
+    known = goal[piece] != UNKNOWN
+    breached = np.maximum(closed - np.maximum(opened, due[piece]), 0)
+    strict = np.maximum(closed - np.maximum(opened, due_strict[piece]), 0)
+    return Exposure(
+        spans, length, goal, piece, period, closed - opened, exposed,
+        np.where(known, breached, 0), np.where(known, strict, 0),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Tally:
+    """The cells of a result: a group and a period each."""
+
+    group: Groups
+    window: Window
+
+    @property
+    def size(self) -> int:
+        """Number of cells."""
+        return self.group.count * self.window.count
+
+    def cells(self, row: Integers, period: Integers) -> Integers:
+        """Return the cell of each record position and period; -1 in no period."""
+        return np.where(period < 0, -1, self.group.of[row] * self.window.count + period)
+
+    def keys(self) -> pd.DataFrame:
+        """Return a row a cell: the keys, and `period` where there is one."""
+        keys = self.group.keys.loc[self.group.keys.index.repeat(self.window.count)]
+        keys = keys.reset_index(drop=True)
+        if self.window.periods is not None:
+            keys["period"] = self.window.column(self.group.count)
+        return keys
+
+
+def _count_verdicts(records: Records, tally: Tally) -> dict[str, Integers]:
+    counted = tally.window.place(records.created)
+    cells = tally.cells(np.arange(len(records.created)), counted)
+    names = {"success": SUCCESS, "warning": WARNING, "failed": FAILED, "unknown": NO_VERDICT}
+    by_verdict = {
+        name: grouping.count(cells, tally.size, records.verdict == code)
+        for name, code in names.items()
+    }
+    return {"sessions": grouping.count(cells, tally.size), **by_verdict}
+
+
+def _sum_exposure(found: Exposure, tally: Tally, frame: Window) -> dict[str, Integers]:
+    cells = tally.cells(found.spans.row[found.piece_span], found.piece_period)
+    size = tally.size
+    in_gap = found.piece_exposed > 0
+    gap_cells, gap_spans = cells[in_gap], found.piece_span[in_gap]
+    whole = found.length[gap_spans]
+    missed = (whole > found.target[gap_spans]) & (found.target[gap_spans] != UNKNOWN)
+    aimless = (found.target[found.piece_span] == UNKNOWN) & (found.piece_observed > 0)
+    return {
+        "observed": grouping.total(cells, found.piece_observed, size),
+        "exposed": grouping.total(cells, found.piece_exposed, size),
+        "breached": grouping.total(cells, found.piece_breached, size),
+        "strict": grouping.total(cells, found.piece_breached_strict, size),
+        "gaps": grouping.count(gap_cells, size),
+        "breaches": grouping.count(gap_cells, size, missed),
+        "worst_gap": grouping.extreme(gap_cells, whole, size, np.maximum, UNKNOWN),
+        "aimless": grouping.count(cells, size, aimless),
+    }
+
+
+def _common_target(records: Records, found: Exposure, tally: Tally, target: object) -> Integers:
+    """The one target of each cell's sessions and spans; UNKNOWN where mixed or none."""
+    if target is not None:
+        return np.full(tally.size, span(target, "target"))
+    begun = tally.window.place(records.created)
+    own = tally.cells(np.arange(len(begun)), begun)
+    held = tally.cells(found.spans.row[found.piece_span], found.piece_period)
+    cells = np.concatenate([own, held])
+    goals = np.concatenate([records.rpo, found.target[found.piece_span]])
+    rpo = _single(cells, goals, tally.size)
+    everywhere = _single(tally.group.of[: len(records.rpo)], records.rpo, tally.group.count)
+    empty = grouping.count(cells, tally.size) == 0
+    return np.where(empty, np.repeat(everywhere, tally.window.count), rpo)
+
+
+def _single(cells: Integers, values: Integers, size: int) -> Integers:
+    inside = cells >= 0
+    low = grouping.extreme(cells[inside], values[inside], size, np.minimum, np.iinfo(np.int64).max)
+    high = grouping.extreme(cells[inside], values[inside], size, np.maximum, UNKNOWN)
+    return np.where(low == high, low, UNKNOWN)
+
+
+def _table(
+    tally: Tally,
+    rpo: Integers,
+    verdicts: dict[str, Integers],
+    sums: dict[str, Integers],
+    has_verdicts: bool,
+) -> pd.DataFrame:
+    observed = sums["observed"]
+    judged = (observed > 0) & (sums["aimless"] == 0)
+    finished = verdicts["success"] + verdicts["warning"] + verdicts["failed"]
+    known = sums["aimless"] == 0
+    table = tally.keys()
+    table["rpo"] = _lengths(rpo)
+    for name, values in verdicts.items():
+        table[name] = values
+    table["observed"] = _lengths(observed)
+    table["exposed"] = _lengths(sums["exposed"])
+    table["breached"] = _lengths(np.where(known, sums["breached"], UNKNOWN))
+    table["gaps"] = sums["gaps"]
+    table["breaches"] = pd.array(np.where(known, sums["breaches"], 0), dtype="Int64")
+    table.loc[~known, "breaches"] = pd.NA
+    table["worst_gap"] = _lengths(sums["worst_gap"])
+    table["adherence"] = 1 - share(sums["breached"], observed, judged)
+    table["adherence_strict"] = 1 - share(sums["strict"], observed, judged & has_verdicts)
+    table["gap_adherence"] = 1 - share(sums["breaches"], sums["gaps"], known & (sums["gaps"] > 0))
+    table["success_rate"] = share(verdicts["success"], finished, finished > 0)
+    return table
+
+
+def share(part: Integers, whole: Integers, where: Flags) -> pd.Series:
+    """Return ``part / whole`` as floats, NaN where it says nothing."""
+    ratio = np.full(len(part), np.nan)
+    np.divide(part, whole, out=ratio, where=where)
+    return pd.Series(ratio)
+
+
+def _clocks(
+    records: Records,
+    spans: Spans,
+    schedule: Schedule | None,
+    tz: str,
+    policies: pd.DataFrame | None,
+) -> list[tuple[Flags, Clock]]:
+    """Which spans go by which clock: the given schedule, else each policy's own."""
+    if not len(spans.row):
+        return []
+    start, stop = int(spans.begin.min()), int(max(records.as_of, spans.reach.max()))
+    everyone = np.ones(len(spans.row), dtype=bool)
+    if schedule is not None:
+        return [(everyone, clock(mask(schedule), start, stop, tz))]
+    own = setting(records, policies, "schedule").iloc[spans.row].reset_index(drop=True)
+    clocks = [
+        ((own == digits).fillna(False).to_numpy(dtype=bool), clock(mask(digits), start, stop, tz))
+        for digits in own.dropna().unique()
+    ]
+    return [(own.isna().to_numpy(), ALWAYS), *clocks]
+
+
+def _read(clocks: list[tuple[Flags, Clock]], instants: Integers) -> Integers:
+    """Read each instant off its own clock."""
+    if len(clocks) == 1:
+        return clocks[0][1].elapsed(instants)
+    readings = instants.copy()
+    for which, ticking in clocks:
+        readings[which] = ticking.elapsed(instants[which])
+    return readings
+
+
+def _cut(spans: Spans, frame: Window) -> tuple[Integers, Integers, Integers, Integers]:
+    """Cut spans at the window's edges: span, period, start and stop of each piece."""
+    edges = frame.edges
+    start, stop = np.maximum(spans.begin, edges[0]), np.minimum(spans.finish, edges[-1])
+    inside = np.flatnonzero(stop > start)
+    first = np.searchsorted(edges, start[inside], side="right") - 1
+    last = np.searchsorted(edges, stop[inside], side="left") - 1
+    number = last - first + 1
+    piece = np.repeat(inside, number)
+    ahead = np.arange(len(piece)) - np.repeat(np.cumsum(number) - number, number)
+    period = np.repeat(first, number) + ahead
+    return (
+        piece,
+        period,
+        np.maximum(start[piece], edges[period]),
+        np.minimum(stop[piece], edges[period + 1]),
+    )
+
+
+def _causes(
+    records: Records, protects: Collection[str], vm: Integers, start: Integers, end: Integers
+) -> pd.Series:
+    """Newest verdict and reason among the sessions that did not protect in each gap."""
+    lost = np.flatnonzero((records.verdict != NO_VERDICT) & ~records.protecting(protects))
+    lost = lost[np.lexsort((records.stop[lost], records.created[lost], records.vm[lost]))]
+    said = pd.Series(["no session"] * len(vm), dtype="str")
+    if not len(lost) or not len(vm):
+        return said
+    _, segment = np.unique(records.vm[lost], return_inverse=True)
+    latest = running_maximum(records.stop[lost], segment)
+    newest = np.maximum.accumulate(np.where(records.stop[lost] == latest, np.arange(len(lost)), 0))
+    at = _last_before(records.vm[lost], records.created[lost], vm, end)
+    safe = np.maximum(at, 0)
+    hit = (at >= 0) & (records.vm[lost][safe] == vm) & (latest[safe] > start)
+    row = lost[newest[safe]]
+    verdict = pd.Series(np.array(RESULTS, dtype=object)[records.verdict[row]]).astype("str")
+    if "reason" in records.frame:
+        reason = records.frame["reason"].iloc[row].astype("str").reset_index(drop=True)
+        verdict = (verdict + ": " + reason).where(reason.notna() & (reason != ""), verdict)
+    return said.where(~hit, verdict)
+
+
+def _last_before(vms: Integers, created: Integers, vm: Integers, end: Integers) -> Integers:
+    """Position of the last of (vms, created), sorted, that lies before (vm, end); -1 with none."""
+    order = np.lexsort((np.concatenate([np.ones(len(vms)), np.zeros(len(vm))]),
+                        np.concatenate([created, end]), np.concatenate([vms, vm])))  # fmt: skip
+    is_known = order < len(vms)
+    before = np.cumsum(is_known) - 1
+    positions = np.empty(len(vm), dtype=np.int64)
+    positions[order[~is_known] - len(vms)] = before[~is_known]
+    return positions
+
+
+def _lengths(values: Integers) -> pd.Series:
+    return pd.Series(np.asarray(values, dtype=np.int64).view("m8[us]"))
+
+
+def _times(values: Integers) -> pd.Series:
+    return pd.Series(np.asarray(values, dtype=np.int64).view("M8[us]")).dt.tz_localize("UTC")

@@ -1,0 +1,365 @@
+"""The one sweep that finds who was covered when; everything about exposure goes through here.
+
+It knows sessions as integers (codes and microseconds) and nothing of targets,
+windows or groups' sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cdpanalytics.errors import InputError
+from cdpanalytics.schema import RESULTS
+
+Integers = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+UNKNOWN = np.iinfo(np.int64).min
+"""Microseconds of a time that is not there: NumPy's own NaT."""
+
+KEYS = ("backup_server", "policy", "vm")
+"""What sessions can be grouped by."""
+
+PROTECTS = ("Success", "Warning")
+"""Verdicts that protect, unless said otherwise; running sessions always do."""
+
+NO_VERDICT, SUCCESS, WARNING, FAILED = range(4)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """A column of names as codes into its sorted names; -1 is no name."""
+
+    codes: Integers
+    names: pd.Index
+
+    def at(self, rows: Integers) -> pd.Series:
+        """Return the names at `rows` as a column of text, missing where there is none."""
+        codes = self.codes[rows]
+        if not len(self.names):
+            return pd.Series([None] * len(codes), dtype="str")
+        names = self.names.astype("str").take(np.maximum(codes, 0))
+        return pd.Series(names).where(codes >= 0).astype("str")
+
+
+@dataclass(frozen=True)
+class Records:
+    """Sessions as integers, one position each, duplicates gone.
+
+    Labels may be longer than the rest: what comes after `len(created)` was listed
+    by a policy and has no session. Instants are microseconds since 1970 UTC.
+    """
+
+    frame: pd.DataFrame
+    labels: dict[str, Labels]
+    vm: Integers
+    created: Integers
+    ended: Integers
+    verdict: NDArray[np.int8]
+    running: Flags
+    has_verdicts: bool
+    rpo: Integers
+    as_of: int
+
+    @property
+    def finished(self) -> Flags:
+        """Completed with an end at or after the beginning."""
+        return ~self.running & (self.ended >= self.created) & (self.ended != UNKNOWN)
+
+    @property
+    def stop(self) -> Integers:
+        """Where each span stops; UNKNOWN where a session has none."""
+        running = np.where(self.ended == UNKNOWN, self.as_of, self.ended)
+        return np.where(self.running, running, np.where(self.finished, self.ended, UNKNOWN))
+
+    def protecting(self, protects: Collection[str]) -> Flags:
+        """Sessions that have a span and a verdict among `protects`, or none yet."""
+        accepted = np.array([True, *(name in protects for name in RESULTS[1:])])
+        return (self.stop != UNKNOWN) & (self.running | accepted[self.verdict])
+
+
+@dataclass(frozen=True)
+class Spans:
+    """A row a protecting span, by VM and beginning; together they tile each VM's time.
+
+    Position i owns ``[begin, finish)``, up to where the VM's next span begins or to
+    as_of. Covered is ``[begin, min(reach, finish))``; what is left is its gap.
+    `reach_strict` is the same where only Success and running sessions cover: it
+    may lie before `begin`, and exposure is counted from it. `row` is the session's
+    position in the records.
+    """
+
+    row: Integers
+    vm: Integers
+    begin: Integers
+    finish: Integers
+    reach: Integers
+    reach_strict: Integers
+
+
+def read(
+    sessions: pd.DataFrame,
+    as_of: object = None,
+    policies: pd.DataFrame | None = None,
+) -> Records:
+    """Return sessions as integers.
+
+    Parameters
+    ----------
+    sessions : pandas.DataFrame
+        Needs `vm`, `created`, `ended`; of the other columns of a session frame it
+        uses what is there. Without `state`, a session with an end is Completed
+        and one without is InProgress.
+    as_of : timestamp-like, optional
+        The instant the data speaks for. Default: the newest `as_of` of the
+        frame, else its latest `created` or `ended`.
+    policies : pandas.DataFrame, optional
+        Settings, one or more rows a policy: RPO where a session has none, and the
+        VMs that a policy names though no session does.
+
+    Returns
+    -------
+    Records
+
+    Raises
+    ------
+    InputError
+        When a needed column is missing or does not hold aware times.
+    """
+    _require(sessions, ("vm", "created", "ended"))
+    frame = _unique(sessions)
+    created, ended = instants(frame, "created"), instants(frame, "ended")
+    if (created == UNKNOWN).any():
+        row = int(np.flatnonzero(created == UNKNOWN)[0])
+        raise InputError(
+            f"session {row} has no 'created'; drop such rows (df.dropna(subset=['created']))"
+        )
+    now = _as_of(frame, as_of, created, ended)
+    running = _running(frame, ended)
+    verdict = _verdict(frame, running, created, ended)
+    listed = _listed(policies, frame)
+    labels = {key: _labels(frame, listed, key) for key in KEYS}
+    servers, names = labels["backup_server"], labels["vm"]
+    vm = (servers.codes + 1) * (len(names.names) + 1) + names.codes + 1
+    return Records(
+        frame, labels, vm, created, ended, verdict, running, "result" in frame,
+        _targets(frame, labels, policies), now,
+    )  # fmt: skip
+
+
+def sweep(records: Records, protects: Collection[str] = PROTECTS) -> Spans:
+    """Return each VM's protecting spans in order, with how far cover reaches after each.
+
+    Parameters
+    ----------
+    records : Records
+    protects : collection of str
+        Verdicts that protect; running sessions always do.
+
+    Returns
+    -------
+    Spans
+        Empty spans and those that begin at or after as_of cover nothing and are left out.
+    """
+    stop = np.minimum(records.stop, records.as_of)
+    row = np.flatnonzero(records.protecting(protects) & (stop > records.created))
+    begin, stop, vm = records.created[row], stop[row], records.vm[row]
+    policy = records.labels["policy"].codes[row]
+    order = np.lexsort((policy, stop, begin, vm))
+    row, begin, stop, vm = row[order], begin[order], stop[order], vm[order]
+    first = np.ones(len(row), dtype=bool)
+    first[1:] = vm[1:] != vm[:-1]
+    finish = np.full(len(row), records.as_of, dtype=np.int64)
+    finish[:-1] = np.where(first[1:], records.as_of, begin[1:])
+    segment = np.cumsum(first) - 1
+    seen_from = begin[first][segment] if len(row) else begin
+    strict = (records.verdict[row] == SUCCESS) | records.running[row]
+    return Spans(
+        row, vm, begin, finish,
+        running_maximum(stop, segment),
+        running_maximum(np.where(strict, stop, seen_from), segment),
+    )  # fmt: skip
+
+
+def running_maximum(values: Integers, segment: Integers) -> Integers:
+    """Return the running maximum of `values`, begun anew in each segment (0, 0, 1, 1, 2, ...)."""
+    if not len(values):
+        return values
+    low = values.min()
+    width = values.max() - low + 1
+    if int(width) * (int(segment[-1]) + 1) < 2**62:
+        lift = segment * width
+        return np.asarray(np.maximum.accumulate(values - low + lift) - lift + low, dtype=np.int64)
+    grouped = pd.Series(values).groupby(segment)
+    return np.asarray(grouped.cummax(), dtype=np.int64)
+
+
+def instants(frame: pd.DataFrame, column: str) -> Integers:
+    """Return a column of aware times as microseconds since 1970 UTC, UNKNOWN where missing."""
+    values = frame[column]
+    if isinstance(values.dtype, pd.ArrowDtype):
+        values = values.astype("datetime64[us, UTC]")
+    if not isinstance(values.dtype, pd.DatetimeTZDtype):
+        if len(values) == 0 or values.isna().all():
+            return np.full(len(values), UNKNOWN, dtype=np.int64)
+        raise InputError(
+            f"column {column!r} holds {values.dtype}, not times with a zone; "
+            f"convert it: df[{column!r}] = pd.to_datetime(df[{column!r}], utc=True)"
+        )
+    return values.dt.tz_convert("UTC").dt.as_unit("us").to_numpy(dtype="M8[us]").view(np.int64)
+
+
+def microseconds(value: object, name: str) -> int:
+    """Return one instant as microseconds since 1970 UTC; text without a zone is UTC."""
+    try:
+        stamp = pd.Timestamp(value)  # type: ignore[arg-type]
+    except (ValueError, TypeError):
+        raise InputError(
+            f"{name}={value!r} is not a time; write it like 2026-10-01 or 2026-10-01T08:00Z"
+        ) from None
+    if pd.isna(stamp):
+        raise InputError(f"{name} is missing; write it like 2026-10-01 or 2026-10-01T08:00Z")
+    stamp = stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp.tz_convert("UTC")
+    return int(stamp.to_datetime64().astype("M8[us]").astype(np.int64))
+
+
+def span(value: object, name: str) -> int:
+    """Return one length of time (Timedelta or text like "15min") as microseconds."""
+    try:
+        length = pd.Timedelta(value)  # type: ignore[arg-type]
+    except (ValueError, TypeError):
+        length = pd.NaT  # type: ignore[assignment]
+    if pd.isna(length) or isinstance(value, int | float) or length < pd.Timedelta(0):
+        raise InputError(
+            f"{name}={value!r} is not a length of time; write it like 30s, 15min or 1h"
+        )
+    return int(length.to_timedelta64().astype("m8[us]").astype(np.int64))
+
+
+def _require(frame: pd.DataFrame, columns: Sequence[str]) -> None:
+    for column in columns:
+        if column not in frame:
+            has = ", ".join(map(str, frame.columns)) or "no columns"
+            needs = ", ".join(columns)
+            raise InputError(f"no column {column!r}; a session frame needs {needs} (has: {has})")
+
+
+def _unique(frame: pd.DataFrame) -> pd.DataFrame:
+    """Of rows with one uid keep the newest `as_of`, or the last where that is unknown."""
+    if "uid" not in frame or not (frame["uid"].duplicated() & frame["uid"].notna()).any():
+        return frame.reset_index(drop=True)
+    if "as_of" in frame:
+        frame = frame.iloc[np.argsort(instants(frame, "as_of"), kind="stable")]
+    extra = frame["uid"].duplicated(keep="last") & frame["uid"].notna()
+    return frame[~extra].reset_index(drop=True)
+
+
+def _as_of(frame: pd.DataFrame, given: object, created: Integers, ended: Integers) -> int:
+    if given is not None:
+        return microseconds(given, "as_of")
+    if "as_of" in frame:
+        stamped = instants(frame, "as_of")
+        if (stamped != UNKNOWN).any():
+            return int(stamped.max())
+    return int(max(created.max(), ended.max())) if len(frame) else 0
+
+
+def _running(frame: pd.DataFrame, ended: Integers) -> Flags:
+    """Sessions neither Completed nor Pending; without states, those with no end."""
+    if "state" not in frame:
+        return np.asarray(ended == UNKNOWN)
+    return frame["state"].eq("InProgress").fillna(False).to_numpy(dtype=bool)
+
+
+def _verdict(
+    frame: pd.DataFrame, running: Flags, created: Integers, ended: Integers
+) -> NDArray[np.int8]:
+    """The Result of a Completed session that has an end; before that a result says nothing."""
+    if "result" not in frame:
+        return np.zeros(len(frame), dtype=np.int8)
+    codes = pd.Categorical(frame["result"], categories=list(RESULTS)).codes
+    complete = ~running & (ended != UNKNOWN) & (ended >= created)
+    if "state" in frame:
+        complete &= frame["state"].eq("Completed").fillna(False).to_numpy(dtype=bool)
+    return np.where(complete, np.maximum(codes, 0), 0).astype(np.int8)
+
+
+def _listed(policies: pd.DataFrame | None, frame: pd.DataFrame) -> pd.DataFrame:
+    """VMs that a policy names: rows of backup_server, policy, vm."""
+    if policies is None or "vms" not in policies:
+        return pd.DataFrame({key: pd.Series(dtype="str") for key in KEYS})
+    columns = [key for key in ("backup_server", "policy") if key in policies]
+    named = policies[[*columns, "vms"]].explode("vms").rename(columns={"vms": "vm"})
+    named = named.dropna(subset=["vm"]).drop_duplicates(ignore_index=True)
+    return (
+        named if "backup_server" in frame else named.drop(columns="backup_server", errors="ignore")
+    )
+
+
+def _labels(frame: pd.DataFrame, listed: pd.DataFrame, key: str) -> Labels:
+    column = frame[key] if key in frame else pd.Series([None] * len(frame), dtype="str")
+    extra = listed[key] if key in listed else pd.Series([None] * len(listed), dtype="str")
+    known = pd.Categorical(column)
+    more = pd.Categorical(extra)
+    names = (
+        known.categories.astype("str").union(more.categories.astype("str")).unique().sort_values()
+    )
+    codes = np.concatenate(
+        [_recode(known, names), _recode(more, names)],
+    )
+    return Labels(codes, names)
+
+
+def _recode(column: pd.Categorical, names: pd.Index) -> Integers:
+    if not len(column.categories):
+        return np.full(len(column), -1, dtype=np.int64)
+    place = names.get_indexer(column.categories.astype("str"))
+    return np.where(column.codes >= 0, place[column.codes], -1).astype(np.int64)
+
+
+def _targets(
+    frame: pd.DataFrame, labels: dict[str, Labels], policies: pd.DataFrame | None
+) -> Integers:
+    """Each session's own RPO, else its policy's newest one, in microseconds; UNKNOWN without."""
+    rpo = np.full(len(frame), UNKNOWN, dtype=np.int64)
+    if "rpo" in frame:
+        rpo = pd.to_timedelta(frame["rpo"]).dt.as_unit("us").to_numpy(dtype="m8[us]").view(np.int64)
+    if not (rpo == UNKNOWN).any():
+        return rpo
+    newest = _setting(labels, len(frame), policies, "rpo")
+    other = pd.to_timedelta(newest).dt.as_unit("us").to_numpy(dtype="m8[us]").view(np.int64)
+    return np.where(rpo == UNKNOWN, other, rpo)
+
+
+def setting(records: Records, policies: pd.DataFrame | None, column: str) -> pd.Series:
+    """Return the newest `column` of each session's policy, missing where it is not known.
+
+    A policy is known by its backup server and name, or by its name alone where
+    either side does not say the server.
+    """
+    return _setting(records.labels, len(records.created), policies, column)
+
+
+def _setting(
+    labels: dict[str, Labels], count: int, policies: pd.DataFrame | None, column: str
+) -> pd.Series:
+    if policies is None or column not in policies or "policy" not in policies:
+        return pd.Series(
+            [None] * count,
+            dtype=object if policies is None or column not in policies else policies[column].dtype,
+        )
+    ordered = (
+        policies.sort_values("seen_from", kind="stable") if "seen_from" in policies else policies
+    )
+    keys = ["policy"]
+    if "backup_server" in policies and len(labels["backup_server"].names):
+        keys = ["backup_server", "policy"]
+    newest = ordered.dropna(subset=[column]).drop_duplicates(keys, keep="last")[[*keys, column]]
+    rows = np.arange(count, dtype=np.int64)
+    own = pd.DataFrame({key: labels[key].at(rows) for key in keys})
+    return own.merge(newest.astype(dict.fromkeys(keys, "str")), on=keys, how="left")[column]

@@ -1,0 +1,124 @@
+"""Windows and periods: half-open stretches of time, cut in any zone, as edges in microseconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from cdpanalytics.errors import InputError
+from cdpanalytics.metrics.spans import Flags, Integers, Records, microseconds
+
+FREQUENCIES = {"h": "hour", "D": "day", "W": "week, from Monday", "MS": "month"}
+
+
+@dataclass(frozen=True)
+class Window:
+    """``[edges[0], edges[-1])``, cut at the edges between, each piece a period.
+
+    `periods` holds the natural start of each piece.
+    `following` is the natural start of the period after the last.
+    `closed` is set where no end was asked for: a session that begins at the last
+    edge still counts.
+    """
+
+    edges: Integers
+    periods: pd.DatetimeIndex | None
+    following: int | None
+    closed: bool
+
+    @property
+    def count(self) -> int:
+        """Number of periods; one where the window is not cut."""
+        return len(self.edges) - 1
+
+    def place(self, instants: Integers) -> Integers:
+        """Return the period each instant lies in, -1 where it lies in none."""
+        period = np.searchsorted(self.edges, instants, side="right") - 1
+        if self.closed:
+            period = np.where(instants == self.edges[-1], self.count - 1, period)
+        inside = (period >= 0) & (period < self.count)
+        return np.where(inside, period, -1).astype(np.int64)
+
+    @property
+    def whole(self) -> Flags:
+        """Periods that lie in the window from their natural start to the next one's."""
+        if self.periods is None or self.following is None:
+            return np.ones(self.count, dtype=bool)
+        starts = self.periods.to_numpy(dtype="M8[us]").view(np.int64)
+        ends = np.append(self.edges[1:-1], self.following)
+        return np.asarray((starts >= self.edges[:-1]) & (ends <= self.edges[1:]))
+
+    def column(self, groups: int) -> pd.Series:
+        """Return the periods as a column, once over for each group."""
+        periods = pd.DatetimeIndex([], tz="UTC") if self.periods is None else self.periods
+        return pd.Series(np.tile(periods.to_numpy(dtype="M8[us]"), groups)).dt.tz_localize("UTC")
+
+
+def window(
+    records: Records, since: object, until: object, freq: str | None = None, tz: str = "UTC"
+) -> Window:
+    """Return the window from `since` (default: the first session) to `until`, never beyond as_of.
+
+    Parameters
+    ----------
+    records : Records
+        Whose first session and `as_of` bound it.
+    since, until : timestamp-like, optional
+        Text without a zone is UTC.
+    freq : {"h", "D", "W", "MS"}, optional
+        Periods to cut into, by the wall clock of `tz`.
+    tz : str
+        IANA name of a zone.
+
+    Raises
+    ------
+    InputError
+        When `since` is not before `until`, or `freq` or `tz` is unknown.
+    """
+    as_of = records.as_of
+    first = min(int(records.created.min()), as_of) if len(records.created) else as_of
+    start = first if since is None else microseconds(since, "since")
+    stop = as_of if until is None else microseconds(until, "until")
+    if since is not None and until is not None and start >= stop:
+        raise InputError(f"since={since} is not before until={until}; a window is [since, until)")
+    stop = max(start, min(stop, as_of))
+    closed = until is None
+    if freq is None:
+        return Window(np.array([start, stop]), None, None, closed)
+    starts = _period_starts(start, stop, freq, tz)
+    inner = starts.tz_convert("UTC").as_unit("us").to_numpy(dtype="M8[us]").view(np.int64)
+    edges = np.concatenate([[start], inner[(inner > start) & (inner < stop)], [stop]])
+    return Window(
+        edges.astype(np.int64), starts[: len(edges) - 1], int(inner[len(edges) - 1]), closed
+    )
+
+
+def _period_starts(start: int, stop: int, freq: str, tz: str) -> pd.DatetimeIndex:
+    """Natural starts of the periods from the one that holds `start`, with the one after, in UTC."""
+    if freq not in FREQUENCIES:
+        known = ", ".join(f"{key} ({word})" for key, word in FREQUENCIES.items())
+        raise InputError(f"freq={freq!r} is not known; use one of {known}")
+    try:
+        first, last = (
+            pd.Timestamp(edge, unit="us", tz="UTC").tz_convert(tz) for edge in (start, stop)
+        )
+    except (KeyError, ValueError):
+        raise InputError(
+            f"tz={tz!r} is not a time zone; use a name like UTC or Europe/Prague"
+        ) from None
+    if freq == "h":
+        floor = first - pd.Timedelta(
+            minutes=first.minute, seconds=first.second, microseconds=first.microsecond
+        )
+    else:
+        floor = first.normalize()
+        if freq == "W":
+            floor = (floor.tz_localize(None) - pd.Timedelta(days=floor.dayofweek)).tz_localize(tz)
+        if freq == "MS":
+            floor = floor.tz_localize(None).replace(day=1).tz_localize(tz)
+    step = {"W": "W-MON"}.get(freq, freq)
+    starts = pd.date_range(floor, max(last, floor), freq=step)
+    following = pd.date_range(starts[-1], periods=2, freq=step)[1:]
+    return pd.DatetimeIndex(starts.append(following)).tz_convert("UTC").as_unit("us")
