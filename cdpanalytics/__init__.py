@@ -1,1 +1,67 @@
-"""Veeam CDP session records as pandas frames, metrics and reports."""
+"""Veeam CDP session records as pandas frames, metrics and reports.
+
+``import cdpanalytics as cdp`` gives frames their ``.cdp``; everything that needs the
+network, drawing or a disk is loaded when it is first asked for.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from cdpanalytics import accessor as _accessor
+from cdpanalytics import errors, metrics
+
+if TYPE_CHECKING:
+    from cdpanalytics.archive import Archive
+    from cdpanalytics.client import EnterpriseManager
+    from cdpanalytics.filters import field
+
+__all__ = ["Archive", "EnterpriseManager", "errors", "field", "metrics", "report", "sync"]
+
+_HOME = {
+    "Archive": "cdpanalytics.archive",
+    "EnterpriseManager": "cdpanalytics.client",
+    "field": "cdpanalytics.filters",
+}
+
+_accessor.register()
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'cdpanalytics' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+class _Package(ModuleType):
+    """This package, in which `sync` and `report` are the functions, not the modules they live in.
+
+    The import system binds a submodule to its package under the submodule's name;
+    these two names belong to the contract's functions, so that binding is ignored.
+    """
+
+    @property
+    def sync(self) -> Any:
+        return import_module("cdpanalytics.sync").sync
+
+    @sync.setter
+    def sync(self, _module: ModuleType) -> None:
+        pass
+
+    @property
+    def report(self) -> Any:
+        return import_module("cdpanalytics.report").report
+
+    @report.setter
+    def report(self, _module: ModuleType) -> None:
+        pass
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,0 +1,5 @@
+"""``python -m cdpanalytics``."""
+
+from cdpanalytics.cli import run
+
+run()

@@ -1,0 +1,402 @@
+"""Arguments in, exit code out: the command line, without logic of its own."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from cdpanalytics.errors import CdpError, InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+OK, ERROR = 0, 1
+
+METRICS = ("rpo", "gaps", "durations", "sizes", "size-trend")
+FORMATS = ("table", "csv", "json", "parquet")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 1 an error told in one line.
+
+    Wrong usage exits with 2, as argparse does.
+    """
+    options = parser().parse_args(arguments)
+    if options.run is None:
+        parser().print_help()
+        return OK
+    try:
+        return int(options.run(options))
+    except CdpError as error:
+        print(f"cdpanalytics: {_one_line(str(error))}", file=sys.stderr)
+        return ERROR
+    except BrokenPipeError:
+        sys.stderr.close()
+        return ERROR
+    except KeyboardInterrupt:
+        print("cdpanalytics: interrupted", file=sys.stderr)
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    root = argparse.ArgumentParser(
+        prog="cdpanalytics",
+        description="Were we protected? Veeam CDP session records as answers.",
+        epilog="Start with: cdpanalytics demo",
+    )
+    root.set_defaults(run=None)
+    commands = root.add_subparsers(title="commands", metavar="COMMAND")
+    _demo(commands)
+    _sync(commands)
+    _query(commands)
+    _metrics(commands)
+    _report(commands)
+    _verify(commands)
+    _simulate(commands)
+    _login(commands)
+    return root
+
+
+# -- commands: each its arguments, then what it does --------------------------------
+
+
+def _demo(commands: Any) -> None:
+    command = commands.add_parser(
+        "demo", help="simulated server, sync, metrics, report",
+        epilog="Example: cdpanalytics demo --directory demo",
+    )  # fmt: skip
+    command.add_argument("--directory", default="demo", metavar="DIR", help="default: %(default)s")
+    _estate(command)
+    command.set_defaults(run=_run_demo)
+
+
+def _run_demo(options: argparse.Namespace) -> int:
+    from cdpanalytics.demo import demo
+
+    done = demo(options.directory, vms=options.vms, days=options.days, seed=options.seed)
+    print(f"Synced: {done.synced}", file=sys.stderr)
+    print("The three worst VMs:")
+    columns = [
+        "backup_server",
+        "policy",
+        "vm",
+        "rpo",
+        "observed",
+        "breached",
+        "worst_gap",
+        "adherence",
+    ]
+    _print_table(done.worst[columns])
+    print(f"Report: {done.report.resolve()}")
+    return OK
+
+
+def _sync(commands: Any) -> None:
+    command = commands.add_parser(
+        "sync", help="bring an archive up to what the server knows",
+        epilog="Example: cdpanalytics sync https://em.tech.local:9398 --archive data/archive",
+    )  # fmt: skip
+    _server(command)
+    _archive(command)
+    command.add_argument("--since", metavar="T", help="first day to have: 2026-10-01 or 90D")
+    command.add_argument("--full", action="store_true", help="ask for every day again")
+    command.set_defaults(run=_run_sync)
+
+
+def _run_sync(options: argparse.Namespace) -> int:
+    from cdpanalytics.archive import Archive
+    from cdpanalytics.sync import sync
+
+    archive = Archive(options.archive)
+    with _manager(options, cache=False) as em:
+        done = sync(em, archive, options.since, full=options.full, progress=sys.stderr.isatty())
+    print(f"{archive.path}: {done}", file=sys.stderr)
+    return OK
+
+
+def _query(commands: Any) -> None:
+    command = commands.add_parser(
+        "query", help="the API's own query, all pages",
+        epilog="""Example: cdpanalytics query URL --filter 'VmDisplayName=="db-01";State==InProgress'""",
+    )  # fmt: skip
+    _server(command)
+    command.add_argument("--filter", metavar="TEXT", help="as the vendor's manual writes it")
+    command.add_argument(
+        "--sort", metavar="FIELD", default="CreationTimeUTC", help="default: %(default)s"
+    )
+    command.add_argument("--descending", action="store_true")
+    command.add_argument("--references", action="store_true", help="names and identifiers only")
+    _output(command)
+    command.set_defaults(run=_run_query)
+
+
+def _run_query(options: argparse.Namespace) -> int:
+    with _manager(options, cache=False) as em:
+        found = em.query(
+            options.filter,
+            sort=options.sort,
+            descending=options.descending,
+            references=options.references,
+        )
+    return _emit(found, options)
+
+
+def _metrics(commands: Any) -> None:
+    command = commands.add_parser(
+        "metrics", help="a metric of an archive as a table",
+        epilog="Example: cdpanalytics metrics rpo --archive data/archive --by policy --since 30D",
+    )  # fmt: skip
+    command.add_argument("metric", choices=METRICS)
+    _archive(command)
+    _selection(command)
+    command.add_argument("--by", metavar="KEYS", help="policy,vm,backup_server; default: policy,vm")
+    command.add_argument("--freq", choices=("h", "D", "W", "MS"), help="cut into periods")
+    _output(command)
+    command.set_defaults(run=_run_metrics)
+
+
+def _run_metrics(options: argparse.Namespace) -> int:
+    from cdpanalytics import metrics
+    from cdpanalytics.archive import Archive
+
+    archive = Archive(options.archive)
+    sessions = archive.sessions(
+        options.since, options.until, policy=options.policy, vm=options.vm, history=True
+    )
+    since, until = archive.window(options.since, options.until)
+    common: dict[str, Any] = {"since": since, "until": until}
+    by = {} if options.by is None else {"by": [key for key in options.by.split(",") if key]}
+    policies = archive.policies() if options.policy is None and options.vm is None else None
+    settings = {
+        "policies": policies if policies is not None else archive.policies().drop(columns="vms")
+    }
+    zone = {"tz": options.tz}
+    freq = {} if options.freq is None else {"freq": options.freq}
+    if options.metric == "rpo":
+        table = metrics.rpo_adherence(
+            sessions, options.rpo, **by, **common, **freq, **zone, **settings
+        )
+    elif options.metric == "gaps":
+        table = metrics.gaps(sessions, options.rpo, **common, **zone, **settings)
+    elif options.metric == "durations":
+        table = metrics.durations(sessions, **by, **common, **settings)
+    elif options.metric == "sizes":
+        table = metrics.sizes(sessions, **by, **common, **freq, **zone)
+    else:
+        table = metrics.size_trend(sessions, **by, **common, **freq, **zone)
+    return _emit(table, options)
+
+
+def _report(commands: Any) -> None:
+    command = commands.add_parser(
+        "report", help="an HTML report that opens offline",
+        epilog="Example: cdpanalytics report --archive data/archive --output october.html "
+        "--since 2026-10-01 --until 2026-11-01",
+    )  # fmt: skip
+    _archive(command)
+    command.add_argument("--output", required=True, metavar="FILE.html", type=Path)
+    _selection(command)
+    command.add_argument(
+        "--objective", type=float, default=99.9, metavar="PERCENT", help="default: %(default)s"
+    )
+    command.add_argument("--title", metavar="TEXT")
+    command.set_defaults(run=_run_report)
+
+
+def _run_report(options: argparse.Namespace) -> int:
+    from cdpanalytics.archive import Archive
+    from cdpanalytics.report import report
+
+    if not 0 < options.objective <= 100:
+        raise InputError(f"--objective {options.objective} is not a percentage between 0 and 100")
+    page = report(
+        Archive(options.archive), options.output, since=options.since, until=options.until,
+        policy=options.policy, vm=options.vm, rpo=options.rpo, objective=options.objective / 100,
+        tz=options.tz, title=options.title,
+    )  # fmt: skip
+    print(page)
+    return OK
+
+
+def _verify(commands: Any) -> None:
+    command = commands.add_parser(
+        "verify", help="is every file readable and every row valid",
+        epilog="Example: cdpanalytics verify --archive data/archive",
+    )  # fmt: skip
+    _archive(command)
+    command.set_defaults(run=_run_verify)
+
+
+def _run_verify(options: argparse.Namespace) -> int:
+    from cdpanalytics.archive import Archive
+
+    archive = Archive(options.archive)
+    findings = archive.verify()
+    for path, finding in zip(findings["path"], findings["finding"], strict=True):
+        print(f"{path}: {_one_line(finding)}")
+    if not findings.empty:
+        return ERROR
+    ledger, holes = archive.ledger(), archive.holes()
+    for source, start, end in holes.itertuples(index=False):
+        print(
+            f"hole: {source} was not fetched from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
+        )
+    print(f"ok: {len(ledger):,} days, {ledger['rows'].sum():,} sessions, {len(holes):,} holes")
+    return OK
+
+
+def _simulate(commands: Any) -> None:
+    command = commands.add_parser(
+        "simulate", help="run a simulated Enterprise Manager on loopback",
+        epilog="Example: cdpanalytics simulate --port 9398 (user demo, password demo)",
+    )  # fmt: skip
+    command.add_argument(
+        "--port", type=int, default=9398, help="default: %(default)s; 0: any free one"
+    )
+    _estate(command)
+    command.add_argument("--tls", action="store_true", help="https with a certificate of its own")
+    command.set_defaults(run=_run_simulate)
+
+
+def _run_simulate(options: argparse.Namespace) -> int:
+    from cdpanalytics.simulator import Fleet, Simulator, serve
+
+    if options.vms < 1 or options.days < 1:
+        raise InputError(
+            f"--vms {options.vms} --days {options.days}: at least one of each is needed"
+        )
+
+    def ready(simulator: Simulator) -> None:
+        print(f"{simulator.url} (user demo, password demo); Ctrl+C ends it", flush=True)
+        if simulator.ca_bundle:
+            print(f"--ca-bundle {simulator.ca_bundle}", flush=True)
+
+    fleet = Fleet.generate(vms=options.vms, days=options.days, seed=options.seed)
+    try:
+        serve(fleet, ready=ready, port=options.port, tls=options.tls)
+    except (OSError, RuntimeError, OverflowError) as error:
+        raise CdpError(f"cannot serve on port {options.port}: {error}; try --port 0") from None
+    return OK
+
+
+def _login(commands: Any) -> None:
+    command = commands.add_parser(
+        "login", help="keep a server's password in the keyring",
+        epilog="Example: cdpanalytics login https://em.tech.local:9398 --user 'TECH\\analyst'",
+    )  # fmt: skip
+    command.add_argument("url", metavar="URL")
+    command.add_argument("--user", metavar="NAME")
+    command.set_defaults(run=_run_login)
+    command = commands.add_parser(
+        "logout", help="forget a server's password",
+        epilog="Example: cdpanalytics logout https://em.tech.local:9398",
+    )  # fmt: skip
+    command.add_argument("url", metavar="URL")
+    command.set_defaults(run=_run_logout)
+
+
+def _run_login(options: argparse.Namespace) -> int:
+    from cdpanalytics import config
+
+    config.remember(config.base_url(options.url), options.user)
+    return OK
+
+
+def _run_logout(options: argparse.Namespace) -> int:
+    from cdpanalytics import config
+
+    config.forget(config.base_url(options.url))
+    return OK
+
+
+# -- arguments that several commands share ------------------------------------------
+
+
+def _server(command: argparse.ArgumentParser) -> None:
+    command.add_argument("url", nargs="?", metavar="URL", help="default: CDPANALYTICS_URL")
+    command.add_argument("--user", metavar="NAME", help="password: environment, keyring or prompt")
+    command.add_argument("--ca-bundle", metavar="FILE", help="certificates to trust")
+    command.add_argument("--xml", action="store_true", help="ask for XML instead of JSON")
+
+
+def _archive(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--archive", required=True, metavar="DIR")
+
+
+def _estate(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--vms", type=int, default=60, metavar="N", help="default: %(default)s")
+    command.add_argument("--days", type=int, default=30, metavar="N", help="default: %(default)s")
+    command.add_argument("--seed", type=int, default=1, metavar="S", help="default: %(default)s")
+
+
+def _selection(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--since", metavar="T", help="2026-10-01, or 30D back from the newest data"
+    )
+    command.add_argument("--until", metavar="T")
+    command.add_argument(
+        "--policy", action="append", metavar="P", help="name or pattern; may be repeated"
+    )
+    command.add_argument(
+        "--vm", action="append", metavar="V", help="name or pattern; may be repeated"
+    )
+    command.add_argument(
+        "--rpo", metavar="LENGTH", help="target, e.g. 15min; default: the policy's own"
+    )
+    command.add_argument("--tz", default="UTC", metavar="ZONE", help="default: %(default)s")
+
+
+def _output(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--format", choices=FORMATS, default="table", help="default: %(default)s")
+    command.add_argument("--output", metavar="FILE", type=Path, help="default: standard output")
+
+
+def _manager(options: argparse.Namespace, *, cache: bool) -> Any:
+    from cdpanalytics.client import EnterpriseManager
+
+    return EnterpriseManager(
+        options.url, options.user, ca_bundle=options.ca_bundle, cache=cache,
+        accept="xml" if options.xml else "json",
+    )  # fmt: skip
+
+
+def _emit(table: pd.DataFrame, options: argparse.Namespace) -> int:
+    """Write a table in the format asked for, to a file whole or not at all."""
+    from cdpanalytics import tables
+
+    if options.format == "parquet":
+        if options.output is None:
+            raise InputError("--format parquet needs --output FILE")
+        tables.write(options.output, tables.parquet(table))
+        return OK
+    if options.format == "table" and options.output is None:
+        _print_table(table)
+        return OK
+    text = {"json": tables.json_text, "csv": tables.csv_text, "table": tables.text}[options.format](
+        table
+    )
+    if options.output is None:
+        sys.stdout.write(text)
+    else:
+        tables.write(options.output, text.encode())
+    return OK
+
+
+def _print_table(table: pd.DataFrame) -> None:
+    from cdpanalytics import tables
+
+    sys.stdout.write(tables.text(table))
+
+
+def _one_line(text: str) -> str:
+    """A message without line breaks or control characters, however hostile its parts."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def run() -> NoReturn:
+    """Run the command line and exit with its code."""
+    sys.exit(main())

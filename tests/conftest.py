@@ -1,0 +1,41 @@
+"""What all tests share: a simulated estate and its server, on loopback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from cdpanalytics.simulator import Fleet, Simulator
+
+UNTIL = datetime(2026, 10, 20, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def _apart(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test sees this machine's settings, keyring or page cache."""
+    for name in ("URL", "USERNAME", "PASSWORD", "CA_BUNDLE"):
+        monkeypatch.delenv(f"CDPANALYTICS_{name}", raising=False)
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(scope="session")
+def fleet() -> Fleet:
+    """Twelve VMs on two servers over six days, the same in every run."""
+    return Fleet.generate(vms=12, days=6, seed=3, until=UNTIL, servers=2, policies=4)
+
+
+@pytest.fixture
+def server(fleet: Fleet) -> Iterator[Simulator]:
+    """That estate's server, its clock at the estate's end."""
+    with Simulator(fleet) as running:
+        yield running
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where a test's archive goes."""
+    return tmp_path / "archive"
