@@ -41,7 +41,7 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """This package, in which `sync` and `report` are the functions, not the modules they live in.
+    """The package, in which `sync` and `report` are the functions, not the modules they live in.
 
     The import system binds a submodule to its package under the submodule's name;
     these two names belong to the contract's functions, so that binding is ignored.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import getpass
+import inspect
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -153,7 +155,9 @@ def _metrics(commands: Any) -> None:
     command.add_argument("metric", choices=METRICS)
     _archive(command)
     _selection(command)
-    command.add_argument("--by", metavar="KEYS", help="policy,vm,backup_server; default: policy,vm")
+    command.add_argument(
+        "--by", metavar="KEYS", type=_keys, help="policy,vm,backup_server or none; default: policy,vm"
+    )
     command.add_argument("--freq", choices=("h", "D", "W", "MS"), help="cut into periods")
     _output(command)
     command.set_defaults(run=_run_metrics)
@@ -163,32 +167,34 @@ def _run_metrics(options: argparse.Namespace) -> int:
     from cdpanalytics import metrics
     from cdpanalytics.archive import Archive
 
+    function = {
+        "rpo": metrics.rpo_adherence,
+        "gaps": metrics.gaps,
+        "durations": metrics.durations,
+        "sizes": metrics.sizes,
+        "size-trend": metrics.size_trend,
+    }[options.metric]
     archive = Archive(options.archive)
     sessions = archive.sessions(
         options.since, options.until, policy=options.policy, vm=options.vm, history=True
     )
+    policies = archive.policies()
+    if options.policy or options.vm:
+        policies = policies.drop(columns="vms")
     since, until = archive.window(options.since, options.until)
-    common: dict[str, Any] = {"since": since, "until": until}
-    by = {} if options.by is None else {"by": [key for key in options.by.split(",") if key]}
-    policies = archive.policies() if options.policy is None and options.vm is None else None
-    settings = {
-        "policies": policies if policies is not None else archive.policies().drop(columns="vms")
-    }
-    zone = {"tz": options.tz}
-    freq = {} if options.freq is None else {"freq": options.freq}
-    if options.metric == "rpo":
-        table = metrics.rpo_adherence(
-            sessions, options.rpo, **by, **common, **freq, **zone, **settings
-        )
-    elif options.metric == "gaps":
-        table = metrics.gaps(sessions, options.rpo, **common, **zone, **settings)
-    elif options.metric == "durations":
-        table = metrics.durations(sessions, **by, **common, **settings)
-    elif options.metric == "sizes":
-        table = metrics.sizes(sessions, **by, **common, **freq, **zone)
-    else:
-        table = metrics.size_trend(sessions, **by, **common, **freq, **zone)
-    return _emit(table, options)
+    asked = {"rpo": options.rpo, "by": options.by, "freq": options.freq, "tz": options.tz}
+    always = {"since": since, "until": until, "policies": policies}
+    return _emit(function(sessions, **_taken(function, asked, always)), options)
+
+
+def _taken(function: Any, asked: dict[str, Any], always: dict[str, Any]) -> dict[str, Any]:
+    """Return what a metric takes of the options; one asked for that it does not take is an error."""
+    takes = inspect.signature(function).parameters
+    given = {{"rpo": "target"}.get(name, name): value for name, value in asked.items() if value is not None}
+    for name in given.keys() - takes.keys() - {"tz"}:
+        option = {"target": "rpo"}.get(name, name)
+        raise InputError(f"{function.__name__} takes no --{option}; leave it out")
+    return {name: value for name, value in {**given, **always}.items() if name in takes}
 
 
 def _report(commands: Any) -> None:
@@ -296,20 +302,23 @@ def _login(commands: Any) -> None:
         epilog="Example: cdpanalytics logout https://em.tech.local:9398",
     )  # fmt: skip
     command.add_argument("url", metavar="URL")
+    command.add_argument("--user", metavar="NAME")
     command.set_defaults(run=_run_logout)
 
 
 def _run_login(options: argparse.Namespace) -> int:
     from cdpanalytics import config
 
-    config.remember(config.base_url(options.url), options.user)
+    url = config.base_url(options.url)
+    user = options.user or input(f"user for {url}: ")
+    config.remember(url, user, getpass.getpass(f"password of {user}: "))
     return OK
 
 
 def _run_logout(options: argparse.Namespace) -> int:
     from cdpanalytics import config
 
-    config.forget(config.base_url(options.url))
+    config.forget(config.base_url(options.url), options.user)
     return OK
 
 
@@ -390,6 +399,11 @@ def _print_table(table: pd.DataFrame) -> None:
     from cdpanalytics import tables
 
     sys.stdout.write(tables.text(table))
+
+
+def _keys(text: str) -> list[str]:
+    """Read "policy,vm"; "none" is one row in all."""
+    return [] if text == "none" else [key.strip() for key in text.split(",") if key.strip()]
 
 
 def _one_line(text: str) -> str:

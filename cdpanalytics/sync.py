@@ -1,4 +1,4 @@
-"""The only place where client and archive meet: which days to fetch, in what order, what is final."""
+"""The only place where client and archive meet: which days to fetch, and what is final."""
 
 from __future__ import annotations
 
@@ -109,8 +109,8 @@ def sync(
             counts = [sum(pair) for pair in zip(counts, counted, strict=True)]
             bar.set_postfix_str(f"{counts[0]:,} sessions", refresh=False)
             bar.update()
-    for day in sorted(stale - {day.start for day in wanted}):
-        _refresh_day(em, archive, day)
+    for midnight in sorted(stale - {day.start for day in wanted}):
+        _refresh_day(em, archive, midnight)
     return SyncResult(len(wanted), counts[0], counts[1], counts[2], as_of)
 
 

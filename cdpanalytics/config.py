@@ -1,0 +1,271 @@
+"""Settings: where the server is, who asks, since when; it never opens a connection."""
+
+from __future__ import annotations
+
+import getpass
+import ipaddress
+import os
+import re
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import pandas as pd
+
+from cdpanalytics.errors import ConfigError, InputError
+
+URL: Final = "CDPANALYTICS_URL"
+USERNAME: Final = "CDPANALYTICS_USERNAME"
+PASSWORD: Final = "CDPANALYTICS_PASSWORD"  # noqa: S105 - the name of a variable
+CA_BUNDLE: Final = "CDPANALYTICS_CA_BUNDLE"
+
+_PORTS: Final = {"https": 9398, "http": 9399}
+_SPAN: Final = re.compile(r"\d+(\.\d+)?\s*(W|D|d|days?|h|hours?|min|minutes?|s|seconds?)")
+
+
+class Secret:
+    """A text that shows itself to no one who does not ask: `repr` and `str` are ``***``."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """Return the text itself."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "***"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a secret is not pickled or copied")
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Who logs on."""
+
+    user: str
+    password: Secret
+
+
+def base_url(url: str | None = None, environment: Mapping[str, str] = os.environ) -> str:
+    """Return where Enterprise Manager is, as scheme, host and port.
+
+    Parameters
+    ----------
+    url : str, optional
+        ``https://host[:port]``; a path is dropped. From ``CDPANALYTICS_URL`` when None.
+        The port is 9398 when none is given (9399 for plain http, as the vendor has it).
+
+    Raises
+    ------
+    ConfigError
+        If there is none, or it is not http or https with a host, or it holds a password.
+
+    Examples
+    --------
+    >>> base_url("https://EM.tech.local/api/")
+    'https://em.tech.local:9398'
+    """
+    text = (url or environment.get(URL) or "").strip()
+    if not text:
+        raise ConfigError(f"no server; give its URL, e.g. https://em.tech.local:9398, or set {URL}")
+    parts = _split(text)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{parts.scheme}://{host}:{parts.port or _PORTS[parts.scheme]}"
+
+
+def credentials(
+    url: str,
+    user: str | None = None,
+    password: str | None = None,
+    *,
+    environment: Mapping[str, str] = os.environ,
+) -> Credentials:
+    """Find user and password: argument, environment, keyring, then a prompt.
+
+    Parameters
+    ----------
+    url : str
+        What `base_url` returned; the keyring's service is ``cdpanalytics:<url>``.
+    user, password : str, optional
+        Taken as they are when given.
+
+    Raises
+    ------
+    ConfigError
+        If one is found nowhere and no terminal is there to ask at, or if the password
+        would travel over plain http to another machine.
+    """
+    _guard(url)
+    name = user or environment.get(USERNAME) or _keyring_user(url) or _asked("user", url, USERNAME)
+    found = password or environment.get(PASSWORD) or _keyring_password(url, name)
+    return Credentials(name, Secret(found or _asked("password", url, PASSWORD)))
+
+
+def ca_bundle(path: str | None = None, environment: Mapping[str, str] = os.environ) -> str | None:
+    """Return the file of certificates to trust, or None for the ones that come with requests.
+
+    The argument, else ``CDPANALYTICS_CA_BUNDLE``, else ``REQUESTS_CA_BUNDLE``.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such file.
+    """
+    found = path or environment.get(CA_BUNDLE) or environment.get("REQUESTS_CA_BUNDLE") or None
+    if found is not None and not os.path.exists(found):
+        raise ConfigError(f"no CA bundle at {found}; give a PEM file, or set {CA_BUNDLE}")
+    return found
+
+
+def proxies(url: str) -> dict[str, str]:
+    """Return this machine's proxies for a server; none for one on this machine itself."""
+    if _is_loopback(urlsplit(url).hostname or ""):
+        return {}
+    return dict(getproxies()) if not proxy_bypass(urlsplit(url).netloc) else {}
+
+
+def remember(url: str, user: str, password: str) -> None:
+    """Put a password into the keyring, for `credentials` to find.
+
+    Raises
+    ------
+    ConfigError
+        If this machine has no keyring, or it refuses.
+    """
+    try:
+        import keyring
+
+        keyring.set_password(_service(url), user, password)
+    except Exception as problem:
+        raise ConfigError(_no_keyring(problem)) from None
+
+
+def forget(url: str, user: str) -> None:
+    """Take a password out of the keyring; `ConfigError` if it is not there."""
+    try:
+        import keyring
+
+        keyring.delete_password(_service(url), user)
+    except Exception as problem:
+        raise ConfigError(_no_keyring(problem)) from None
+
+
+def instant(value: str | date | pd.Timestamp, now: pd.Timestamp) -> pd.Timestamp:
+    """Return a moment in UTC, to the microsecond, from what a person writes.
+
+    Parameters
+    ----------
+    value : str, datetime.date, datetime.datetime or pandas.Timestamp
+        ISO 8601 (a date is its midnight, no zone is UTC), ``"now"``, or a span such as
+        ``"7D"``, ``"36h"``, ``"90min"`` counted back from `now`.
+    now : pandas.Timestamp
+        Aware.
+
+    Raises
+    ------
+    InputError
+        If it is none of these.
+
+    Examples
+    --------
+    >>> instant("36h", pd.Timestamp("2026-03-02 12:00", tz="UTC"))
+    Timestamp('2026-03-01 00:00:00+0000', tz='UTC')
+    """
+    if isinstance(value, str):
+        return _utc(_written(value.strip(), now))
+    if isinstance(value, date) and not pd.isna(value):
+        return _utc(pd.Timestamp(value))
+    raise InputError(f"{value!r} is not a time; write 2026-10-01, 2026-10-01T06:00Z or 7D")
+
+
+def _written(text: str, now: pd.Timestamp) -> pd.Timestamp:
+    try:
+        if text == "now":
+            return now
+        if _SPAN.fullmatch(text):
+            return now - pd.Timedelta(text)
+        return pd.Timestamp(datetime.fromisoformat(text))
+    except (ValueError, OverflowError):
+        message = f"{text!r} is not a time; write 2026-10-01, 2026-10-01T06:00Z or 7D"
+        raise InputError(message) from None
+
+
+def _utc(moment: pd.Timestamp) -> pd.Timestamp:
+    aware = moment.tz_localize("UTC") if moment.tzinfo is None else moment.tz_convert("UTC")
+    return aware.as_unit("us")
+
+
+def _split(text: str) -> SplitResult:
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in _PORTS and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable, parts = False, SplitResult("", "", "", "", "")
+    if "@" in text:
+        raise ConfigError("the server's URL holds a user or password; give those separately")
+    if not usable:
+        raise ConfigError(f"{text!r} is not a server's URL; write https://em.tech.local:9398")
+    return parts
+
+
+def _guard(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+        raise ConfigError(f"a password would travel unencrypted to {url}; use https")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _keyring_user(url: str) -> str | None:
+    with suppress(Exception):
+        import keyring
+
+        found = keyring.get_credential(_service(url), None)
+        return found.username if found else None
+    return None
+
+
+def _keyring_password(url: str, user: str) -> str | None:
+    with suppress(Exception):
+        import keyring
+
+        return keyring.get_password(_service(url), user)
+    return None
+
+
+def _service(url: str) -> str:
+    return f"cdpanalytics:{url}"
+
+
+def _no_keyring(problem: Exception) -> str:
+    return f"the keyring did not do it ({type(problem).__name__}); set {PASSWORD} instead"
+
+
+def _asked(what: str, url: str, variable: str) -> str:
+    if not (sys.stdin and sys.stdin.isatty()):
+        raise ConfigError(
+            f"no {what} for {url}; give one, or set {variable}, or keep it in the keyring"
+        )
+    try:
+        answer = (
+            getpass.getpass(f"{url} password: ") if what == "password" else input(f"{url} user: ")
+        )
+    except (EOFError, KeyboardInterrupt):
+        answer = ""
+    if not answer:
+        raise ConfigError(f"no {what} for {url} given")
+    return answer

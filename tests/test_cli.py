@@ -1,0 +1,304 @@
+"""The command line: what is asked for on stdout, everything else on stderr, errors in one line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from cdpanalytics import cli
+from cdpanalytics.archive import Archive
+from cdpanalytics.simulator import Fleet, Simulator
+
+
+@pytest.fixture(scope="module")
+def archive(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An archive synced by the command line itself."""
+    path = tmp_path_factory.mktemp("cli") / "archive"
+    with pytest.MonkeyPatch.context() as patch, Simulator(fleet) as server:
+        patch.setenv("CDPANALYTICS_PASSWORD", "demo")
+        code = cli.main(["sync", server.url, "--user", "demo", "--archive", str(path), "--since", "7D"])
+    assert code == 0
+    return path
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    code = cli.main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_alone_it_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys)
+    assert code == 0
+    assert "Start with: cdpanalytics demo" in out
+
+
+def test_wrong_usage_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    for wrong in (["nonsense"], ["metrics", "rpo"], ["metrics", "speed", "--archive", "x"]):
+        with pytest.raises(SystemExit) as stop:
+            cli.main(wrong)
+        assert stop.value.code == 2
+    assert "usage: cdpanalytics" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("metric", cli.METRICS)
+def test_each_metric_in_each_format(
+    metric: str, archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, table, noise = run(capsys, "metrics", metric, "--archive", archive)
+    assert len(table.splitlines()) > 2
+    assert noise == ""
+    _, text, _ = run(capsys, "metrics", metric, "--archive", archive, "--format", "json")
+    rows = json.loads(text)
+    _, text, _ = run(capsys, "metrics", metric, "--archive", archive, "--format", "csv")
+    lines = list(csv.DictReader(io.StringIO(text)))
+    assert len(lines) == len(rows)
+    assert list(lines[0]) == list(rows[0])
+    target = tmp_path / "out.parquet"
+    code, _, _ = run(capsys, "metrics", metric, "--archive", archive, "--format", "parquet", "--output", target)
+    assert code == 0
+    assert len(pd.read_parquet(target)) == len(rows)
+
+
+def test_json_speaks_seconds_bytes_and_iso_times(
+    archive: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, text, _ = run(capsys, "metrics", "rpo", "--archive", archive, "--format", "json", "--by", "vm")
+    sessions, policies = Archive(archive).sessions(), Archive(archive).policies()
+    expected = sessions.cdp.rpo_adherence(by="vm", policies=policies)
+    rows = json.loads(text)
+    assert [row["vm"] for row in rows] == expected["vm"].tolist()
+    for row, seconds, adherence in zip(
+        rows, expected["breached"].dt.total_seconds(), expected["adherence"], strict=True
+    ):
+        assert row["breached"] == (None if pd.isna(seconds) else seconds)
+        assert row["adherence"] == (None if pd.isna(adherence) else adherence)
+    _, text, _ = run(capsys, "metrics", "gaps", "--archive", archive, "--format", "json")
+    assert re.fullmatch(r"2026-10-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)", json.loads(text)[0]["start"])
+
+
+def test_options_reach_the_metric(archive: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, text, _ = run(
+        capsys, "metrics", "rpo", "--archive", archive, "--by", "policy", "--rpo", "1h", "--freq", "D",
+        "--since", "2026-10-16", "--until", "2026-10-18", "--format", "json",
+    )  # fmt: skip
+    rows = json.loads(text)
+    assert {row["rpo"] for row in rows} == {3600.0}
+    assert {row["period"][:10] for row in rows} == {"2026-10-16", "2026-10-17"}
+    _, text, _ = run(capsys, "metrics", "rpo", "--archive", archive, "--by", "none", "--format", "json")
+    assert len(json.loads(text)) == 1
+
+
+def test_the_reports_numbers_are_the_command_lines(
+    archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "report.html"
+    code, out, _ = run(capsys, "report", "--archive", archive, "--output", page)
+    assert code == 0
+    assert out.strip() == str(page)
+    embedded = re.search(r'<script type="application/json" id="rpo">(.*?)</script>', page.read_text(), re.S)
+    assert embedded is not None
+    _, text, _ = run(
+        capsys, "metrics", "rpo", "--archive", archive, "--by", "backup_server,policy,vm", "--format", "json"
+    )
+    assert json.loads(embedded[1]) == json.loads(text)
+
+
+def test_a_window_gives_the_same_numbers_in_report_and_metrics(
+    archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    window = ["--since", "2026-10-17", "--until", "2026-10-19", "--rpo", "30min"]
+    page = tmp_path / "report.html"
+    run(capsys, "report", "--archive", archive, "--output", page, *window)
+    embedded = re.search(r'<script type="application/json" id="rpo">(.*?)</script>', page.read_text(), re.S)
+    assert embedded is not None
+    _, text, _ = run(
+        capsys, "metrics", "rpo", "--archive", archive, "--by", "backup_server,policy,vm", "--format", "json",
+        *window,
+    )  # fmt: skip
+    assert json.loads(embedded[1]) == json.loads(text)
+
+
+def test_verify_says_ok_or_what_is_wrong(
+    archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = run(capsys, "verify", "--archive", archive)
+    assert code == 0
+    assert re.match(r"ok: \d+ days, \d+ sessions, 0 holes", out)
+    copy = tmp_path / "copy"
+    subprocess.run(["cp", "-r", str(archive), str(copy)], check=True)
+    damaged = sorted(copy.glob("sessions/*/*.parquet"))[1]
+    damaged.write_bytes(b"PAR1 no longer")
+    code, out, _ = run(capsys, "verify", "--archive", copy)
+    assert code == 1
+    assert damaged.name in out
+
+
+def test_query_finds_a_vm_with_a_hostile_name(
+    fleet: Fleet, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CDPANALYTICS_USERNAME", "demo")
+    monkeypatch.setenv("CDPANALYTICS_PASSWORD", "demo")
+    with Simulator(fleet) as server:
+        code, out, _ = run(
+            capsys, "query", server.url, "--filter", 'VmDisplayName=="a""b;c"', "--format", "json"
+        )
+        _, references, _ = run(
+            capsys, "query", server.url, "--filter", "State==InProgress", "--references", "--format", "csv",
+            "--xml", "--descending",
+        )  # fmt: skip
+    assert code == 0
+    assert {row["vm"] for row in json.loads(out)} == {'a"b;c'}
+    assert "uid" in references.splitlines()[0]
+    assert len(references.splitlines()) > 2
+
+
+class Proxy(BaseHTTPRequestHandler):
+    """A page of HTML, whatever is asked."""
+
+    def answer(self) -> None:
+        body = b"<!DOCTYPE html><html><body>Proxy log-on</body></html>"
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_POST = do_DELETE = answer  # noqa: N815
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def proxy() -> Iterator[str]:
+    """The URL of a web page where Enterprise Manager should be."""
+    with HTTPServer(("127.0.0.1", 0), Proxy) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def assert_one_line_and_nothing_written(
+    result: tuple[int, str, str], said: str, *paths: Path
+) -> None:
+    code, out, err = result
+    assert code == 1
+    assert out == ""
+    assert re.search(said, err), err
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    for path in paths:
+        assert not path.exists()
+
+
+def test_bad_servers_end_in_one_line(
+    fleet: Fleet, proxy: str, folder: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("CDPANALYTICS_USERNAME", "demo")
+    monkeypatch.setenv("CDPANALYTICS_PASSWORD", "wrong horse")
+    nobody = f"http://127.0.0.1:{free_port()}"
+    result = run(capsys, "sync", nobody, "--archive", folder)
+    assert_one_line_and_nothing_written(result, "cannot be reached: connection refused", folder)
+    result = run(capsys, "sync", proxy, "--archive", folder)
+    assert_one_line_and_nothing_written(result, "does not look like Enterprise Manager", folder)
+    with Simulator(fleet) as server:
+        result = run(capsys, "sync", server.url, "--archive", folder)
+        assert_one_line_and_nothing_written(result, "refused user 'demo'", folder)
+        assert "wrong horse" not in result[2]
+        assert len([1 for method, *_ in server.requests if method == "POST"]) == 1, "one attempt"
+    result = run(capsys, "sync", "ftp://em", "--archive", folder)
+    assert_one_line_and_nothing_written(result, "http", folder)
+
+
+def test_bad_archives_and_selections_end_in_one_line(
+    archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "report.html"
+    letter = tmp_path / "letters"
+    letter.mkdir()
+    (letter / "one.txt").write_text("hello")
+    for wrong, said in (
+        (["--archive", tmp_path / "none"], "no archive at"),
+        (["--archive", letter], "is not an archive"),
+        (["--archive", archive, "--policy", "Bronze"], "'Bronze'"),
+        (["--archive", archive, "--since", "2026-10-19", "--until", "2026-10-17"], "is not before"),
+        (["--archive", archive, "--since", "yesterdayish"], "yesterdayish"),
+        (["--archive", archive, "--rpo", "fast"], "fast"),
+        (["--archive", archive, "--tz", "Mars/Base"], "Mars/Base"),
+    ):
+        assert_one_line_and_nothing_written(
+            run(capsys, "report", "--output", page, *wrong), said, page
+        )
+        assert_one_line_and_nothing_written(
+            run(capsys, "metrics", "rpo", "--freq", "D", "--output", page, "--format", "csv", *wrong), said, page
+        )
+    result = run(capsys, "metrics", "durations", "--archive", archive, "--rpo", "1h")
+    assert_one_line_and_nothing_written(result, "durations takes no --rpo; leave it out")
+    result = run(capsys, "metrics", "rpo", "--archive", archive, "--by", "colour")
+    assert_one_line_and_nothing_written(result, "'colour' is not a key")
+    result = run(capsys, "metrics", "rpo", "--archive", archive, "--format", "parquet")
+    assert_one_line_and_nothing_written(result, "needs --output FILE")
+    result = run(capsys, "report", "--archive", archive, "--output", page, "--objective", "120")
+    assert_one_line_and_nothing_written(result, "is not a percentage", page)
+
+
+def test_hostile_text_reaches_no_terminal_and_no_formula(
+    archive: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, text, _ = run(capsys, "metrics", "rpo", "--archive", archive, "--format", "csv")
+    names = [row["vm"] for row in csv.DictReader(io.StringIO(text))]
+    assert not [name for name in names if name.startswith(("=", "+", "-", "@"))]
+    assert [name for name in names if name.startswith("'=cmd|")]
+    assert cli._one_line("a\x1b[31m\nb") == "a [31m b"
+
+
+def test_demo_leaves_a_report_and_names_the_worst(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = run(capsys, "demo", "--directory", tmp_path / "d", "--vms", 8, "--days", 3)
+    assert code == 0
+    assert "The three worst VMs:" in out
+    assert (tmp_path / "d/report.html").is_file()
+    assert str((tmp_path / "d/report.html").resolve()) in out
+    assert "Synced:" in err
+    assert_one_line_and_nothing_written(
+        run(capsys, "demo", "--directory", tmp_path / "e", "--vms", 0), "at least one of each", tmp_path / "e"
+    )
+
+
+def test_simulate_serves_until_it_is_interrupted() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cdpanalytics", "simulate", "--port", "0", "--vms", "3", "--days", "2"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        assert re.match(r"http://127.0.0.1:\d+ \(user demo, password demo\)", line)
+    finally:
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    assert "Traceback" not in err
+    assert process.returncode in (0, 130)
