@@ -32,7 +32,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cdpanalytics import schema
-from cdpanalytics.config import instant
+from cdpanalytics.config import Moment, instant
 from cdpanalytics.errors import ArchiveError, InputError
 
 Patterns = str | Sequence[str] | None
@@ -100,8 +100,8 @@ class Archive:
 
     def sessions(
         self,
-        since: object = None,
-        until: object = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
         *,
         policy: Patterns = None,
         vm: Patterns = None,
@@ -148,7 +148,7 @@ class Archive:
                 frame[column] = frame[column].cat.remove_unused_categories()
         return frame.reset_index(drop=True)
 
-    def policy_sessions(self, since: object = None, until: object = None) -> pd.DataFrame:
+    def policy_sessions(self, since: Moment | None = None, until: Moment | None = None) -> pd.DataFrame:
         """Return the policy sessions created in ``[since, until)``: `schema.POLICY_SESSIONS`."""
         return schema.to_frame(self._read("policy_sessions", *self.window(since, until)))
 
@@ -167,7 +167,7 @@ class Archive:
         return schema.to_frame(pa.concat_tables([_SEEN.empty_table(), *tables]))
 
     def window(
-        self, since: object = None, until: object = None
+        self, since: Moment | None = None, until: Moment | None = None
     ) -> tuple[pd.Timestamp | None, pd.Timestamp | None]:
         """Return `since` and `until` as instants, None where there is none.
 
@@ -233,7 +233,7 @@ class Archive:
             frame[column] = pd.to_datetime(frame[column], utc=True).dt.as_unit("us")
         return frame.astype({"source": "str"})
 
-    def provenance(self, since: object = None, until: object = None) -> dict[str, object]:
+    def provenance(self, since: Moment | None = None, until: Moment | None = None) -> dict[str, object]:
         """Return where the sessions of a window come from.
 
         Returns
@@ -411,8 +411,10 @@ class Archive:
         ]
         rows = pd.concat(chosen)[["file", "row"]].drop_duplicates().sort_values(["file", "row"])
         parts = [
-            self._load(paths[number], schema.SESSIONS).take(pa.array(mine["row"].to_numpy()))
-            for number, mine in rows.groupby("file", sort=True)
+            self._load(paths[number], schema.SESSIONS).take(
+                pa.array(rows.loc[rows["file"] == number, "row"].to_numpy())
+            )
+            for number in rows["file"].unique().tolist()
         ]
         return pa.concat_tables(parts) if parts else schema.SESSIONS.empty_table()
 

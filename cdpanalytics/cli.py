@@ -167,13 +167,14 @@ def _run_metrics(options: argparse.Namespace) -> int:
     from cdpanalytics import metrics
     from cdpanalytics.archive import Archive
 
-    function = {
+    functions: dict[str, Any] = {
         "rpo": metrics.rpo_adherence,
         "gaps": metrics.gaps,
         "durations": metrics.durations,
         "sizes": metrics.sizes,
         "size-trend": metrics.size_trend,
-    }[options.metric]
+    }
+    function = functions[options.metric]
     archive = Archive(options.archive)
     sessions = archive.sessions(
         options.since, options.until, policy=options.policy, vm=options.vm, history=True

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
@@ -40,7 +40,6 @@ from cdpanalytics import config, schema, wire
 from cdpanalytics.errors import InputError, LogonError, ServerError, WireError
 from cdpanalytics.filters import Expression, field
 
-Moment: TypeAlias = str | date | pd.Timestamp
 Patterns: TypeAlias = str | Sequence[str] | None
 
 _TOKEN: Final = "X-RestSvcSessionId"  # noqa: S105 - the name of a header
@@ -129,7 +128,7 @@ class EnterpriseManager:
         self.url = config.base_url(url)
         known = config.credentials(self.url, user, password)
         self.user = known.user
-        self.parallel, self._page_size, self.lag = parallel, page_size, pd.Timedelta(lag)
+        self.parallel, self.page_size, self.lag = parallel, page_size, pd.Timedelta(lag)
         way = {
             "timeout": timeout,
             "verify": (config.ca_bundle(ca_bundle) or True) if verify else False,
@@ -170,8 +169,8 @@ class EnterpriseManager:
 
     def sessions(
         self,
-        since: Moment | None = None,
-        until: Moment | None = None,
+        since: config.Moment | None = None,
+        until: config.Moment | None = None,
         *,
         policy: Patterns = None,
         vm: Patterns = None,
@@ -347,7 +346,7 @@ class EnterpriseManager:
             raise InputError(f"{kind!r} cannot be read; one of {', '.join(wire.KINDS)}")
         by = sort or ("CreationTimeUTC" if kind in _SORTED else None)
         text = None if filter is None else str(filter)
-        query = _Query(kind, text, by, descending, references, page_size or self._page_size)
+        query = _Query(kind, text, by, descending, references, page_size or self.page_size)
         yield from self._whole(query, fresh)
 
     # --------------------------------------------------------------------- whole answers
@@ -364,7 +363,7 @@ class EnterpriseManager:
         text = str((created >= _aware(start)) & (created < _aware(end)))
         if filter is not None and str(filter):
             text = f"{text};({filter})"
-        query = _Query(kind, text, "CreationTimeUTC", False, False, self._page_size, _aware(end))
+        query = _Query(kind, text, "CreationTimeUTC", False, False, self.page_size, _aware(end))
         return self._whole(query, fresh)
 
     def _by_days(

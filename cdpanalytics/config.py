@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Final
+from typing import Final, TypeAlias
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -25,6 +25,9 @@ PASSWORD: Final = "CDPANALYTICS_PASSWORD"  # noqa: S105 - the name of a variable
 CA_BUNDLE: Final = "CDPANALYTICS_CA_BUNDLE"
 
 _PORTS: Final = {"https": 9398, "http": 9399}
+Moment: TypeAlias = str | date | pd.Timestamp
+"""What stands for an instant: ISO text, a length back from now like "7D", a date or a timestamp."""
+
 _SPAN: Final = re.compile(r"\d+(\.\d+)?\s*(W|D|d|days?|h|hours?|min|minutes?|s|seconds?)")
 
 
@@ -159,7 +162,7 @@ def forget(url: str, user: str) -> None:
         raise ConfigError(_no_keyring(problem)) from None
 
 
-def instant(value: str | date | pd.Timestamp, now: pd.Timestamp) -> pd.Timestamp:
+def instant(value: Moment, now: pd.Timestamp) -> pd.Timestamp:
     """Return a moment in UTC, to the microsecond, from what a person writes.
 
     Parameters

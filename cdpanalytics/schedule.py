@@ -73,6 +73,9 @@ def mask(schedule: str | Mapping[str, Sequence[int]]) -> NDArray[np.bool_]:
         missing = [day for day in WEEKDAYS if day not in schedule]
         if missing:
             raise InputError(f"the schedule has no {missing[0]}; it needs all of {WEEKDAYS}")
+        odd = [day for day in WEEKDAYS if len(schedule[day]) != 24]
+        if odd:
+            raise InputError(f"the schedule's {odd[0]} needs 24 hours, got {len(schedule[odd[0]])}")
         digits = [int(hour) for day in WEEKDAYS for hour in schedule[day]]
     if len(digits) != 168:
         raise InputError(f"a schedule needs 7 x 24 hours, got {len(digits)}")
@@ -101,6 +104,6 @@ def clock(allowed: NDArray[np.bool_], start: int, stop: int, tz: str) -> Clock:
     first = start // _STEP
     edges = np.arange(first, stop // _STEP + 2, dtype=np.int64) * _STEP
     wall = pd.DatetimeIndex(edges.view("M8[us]"), tz="UTC").tz_convert(tz)
-    running = allowed[wall.dayofweek.to_numpy() * 24 + wall.hour.to_numpy()]
+    running = allowed[wall.day_of_week.to_numpy() * 24 + wall.hour.to_numpy()]
     readings = np.concatenate([[0], np.cumsum(running[:-1] * np.int64(_STEP))]).astype(np.int64)
     return Clock(int(first * _STEP), readings, running)

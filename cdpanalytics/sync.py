@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from cdpanalytics import schema
 from cdpanalytics.archive import Archive, days
 from cdpanalytics.client import EnterpriseManager, enrich
-from cdpanalytics.config import instant
+from cdpanalytics.config import Moment, instant
 from cdpanalytics.errors import InputError
 
 _DAY = pd.Timedelta("1D")
@@ -58,7 +58,7 @@ class SyncResult:
 def sync(
     em: EnterpriseManager,
     archive: Archive,
-    since: object = None,
+    since: Moment | None = None,
     *,
     full: bool = False,
     progress: bool = True,

@@ -1,0 +1,268 @@
+"""The simulated fleet: what really happened, in columns, and what the server's database holds of it at an instant."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import instants
+from .guids import Guids
+
+LAG = timedelta(minutes=15)
+"""How often Enterprise Manager collects data from its backup servers."""
+
+HORIZON = timedelta(weeks=13)
+"""How long Enterprise Manager keeps session history."""
+
+RESULTS = ("None", "Success", "Warning", "Failed")
+TASK_STATES = ("InProgress", "Pending", "Completed")
+POLICY_STATES = ("Starting", "Stopping", "Working", "Pausing", "Resuming", "Stopped")
+
+Integers = NDArray[np.int64]
+Rows = NDArray[np.intp] | slice
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A backup server connected to Enterprise Manager."""
+
+    uid: str
+    name: str
+    host_uid: str
+    repository: str
+    repository_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A CDP policy and its settings.
+
+    `rpo_schedule` holds seven days of 24 hours, Sunday first; ``False`` is an hour in which the policy may not run.
+    `vms` are the included virtual machines, whether or not they were ever processed.
+    """
+
+    uid: str
+    name: str
+    description: str
+    backup_server: str
+    backup_server_uid: str
+    replica_uid: str
+    rpo: timedelta
+    rpo_schedule: tuple[tuple[bool, ...], ...]
+    warning_after: timedelta
+    failed_after: timedelta
+    short_term_retention: timedelta
+    long_term_retention_hours: int
+    long_term_keep_days: int
+    application_aware: bool
+    vms: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PlantedGap:
+    """A stretch in which a VM was not protected: no span of a session of its that did not fail.
+
+    `cause` is the reason of the newest session that failed in it, or ``"no session"``.
+    An `open` gap was still going at the fleet's `until`, which is then its end.
+    """
+
+    backup_server: str
+    policy: str
+    vm: str
+    start: datetime
+    end: datetime
+    open: bool
+    cause: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Machines:
+    """The virtual machines, one a position, in the order of the policies that include them."""
+
+    name: tuple[str, ...]
+    policy: NDArray[np.int32]
+    guid: Guids
+    include: Guids
+    first_created: Integers
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PolicySessions:
+    """All policy sessions, in the order of their creation."""
+
+    policy: NDArray[np.int32]
+    created: Integers
+    ended: Integers
+    result: NDArray[np.int8]
+    guid: Guids
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TaskSessions:
+    """All task sessions, in the order of their creation. `reason` counts in `Fleet.reasons`, -1 where there is none."""
+
+    vm: NDArray[np.int32]
+    policy_session: NDArray[np.int32]
+    created: Integers
+    ended: Integers
+    result: NDArray[np.int8]
+    reason: NDArray[np.int8]
+    total_size: Integers
+    guid: Guids
+
+
+class Snapshot(NamedTuple):
+    """What the database holds: its newest collection, and the rows of either kind of session it knows."""
+
+    collected: int
+    tasks: slice
+    policy_sessions: slice
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fleet:
+    """Backup servers, policies, VMs and all their sessions, generated from a seed.
+
+    Make one with `Fleet.generate`. It lives on for three days after `until`, so that a clock can be moved on.
+    """
+
+    until: datetime
+    servers: tuple[Server, ...]
+    policies: tuple[Policy, ...]
+    gaps: tuple[PlantedGap, ...]
+    reasons: tuple[str, ...]
+    policy_server: NDArray[np.int32]
+    policy_guid: Guids
+    replica_guid: Guids
+    server_guid: Guids
+    machines: Machines
+    policy_sessions: PolicySessions
+    tasks: TaskSessions
+
+    @staticmethod
+    def generate(
+        *,
+        vms: int = 60,
+        days: int = 30,
+        seed: int = 1,
+        until: datetime | None = None,
+        servers: int = 2,
+        policies: int = 6,
+    ) -> "Fleet":
+        """Generate a fleet; the same arguments give the same fleet, bit for bit, in every process.
+
+        Parameters
+        ----------
+        vms, servers, policies
+            How many of each. There are never more policies than VMs, nor more servers than policies.
+        days
+            How far the history reaches back from `until`.
+        seed
+            Chooses everything that is left to chance.
+        until
+            The present of the fleet, an aware datetime. Default: now, rounded down to the minute.
+
+        Returns
+        -------
+        Fleet
+
+        Raises
+        ------
+        ValueError
+            If a count is below one, or `until` has no zone.
+
+        Examples
+        --------
+        >>> from datetime import datetime, timezone
+        >>> fleet = Fleet.generate(vms=3, days=2, until=datetime(2026, 11, 1, tzinfo=timezone.utc))
+        >>> [policy.long_term_retention_hours for policy in fleet.policies]
+        [8, 8, 8]
+        """
+        from .generation import generate
+
+        return generate(
+            vms=vms, days=days, seed=seed, until=until, servers=servers, policies=policies
+        )
+
+    def snapshot(self, now: int, lag: int, horizon: int) -> Snapshot:
+        """What a database filled every `lag`, and cleared of rows older than `horizon`, holds at `now` (milliseconds)."""
+        collected = now - now % lag if lag > 0 else now
+
+        def known(created: Integers) -> slice:
+            newest = int(np.searchsorted(created, collected, "right"))
+            return slice(min(int(np.searchsorted(created, now - horizon, "left")), newest), newest)
+
+        return Snapshot(collected, known(self.tasks.created), known(self.policy_sessions.created))
+
+    def task_sessions(
+        self, now: datetime | None = None, *, lag: timedelta = LAG, horizon: timedelta = HORIZON
+    ) -> dict[str, list[object]]:
+        """The truth in plain Python: each task session that the server's database holds at `now`.
+
+        Parameters
+        ----------
+        now
+            The instant of the question, an aware datetime. Default: `until`.
+        lag
+            The database is filled at each multiple of it. A session that ended after the last filling still runs.
+        horizon
+            Sessions created longer ago than this have aged out.
+
+        Returns
+        -------
+        dict of list
+            ``uid`` (bare GUID), ``vm``, ``policy``, ``policy_uid``, ``policy_session``, ``policy_session_uid``,
+            ``backup_server``, ``backup_server_uid``, ``created`` and ``ended`` (aware datetimes, ``ended`` is None while
+            it runs), ``state``, ``result``, ``reason`` (None if there is none), ``total_size``, ``policy_result`` (None while it works);
+            rows in the order of their creation.
+        """
+        known = self.snapshot(
+            *(
+                instants.from_datetime(now or self.until),
+                *map(instants.from_timedelta, (lag, horizon)),
+            )
+        )
+        task, session = self.tasks, self.policy_sessions
+        running = (task.ended[known.tasks] > known.collected).tolist()
+        parents = task.policy_session[known.tasks].tolist()
+        policy = [self.policies[number] for number in session.policy[parents].tolist()]
+        names = self.policy_session_names(fraction=False)
+        parent_uids = session.guid.texts()
+        parent_results = np.where(session.ended > known.collected, 0, session.result).tolist()
+        created = [instants.to_datetime(value) for value in task.created[known.tasks].tolist()]
+        ends = zip(task.ended[known.tasks].tolist(), running, strict=True)
+        results = zip(task.result[known.tasks].tolist(), running, strict=True)
+        reasons = zip(task.reason[known.tasks].tolist(), running, strict=True)
+        return {
+            "uid": list(task.guid.take(known.tasks).texts()),
+            "vm": [self.machines.name[number] for number in task.vm[known.tasks].tolist()],
+            "policy": [one.name for one in policy],
+            "policy_uid": [one.uid for one in policy],
+            "policy_session": [names[number] for number in parents],
+            "policy_session_uid": [parent_uids[number] for number in parents],
+            "backup_server": [one.backup_server for one in policy],
+            "backup_server_uid": [one.backup_server_uid for one in policy],
+            "created": list(created),
+            "ended": [None if runs else instants.to_datetime(value) for value, runs in ends],
+            "state": ["InProgress" if runs else "Completed" for runs in running],
+            "result": ["Success" if runs else RESULTS[value] for value, runs in results],
+            "reason": [
+                None if runs or value < 0 else self.reasons[value] for value, runs in reasons
+            ],
+            "total_size": list(task.total_size[known.tasks].tolist()),
+            "policy_result": [
+                RESULTS[parent_results[number]] if parent_results[number] else None
+                for number in parents
+            ],
+        }
+
+    def policy_session_names(self, *, fraction: bool) -> list[str]:
+        """``<policy>@<creation time>`` of each policy session."""
+        created = instants.texts(self.policy_sessions.created)
+        policies = [self.policies[number].name for number in self.policy_sessions.policy.tolist()]
+        return [
+            f"{policy}@{instants.label(text, fraction=fraction)}"
+            for policy, text in zip(policies, created, strict=True)
+        ]
