@@ -1,0 +1,128 @@
+"""Small random fleets on a coarse grid, so that ties, touches and overlaps happen often."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pandas as pd
+from hypothesis import strategies as st
+
+from cdpanalytics.schema import RESULTS, STATES
+
+UTC = dt.UTC
+STEP = dt.timedelta(minutes=15)
+ORIGINS = (
+    dt.datetime(2026, 10, 1, tzinfo=UTC),
+    dt.datetime(2026, 3, 28, 13, tzinfo=UTC),  # Prague loses an hour on the 29th
+    dt.datetime(2026, 10, 24, 13, tzinfo=UTC),  # Prague gains an hour on the 25th
+    dt.datetime(2026, 2, 28, 20, tzinfo=UTC),
+)
+ZONES = ("UTC", "Europe/Prague", "Asia/Kolkata")
+FREQUENCIES = (None, "h", "D", "W", "MS")
+BY = (("policy", "vm"), ("vm",), ("policy",), ("backup_server",), ("backup_server", "vm"), ())
+MINUTES = st.sampled_from([0, 15, 30, 60, 180]).map(lambda m: dt.timedelta(minutes=m))
+OFFICE = ("1" * 8 + "0" * 8 + "1" * 8) * 7
+WEEKDAYS_ONLY = "1" * 120 + "0" * 48
+HOURS = st.one_of(
+    st.sampled_from([OFFICE, WEEKDAYS_ONLY, "0" * 168, "10" * 84]),
+    st.integers(0, 2**168 - 1).map(lambda bits: f"{bits:0168b}"),
+)
+TIMES = ("created", "ended", "as_of")
+
+
+@st.composite
+def fleets(draw, most=10, stamped=True, one_policy=False, reach=160):
+    """A list of rows as dictionaries, None where nothing is known."""
+    origin = draw(st.sampled_from(ORIGINS))
+    rows = []
+    for number in range(draw(st.integers(1, most))):
+        begin = draw(st.integers(0, reach))
+        length = draw(st.one_of(st.integers(0, 40), st.sampled_from([0, 1, 2, -1])))
+        state = draw(st.sampled_from([*STATES, "Completed", "Completed", "Completed"]))
+        usual_end = state == "Completed"
+        ends = usual_end if draw(st.integers(0, 7)) else not usual_end
+        rows.append({
+            "uid": f"{number:08x}",
+            "vm": draw(st.sampled_from(["db", "web"])),
+            "policy": "gold" if one_policy else draw(st.sampled_from(["gold", "iron", None])),
+            "backup_server": draw(st.sampled_from(["east", "east", "west"])),
+            "created": origin + begin * STEP,
+            "ended": origin + (begin + length) * STEP if ends else None,
+            "state": state,
+            "result": draw(st.sampled_from([*RESULTS, "Success", "Failed", None])),
+            "reason": draw(st.sampled_from([None, "", "Host is off", "Timeout"])),
+            "total_size": draw(st.sampled_from([None, 0, 5, 16 << 30, 7 << 40])),
+            "rpo": dt.timedelta(minutes=30) if one_policy else draw(
+                st.sampled_from([None, *map(dt.timedelta, [0] * 3, [900, 900, 7200])])
+            ),
+            "as_of": None,
+        })  # fmt: skip
+    if stamped and draw(st.booleans()):
+        stamp = origin + draw(st.integers(reach // 2, reach + 40)) * STEP
+        rows = [row | {"as_of": stamp} for row in rows]
+        again = draw(st.sampled_from(rows))
+        older = stamp - draw(st.integers(1, 8)) * STEP
+        rows.append(again | {"as_of": older, "state": "InProgress", "ended": None})
+    return rows
+
+
+@st.composite
+def settings_of_policies(draw):
+    """Rows of policies: their targets, schedules and the VMs they name."""
+    return [
+        {
+            "policy": policy, "backup_server": server,
+            "rpo": draw(st.one_of(st.none(), MINUTES)),
+            "schedule": draw(st.one_of(st.none(), HOURS)),
+            "vms": draw(st.lists(st.sampled_from(["db", "web", "idle"]), max_size=2, unique=True)),
+        }
+        for policy in ("gold", "iron") for server in ("east", "west")
+    ]  # fmt: skip
+
+
+def instants(rows, before=20, after=20):
+    """Instants on the grid in and around `rows`."""
+    first = min(row["created"] for row in rows)
+    last = max(max(row["created"], row["ended"] or row["created"]) for row in rows)
+    steps = (last - first) // STEP
+    return st.integers(-before, steps + after).map(lambda step: first + step * STEP)
+
+
+@st.composite
+def windows(draw, rows):
+    """since, until and as_of, each of which may be absent."""
+    since, until, as_of = (draw(st.one_of(st.none(), instants(rows))) for _ in range(3))
+    if since is not None and until is not None and since >= until:
+        since, until = until, since + STEP
+    return {"since": since, "until": until, "as_of": as_of}
+
+
+def frame(rows):
+    """Rows as a session frame."""
+    columns = ["uid", "vm", "policy", "backup_server", "created", "ended", "state", "result",
+               "reason", "total_size", "rpo", "as_of"]  # fmt: skip
+    table = pd.DataFrame(rows, columns=columns)
+    for column in TIMES:
+        table[column] = pd.to_datetime(table[column], utc=True).dt.as_unit("us")
+    table["rpo"] = pd.to_timedelta(table["rpo"]).dt.as_unit("us")
+    table["total_size"] = table["total_size"].astype("Int64")
+    for column in ("uid", "vm", "policy", "backup_server", "state", "result", "reason"):
+        table[column] = table[column].astype("str")
+    return table
+
+
+def policy_frame(rows):
+    """Rows of policies as a frame."""
+    table = pd.DataFrame(rows)
+    table["rpo"] = pd.to_timedelta(table["rpo"]).dt.as_unit("us")
+    table["schedule"] = table["schedule"].astype("str")
+    return table
+
+
+def mapping(hours):
+    """168 digits as a mapping of weekdays."""
+    days = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+    return {
+        day: [int(digit) for digit in hours[24 * number : 24 * number + 24]]
+        for number, day in enumerate(days)
+    }

@@ -1,0 +1,223 @@
+"""What is empty, odd or wrong: the answers and the errors, to the letter."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cdpanalytics.errors import InputError
+from cdpanalytics.metrics import durations, gaps, rpo_adherence, size_trend, sizes
+
+DAY = pd.Timestamp("2026-10-01", tz="UTC")
+METRICS = (rpo_adherence, gaps, durations, sizes, size_trend)
+
+
+@pytest.fixture
+def sessions():
+    return pd.DataFrame({
+        "vm": ["db", "db"], "policy": "gold", "total_size": [10, 12],
+        "created": [DAY, DAY + pd.Timedelta("9h")],
+        "ended": [DAY + pd.Timedelta("8h"), DAY + pd.Timedelta("16h")],
+    })  # fmt: skip
+
+
+def error(call, *args, **kwargs):
+    with pytest.raises(InputError) as caught:
+        call(*args, **kwargs)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_an_empty_frame_has_an_empty_answer_with_all_columns(metric, sessions):
+    empty = metric(sessions.iloc[:0])
+    assert len(empty) == 0
+    assert empty.columns.tolist() == metric(sessions).columns.tolist()
+
+
+@pytest.mark.parametrize("metric", [rpo_adherence, durations, sizes, size_trend])
+def test_an_empty_frame_as_one_group_is_one_row_that_claims_nothing(metric, sessions):
+    row = metric(sessions.iloc[:0], by=()).iloc[0]
+    known = {"adherence", "success_rate", "mean", "size", "slope"} & set(row.index)
+    assert row[list(known)].isna().all()
+
+
+def test_a_missing_column_is_named_beside_those_there_are(sessions):
+    renamed = sessions[["vm", "created", "ended"]].rename(
+        columns={"created": "start", "ended": "end"}
+    )
+    assert error(rpo_adherence, renamed.rename(columns={"start": "created"})) == (
+        "no column 'ended'; a session frame needs vm, created, ended (has: vm, created, end)"
+    )
+    assert error(gaps, renamed) == (
+        "no column 'created'; a session frame needs vm, created, ended (has: vm, start, end)"
+    )
+    assert error(durations, pd.DataFrame()) == (
+        "no column 'vm'; a session frame needs vm, created, ended (has: no columns)"
+    )
+
+
+def test_sizes_without_sizes(sessions):
+    assert error(sizes, sessions.drop(columns="total_size")) == (
+        "no column 'total_size' (bytes); sizes need it beside vm, created, ended"
+    )
+
+
+def test_times_as_text_are_refused_with_the_line_that_converts_them(sessions):
+    text = sessions.assign(created=["2026-10-01T00:00:00Z", "2026-10-01T09:00:00Z"])
+    line = "df['created'] = pd.to_datetime(df['created'], utc=True)"
+    assert error(rpo_adherence, text) == (
+        f"column 'created' holds str, not times with a zone; convert it: {line}"
+    )
+    converted = text.assign(created=pd.to_datetime(text["created"], utc=True))
+    assert len(rpo_adherence(converted)) == 1
+
+
+@pytest.mark.parametrize("dtype", ["datetime64[us]", "timestamp[us][pyarrow]", "string[pyarrow]"])
+def test_times_without_a_zone_are_refused_whatever_holds_them(sessions, dtype):
+    naive = sessions["ended"].dt.tz_localize(None)
+    message = error(durations, sessions.assign(ended=naive.astype(dtype)))
+    assert message.startswith("column 'ended' holds ")
+    assert message.endswith("convert it: df['ended'] = pd.to_datetime(df['ended'], utc=True)")
+
+
+def test_text_in_arrow_is_refused_too(sessions):
+    pa = pytest.importorskip("pyarrow")
+    text = pd.Series(["2026-10-01T08:00"] * 2, dtype=pd.ArrowDtype(pa.string()))
+    assert "not times with a zone" in error(durations, sessions.assign(ended=text))
+
+
+def test_a_session_without_a_beginning_is_refused(sessions):
+    sessions.loc[1, "created"] = pd.NaT
+    assert error(rpo_adherence, sessions) == (
+        "session 1 has no 'created'; drop such rows (df.dropna(subset=['created']))"
+    )
+
+
+def test_an_unknown_key(sessions):
+    assert error(rpo_adherence, sessions, "1h", by="host") == (
+        "by='host' is not a key; use backup_server, policy, vm, several of them, or ()"
+    )
+    assert error(sizes, sessions, by=("vm", "vm")) == "by=['vm', 'vm'] names a key twice"
+
+
+def test_an_unknown_freq(sessions):
+    assert error(rpo_adherence, sessions, "1h", freq="Q") == (
+        "freq='Q' is not known; use one of h (hour), D (day), W (week, from Monday), MS (month)"
+    )
+
+
+@pytest.mark.parametrize("tz", ["Mars/Olympus", "", None, "Europe/Nowhere"])
+@pytest.mark.parametrize("asked", [{}, {"freq": "D"}, {"schedule": "10" * 84}])
+def test_an_unknown_zone_even_where_nothing_is_cut(sessions, tz, asked):
+    assert error(rpo_adherence, sessions, "1h", tz=tz, **asked) == (
+        f"tz={tz!r} is not a time zone; use a name like UTC or Europe/Prague"
+    )
+
+
+def test_an_unknown_reading(sessions):
+    assert error(sizes, sessions, reading="flow") == (
+        "reading='flow' is not known; use size or volume"
+    )
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_since_not_before_until(metric, sessions):
+    assert error(metric, sessions, since="2026-10-02", until="2026-10-02") == (
+        "since=2026-10-02 is not before until=2026-10-02; a window is [since, until)"
+    )
+
+
+@pytest.mark.parametrize("target", ["soon", "-5min", 15, 15.0, np.int64(15), "15", "", pd.NaT])
+def test_a_target_that_is_no_length_of_time(sessions, target):
+    assert error(rpo_adherence, sessions, target) == (
+        f"target={target!r} is not a length of time; write it like 30s, 15min or 1h"
+    )
+
+
+@pytest.mark.parametrize("since", ["soon", 20261001, 1.5])
+def test_a_since_that_is_no_time(sessions, since):
+    assert error(rpo_adherence, sessions, "1h", since=since) == (
+        f"since={since!r} is not a time; write it like 2026-10-01 or 2026-10-01T08:00Z"
+    )
+
+
+def test_a_missing_as_of(sessions):
+    assert error(rpo_adherence, sessions, "1h", as_of=pd.NaT) == (
+        "as_of is missing; write it like 2026-10-01 or 2026-10-01T08:00Z"
+    )
+
+
+def test_targets_as_bare_numbers_are_refused(sessions):
+    assert error(rpo_adherence, sessions.assign(rpo=900)) == (
+        "column 'rpo' holds int64, not lengths of time; "
+        "convert it: df['rpo'] = pd.to_timedelta(df['rpo'], unit='s')"
+    )
+
+
+def test_schedules_of_a_wrong_length(sessions):
+    week = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+    hours = dict.fromkeys(week, [1] * 24)
+    assert error(rpo_adherence, sessions, "1h", schedule="1" * 167) == (
+        "a schedule needs 7 x 24 hours, got 167"
+    )
+    slipped = hours | {"Monday": [1] * 25, "Tuesday": [1] * 23}
+    assert error(rpo_adherence, sessions, "1h", schedule=slipped) == (
+        "the schedule's Monday needs 24 hours, got 25"
+    )
+    del hours["Sunday"]
+    assert error(rpo_adherence, sessions, "1h", schedule=hours) == (
+        f"the schedule has no Sunday; it needs all of {week}"
+    )
+
+
+def test_without_states_results_policies_and_servers_there_is_still_an_answer():
+    bare = pd.DataFrame({
+        "vm": ["db", "db"], "created": [DAY, DAY + pd.Timedelta("9h")],
+        "ended": [DAY + pd.Timedelta("8h"), pd.NaT],
+    })  # fmt: skip
+    row = rpo_adherence(bare, "15min", as_of=DAY + pd.Timedelta("24h")).iloc[0]
+    assert pd.isna(row["policy"])
+    assert (row["sessions"], row["unknown"]) == (2, 2)
+    assert row["breached"] == pd.Timedelta("45min")
+    assert pd.isna(row["adherence_strict"])
+
+
+def test_a_state_or_result_never_heard_of_protects_nobody_and_is_counted(sessions):
+    stopped = sessions.assign(state=["Completed", "Stopped"], result=["Success", "Success"])
+    row = rpo_adherence(stopped, "1h", as_of=DAY + pd.Timedelta("16h")).iloc[0]
+    assert (row["success"], row["unknown"], row["breached"]) == (1, 1, pd.Timedelta("7h"))
+    odd = sessions.assign(state="Completed", result=["Success", "Splendid"])
+    row = rpo_adherence(odd, "1h").iloc[0]
+    assert (row["success"], row["unknown"]) == (1, 1)
+
+
+def test_a_session_that_begins_at_as_of_counts_when_the_window_reaches_beyond(sessions):
+    asked = {"as_of": DAY + pd.Timedelta("9h")}
+    assert rpo_adherence(sessions, "1h", **asked)["sessions"].tolist() == [2]
+    beyond = rpo_adherence(sessions, "1h", until=DAY + pd.Timedelta("10h"), **asked)
+    assert beyond["sessions"].tolist() == [2]
+    exactly = rpo_adherence(sessions, "1h", until=DAY + pd.Timedelta("9h"), **asked)
+    assert exactly["sessions"].tolist() == [1]
+
+
+def test_a_window_that_begins_after_as_of_holds_nothing(sessions):
+    asked = {"as_of": DAY + pd.Timedelta("4h"), "since": DAY + pd.Timedelta("9h")}
+    assert rpo_adherence(sessions, "1h", **asked)["sessions"].tolist() == [0]
+    assert sizes(sessions, **asked)["vms"].tolist() == [0]
+
+
+def test_one_policy_name_on_two_servers_keeps_its_own_target(sessions):
+    both = sessions.assign(backup_server=["east", "west"])
+    policies = pd.DataFrame({
+        "policy": "gold", "backup_server": ["east", "west"],
+        "rpo": pd.to_timedelta(["15min", "1h"]),
+    })  # fmt: skip
+    table = rpo_adherence(both, by="backup_server", policies=policies)
+    assert table["rpo"].tolist() == [pd.Timedelta("15min"), pd.Timedelta("1h")]
+
+
+def test_the_newest_setting_of_a_policy_is_its_target(sessions):
+    policies = pd.DataFrame({
+        "policy": "gold", "rpo": pd.to_timedelta(["1h", "15min"]),
+        "seen_from": [DAY, DAY - pd.Timedelta("7D")],
+    })  # fmt: skip
+    assert rpo_adherence(sessions, policies=policies)["rpo"].tolist() == [pd.Timedelta("1h")]

@@ -1,0 +1,302 @@
+"""The seven laws of `metrics.md`, and what follows from them, as properties of random fleets."""
+
+import datetime as dt
+
+import pandas as pd
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from pandas.testing import assert_frame_equal
+
+from cdpanalytics.metrics import durations, gaps, rpo_adherence, size_trend, sizes
+
+from .strategies import (
+    BY,
+    FREQUENCIES,
+    HOURS,
+    MINUTES,
+    STEP,
+    ZONES,
+    fleets,
+    frame,
+    instants,
+    policy_frame,
+    settings_of_policies,
+    windows,
+)
+
+TARGET = "30min"
+SUMS = ["observed", "exposed", "breached"]
+EVERY = {
+    "rpo_adherence": lambda table, **asked: rpo_adherence(table, freq="D", **asked),
+    "gaps": gaps,
+    "durations": durations,
+    "sizes": sizes,
+    "size_trend": size_trend,
+}
+METRICS = st.sampled_from(list(EVERY.values()))
+
+
+def sums(table):
+    return table[SUMS].sum()
+
+
+@given(data=st.data())
+def test_1_row_order_and_duplicated_rows_never_change_a_result(data):
+    rows, metric = data.draw(fleets()), data.draw(METRICS)
+    shuffled = data.draw(st.permutations(rows))
+    again = data.draw(st.lists(st.sampled_from(rows), max_size=3))
+    whole = metric(frame(rows))
+    assert_frame_equal(metric(frame(shuffled)), whole)
+    assert_frame_equal(metric(frame([*again, *rows])), whole)
+
+
+@given(data=st.data())
+def test_1_pages_put_together_in_any_way_say_the_same(data):
+    rows = data.draw(fleets())
+    cut = data.draw(st.integers(0, len(rows)))
+    pages = [frame(part) for part in (rows[cut:], rows[:cut]) if part]
+    assert_frame_equal(rpo_adherence(pd.concat(pages)), rpo_adherence(frame(rows)))
+
+
+@given(data=st.data())
+def test_2_adherence_is_a_share_and_never_falls_when_the_target_grows(data):
+    rows = data.draw(fleets())
+    small, more = data.draw(MINUTES), data.draw(MINUTES)
+    asked = {
+        "by": data.draw(st.sampled_from(BY)),
+        "schedule": data.draw(st.one_of(st.none(), HOURS)),
+        **data.draw(windows(rows)),
+    }
+    tight = rpo_adherence(frame(rows), small, **asked)
+    loose = rpo_adherence(frame(rows), small + more, **asked)
+    for table in (tight, loose):
+        assert (table["breached"] <= table["exposed"]).all()
+        assert (table["exposed"] <= table["observed"]).all()
+        assert (table["breached"] >= pd.Timedelta(0)).all()
+        for column in ("adherence", "adherence_strict", "gap_adherence", "success_rate"):
+            assert table[column].dropna().between(0, 1).all()
+        judged = table["adherence_strict"].notna()
+        assert (table["adherence_strict"] <= table["adherence"])[judged].all()
+        assert (table["adherence"].isna() == (table["observed"] == pd.Timedelta(0))).all()
+    for column in ("adherence", "adherence_strict", "gap_adherence"):
+        known = tight[column].notna()
+        assert (tight[column] <= loose[column])[known].all()
+
+
+@given(data=st.data())
+def test_3_adjacent_windows_add_up(data):
+    rows = data.draw(fleets())
+    moments = st.lists(instants(rows), min_size=3, max_size=3, unique=True)
+    since, middle, until = sorted(data.draw(moments))
+    asked = {
+        "by": data.draw(st.sampled_from(BY)),
+        "target": data.draw(MINUTES),
+        "schedule": data.draw(st.one_of(st.none(), HOURS)),
+        "tz": data.draw(st.sampled_from(ZONES)),
+    }
+    first = rpo_adherence(frame(rows), since=since, until=middle, **asked)
+    second = rpo_adherence(frame(rows), since=middle, until=until, **asked)
+    whole = rpo_adherence(frame(rows), since=since, until=until, **asked)
+    assert_frame_equal(first[SUMS] + second[SUMS], whole[SUMS])
+    assert (first["sessions"] + second["sessions"] == whole["sessions"]).all()
+
+
+@given(data=st.data())
+def test_3_periods_add_up_to_the_whole(data):
+    rows = data.draw(fleets(most=6))
+    freq, tz = data.draw(st.sampled_from(FREQUENCIES[1:])), data.draw(st.sampled_from(ZONES))
+    asked = {"target": data.draw(MINUTES), "tz": tz, **data.draw(windows(rows))}
+    parts = rpo_adherence(frame(rows), freq=freq, **asked)
+    whole = rpo_adherence(frame(rows), **asked)
+    keys = ["policy", "vm"]
+    counts = [*SUMS, "sessions", "success", "warning", "failed", "unknown"]
+    added = parts.groupby(keys, dropna=False)[counts].sum().reset_index()
+    assert_frame_equal(added, whole[[*keys, *counts]], check_dtype=False)
+    assert parts["period"].is_monotonic_increasing or len(whole) > 1
+
+
+@given(data=st.data())
+def test_4_disjoint_vms_add_up(data):
+    rows, metric = data.draw(fleets()), data.draw(METRICS)
+    window = data.draw(windows(rows))
+    as_of = data.draw(instants(rows))
+    asked = {**window, "as_of": as_of, "since": window["since"] or rows[0]["created"]}
+    if asked["until"] and asked["until"] <= asked["since"]:
+        asked["until"] = None
+    kwargs = {} if metric is gaps else {"by": ("backup_server", "vm")}
+    table = frame(rows)
+    parts = [
+        metric(part.reset_index(drop=True), **asked, **kwargs)
+        for _, part in table.groupby(["backup_server", "vm"])
+    ]
+    whole = metric(table, **asked, **kwargs)
+    added = pd.concat(parts, ignore_index=True)
+    if metric is gaps:
+        added = added.sort_values(["start", "backup_server", "vm"], ignore_index=True)
+    assert_frame_equal(added, whole, check_dtype=False)
+
+
+@given(data=st.data())
+def test_5_a_session_split_in_two_touching_ones_changes_nothing_but_counts(data):
+    rows = data.draw(fleets(one_policy=True, stamped=False))
+    long = [
+        row for row in rows
+        if row["state"] == "Completed" and row["ended"] and row["ended"] - row["created"] > STEP
+    ]  # fmt: skip
+    assume(long)
+    whole = data.draw(st.sampled_from(long))
+    steps = (whole["ended"] - whole["created"]) // STEP
+    middle = whole["created"] + data.draw(st.integers(1, steps - 1)) * STEP
+    halves = [
+        whole | {"uid": "first", "ended": middle},
+        whole | {"uid": "second", "created": middle},
+    ]
+    split = [row for row in rows if row is not whole] + halves
+    asked = {"schedule": data.draw(st.one_of(st.none(), HOURS)), **data.draw(windows(rows))}
+    kept = ["vm", "rpo", *SUMS, "gaps", "breaches", "worst_gap", "adherence", "adherence_strict"]
+    assert_frame_equal(
+        rpo_adherence(frame(split), **asked)[kept], rpo_adherence(frame(rows), **asked)[kept]
+    )
+    assert_frame_equal(gaps(frame(split), **asked), gaps(frame(rows), **asked))
+
+
+@given(data=st.data())
+def test_6_whole_weeks_shift_the_answer_and_change_nothing_else(data):
+    rows = data.draw(fleets())
+    shift = dt.timedelta(weeks=data.draw(st.integers(-60, 60)))
+    moved = [
+        row | {name: row[name] and row[name] + shift for name in ("created", "ended", "as_of")}
+        for row in rows
+    ]
+    schedule = data.draw(st.one_of(st.none(), HOURS))
+    window = data.draw(windows(rows))
+    shifted = {name: at and at + shift for name, at in window.items()}
+    freq = data.draw(st.sampled_from(["h", "D", "W"]))
+    table = rpo_adherence(frame(rows), freq=freq, schedule=schedule, **window)
+    table["period"] += shift
+    assert_frame_equal(rpo_adherence(frame(moved), freq=freq, schedule=schedule, **shifted), table)
+    found = gaps(frame(rows), schedule=schedule, **window)
+    found[["start", "end"]] += shift
+    assert_frame_equal(gaps(frame(moved), schedule=schedule, **shifted), found)
+    assert_frame_equal(durations(frame(moved), **shifted), durations(frame(rows), **window))
+    size = sizes(frame(rows), freq=freq, **window)
+    size["period"] += shift
+    assert_frame_equal(sizes(frame(moved), freq=freq, **shifted), size)
+
+
+@given(data=st.data())
+def test_7_nothing_vanishes(data):
+    rows, policies = data.draw(fleets()), data.draw(settings_of_policies())
+    table = rpo_adherence(
+        frame(rows), TARGET, by=("backup_server", "policy", "vm"),
+        policies=policy_frame(policies), **data.draw(windows(rows)),
+    )  # fmt: skip
+    counted = table[["success", "warning", "failed", "unknown"]].sum(axis=1)
+    assert (counted == table["sessions"]).all()
+    keys = table[["backup_server", "policy", "vm"]].astype(object)
+    out = set(keys.where(keys.notna(), None).itertuples(index=False, name=None))
+    named = {(p["backup_server"], p["policy"], vm) for p in policies for vm in p["vms"]}
+    assert out == named | {(r["backup_server"], r["policy"], r["vm"]) for r in rows}
+
+
+@given(data=st.data())
+def test_7_every_session_is_counted_once(data):
+    rows = data.draw(fleets(stamped=False))
+    total = rpo_adherence(frame(rows), TARGET, by=()).iloc[0]
+    lasted = durations(frame(rows), by=()).iloc[0]
+    assert total["sessions"] == len(rows)
+    assert lasted["sessions"] + lasted["running"] + lasted["unknown"] == len(rows)
+
+
+@given(data=st.data())
+def test_groups_are_sums_of_their_vms(data):
+    rows = data.draw(fleets())
+    asked = {"target": data.draw(MINUTES), **data.draw(windows(rows))}
+    each = rpo_adherence(frame(rows), by=("backup_server", "policy", "vm"), **asked)
+    for by in ("policy", "vm", "backup_server"):
+        group = rpo_adherence(frame(rows), by=by, **asked)
+        added = each.groupby(by, dropna=False)[[*SUMS, "sessions", "gaps", "breaches"]].sum()
+        assert_frame_equal(
+            added.reset_index(drop=True),
+            group[[*SUMS, "sessions", "gaps", "breaches"]],
+            check_dtype=False,
+        )
+
+
+@given(data=st.data())
+def test_the_rows_of_gaps_add_up_to_what_is_exposed_and_breached(data):
+    rows = data.draw(fleets())
+    asked = {
+        "target": data.draw(MINUTES),
+        "schedule": data.draw(st.one_of(st.none(), HOURS)),
+        "as_of": data.draw(st.one_of(st.none(), instants(rows))),
+    }
+    found = gaps(frame(rows), **asked)
+    total = rpo_adherence(frame(rows), by=(), **asked).iloc[0]
+    assert found["exposure"].sum() == total["exposed"]
+    assert found["breached"].sum() == total["breached"]
+    assert len(found) == total["gaps"]
+    assert (found["breached"] > pd.Timedelta(0)).sum() == total["breaches"]
+
+
+@given(rows=fleets(), metric=METRICS)
+def test_inputs_are_never_changed(rows, metric):
+    table = frame(rows)
+    table.index = range(7, 7 + len(table))
+    before = table.copy(deep=True)
+    metric(table)
+    assert_frame_equal(table, before)
+
+
+WORDS = ["uid", "vm", "policy", "backup_server", "state", "result", "reason"]
+DRESSES = {
+    "categorical": lambda t: t.astype(dict.fromkeys(WORDS[1:], "category")),
+    "object": lambda t: t.astype(dict.fromkeys(WORDS, object)),
+    "arrow": lambda t: t.convert_dtypes(dtype_backend="pyarrow"),
+    "arrow dictionary": lambda t: t.astype(dict.fromkeys(WORDS[1:6], "category")).convert_dtypes(
+        dtype_backend="pyarrow"
+    ),
+    "nanoseconds": lambda t: t.astype(
+        dict.fromkeys(["created", "ended", "as_of"], "datetime64[ns, UTC]")
+    ),
+    "another zone": lambda t: t.assign(
+        created=t["created"].dt.tz_convert("Asia/Kolkata"),
+        ended=t["ended"].dt.tz_convert("America/New_York"),
+    ),
+    "gaps in the index": lambda t: t.set_axis([3 * n + 5 for n in range(len(t))]),
+    "one index for all": lambda t: t.set_axis([0] * len(t)),
+    "words for index": lambda t: t.set_axis([f"row {n}" for n in range(len(t))]),
+    "columns in another order": lambda t: t[sorted(t.columns)],
+    "a column more": lambda t: t.assign(extra=1),
+}
+
+
+@pytest.mark.parametrize("dress", DRESSES.values(), ids=DRESSES.keys())
+def test_types_and_indexes_never_change_the_worked_answers(dress):
+    begin = dt.datetime(2026, 10, 1, tzinfo=dt.UTC)
+    rows = [
+        {"uid": f"{n}", "vm": "db", "policy": "gold", "backup_server": "east",
+         "created": begin + n * 9 * STEP, "ended": None if n == 2 else begin + (n * 9 + 6) * STEP,
+         "state": "InProgress" if n == 2 else "Completed", "result": result, "reason": "why",
+         "total_size": 16 << 30, "rpo": dt.timedelta(minutes=15), "as_of": None}
+        for n, result in enumerate(["Success", "Failed", "Success"])
+    ]  # fmt: skip
+    plain = frame(rows)
+    for metric in EVERY.values():
+        assert_frame_equal(metric(dress(plain)), metric(plain))
+    assert gaps(plain)["cause"].tolist() == ["Failed: why"]
+
+
+@given(rows=fleets(), metric=METRICS, dress=st.sampled_from(list(DRESSES)))
+def test_types_and_indexes_never_change_a_result(rows, metric, dress):
+    plain = frame(rows)
+    assert_frame_equal(metric(DRESSES[dress](plain)), metric(plain))
+
+
+@given(rows=fleets(), metric=METRICS)
+def test_filtered_frames_say_what_fresh_ones_do(rows, metric):
+    table = frame(rows)
+    few = table[table["vm"] == "db"]
+    assume(len(few))
+    assert_frame_equal(metric(few), metric(few.reset_index(drop=True).copy()))
