@@ -152,8 +152,14 @@ class Archive:
         """Return the policy sessions created in ``[since, until)``: `schema.POLICY_SESSIONS`."""
         return schema.to_frame(self._read("policy_sessions", *self.window(since, until)))
 
-    def policies(self) -> pd.DataFrame:
+    def policies(self, *, naming_vms: bool = True) -> pd.DataFrame:
         """Return the settings of policies as they were at each sync.
+
+        Parameters
+        ----------
+        naming_vms : bool
+            False leaves out `vms`: what a selection of sessions wants, which should
+            not list the VMs that it leaves out.
 
         Returns
         -------
@@ -164,7 +170,8 @@ class Archive:
         """
         self._require()
         tables = [self.known_policies(source) for source in self.sources()]
-        return schema.to_frame(pa.concat_tables([_SEEN.empty_table(), *tables]))
+        frame = schema.to_frame(pa.concat_tables([_SEEN.empty_table(), *tables]))
+        return frame if naming_vms else frame.drop(columns="vms")
 
     def window(
         self, since: Moment | None = None, until: Moment | None = None

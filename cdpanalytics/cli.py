@@ -179,9 +179,7 @@ def _run_metrics(options: argparse.Namespace) -> int:
     sessions = archive.sessions(
         options.since, options.until, policy=options.policy, vm=options.vm, history=True
     )
-    policies = archive.policies()
-    if options.policy or options.vm:
-        policies = policies.drop(columns="vms")
+    policies = archive.policies(naming_vms=not (options.policy or options.vm))
     since, until = archive.window(options.since, options.until)
     asked = {"rpo": options.rpo, "by": options.by, "freq": options.freq, "tz": options.tz}
     always = {"since": since, "until": until, "policies": policies}

@@ -7,7 +7,7 @@ import pandas as pd
 
 from cdpanalytics.metrics import groups as grouping
 from cdpanalytics.metrics.groups import By
-from cdpanalytics.metrics.spans import Flags, Integers, Records, read, setting
+from cdpanalytics.metrics.spans import UNKNOWN, Integers, Records, read, setting
 from cdpanalytics.metrics.windows import window
 
 TOLERANCE = 0.1
@@ -45,7 +45,7 @@ def durations(
     -------
     pandas.DataFrame
         A row a group: the keys, then ``sessions`` (finished ones, which the figures
-        are of), ``running`` (censored: they never enter a mean), ``unknown``
+        are of), ``running`` (censored, at as_of: they never enter a mean), ``unknown``
         (pending, or finished without an end at or after their beginning), ``mean,
         median, p95, max, total`` (Timedelta, NaT without finished sessions; quantiles
         linear, type 7), ``expected`` (the policy's step between long-term restore
@@ -74,12 +74,14 @@ def durations(
     group = grouping.groups(records, by)
     inside = window(records, since, until).place(records.created) >= 0
     of = group.of[: len(inside)]
-    finished = inside & records.finished & ~_pending(records)
+    # One that ended after as_of was still running then.
+    finished = inside & records.finished & (records.ended <= records.as_of)
+    running = inside & (records.running | (records.finished & ~finished))
     length = records.ended[finished] - records.created[finished]
     table = group.keys.copy()
     table["sessions"] = grouping.count(of, group.count, finished)
-    table["running"] = grouping.count(of, group.count, inside & records.running)
-    table["unknown"] = grouping.count(of, group.count, inside & ~finished & ~records.running)
+    table["running"] = grouping.count(of, group.count, running)
+    table["unknown"] = grouping.count(of, group.count, inside & ~finished & ~running)
     for name, values in _describe(of[finished], length, group.count).items():
         table[name] = values
     expected = _expected(records, policies)
@@ -88,14 +90,8 @@ def durations(
     return table
 
 
-def _pending(records: Records) -> Flags:
-    if "state" not in records.frame:
-        return np.zeros(len(records.created), dtype=bool)
-    return np.asarray(records.frame["state"].ne("Completed").fillna(True), dtype=bool)
-
-
 def _describe(of: Integers, length: Integers, size: int) -> dict[str, pd.Series]:
-    grouped = pd.Series(length.view("m8[us]")).groupby(of)
+    grouped = pd.Series(length).groupby(of)
     figures = {
         "mean": grouped.mean(),
         "median": grouped.median(),
@@ -104,9 +100,13 @@ def _describe(of: Integers, length: Integers, size: int) -> dict[str, pd.Series]
         "total": grouped.sum(),
     }
     groups = pd.RangeIndex(size)
-    return {
-        name: values.reindex(groups).astype("timedelta64[us]") for name, values in figures.items()
-    }
+    return {name: _rounded(values.reindex(groups)) for name, values in figures.items()}
+
+
+def _rounded(figures: pd.Series) -> pd.Series:
+    """Microseconds as lengths of time, to the nearest one; NaT where missing."""
+    whole = figures.round().astype("Int64").to_numpy(dtype=np.int64, na_value=UNKNOWN)
+    return pd.Series(whole.view("m8[us]"))
 
 
 def _expected(records: Records, policies: pd.DataFrame | None) -> Integers:

@@ -449,7 +449,9 @@ def _causes(
 ) -> pd.Series:
     """Newest verdict and reason among the sessions that did not protect in each gap."""
     lost = np.flatnonzero((records.verdict != NO_VERDICT) & ~records.protecting(protects))
-    lost = lost[np.lexsort((records.stop[lost], records.created[lost], records.vm[lost]))]
+    told = _reasons(records, lost)  # so that the order of rows never decides
+    stop, created, verdicts = records.stop[lost], records.created[lost], records.verdict[lost]
+    lost = lost[np.lexsort((told, verdicts, stop, created, records.vm[lost]))]
     said = pd.Series(["no session"] * len(vm), dtype="str")
     if not len(lost) or not len(vm):
         return said
@@ -458,13 +460,20 @@ def _causes(
     newest = np.maximum.accumulate(np.where(records.stop[lost] == latest, np.arange(len(lost)), 0))
     at = _last_before(records.vm[lost], records.created[lost], vm, end)
     safe = np.maximum(at, 0)
-    hit = (at >= 0) & (records.vm[lost][safe] == vm) & (latest[safe] > start)
+    falls_in = (latest[safe] > start) | (records.created[lost][safe] >= start)
+    hit = (at >= 0) & (records.vm[lost][safe] == vm) & falls_in
     row = lost[newest[safe]]
     verdict = pd.Series(np.array(RESULTS, dtype=object)[records.verdict[row]]).astype("str")
     if "reason" in records.frame:
         reason = records.frame["reason"].iloc[row].astype("str").reset_index(drop=True)
         verdict = (verdict + ": " + reason).where(reason.notna() & (reason != ""), verdict)
     return said.where(~hit, verdict)
+
+
+def _reasons(records: Records, rows: Integers) -> Integers:
+    if "reason" not in records.frame:
+        return np.zeros(len(rows), dtype=np.int64)
+    return pd.Categorical(records.frame["reason"].iloc[rows].astype("str")).codes.astype(np.int64)
 
 
 def _last_before(vms: Integers, created: Integers, vm: Integers, end: Integers) -> Integers:

@@ -92,7 +92,8 @@ def sizes(
     frame = window(records, since, until, freq, tz)
     group = grouping.groups(records, by)
     size = records.frame["total_size"].astype("Int64")
-    sized = records.finished & size.notna().to_numpy() & (records.ended <= frame.edges[-1])
+    last = min(int(frame.edges[-1]), records.as_of)
+    sized = records.finished & size.notna().to_numpy() & (records.ended <= last)
     amount = np.asarray(size.fillna(0), dtype=np.int64)
     if not frame.closed:
         sized &= records.ended < frame.edges[-1]
@@ -105,7 +106,8 @@ def sizes(
         level = grouping.total(cells[inside], amount[inside], cells_in(shape)).reshape(shape)
     began = _cells(group.of, frame.place(records.created), frame)
     running = grouping.count(began, cells_in(shape), records.running)
-    return _table(group.keys, frame, vms, ended_here, level, running)
+    known = (vms > 0) | ((ended_here > 0) & (reading == "volume"))
+    return _table(group.keys, frame, vms, ended_here, level, known, running)
 
 
 def size_trend(
@@ -165,29 +167,14 @@ def size_trend(
     daily = sizes(sessions, by, freq, "size", since, until, as_of, tz)
     keys = grouping.keys_of(by)
     frame = window(read(sessions, as_of), since, until, freq, tz)
-    whole = daily[np.tile(frame.whole, len(daily) // frame.count) & daily["size"].notna()]
-    days = (whole["period"] - pd.Timestamp(0, tz="UTC")) / pd.Timedelta("1D")
+    whole = np.tile(frame.whole, len(daily) // frame.count) & daily["size"].notna().to_numpy()
+    days = ((daily["period"] - pd.Timestamp(0, tz="UTC")) / pd.Timedelta("1D")).to_numpy()
+    size = daily["size"].to_numpy(dtype=float, na_value=np.nan)
+    first = np.arange(0, len(daily), frame.count)
+    within = [at + np.flatnonzero(whole[at : at + frame.count]) for at in first]
     columns = ["periods", "size", "slope", "slope_low", "slope_high"]
-    place = (
-        whole.groupby(keys, dropna=False, observed=True).indices
-        if keys
-        else {(): np.arange(len(whole))}
-    )
-    size = whole["size"].to_numpy(dtype=float)
-    found = {name: _slope(days.to_numpy()[at], size[at]) for name, at in place.items()}
-    table = (
-        daily[keys].drop_duplicates(ignore_index=True)
-        if keys
-        else pd.DataFrame(index=pd.RangeIndex(1))
-    )
-    names = (
-        [row[0] if len(keys) == 1 else row for row in table.itertuples(index=False, name=None)]
-        if keys
-        else [()]
-    )
-    nothing = (0, np.nan, np.nan, np.nan, np.nan)
-    rows = [found.get(name, nothing) for name in names]
-    table = pd.concat([table, pd.DataFrame(rows, columns=columns, index=table.index)], axis=1)
+    found = pd.DataFrame([_slope(days[at], size[at]) for at in within], columns=columns)
+    table = pd.concat([daily[keys].iloc[first].reset_index(drop=True), found], axis=1)
     table["projected"] = table["size"] + table["slope"] * ahead
     table["growth"] = (table["projected"] / table["size"].where(table["size"] > 0)) - 1
     return table
@@ -211,7 +198,8 @@ def _levels(
     from is taken off, so sums of changes carry every level forward.
     """
     row = np.flatnonzero(sized)
-    row = row[np.lexsort((amount[row], records.created[row], records.ended[row], records.vm[row]))]
+    by_age = (of[row], amount[row], records.created[row], records.ended[row], records.vm[row])
+    row = row[np.lexsort(by_age)]
     vm, group, size = records.vm[row], of[row], amount[row]
     period = np.maximum(np.searchsorted(frame.edges, records.ended[row], side="right") - 1, 0)
     period = np.minimum(period, frame.count - 1)
@@ -232,15 +220,15 @@ def _table(
     vms: Integers,
     ended: Integers,
     level: Integers,
+    known: Flags,
     running: Integers,
 ) -> pd.DataFrame:
     table = keys.loc[keys.index.repeat(frame.count)].reset_index(drop=True)
     table["period"] = frame.column(len(keys))
     table["vms"], table["sessions"] = vms.ravel(), ended.ravel()
     table["size"] = pd.array(level.ravel(), dtype="Int64")
-    table.loc[(vms == 0).ravel(), "size"] = pd.NA
-    known = np.where(vms == 0, np.nan, level)
-    rolling = pd.DataFrame(known.T).rolling(ROLLING).mean().to_numpy().T
+    table.loc[~known.ravel(), "size"] = pd.NA
+    rolling = pd.DataFrame(np.where(known, level, np.nan).T).rolling(ROLLING).mean().to_numpy().T
     table["rolling"] = rolling.ravel()
     table["running"] = running
     return table

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from numbers import Number
 
 import numpy as np
 import pandas as pd
@@ -62,6 +63,7 @@ class Records:
     ended: Integers
     verdict: NDArray[np.int8]
     running: Flags
+    completed: Flags
     has_verdicts: bool
     rpo: Integers
     as_of: int
@@ -69,7 +71,7 @@ class Records:
     @property
     def finished(self) -> Flags:
         """Completed with an end at or after the beginning."""
-        return ~self.running & (self.ended >= self.created) & (self.ended != UNKNOWN)
+        return self.completed & (self.ended >= self.created) & (self.ended != UNKNOWN)
 
     @property
     def stop(self) -> Integers:
@@ -141,13 +143,14 @@ def read(
         )
     now = _as_of(frame, as_of, created, ended)
     running = _running(frame, ended)
-    verdict = _verdict(frame, running, created, ended)
+    completed = _completed(frame, running)
+    verdict = _verdict(frame, completed, created, ended)
     listed = _listed(policies, frame)
     labels = {key: _labels(frame, listed, key) for key in KEYS}
     servers, names = labels["backup_server"], labels["vm"]
     vm = (servers.codes + 1) * (len(names.names) + 1) + names.codes + 1
     return Records(
-        frame, labels, vm, created, ended, verdict, running, "result" in frame,
+        frame, labels, vm, created, ended, verdict, running, completed, "result" in frame,
         _targets(frame, labels, policies), now,
     )  # fmt: skip
 
@@ -170,7 +173,8 @@ def sweep(records: Records, protects: Collection[str] = PROTECTS) -> Spans:
     row = np.flatnonzero(records.protecting(protects) & (stop > records.created))
     begin, stop, vm = records.created[row], stop[row], records.vm[row]
     policy = records.labels["policy"].codes[row]
-    order = np.lexsort((policy, stop, begin, vm))
+    # Of spans begun together the longest owns the time, then the last policy by name.
+    order = np.lexsort((records.rpo[row], policy, stop, begin, vm))
     row, begin, stop, vm = row[order], begin[order], stop[order], vm[order]
     first = np.ones(len(row), dtype=bool)
     first[1:] = vm[1:] != vm[:-1]
@@ -202,7 +206,7 @@ def running_maximum(values: Integers, segment: Integers) -> Integers:
 def instants(frame: pd.DataFrame, column: str) -> Integers:
     """Return a column of aware times as microseconds since 1970 UTC, UNKNOWN where missing."""
     values = frame[column]
-    if isinstance(values.dtype, pd.ArrowDtype):
+    if isinstance(values.dtype, pd.ArrowDtype) and getattr(values.dtype.pyarrow_dtype, "tz", None):
         values = values.astype("datetime64[us, UTC]")
     if not isinstance(values.dtype, pd.DatetimeTZDtype):
         if len(values) == 0 or values.isna().all():
@@ -217,28 +221,40 @@ def instants(frame: pd.DataFrame, column: str) -> Integers:
 def microseconds(value: object, name: str) -> int:
     """Return one instant as microseconds since 1970 UTC; text without a zone is UTC."""
     try:
-        stamp = pd.Timestamp(value)  # type: ignore[arg-type]
+        # A bare number would be read as nanoseconds since 1970.
+        stamp = pd.Timestamp(None if isinstance(value, Number) else value)  # type: ignore[arg-type]
     except (ValueError, TypeError):
         raise InputError(
             f"{name}={value!r} is not a time; write it like 2026-10-01 or 2026-10-01T08:00Z"
         ) from None
     if pd.isna(stamp):
-        raise InputError(f"{name} is missing; write it like 2026-10-01 or 2026-10-01T08:00Z")
+        seen = f"={value!r} is not a time" if isinstance(value, Number) else " is missing"
+        raise InputError(f"{name}{seen}; write it like 2026-10-01 or 2026-10-01T08:00Z")
     stamp = stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp.tz_convert("UTC")
     return int(stamp.to_datetime64().astype("M8[us]").astype(np.int64))
 
 
 def span(value: object, name: str) -> int:
     """Return one length of time (Timedelta or text like "15min") as microseconds."""
+    # A number without a unit would be read as nanoseconds, "15" like 15.
+    bare = isinstance(value, Number) or (isinstance(value, str) and _is_number(value))
     try:
-        length = pd.Timedelta(value)  # type: ignore[arg-type]
+        length = pd.Timedelta(None if bare else value)  # type: ignore[arg-type]
     except (ValueError, TypeError):
         length = pd.NaT  # type: ignore[assignment]
-    if pd.isna(length) or isinstance(value, int | float) or length < pd.Timedelta(0):
+    if pd.isna(length) or length < pd.Timedelta(0):
         raise InputError(
             f"{name}={value!r} is not a length of time; write it like 30s, 15min or 1h"
         )
     return int(length.to_timedelta64().astype("m8[us]").astype(np.int64))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _require(frame: pd.DataFrame, columns: Sequence[str]) -> None:
@@ -276,17 +292,22 @@ def _running(frame: pd.DataFrame, ended: Integers) -> Flags:
     return frame["state"].eq("InProgress").fillna(False).to_numpy(dtype=bool)
 
 
+def _completed(frame: pd.DataFrame, running: Flags) -> Flags:
+    """Sessions whose state says Completed; without states, those that do not run."""
+    if "state" not in frame:
+        return ~running
+    return frame["state"].eq("Completed").fillna(False).to_numpy(dtype=bool)
+
+
 def _verdict(
-    frame: pd.DataFrame, running: Flags, created: Integers, ended: Integers
+    frame: pd.DataFrame, completed: Flags, created: Integers, ended: Integers
 ) -> NDArray[np.int8]:
     """The Result of a Completed session that has an end; before that a result says nothing."""
     if "result" not in frame:
         return np.zeros(len(frame), dtype=np.int8)
-    codes = pd.Categorical(frame["result"], categories=list(RESULTS)).codes
-    complete = ~running & (ended != UNKNOWN) & (ended >= created)
-    if "state" in frame:
-        complete &= frame["state"].eq("Completed").fillna(False).to_numpy(dtype=bool)
-    return np.where(complete, np.maximum(codes, 0), 0).astype(np.int8)
+    codes = _recode(pd.Categorical(frame["result"]), pd.Index(RESULTS, dtype="str"))
+    known = completed & (ended != UNKNOWN) & (ended >= created)
+    return np.where(known, np.maximum(codes, 0), 0).astype(np.int8)
 
 
 def _listed(policies: pd.DataFrame | None, frame: pd.DataFrame) -> pd.DataFrame:
@@ -328,12 +349,21 @@ def _targets(
     """Each session's own RPO, else its policy's newest one, in microseconds; UNKNOWN without."""
     rpo = np.full(len(frame), UNKNOWN, dtype=np.int64)
     if "rpo" in frame:
-        rpo = pd.to_timedelta(frame["rpo"]).dt.as_unit("us").to_numpy(dtype="m8[us]").view(np.int64)
+        rpo = _timedeltas(frame["rpo"]).dt.as_unit("us").to_numpy(dtype="m8[us]").view(np.int64)
     if not (rpo == UNKNOWN).any():
         return rpo
     newest = _setting(labels, len(frame), policies, "rpo")
-    other = pd.to_timedelta(newest).dt.as_unit("us").to_numpy(dtype="m8[us]").view(np.int64)
+    other = _timedeltas(newest).dt.as_unit("us").to_numpy(dtype="m8[us]").view(np.int64)
     return np.where(rpo == UNKNOWN, other, rpo)
+
+
+def _timedeltas(values: pd.Series) -> pd.Series:
+    if pd.api.types.is_numeric_dtype(values) and values.notna().any():
+        raise InputError(
+            f"column 'rpo' holds {values.dtype}, not lengths of time; "
+            "convert it: df['rpo'] = pd.to_timedelta(df['rpo'], unit='s')"
+        )
+    return pd.to_timedelta(values.astype("timedelta64[us]") if values.isna().all() else values)
 
 
 def setting(records: Records, policies: pd.DataFrame | None, column: str) -> pd.Series:

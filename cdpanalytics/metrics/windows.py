@@ -19,8 +19,8 @@ class Window:
 
     `periods` holds the natural start of each piece.
     `following` is the natural start of the period after the last.
-    `closed` is set where no end was asked for: a session that begins at the last
-    edge still counts.
+    `closed` is set where no end at or before as_of was asked for: a session that
+    begins at the last edge, as_of, still counts.
     """
 
     edges: Integers
@@ -84,7 +84,9 @@ def window(
     if since is not None and until is not None and start >= stop:
         raise InputError(f"since={since} is not before until={until}; a window is [since, until)")
     stop = max(start, min(stop, as_of))
-    closed = until is None
+    # What begins at as_of itself is in a window that does not end there.
+    closed = start <= as_of and (until is None or microseconds(until, "until") > as_of)
+    _check_zone(tz)
     if freq is None:
         return Window(np.array([start, stop]), None, None, closed)
     starts = _period_starts(start, stop, freq, tz)
@@ -100,25 +102,32 @@ def _period_starts(start: int, stop: int, freq: str, tz: str) -> pd.DatetimeInde
     if freq not in FREQUENCIES:
         known = ", ".join(f"{key} ({word})" for key, word in FREQUENCIES.items())
         raise InputError(f"freq={freq!r} is not known; use one of {known}")
-    try:
-        first, last = (
-            pd.Timestamp(edge, unit="us", tz="UTC").tz_convert(tz) for edge in (start, stop)
-        )
-    except (KeyError, ValueError):
-        raise InputError(
-            f"tz={tz!r} is not a time zone; use a name like UTC or Europe/Prague"
-        ) from None
+    first, last = (pd.Timestamp(edge, unit="us", tz="UTC").tz_convert(tz) for edge in (start, stop))
     if freq == "h":
         floor = first - pd.Timedelta(
             minutes=first.minute, seconds=first.second, microseconds=first.microsecond
         )
-    else:
-        floor = first.normalize()
-        if freq == "W":
-            floor = (floor.tz_localize(None) - pd.Timedelta(days=floor.dayofweek)).tz_localize(tz)
-        if freq == "MS":
-            floor = floor.tz_localize(None).replace(day=1).tz_localize(tz)
+        starts = pd.date_range(floor, max(last, floor) + pd.Timedelta(hours=1), freq="h")
+        return starts.tz_convert("UTC").as_unit("us")
+    floor, ceiling = (edge.tz_localize(None).normalize() for edge in (first, max(first, last)))
+    if freq == "W":
+        floor -= pd.Timedelta(days=floor.day_of_week)
+    if freq == "MS":
+        floor = floor.replace(day=1)
     step = {"W": "W-MON"}.get(freq, freq)
-    starts = pd.date_range(floor, max(last, floor), freq=step)
-    following = pd.date_range(starts[-1], periods=2, freq=step)[1:]
-    return pd.DatetimeIndex(starts.append(following)).tz_convert("UTC").as_unit("us")
+    naive = pd.date_range(floor, ceiling, freq=step)
+    naive = naive.append(pd.date_range(naive[-1], periods=2, freq=step)[1:])
+    # Where midnight is skipped the day begins after it; where it comes twice, at the first.
+    starts = naive.tz_localize(
+        tz, nonexistent="shift_forward", ambiguous=np.ones(len(naive), dtype=bool)
+    )
+    return starts.tz_convert("UTC").as_unit("us")
+
+
+def _check_zone(tz: str) -> None:
+    try:
+        pd.Timestamp(0, tz="UTC").tz_convert(tz if tz and isinstance(tz, str) else "no zone")
+    except (KeyError, ValueError):
+        raise InputError(
+            f"tz={tz!r} is not a time zone; use a name like UTC or Europe/Prague"
+        ) from None

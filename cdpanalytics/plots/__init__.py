@@ -1,0 +1,17 @@
+"""Draws metric tables and returns Axes; never computes a metric, shows, or changes matplotlib's settings.
+
+Colour marks the exception: what is well is pale, what is not stands out, and no meaning
+hangs on colour alone.
+"""
+
+from cdpanalytics.plots.charts import (
+    Chart,
+    adherence,
+    durations,
+    exposure,
+    sizes,
+    styled,
+    timeline,
+)
+
+__all__ = ["Chart", "adherence", "durations", "exposure", "sizes", "styled", "timeline"]

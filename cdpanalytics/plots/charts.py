@@ -1,0 +1,336 @@
+"""The pictures: each takes a metric's table and an Axes, and says its finding in the title."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import cycle
+from pathlib import Path
+
+import matplotlib.dates as mdates
+import matplotlib.style
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, PercentFormatter
+
+from cdpanalytics.tables import duration, share, size
+
+STYLE = Path(__file__).with_name("light.mplstyle")
+
+COVERED, GAP, INK = "#C6DBEF", "#B35806", "#24292F"
+_DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+_MOST = 12
+_TICKS = [1, 10, 60, 600, 3600, 6 * 3600, 86400, 7 * 86400]
+_TICK_NAMES = ["1 s", "10 s", "1 min", "10 min", "1 h", "6 h", "1 d", "7 d"]
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Draw and save in the packaged style; matplotlib's own settings stay as they were."""
+    with matplotlib.style.context(STYLE):
+        yield
+
+
+class Chart:
+    """A figure with the words that stand for it where it cannot be seen.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+    alt : str
+        What the picture shows, in a sentence.
+    """
+
+    def __init__(self, figure: Figure, alt: str) -> None:
+        self.figure = figure
+        self.alt = alt
+
+    def png(self) -> bytes:
+        """Return the picture as PNG."""
+        buffer = io.BytesIO()
+        with styled():
+            self.figure.savefig(buffer, format="png", metadata={"Software": None})
+        return buffer.getvalue()
+
+    def svg(self, prefix: str = "") -> str:
+        """Return the picture as an SVG element, the same bytes for the same figure.
+
+        Identifiers get `prefix`, so that several pictures can stand on one page.
+        """
+        buffer = io.StringIO()
+        with styled():
+            self.figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        drawn = buffer.getvalue()
+        drawn = drawn[drawn.index("<svg") :]
+        drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn, flags=re.DOTALL)
+        drawn = re.sub(r'\bid="', f'id="{prefix}', drawn)
+        drawn = re.sub(r'(href="#|url\(#)', rf"\g<1>{prefix}", drawn)
+        label = f'<svg role="img" aria-label="{html.escape(self.alt)}"'
+        return drawn.replace("<svg", label, 1)
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        data = base64.b64encode(self.png()).decode()
+        picture = f'<img alt="{html.escape(self.alt)}" src="data:image/png;base64,{data}">'
+        return {"text/html": f"<figure>{picture}</figure>", "text/plain": self.alt}
+
+
+def timeline(
+    sessions: pd.DataFrame,
+    gaps: pd.DataFrame,
+    *,
+    vms: Sequence[str] | None = None,
+    since: pd.Timestamp | None = None,
+    until: pd.Timestamp | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw when VMs were covered, and their gaps.
+
+    Parameters
+    ----------
+    sessions : pandas.DataFrame
+        Says which VMs there are and the time they span.
+    gaps : pandas.DataFrame
+        From `metrics.gaps`.
+    vms : sequence of str, optional
+        Which to draw, first on top. Default: the twelve with most exposure.
+    since, until : timestamp, optional
+        What part of time to draw. Default: all the sessions span.
+    ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        A row a VM: pale where it was covered, dark and hatched where not; a gap that is
+        still open ends in an arrow head.
+    """
+    longest = gaps.groupby("vm", observed=True)["exposure"].sum().sort_values(ascending=False)
+    shown = list(longest.index[:_MOST]) if vms is None else list(vms)
+    with styled():
+        ax = ax or _axes(height=1.1 + 0.26 * max(len(shown), 2))
+        if not shown:
+            return _nothing(ax, "No gaps: each VM was covered from its first session on")
+        first = sessions.groupby("vm", observed=True)["created"].min()
+        stop = until if until is not None else max(sessions["created"].max(), gaps["end"].max())
+        for row, vm in enumerate(shown):
+            begin = first.get(vm, stop) if since is None else max(first.get(vm, stop), since)
+            ax.broken_barh([_bar(begin, stop)], (row - 0.35, 0.7), facecolors=COVERED)
+            mine = gaps[gaps["vm"] == vm]
+            bars = [
+                _bar(max(s, begin), min(e, stop))
+                for s, e in zip(mine["start"], mine["end"], strict=True)
+            ]
+            ax.broken_barh(
+                bars, (row - 0.35, 0.7), facecolors=GAP, hatch="////", edgecolor="white", lw=0
+            )
+            if mine["open"].any():
+                ax.plot([mdates.date2num(stop)], [row], marker=">", color=GAP, ms=7, clip_on=False)
+        ax.set_yticks(range(len(shown)), [_short(vm) for vm in shown])
+        ax.set_ylim(len(shown) - 0.4, -0.6)
+        _dates(ax)
+        worst = gaps.loc[gaps["exposure"].idxmax()]
+        ax.set_title(
+            f"{_short(worst['vm'])} was unprotected longest: {duration(worst['exposure'])}"
+        )
+        ax.set_xlabel("time (UTC); dark: not replicated, arrow: still open")
+        ax.grid(axis="y", visible=False)
+    return ax
+
+
+def adherence(
+    table: pd.DataFrame, *, objective: float | None = None, ax: Axes | None = None
+) -> Axes:
+    """Draw adherence by period, a line a group.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        From ``metrics.rpo_adherence(..., freq=...)``, by one key or none.
+    objective : float, optional
+        A share to draw a line at.
+    ax : matplotlib Axes, optional
+    """
+    with styled():
+        ax = ax or _axes()
+        known = table.dropna(subset=["adherence"])
+        if known.empty:
+            return _nothing(ax, "Nothing observed, so no adherence")
+        key = next((name for name in ("policy", "vm", "backup_server") if name in table), None)
+        for (name, rows), dash in zip(_groups(known, key), cycle(_DASHES), strict=False):
+            ax.plot(
+                rows["period"],
+                rows["adherence"],
+                label=_short(name),
+                linestyle=dash,
+                marker="o",
+                ms=3,
+            )
+        if objective is not None:
+            ax.axhline(objective, color=INK, lw=1, ls=(0, (2, 2)))
+            ax.annotate(f"objective {share(objective)}", (0.01, objective), xycoords=("axes fraction", "data"),
+                        va="bottom", fontsize=8)  # fmt: skip
+        worst = known.loc[known["adherence"].idxmin()]
+        who = f"{_short(worst[key])} " if key else ""
+        ax.set_title(
+            f"Worst: {who}kept its RPO {share(worst['adherence'])} of {worst['period']:%Y-%m-%d}"
+        )
+        ax.yaxis.set_major_formatter(PercentFormatter(1.0))
+        ax.set_ylabel("time within RPO (%)")
+        ax.set_xlabel("period (UTC)")
+        _dates(ax)
+        if key:
+            ax.legend(loc="lower left", ncols=3)
+    return ax
+
+
+def durations(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Draw the median and 95th percentile of each group's session durations.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        From `metrics.durations`.
+    ax : matplotlib Axes, optional
+    """
+    with styled():
+        known = table.dropna(subset=["median"]).head(_MOST * 2)
+        ax = ax or _axes(height=1.1 + 0.3 * max(len(known), 2))
+        if known.empty:
+            return _nothing(ax, "No session has finished, so there is no duration")
+        hours = known[["median", "p95", "max"]].apply(
+            lambda column: column.dt.total_seconds() / 3600
+        )
+        rows = np.arange(len(known))
+        ax.barh(rows, hours["median"], height=0.55, color=COVERED, label="median")
+        ax.scatter(hours["p95"], rows, marker="|", s=160, color=INK, label="95th percentile")
+        ax.scatter(hours["max"], rows, marker="x", s=26, color=GAP, label="longest")
+        ax.set_yticks(rows, [_short(_label(row)) for _, row in known.iterrows()])
+        ax.invert_yaxis()
+        longest = known.loc[known["median"].idxmax()]
+        ax.set_title(
+            f"Sessions of {_short(_label(longest))} last longest: median {duration(longest['median'])}"
+        )
+        ax.set_xlabel("duration of finished sessions (hours)")
+        ax.legend(loc="lower right", ncols=3)
+        ax.grid(axis="y", visible=False)
+    return ax
+
+
+def sizes(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Draw the protected size by period, a line a group, with the rolling mean of their sum.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        From `metrics.sizes`.
+    ax : matplotlib Axes, optional
+    """
+    with styled():
+        ax = ax or _axes()
+        known = table.dropna(subset=["size"])
+        if known.empty:
+            return _nothing(ax, "No session with a size has ended")
+        known = known.assign(size=known["size"].astype(float))
+        key = next((name for name in ("policy", "vm", "backup_server") if name in table), None)
+        for (name, rows), dash in zip(_groups(known, key), cycle(_DASHES), strict=False):
+            ax.plot(
+                rows["period"],
+                rows["size"],
+                label=_short(name),
+                linestyle=dash,
+                drawstyle="steps-post",
+            )
+        total = known.groupby("period")["size"].sum()
+        first, last = total.iloc[0], total.iloc[-1]
+        ax.set_title(f"{size(last)} protected, {size(first)} at first")
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: size(value)))
+        ax.set_ylim(bottom=0)
+        ax.set_ylabel("size of the VMs (binary units)")
+        ax.set_xlabel("period (UTC)")
+        _dates(ax)
+        if key:
+            ax.legend(loc="upper left", ncols=3)
+    return ax
+
+
+def exposure(gaps: pd.DataFrame, *, target: object = None, ax: Axes | None = None) -> Axes:
+    """Draw how many gaps lasted at least how long, both axes logarithmic.
+
+    Parameters
+    ----------
+    gaps : pandas.DataFrame
+        From `metrics.gaps`.
+    target : timedelta-like, optional
+        An RPO to draw a line at.
+    ax : matplotlib Axes, optional
+    """
+    with styled():
+        ax = ax or _axes()
+        if gaps.empty:
+            return _nothing(ax, "No gaps")
+        seconds = np.sort(gaps["exposure"].dt.total_seconds().to_numpy())
+        ax.step(seconds, np.arange(len(seconds), 0, -1), where="pre", color="#0072B2")
+        ax.set_xscale("log")
+        ax.set_yscale("log")
+        ax.set_xticks(_TICKS, _TICK_NAMES)
+        ax.minorticks_off()
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        title = f"{len(seconds):,} gaps, the longest {duration(gaps['exposure'].max())}"
+        if target is not None:
+            goal = pd.Timedelta(target)  # type: ignore[arg-type]
+            over = int((seconds > goal.total_seconds()).sum())
+            ax.axvline(goal.total_seconds(), color=GAP, lw=1.2, ls="--")
+            title = f"{over:,} of {len(seconds):,} gaps lasted longer than {duration(goal)}"
+        ax.set_title(title)
+        ax.set_xlabel("length of the gap")
+        ax.set_ylabel("gaps at least as long")
+    return ax
+
+
+def _axes(height: float = 3.4) -> Axes:
+    return Figure(figsize=(9, height)).add_subplot()
+
+
+def _nothing(ax: Axes, said: str) -> Axes:
+    ax.set_title(said)
+    ax.set_xticks([])
+    ax.set_yticks([])
+    for side in ax.spines.values():
+        side.set_visible(False)
+    return ax
+
+
+def _dates(ax: Axes) -> None:
+    locator = mdates.AutoDateLocator(maxticks=9)
+    ax.xaxis.set_major_locator(locator)
+    ax.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator))
+
+
+def _bar(start: pd.Timestamp, stop: pd.Timestamp) -> tuple[float, float]:
+    left, right = mdates.date2num(start), mdates.date2num(stop)
+    return left, max(right - left, 0.0)
+
+
+def _groups(table: pd.DataFrame, key: str | None) -> Iterator[tuple[str, pd.DataFrame]]:
+    if key is None:
+        yield "all", table
+        return
+    for name, rows in table.groupby(key, sort=True, observed=True):
+        yield str(name), rows
+
+
+def _label(row: pd.Series) -> str:
+    return " · ".join(
+        str(row[key]) for key in ("backup_server", "policy", "vm") if key in row.index
+    )
+
+
+def _short(name: object) -> str:
+    """A name as a label: no control characters, no mathematics, not too long."""
+    text = "".join(c if c.isprintable() else "\ufffd" for c in str(name)).replace("$", r"\$")
+    return text if len(text) <= 32 else text[:31] + "…"

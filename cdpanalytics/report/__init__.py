@@ -1,0 +1,5 @@
+"""Composes one HTML file from an archive: the answer first, then where, when, who, and how it is known."""
+
+from cdpanalytics.report.page import report
+
+__all__ = ["report"]
