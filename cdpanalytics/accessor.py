@@ -69,34 +69,34 @@ class PlotAccessor:
 
     def timeline(self, *, ax: Any = None, **window: Any) -> Any:
         """Draw when each of the worst VMs was covered, and its gaps (parameters of `gaps`)."""
-        from cdpanalytics import plots
+        from cdpanalytics.plots import timeline
 
-        return plots.timeline(self.frame, metrics.gaps(self.frame, **window), ax=ax)
+        return timeline(self.frame, metrics.gaps(self.frame, **window), ax=ax)
 
     def adherence(self, target: Any = None, freq: str = "D", *, ax: Any = None, **rest: Any) -> Any:
         """Draw adherence by policy and period (parameters of `rpo_adherence`)."""
-        from cdpanalytics import plots
+        from cdpanalytics.plots import adherence
 
         rest = {"by": "policy", **rest}
-        return plots.adherence(metrics.rpo_adherence(self.frame, target, freq=freq, **rest), ax=ax)
+        return adherence(metrics.rpo_adherence(self.frame, target, freq=freq, **rest), ax=ax)
 
     def durations(self, *, ax: Any = None, **rest: Any) -> Any:
         """Draw how long finished sessions lasted (parameters of `durations`)."""
-        from cdpanalytics import plots
+        from cdpanalytics.plots import durations
 
-        return plots.durations(metrics.durations(self.frame, **{"by": "policy", **rest}), ax=ax)
+        return durations(metrics.durations(self.frame, **{"by": "policy", **rest}), ax=ax)
 
     def sizes(self, *, ax: Any = None, **rest: Any) -> Any:
         """Draw the protected size by period (parameters of `sizes`)."""
-        from cdpanalytics import plots
+        from cdpanalytics.plots import sizes
 
-        return plots.sizes(metrics.sizes(self.frame, **{"by": "policy", **rest}), ax=ax)
+        return sizes(metrics.sizes(self.frame, **{"by": "policy", **rest}), ax=ax)
 
     def exposure(self, target: Any = None, *, ax: Any = None, **rest: Any) -> Any:
         """Draw how many gaps lasted how long (parameters of `gaps`)."""
-        from cdpanalytics import plots
+        from cdpanalytics.plots import exposure
 
-        return plots.exposure(metrics.gaps(self.frame, target, **rest), target=target, ax=ax)
+        return exposure(metrics.gaps(self.frame, target, **rest), target=target, ax=ax)
 
 
 def register() -> None:

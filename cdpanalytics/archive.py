@@ -148,7 +148,9 @@ class Archive:
                 frame[column] = frame[column].cat.remove_unused_categories()
         return frame.reset_index(drop=True)
 
-    def policy_sessions(self, since: Moment | None = None, until: Moment | None = None) -> pd.DataFrame:
+    def policy_sessions(
+        self, since: Moment | None = None, until: Moment | None = None
+    ) -> pd.DataFrame:
         """Return the policy sessions created in ``[since, until)``: `schema.POLICY_SESSIONS`."""
         return schema.to_frame(self._read("policy_sessions", *self.window(since, until)))
 
@@ -240,7 +242,9 @@ class Archive:
             frame[column] = pd.to_datetime(frame[column], utc=True).dt.as_unit("us")
         return frame.astype({"source": "str"})
 
-    def provenance(self, since: Moment | None = None, until: Moment | None = None) -> dict[str, object]:
+    def provenance(
+        self, since: Moment | None = None, until: Moment | None = None
+    ) -> dict[str, object]:
         """Return where the sessions of a window come from.
 
         Returns

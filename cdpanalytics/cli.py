@@ -156,7 +156,10 @@ def _metrics(commands: Any) -> None:
     _archive(command)
     _selection(command)
     command.add_argument(
-        "--by", metavar="KEYS", type=_keys, help="policy,vm,backup_server or none; default: policy,vm"
+        "--by",
+        metavar="KEYS",
+        type=_keys,
+        help="policy,vm,backup_server or none; default: policy,vm",
     )
     command.add_argument("--freq", choices=("h", "D", "W", "MS"), help="cut into periods")
     _output(command)
@@ -189,7 +192,11 @@ def _run_metrics(options: argparse.Namespace) -> int:
 def _taken(function: Any, asked: dict[str, Any], always: dict[str, Any]) -> dict[str, Any]:
     """Return what a metric takes of the options; one asked for that it does not take is an error."""
     takes = inspect.signature(function).parameters
-    given = {{"rpo": "target"}.get(name, name): value for name, value in asked.items() if value is not None}
+    given = {
+        {"rpo": "target"}.get(name, name): value
+        for name, value in asked.items()
+        if value is not None
+    }
     for name in given.keys() - takes.keys() - {"tz"}:
         option = {"target": "rpo"}.get(name, name)
         raise InputError(f"{function.__name__} takes no --{option}; leave it out")

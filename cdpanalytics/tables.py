@@ -130,14 +130,9 @@ def size(amount: float) -> str:
     """
     if pd.isna(amount):
         return NOTHING
-    left = float(amount)
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if abs(left) < 1024:
-            break
-        left /= 1024
-    else:
-        unit = "PiB"
-    return f"{left:.0f} B" if unit == "B" else f"{left:.1f} {unit}"
+    units = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+    power = min(int(math.log(max(abs(amount), 1), 1024)), len(units) - 1)
+    return f"{amount / 1024**power:.{0 if power == 0 else 1}f} {units[power]}"
 
 
 def instant(stamp: pd.Timestamp) -> str:
@@ -176,7 +171,7 @@ def _values(column: pd.Series) -> list[Any]:
 
 
 def _missing(value: Any) -> bool:
-    return value is None or (np.isscalar(value) and bool(pd.isna(value))) or value is pd.NA
+    return value is None or value is pd.NA or value is pd.NaT or value != value
 
 
 def _plain(value: Any) -> Any:

@@ -28,17 +28,36 @@ def rows(*sessions: dict[str, object]) -> pa.Table:
     return pa.Table.from_pylist([base | session for session in sessions], schema=schema.SESSIONS)
 
 
-def session(uid: str, vm: str, begin: float, end: float | None, **more: object) -> dict[str, object]:
-    return {"uid": uid, "vm": vm, "created": at(begin), "ended": None if end is None else at(end), **more}
+def session(
+    uid: str, vm: str, begin: float, end: float | None, **more: object
+) -> dict[str, object]:
+    return {
+        "uid": uid,
+        "vm": vm,
+        "created": at(begin),
+        "ended": None if end is None else at(end),
+        **more,
+    }
 
 
-def put(archive: Archive, day: pd.Timestamp, *sessions: dict[str, object], as_of: float = 100, source: str = EM) -> None:
+def put(
+    archive: Archive,
+    day: pd.Timestamp,
+    *sessions: dict[str, object],
+    as_of: float = 100,
+    source: str = EM,
+) -> None:
     archive.put_day("sessions", source, day, rows(*sessions), at(as_of), final=True)
 
 
 def test_a_day_is_read_back_as_it_was_written(folder: Path) -> None:
     archive = Archive(folder)
-    put(archive, OCT, session("u2", "b", 8, 16, reason="slow"), session("u1", "a", 0, None, state="InProgress"))
+    put(
+        archive,
+        OCT,
+        session("u2", "b", 8, 16, reason="slow"),
+        session("u1", "a", 0, None, state="InProgress"),
+    )
     frame = Archive(folder).sessions()
     assert list(frame.columns) == schema.SESSIONS.names
     assert frame["uid"].tolist() == ["u1", "u2"], "ordered by VM"
@@ -74,9 +93,13 @@ def test_names_are_found_by_pattern_in_any_case(folder: Path) -> None:
     archive = Archive(folder)
     put(archive, OCT, session("u1", "db-01", 0, 8), session("u2", "web[1]", 0, 8, policy="Silver"))
     assert archive.sessions(vm="DB-*")["uid"].tolist() == ["u1"]
-    assert archive.sessions(vm="web[1]")["uid"].tolist() == ["u2"], "a name is found though it looks like a pattern"
+    assert archive.sessions(vm="web[1]")["uid"].tolist() == ["u2"], (
+        "a name is found though it looks like a pattern"
+    )
     assert archive.sessions(policy=["gold", "silver"])["uid"].tolist() == ["u1", "u2"]
-    with pytest.raises(InputError, match=r"no session of policy 'Bronze' here \(known: Gold, Silver\)"):
+    with pytest.raises(
+        InputError, match=r"no session of policy 'Bronze' here \(known: Gold, Silver\)"
+    ):
         archive.sessions(policy="Bronze")
 
 
@@ -95,10 +118,10 @@ def test_history_brings_what_decides_how_a_vm_entered_the_window(folder: Path) -
     assert set(with_history["uid"]) == {"long", "newest", "failed", "gone", "in"}
     whole = archive.sessions()
     window = {"since": OCT + DAY, "until": OCT + 2 * DAY, "target": "15min"}
-    pd.testing.assert_frame_equal(with_history.cdp.rpo_adherence(**window), whole.cdp.rpo_adherence(**window))
     pd.testing.assert_frame_equal(
-        with_history.cdp.gaps(**window), whole.cdp.gaps(**window)
+        with_history.cdp.rpo_adherence(**window), whole.cdp.rpo_adherence(**window)
     )
+    pd.testing.assert_frame_equal(with_history.cdp.gaps(**window), whole.cdp.gaps(**window))
 
 
 def test_one_session_from_two_addresses_of_a_server_counts_once(folder: Path) -> None:
@@ -134,7 +157,9 @@ def test_holes_are_the_stretches_never_fetched(folder: Path) -> None:
     assert archive.holes().empty
 
 
-def test_a_write_that_fails_leaves_the_day_as_it_was(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_that_fails_leaves_the_day_as_it_was(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     archive = Archive(folder)
     put(archive, OCT, session("u1", "a", 0, 8))
 
@@ -142,7 +167,9 @@ def test_a_write_that_fails_leaves_the_day_as_it_was(folder: Path, monkeypatch: 
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(pq, "write_table", full)
-    with pytest.raises(ArchiveError, match=r"2026-10-01.parquet cannot be written: No space left on device"):
+    with pytest.raises(
+        ArchiveError, match=r"2026-10-01.parquet cannot be written: No space left on device"
+    ):
         put(archive, OCT, session("u2", "a", 0, 8))
     monkeypatch.undo()
     assert archive.sessions()["uid"].tolist() == ["u1"]
@@ -162,7 +189,9 @@ def test_a_directory_of_something_else_is_not_an_archive(tmp_path: Path) -> None
 def test_a_newer_archive_is_refused(folder: Path) -> None:
     folder.mkdir()
     (folder / "archive.json").write_text('{"version": 99}')
-    with pytest.raises(ArchiveError, match="has schema version 99, this cdpanalytics reads 1; upgrade"):
+    with pytest.raises(
+        ArchiveError, match="has schema version 99, this cdpanalytics reads 1; upgrade"
+    ):
         Archive(folder)
 
 
@@ -182,7 +211,13 @@ def test_verify_finds_nothing_in_a_sound_archive(folder: Path) -> None:
 def test_verify_names_each_damage(folder: Path) -> None:
     archive = Archive(folder)
     put(archive, OCT, session("u1", "a", 0, 8))
-    put(archive, OCT + DAY, session("u1", "a", 24, 32), session("u2", "a", 80, 88), session("u3", None, 25, 26))
+    put(
+        archive,
+        OCT + DAY,
+        session("u1", "a", 24, 32),
+        session("u2", "a", 80, 88),
+        session("u3", None, 25, 26),
+    )
     put(archive, OCT + 2 * DAY, session("u4", "a", 48, 50))
     put(archive, OCT + 3 * DAY, session("u5", "a", 72, 80))
     home = next(folder.glob("sessions/*"))
@@ -198,7 +233,9 @@ def test_verify_names_each_damage(folder: Path) -> None:
     ]
     assert "cannot be read" in by_day["2026-10-03"][0]
     assert "cannot be read" in by_day["2026-10-04"][0]
-    with pytest.raises(ArchiveError, match=r"2026-10-03.parquet cannot be read; see: cdpanalytics verify"):
+    with pytest.raises(
+        ArchiveError, match=r"2026-10-03.parquet cannot be read; see: cdpanalytics verify"
+    ):
         archive.sessions()
 
 
@@ -206,6 +243,11 @@ def test_provenance_tells_the_data_by_its_bytes(folder: Path) -> None:
     archive = Archive(folder)
     put(archive, OCT, session("u1", "a", 0, 8), as_of=30)
     before = archive.provenance()
-    assert (before["sources"], before["rows"], before["files"], before["as_of"]) == ([EM], 1, 1, at(30))
+    assert (before["sources"], before["rows"], before["files"], before["as_of"]) == (
+        [EM],
+        1,
+        1,
+        at(30),
+    )
     put(archive, OCT, session("u1", "a", 0, 9), as_of=30)
     assert archive.provenance()["sha256"] != before["sha256"]

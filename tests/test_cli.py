@@ -29,7 +29,9 @@ def archive(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("cli") / "archive"
     with pytest.MonkeyPatch.context() as patch, Simulator(fleet) as server:
         patch.setenv("CDPANALYTICS_PASSWORD", "demo")
-        code = cli.main(["sync", server.url, "--user", "demo", "--archive", str(path), "--since", "7D"])
+        code = cli.main(
+            ["sync", server.url, "--user", "demo", "--archive", str(path), "--since", "7D"]
+        )
     assert code == 0
     return path
 
@@ -68,7 +70,9 @@ def test_each_metric_in_each_format(
     assert len(lines) == len(rows)
     assert list(lines[0]) == list(rows[0])
     target = tmp_path / "out.parquet"
-    code, _, _ = run(capsys, "metrics", metric, "--archive", archive, "--format", "parquet", "--output", target)
+    code, _, _ = run(
+        capsys, "metrics", metric, "--archive", archive, "--format", "parquet", "--output", target
+    )
     assert code == 0
     assert len(pd.read_parquet(target)) == len(rows)
 
@@ -76,7 +80,9 @@ def test_each_metric_in_each_format(
 def test_json_speaks_seconds_bytes_and_iso_times(
     archive: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _, text, _ = run(capsys, "metrics", "rpo", "--archive", archive, "--format", "json", "--by", "vm")
+    _, text, _ = run(
+        capsys, "metrics", "rpo", "--archive", archive, "--format", "json", "--by", "vm"
+    )
     sessions, policies = Archive(archive).sessions(), Archive(archive).policies()
     expected = sessions.cdp.rpo_adherence(by="vm", policies=policies)
     rows = json.loads(text)
@@ -87,7 +93,9 @@ def test_json_speaks_seconds_bytes_and_iso_times(
         assert row["breached"] == (None if pd.isna(seconds) else seconds)
         assert row["adherence"] == (None if pd.isna(adherence) else adherence)
     _, text, _ = run(capsys, "metrics", "gaps", "--archive", archive, "--format", "json")
-    assert re.fullmatch(r"2026-10-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)", json.loads(text)[0]["start"])
+    assert re.fullmatch(
+        r"2026-10-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)", json.loads(text)[0]["start"]
+    )
 
 
 def test_options_reach_the_metric(archive: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -98,7 +106,9 @@ def test_options_reach_the_metric(archive: Path, capsys: pytest.CaptureFixture[s
     rows = json.loads(text)
     assert {row["rpo"] for row in rows} == {3600.0}
     assert {row["period"][:10] for row in rows} == {"2026-10-16", "2026-10-17"}
-    _, text, _ = run(capsys, "metrics", "rpo", "--archive", archive, "--by", "none", "--format", "json")
+    _, text, _ = run(
+        capsys, "metrics", "rpo", "--archive", archive, "--by", "none", "--format", "json"
+    )
     assert len(json.loads(text)) == 1
 
 
@@ -109,10 +119,20 @@ def test_the_reports_numbers_are_the_command_lines(
     code, out, _ = run(capsys, "report", "--archive", archive, "--output", page)
     assert code == 0
     assert out.strip() == str(page)
-    embedded = re.search(r'<script type="application/json" id="rpo">(.*?)</script>', page.read_text(), re.S)
+    embedded = re.search(
+        r'<script type="application/json" id="rpo">(.*?)</script>', page.read_text(), re.S
+    )
     assert embedded is not None
     _, text, _ = run(
-        capsys, "metrics", "rpo", "--archive", archive, "--by", "backup_server,policy,vm", "--format", "json"
+        capsys,
+        "metrics",
+        "rpo",
+        "--archive",
+        archive,
+        "--by",
+        "backup_server,policy,vm",
+        "--format",
+        "json",
     )
     assert json.loads(embedded[1]) == json.loads(text)
 
@@ -123,7 +143,9 @@ def test_a_window_gives_the_same_numbers_in_report_and_metrics(
     window = ["--since", "2026-10-17", "--until", "2026-10-19", "--rpo", "30min"]
     page = tmp_path / "report.html"
     run(capsys, "report", "--archive", archive, "--output", page, *window)
-    embedded = re.search(r'<script type="application/json" id="rpo">(.*?)</script>', page.read_text(), re.S)
+    embedded = re.search(
+        r'<script type="application/json" id="rpo">(.*?)</script>', page.read_text(), re.S
+    )
     assert embedded is not None
     _, text, _ = run(
         capsys, "metrics", "rpo", "--archive", archive, "--by", "backup_server,policy,vm", "--format", "json",
@@ -177,7 +199,7 @@ class Proxy(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    do_GET = do_POST = do_DELETE = answer  # noqa: N815
+    do_GET = do_POST = do_DELETE = answer
 
     def log_message(self, *_: object) -> None: ...
 
@@ -242,7 +264,7 @@ def test_bad_archives_and_selections_end_in_one_line(
     for wrong, said in (
         (["--archive", tmp_path / "none"], "no archive at"),
         (["--archive", letter], "is not an archive"),
-        (["--archive", archive, "--policy", "Bronze"], "'Bronze'"),
+        (["--archive", archive, "--policy", "Nickel"], "'Nickel'"),
         (["--archive", archive, "--since", "2026-10-19", "--until", "2026-10-17"], "is not before"),
         (["--archive", archive, "--since", "yesterdayish"], "yesterdayish"),
         (["--archive", archive, "--rpo", "fast"], "fast"),
@@ -252,7 +274,11 @@ def test_bad_archives_and_selections_end_in_one_line(
             run(capsys, "report", "--output", page, *wrong), said, page
         )
         assert_one_line_and_nothing_written(
-            run(capsys, "metrics", "rpo", "--freq", "D", "--output", page, "--format", "csv", *wrong), said, page
+            run(
+                capsys, "metrics", "rpo", "--freq", "D", "--output", page, "--format", "csv", *wrong
+            ),
+            said,
+            page,
         )
     result = run(capsys, "metrics", "durations", "--archive", archive, "--rpo", "1h")
     assert_one_line_and_nothing_written(result, "durations takes no --rpo; leave it out")
@@ -284,7 +310,9 @@ def test_demo_leaves_a_report_and_names_the_worst(
     assert str((tmp_path / "d/report.html").resolve()) in out
     assert "Synced:" in err
     assert_one_line_and_nothing_written(
-        run(capsys, "demo", "--directory", tmp_path / "e", "--vms", 0), "at least one of each", tmp_path / "e"
+        run(capsys, "demo", "--directory", tmp_path / "e", "--vms", 0),
+        "at least one of each",
+        tmp_path / "e",
     )
 
 
@@ -299,6 +327,6 @@ def test_simulate_serves_until_it_is_interrupted() -> None:
         assert re.match(r"http://127.0.0.1:\d+ \(user demo, password demo\)", line)
     finally:
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=20)
     assert "Traceback" not in err
     assert process.returncode in (0, 130)

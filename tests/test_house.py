@@ -34,7 +34,10 @@ def run(*command: str, **options: object) -> subprocess.CompletedProcess[str]:
 )
 def test_the_checks_pass(command: tuple[str, ...]) -> None:
     if "importlinter.cli" in command:
-        command = ("-c", "from importlinter.cli import lint_imports_command; lint_imports_command()")
+        command = (
+            "-c",
+            "from importlinter.cli import lint_imports_command; lint_imports_command()",
+        )
     done = run(sys.executable, *command)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -58,7 +61,16 @@ def test_each_dependency_has_its_reason() -> None:
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
-    heavy = ["matplotlib", "requests", "requests_cache", "ipywidgets", "scipy", "lxml", "jinja2", "keyring"]
+    heavy = [
+        "matplotlib",
+        "requests",
+        "requests_cache",
+        "ipywidgets",
+        "scipy",
+        "lxml",
+        "jinja2",
+        "keyring",
+    ]
     code = f"import sys, cdpanalytics; print([m for m in {heavy} if m in sys.modules])"
     assert run(sys.executable, "-c", code).stdout.strip() == "[]"
 
@@ -74,7 +86,13 @@ def test_sync_and_report_are_functions_whatever_was_imported_before() -> None:
 
 def test_the_wheel_carries_all_it_needs_and_runs_the_demo(tmp_path: Path) -> None:
     built = run(
-        sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path / "dist")
+        sys.executable,
+        "-m",
+        "build",
+        "--wheel",
+        "--no-isolation",
+        "--outdir",
+        str(tmp_path / "dist"),
     )
     assert built.returncode == 0, built.stdout + built.stderr
     wheel = next((tmp_path / "dist").glob("*.whl"))

@@ -15,7 +15,9 @@ from cdpanalytics.report import report
 from cdpanalytics.simulator import Fleet, Simulator
 from cdpanalytics.sync import sync
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
          "--disable-background-networking", "--disable-component-update"]  # fmt: skip
 
@@ -26,7 +28,10 @@ pytestmark = pytest.mark.browser
 def page_file(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("offline")
     archive = Archive(folder / "archive")
-    with Simulator(fleet) as server, EnterpriseManager(server.url, "demo", "demo", cache=False) as em:
+    with (
+        Simulator(fleet) as server,
+        EnterpriseManager(server.url, "demo", "demo", cache=False) as em,
+    ):
         sync(em, archive, since="7D", progress=False)
     return report(archive, folder / "report.html")
 
@@ -49,7 +54,9 @@ def test_it_opens_offline_and_asks_for_nothing(browser: Browser, page_file: Path
     wrong: list[str] = []
     page = context.new_page()
     page.on("request", lambda request: asked.append(request.url))
-    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+    page.on(
+        "console", lambda message: wrong.append(message.text) if message.type == "error" else None
+    )
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("dialog", lambda dialog: wrong.append(f"dialog: {dialog.message}"))
     page.goto(page_file.as_uri())
@@ -58,8 +65,14 @@ def test_it_opens_offline_and_asks_for_nothing(browser: Browser, page_file: Path
     assert page.locator("h1").count() == 1
     for picture in page.locator("img").all():
         assert picture.get_attribute("alt")
-    assert page.locator("svg").count() == page.locator("svg[role=img][aria-label], svg[role=img][aria-labelledby]").count() + page.locator("svg[aria-hidden=true]").count()
-    assert page.get_by_text("<script>alert(1)</script>", exact=False).count() > 0, "a hostile name is text"
+    assert (
+        page.locator("svg").count()
+        == page.locator("svg[role=img][aria-label], svg[role=img][aria-labelledby]").count()
+        + page.locator("svg[aria-hidden=true]").count()
+    )
+    assert page.get_by_text("<script>alert(1)</script>", exact=False).count() > 0, (
+        "a hostile name is text"
+    )
     context.close()
 
 

@@ -115,8 +115,8 @@ def _period_starts(start: int, stop: int, freq: str, tz: str) -> pd.DatetimeInde
     if freq == "MS":
         floor = floor.replace(day=1)
     step = {"W": "W-MON"}.get(freq, freq)
-    naive = pd.date_range(floor, ceiling, freq=step)
-    naive = naive.append(pd.date_range(naive[-1], periods=2, freq=step)[1:])
+    begun = pd.date_range(floor, ceiling, freq=step)
+    naive = pd.DatetimeIndex(begun.append(pd.date_range(begun[-1], periods=2, freq=step)[1:]))
     # Where midnight is skipped the day begins after it; where it comes twice, at the first.
     starts = naive.tz_localize(
         tz, nonexistent="shift_forward", ambiguous=np.ones(len(naive), dtype=bool)

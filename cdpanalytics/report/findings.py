@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -91,11 +92,11 @@ def find(archive: Archive, question: Question) -> Findings:
     )
     named = question.policy is None and question.vm is None
     settings = archive.policies(naming_vms=named)
-    window = {"since": start, "until": stop, "policies": settings}
-    timed = {**window, "target": question.rpo, "tz": question.tz}
+    window: dict[str, Any] = {"since": start, "until": stop, "policies": settings}
+    timed: dict[str, Any] = {**window, "target": question.rpo, "tz": question.tz}
     stop = min(stop, sessions["as_of"].max()) if stop is not None and len(sessions) else stop
     freq = _freq(sessions, start, stop)
-    sized = {"since": start, "until": window["until"], "tz": question.tz}
+    sized: dict[str, Any] = {"since": start, "until": window["until"], "tz": question.tz}
     return Findings(
         question=question,
         sessions=sessions,
@@ -123,7 +124,7 @@ def verdict(found: Findings) -> str:
     kept = tables.share(whole["adherence"])
     if not missed:
         return f"The promise was kept {kept} of the time by all {len(found.vms):,} VMs."
-    longest = found.gaps.loc[found.gaps["exposure"].idxmax()]
+    longest = found.gaps.nlargest(1, "exposure").iloc[0]
     return (
         f"The promise was kept {kept} of the time; {missed:,} of {len(found.vms):,} VMs broke it. "
         f"The longest gap was {tables.duration(longest['exposure'])} ({longest['vm']})."

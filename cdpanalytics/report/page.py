@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import os
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -188,16 +189,20 @@ def _heat(found: Findings) -> dict[str, Any]:
                 if level is None
                 else f"{breached} of {tables.duration(cell['observed'])} breached"
             )
-            label = (
-                "–" if level is None else "" if level == 0 else tables.share(1 - cell["adherence"])
-            )
-            drawn.append({"level": level, "text": label.replace(" %", ""),
+            label = "–" if level is None else "" if level == 0 else _percent(cell["adherence"])
+            drawn.append({"level": level, "text": label,
                           "title": f"{vm['vm']}, {cell['period']:%Y-%m-%d}: {said}"})  # fmt: skip
         rows.append({"vm": vm["vm"], "policy": vm["policy"], "server": vm["backup_server"], "cells": drawn,
                      "total": tables.duration(vm["breached"])})  # fmt: skip
     zoned = [period.tz_convert(found.question.tz) for period in periods]
     return {"periods": [(f"{day:%d}", f"{day:%Y-%m-%d}") for day in zoned],
             "months": _months(zoned), "rows": rows}  # fmt: skip
+
+
+def _percent(adherence: float) -> str:
+    """What was breached, in whole percents as a cell has room for."""
+    breached = 100 * (1 - adherence)
+    return "<1" if breached < 1 else f"{math.floor(breached + 1e-9)}"
 
 
 def _months(days: list[pd.Timestamp]) -> list[tuple[str, int]]:

@@ -187,7 +187,7 @@ class Fleet:
         )
 
     def snapshot(self, now: int, lag: int, horizon: int) -> Snapshot:
-        """What a database filled every `lag`, and cleared of rows older than `horizon`, holds at `now` (milliseconds)."""
+        """What a database filled every `lag`, forgetting after `horizon`, holds at `now` (milliseconds)."""
         collected = now - now % lag if lag > 0 else now
 
         def known(created: Integers) -> slice:
@@ -214,8 +214,9 @@ class Fleet:
         -------
         dict of list
             ``uid`` (bare GUID), ``vm``, ``policy``, ``policy_uid``, ``policy_session``, ``policy_session_uid``,
-            ``backup_server``, ``backup_server_uid``, ``created`` and ``ended`` (aware datetimes, ``ended`` is None while
-            it runs), ``state``, ``result``, ``reason`` (None if there is none), ``total_size``, ``policy_result`` (None while it works);
+            ``backup_server``, ``backup_server_uid``, ``created`` and ``ended`` (aware datetimes, the end
+            None while it runs), ``state``, ``result``, ``reason`` (None if there is none), ``total_size``,
+            ``policy_result`` (None while the policy session works);
             rows in the order of their creation.
         """
         known = self.snapshot(

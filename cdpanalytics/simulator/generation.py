@@ -222,7 +222,7 @@ def _concatenate(drafts: list[Draft], counts: list[int]) -> _Columns:
 def _policy_sessions(
     seed: int, drafts: list[Draft], columns: _Columns
 ) -> tuple[PolicySessions, Integers]:
-    """The policy sessions by creation, and the place of each in that order. Each is as good as its worst task session."""
+    """The policy sessions by creation, each as good as its worst task session, and their places in that order."""
     policy = np.repeat(
         np.arange(len(drafts), dtype=np.int32), [len(made.renewed) - 1 for made in drafts]
     )

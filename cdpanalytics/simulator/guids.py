@@ -75,7 +75,7 @@ def parse(value: str) -> tuple[int, int] | None:
 
 
 def order(guids: Guids, *, sql_server: bool) -> NDArray[np.intp]:
-    """Positions in the database's own order: SQL Server compares the last six bytes first, PostgreSQL reads left to right."""
+    """Positions in the database's own order: SQL Server compares the last six bytes first."""
     if not sql_server:
         return np.lexsort((guids.low, guids.high))
     node_then_clock = (guids.low << np.uint64(16)) | (guids.low >> np.uint64(48))

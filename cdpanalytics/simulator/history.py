@@ -1,4 +1,4 @@
-"""One policy's task sessions over the fleet's life: regular ones first, then what befalls them; gaps are noted as they are planted."""
+"""One policy's task sessions: regular ones first, then what befalls them; gaps are noted as they are planted."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field

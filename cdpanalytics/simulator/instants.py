@@ -1,4 +1,4 @@
-"""Instants as whole milliseconds since 1970 (UTC), and the texts the server writes for them; knows nothing of sessions."""
+"""Instants as whole milliseconds since 1970 (UTC), and the texts the server writes for them."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -258,7 +258,7 @@ def tasks_json(sessions: Iterator[TaskSession], base: str, version: int) -> str:
                 "server": s.server,
                 "server_name": quoted[s.server_name],
                 "parent_name": quoted[s.parent_name],
-            }  # fmt: skip
+            }
         )
     return ",".join(rows)
 
@@ -313,27 +313,25 @@ def tasks_xml(sessions: Iterator[TaskSession], base: str, *, root: bool = False)
         "<Result>%(result)s</Result>%(reason)s<TotalSize>%(size)d</TotalSize>"
         "</CdpReplicaTaskSession>"
     )  # fmt: skip
-    rows = []
-    for s in sessions:
-        rows.append(
-            head
-            % {
-                "uid": s.uid,
-                "vm": safe[s.vm],
-                "name": safe[s.vm] + s.name[len(s.vm) :],
-                "parent": s.parent,
-                "created": s.created,
-                "state": s.state,
-                "result": s.result,
-                "end": f"<EndTimeUTC>{s.ended}Z</EndTimeUTC>" if s.ended else "",
-                "reason": f"<Reason>{safe[s.reason]}</Reason>" if s.reason else "",
-                "size": s.total_size,
-                "server": s.server,
-                "server_name": safe[s.server_name],
-                "parent_name": safe[s.parent_name],
-            }  # fmt: skip
-        )
-    return "".join(rows)
+    return "".join(
+        head
+        % {
+            "uid": s.uid,
+            "vm": safe[s.vm],
+            "name": safe[s.vm] + s.name[len(s.vm) :],
+            "parent": s.parent,
+            "created": s.created,
+            "state": s.state,
+            "result": s.result,
+            "end": f"<EndTimeUTC>{s.ended}Z</EndTimeUTC>" if s.ended else "",
+            "reason": f"<Reason>{safe[s.reason]}</Reason>" if s.reason else "",
+            "size": s.total_size,
+            "server": s.server,
+            "server_name": safe[s.server_name],
+            "parent_name": safe[s.parent_name],
+        }
+        for s in sessions
+    )
 
 
 class _Memo(dict[str, str]):

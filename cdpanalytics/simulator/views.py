@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -306,7 +307,7 @@ def _grained(span: tuple[int, int], policy: Policy) -> list[dict[str, Any]]:
     edge = max(1, int(policy.rpo.total_seconds()) // _HALF)
     cuts = [0, edge, seconds - edge, seconds] if seconds > 3 * edge else [0, seconds]
     parts = []
-    for left, right in zip(cuts, cuts[1:], strict=False):
+    for left, right in pairwise(cuts):
         rpo = min(right - left, int(policy.rpo.total_seconds()))
         start, end = (span[0] + cut * instants.SECOND for cut in (left, right))
         parts.append({"StartDate": instants.whole_seconds(start), "EndDate": instants.whole_seconds(end),
