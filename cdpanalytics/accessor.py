@@ -18,7 +18,6 @@ class _Bound:
 
     def __init__(self, function: Function) -> None:
         self.function = function
-        self.__doc__ = function.__doc__
 
     @overload
     def __get__(self, accessor: None, owner: type) -> Function: ...

@@ -43,6 +43,7 @@ ROW_GROUP = 10_000
 
 _KEY = b"cdpanalytics"
 _DAY = pd.Timedelta("1D")
+_NEVER = pd.Timestamp("2200-01-01", tz="UTC").as_unit("us")
 _TABLES = {"sessions": schema.SESSIONS, "policy_sessions": schema.POLICY_SESSIONS}
 _SEEN = schema.POLICIES.append(pa.field("seen_from", schema.INSTANT)).append(
     pa.field("seen_to", schema.INSTANT)
@@ -415,7 +416,7 @@ class Archive:
         before = schema.to_frame(pa.concat_tables(narrow))
         before = before[before["created"] < start]
         kind = ["backup_server", "vm", "state", "result"]
-        before["last"] = before["ended"].fillna(pd.Timestamp.max.tz_localize("UTC"))
+        before["last"] = before["ended"].fillna(_NEVER)
         chosen = [
             before.sort_values([order, "created"], kind="stable").drop_duplicates(kind, keep="last")
             for order in ("created", "last")

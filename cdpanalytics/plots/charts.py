@@ -312,7 +312,10 @@ def _nothing(ax: Axes, said: str) -> Axes:
 
 
 def _dates(ax: Axes) -> None:
-    locator = mdates.AutoDateLocator(maxticks=9)
+    left, right = ax.get_xlim()
+    if right - left < 1:  # days: one period alone has no width
+        ax.set_xlim(left - 0.5, right + 0.5)
+    locator = mdates.AutoDateLocator(minticks=3, maxticks=9)
     ax.xaxis.set_major_locator(locator)
     ax.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator))
 

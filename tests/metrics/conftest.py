@@ -13,5 +13,5 @@ _COMMON = {
 
 settings.register_profile("quick", max_examples=50, **_COMMON)
 settings.register_profile("ci", max_examples=200, **_COMMON)
-settings.register_profile("nightly", max_examples=int(os.environ.get("NX", "10000")), **_COMMON)
+settings.register_profile("nightly", max_examples=10_000, **_COMMON)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))

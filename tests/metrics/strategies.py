@@ -105,10 +105,8 @@ def frame(rows):
     for column in TIMES:
         table[column] = pd.to_datetime(table[column], utc=True).dt.as_unit("us")
     table["rpo"] = pd.to_timedelta(table["rpo"]).dt.as_unit("us")
-    table["total_size"] = table["total_size"].astype("Int64")
-    for column in ("uid", "vm", "policy", "backup_server", "state", "result", "reason"):
-        table[column] = table[column].astype("str")
-    return table
+    words = ("uid", "vm", "policy", "backup_server", "state", "result", "reason")
+    return table.astype(dict.fromkeys(words, "str") | {"total_size": "Int64"})
 
 
 def policy_frame(rows):

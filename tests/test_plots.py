@@ -1,0 +1,115 @@
+"""Plots say their finding in the title and draw what the table holds; tests look at artists."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from cdpanalytics import metrics, plots
+
+DAY = pd.Timestamp("2026-10-01", tz="UTC")
+
+
+@pytest.fixture
+def sessions() -> pd.DataFrame:
+    """Two VMs over two days: a is not replicated for 6 h, b's last gap is open at 48 h."""
+    return pd.DataFrame(
+        {
+            "vm": ["a", "a", "b", "c"],
+            "policy": ["Gold", "Gold", "Silver", "Silver"],
+            "created": DAY + pd.to_timedelta([0, 16, 0, 0], unit="h"),
+            "ended": DAY + pd.to_timedelta([10, 48, 46, 48], unit="h"),
+            "state": "Completed",
+            "result": "Success",
+            "total_size": pd.array([2**30, 2**31, 2**30, 2**30], dtype="Int64"),
+            "as_of": DAY + pd.Timedelta("48h"),
+        }
+    )
+
+
+def test_the_timeline_has_a_bar_a_gap_and_marks_the_open_one(sessions: pd.DataFrame) -> None:
+    ax = plots.timeline(sessions, metrics.gaps(sessions))
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
+    covered_a, gaps_a, covered_b, gaps_b = ax.collections
+    assert [len(bars.get_paths()) for bars in (covered_a, gaps_a, covered_b, gaps_b)] == [
+        1,
+        1,
+        1,
+        1,
+    ]
+    box = gaps_a.get_paths()[0].get_extents()
+    assert box.width == pytest.approx(6 / 24)
+    assert [line.get_marker() for line in ax.lines] == [">"], "only b's gap is open"
+    assert ax.get_title(loc="left") == "a was unprotected longest: 6 h"
+    assert "UTC" in ax.get_xlabel()
+
+
+def test_adherence_is_a_line_a_policy(sessions: pd.DataFrame) -> None:
+    table = metrics.rpo_adherence(sessions, "1h", by="policy", freq="D")
+    ax = plots.adherence(table, objective=0.99)
+    gold, silver = ax.lines[:2]
+    assert gold.get_ydata() == pytest.approx([1 - 5 / 24, 1])
+    assert silver.get_ydata() == pytest.approx([1, 1 - 1 / 48])
+    assert gold.get_linestyle() != silver.get_linestyle(), "told apart without colour"
+    assert ax.get_title(loc="left") == "Worst: Gold kept its RPO 79.16 % of 2026-10-01"
+
+
+def test_durations_sizes_and_exposure_say_what_they_show(sessions: pd.DataFrame) -> None:
+    ax = plots.durations(metrics.durations(sessions, by="policy"))
+    assert [bar.get_width() for bar in ax.patches] == pytest.approx([21, 47])
+    assert ax.get_title(loc="left") == "Sessions of Silver last longest: median 1 d 23 h"
+    ax = plots.sizes(metrics.sizes(sessions, by="policy"))
+    assert ax.get_title(loc="left") == "4.0 GiB protected, 1.0 GiB at first"
+    gaps = metrics.gaps(sessions)
+    ax = plots.exposure(gaps, target="3h")
+    assert ax.get_title(loc="left") == "1 of 2 gaps lasted longer than 3 h"
+    assert ax.get_xscale() == ax.get_yscale() == "log"
+    assert plots.exposure(gaps).get_title(loc="left") == "2 gaps, the longest 6 h"
+
+
+def test_nothing_to_draw_is_said(sessions: pd.DataFrame) -> None:
+    none = sessions.iloc[:0]
+    said = [
+        plots.timeline(none, metrics.gaps(none)),
+        plots.adherence(metrics.rpo_adherence(none, freq="D")),
+        plots.durations(metrics.durations(none)),
+        plots.sizes(metrics.sizes(none)),
+        plots.exposure(metrics.gaps(none)),
+    ]
+    assert all(ax.get_title(loc="left") for ax in said)
+    assert all(not ax.lines and not ax.collections for ax in said)
+
+
+def test_a_plot_draws_where_it_is_told_and_leaves_settings_alone(sessions: pd.DataFrame) -> None:
+    before = dict(mpl.rcParams)
+    mine = Figure().add_subplot()
+    assert plots.exposure(metrics.gaps(sessions), ax=mine) is mine
+    assert dict(mpl.rcParams) == before
+
+
+def test_a_chart_has_words_and_stable_bytes(sessions: pd.DataFrame) -> None:
+    def chart() -> plots.Chart:
+        return plots.Chart(
+            plots.sizes(metrics.sizes(sessions, by="policy")).figure, 'Sizes of "a" & <b>'
+        )
+
+    svg = chart().svg("one-")
+    assert svg == chart().svg("one-")
+    assert 'role="img" aria-label="Sizes of &quot;a&quot; &amp; &lt;b&gt;"' in svg
+    assert 'id="one-' in svg
+    assert "<metadata>" not in svg
+    bundle = chart()._repr_mimebundle_()
+    assert (
+        '<img alt="Sizes of &quot;a&quot; &amp; &lt;b&gt;" src="data:image/png;base64,'
+        in bundle["text/html"]
+    )
+
+
+def test_a_hostile_name_is_drawn_as_text(sessions: pd.DataFrame) -> None:
+    hostile = sessions.assign(vm=["<script>$x$", "<script>$x$", "b\x1b[31m", "c" * 90])
+    ax = plots.timeline(hostile, metrics.gaps(hostile))
+    svg = plots.Chart(ax.figure, "x").svg()
+    assert "<script>" not in svg
+    assert "\x1b" not in svg

@@ -1,0 +1,214 @@
+"""The report: the answer first, exact numbers inside, hostile text harmless, the same bytes twice."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from cdpanalytics import schema, tables
+from cdpanalytics.archive import Archive
+from cdpanalytics.errors import InputError
+from cdpanalytics.report import report
+from cdpanalytics.report.findings import level, wilson
+
+EM = "https://em.tech.local:9398"
+OCT = pd.Timestamp("2026-10-01", tz="UTC")
+HOSTILE = '</script><script>alert(1)</script>"&'
+
+
+class Reader(HTMLParser):
+    """Elements, attributes and text of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attributes)))
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def session(
+    uid: str, vm: str, begin: float, end: float | None, **more: object
+) -> dict[str, object]:
+    return {
+        "uid": uid, "vm": vm, "policy": "Gold", "policy_uid": "p1", "backup_server": "b1", "result": "Success",
+        "state": "InProgress" if end is None else "Completed", "total_size": 2**34,
+        "rpo": pd.Timedelta("15min"), "created": OCT + pd.Timedelta(hours=begin),
+        "ended": None if end is None else OCT + pd.Timedelta(hours=end), "as_of": OCT + pd.Timedelta("1D"), **more,
+    }  # fmt: skip
+
+
+def kept(folder: Path, *sessions: dict[str, object]) -> Archive:
+    archive = Archive(folder)
+    rows = pa.Table.from_pylist(list(sessions), schema=schema.SESSIONS)
+    archive.put_day("sessions", EM, OCT, rows, OCT + pd.Timedelta("1D"), final=True)
+    policy = {"policy_uid": "p1", "policy": "Gold", "backup_server": "b1", "rpo": pd.Timedelta("15min"),
+              "vms": ["db", "never-seen"]}  # fmt: skip
+    archive.put_policies(EM, pa.Table.from_pylist([policy], schema=schema.POLICIES), OCT)
+    return archive
+
+
+@pytest.fixture
+def archive(folder: Path) -> Archive:
+    """One VM with a gap of two hours by failure, one hostile one without."""
+    return kept(
+        folder,
+        session("u1", "db", 0, 8),
+        session("u2", "db", 8, 10, result="Failed", reason="<b>boom</b>"),
+        session("u3", "db", 10, 24),
+        session("u4", HOSTILE, 0, None),
+    )
+
+
+def test_the_answer_comes_first(archive: Archive, tmp_path: Path) -> None:
+    page = report(archive, tmp_path / "r.html", title="October").read_text()
+    words = " ".join(" ".join(Reader(page).words).split())
+    verdict = "The promise was kept 96.35 % of the time; 1 of 3 VMs broke it. The longest gap was 2 h (db)."
+    assert words.index("October") < words.index(verdict) < words.index("Objective 99.9 %")
+    assert "Missed" in words
+    assert "1 h 45 min of 2 min 52 s spent" in words
+    assert "never-seen (Gold)" in words, "a VM that no session names is listed"
+    assert "Failed: <b>boom</b>" in words
+
+
+def test_exact_numbers_are_inside(archive: Archive, tmp_path: Path) -> None:
+    page = report(archive, tmp_path / "r.html").read_text()
+    embedded = re.search(r'<script type="application/json" id="rpo">(.*?)</script>', page, re.S)
+    assert embedded
+    rows = {row["vm"]: row for row in json.loads(embedded[1])}
+    assert rows["db"]["breached"] == 105 * 60.0
+    assert rows["db"]["adherence"] == 1 - 105 / (24 * 60)
+    assert rows[HOSTILE]["adherence"] == 1.0
+    assert rows["never-seen"]["adherence"] is None
+    expected = archive.sessions().cdp.rpo_adherence(
+        by=["backup_server", "policy", "vm"], policies=archive.policies()
+    )
+    assert json.loads(tables.json_text(expected)) == json.loads(embedded[1])
+
+
+def test_it_asks_nothing_of_anybody_and_runs_only_its_own_script(
+    archive: Archive, tmp_path: Path
+) -> None:
+    page = report(archive, tmp_path / "r.html").read_text()
+    read = Reader(page)
+    assert "default-src 'none'" in read.all("meta")[1]["content"]
+    assert len(read.all("script")) == 2, "the data, and ours: none from a name"
+    for tag in ("link", "iframe", "object", "embed", "base", "form"):
+        assert read.all(tag) == []
+    for _, attributes in read.elements:
+        assert not [name for name in attributes if name.startswith("on")]
+        for name in ("src", "href", "xlink:href", "action"):
+            assert (attributes.get(name) or "#").startswith(("#", "data:"))
+    for svg in read.all("svg"):
+        assert svg["role"] == "img"
+        assert svg["aria-label"]
+    assert [a for a in read.all("th") if "scope" not in a] == []
+
+
+def test_the_same_data_gives_the_same_bytes(archive: Archive, tmp_path: Path) -> None:
+    first = report(archive, tmp_path / "a.html").read_bytes()
+    assert report(archive, tmp_path / "b.html").read_bytes() == first
+    later = report(archive, tmp_path / "c.html", generated=OCT + pd.Timedelta("9D")).read_bytes()
+    assert later != first
+
+
+def test_nothing_observed_is_unknown_and_never_a_pass(folder: Path, tmp_path: Path) -> None:
+    failed = kept(folder, session("u1", "db", 0, 8, result="Failed"))
+    words = " ".join(Reader(report(failed, tmp_path / "r.html").read_text()).words)
+    assert "Unknown: nothing was observed" in words
+    assert "Unknown" in words.split("Objective")[1]
+
+
+def test_all_kept_is_said_plainly(folder: Path, tmp_path: Path) -> None:
+    fine = kept(folder, session("u1", "db", 0, 24))
+    words = " ".join(" ".join(Reader(report(fine, tmp_path / "r.html").read_text()).words).split())
+    assert "The promise was kept 100 % of the time by all 2 VMs." in words
+    assert "No VM missed its target" in words
+
+
+def test_a_selection_leaves_out_the_vms_it_did_not_ask_for(
+    archive: Archive, tmp_path: Path
+) -> None:
+    page = report(
+        archive, tmp_path / "r.html", vm="db", rpo="3h", since="2026-10-01T04:00"
+    ).read_text()
+    assert "never-seen" not in page
+    assert "alert(1)" not in page
+    assert "kept 100 % of the time" in page
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"policy": "Silver"}, r"no session of policy 'Silver' here \(known: Gold\)"),
+        ({"since": "2026-10-02", "until": "2026-10-01"}, "is not before"),
+        ({"objective": 99.9}, "objective=99.9 is not a share"),
+        ({"rpo": "soon"}, "'soon' is not a length of time"),
+        ({"tz": "Mars"}, "'Mars' is not a time zone"),
+    ],
+)
+def test_a_question_that_makes_no_sense_writes_nothing(
+    archive: Archive, tmp_path: Path, wrong: dict[str, object], said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        report(archive, tmp_path / "r.html", **wrong)
+    assert not (tmp_path / "r.html").exists()
+
+
+def test_a_folder_that_is_not_there(archive: Archive, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nowhere is not a directory"):
+        report(archive, tmp_path / "nowhere" / "r.html")
+
+
+def test_wilson_as_published() -> None:
+    # Newcombe (1998), Table I, method 3: 81 of 263, and 0 of 20.
+    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
+    assert pd.isna(wilson(0, 0)[0])
+
+
+def test_the_heat_map_grows_darker_by_share() -> None:
+    cells = {1.0: 0, 0.995: 1, 0.98: 2, 0.9: 3, 0.5: 4, float("nan"): None}
+    assert {a: level(pd.Series({"adherence": a})) for a in list(cells)[:5]} == dict(
+        list(cells.items())[:5]
+    )
+    assert level(pd.Series({"adherence": float("nan")})) is None
+
+
+def test_words_for_people_never_flatter() -> None:
+    assert tables.share(0.99999999) == "99.99 %"
+    assert tables.share(0.0) == "0 %"
+    assert tables.duration(pd.Timedelta("203ms")) == "0.2 s"
+    assert tables.duration(pd.Timedelta("2D 3h 59min")) == "2 d 3 h"
+    assert tables.duration(pd.Timedelta(0)) == "0 s"
+    assert tables.size(1023) == "1023 B"
+    assert tables.size(1.5 * 2**50) == "1.5 PiB"
+
+
+def test_tables_are_inert_in_spreadsheets_and_terminals() -> None:
+    frame = pd.DataFrame(
+        {"vm": ["=1+1", "@x", "a\x1b[2Jb"], "size": pd.array([1, None, 2**40], dtype="Int64")}
+    )
+    assert tables.csv_text(frame).splitlines() == [
+        "vm,size",
+        "'=1+1,1",
+        "'@x,",
+        "a\x1b[2Jb,1099511627776",
+    ]
+    assert "\x1b" not in tables.text(frame)
+    assert "1.0 TiB" in tables.text(frame)
+    assert tables.text(frame.iloc[:0]) == "nothing to show\n"
