@@ -161,8 +161,8 @@ def _tiles(found: Findings) -> list[dict[str, str]]:
          "note": f"{tables.duration(whole['breached'])} breached in all", "state": ""},
         {"name": "Success rate", "value": tables.share(whole["success_rate"]),
          "note": f"of {finished:,} sessions; 95 %: {tables.share(low)} to {tables.share(high)}", "state": ""},
-        {"name": "As of", "value": _instant(found.stop, "UTC"), "note": "UTC; nothing later is judged",
-         "state": ""},
+        {"name": "As of", "value": _instant(found.stop, "UTC")[:10],
+         "note": f"{_instant(found.stop, 'UTC')[11:]} UTC; nothing later is judged", "state": ""},
     ]  # fmt: skip
 
 

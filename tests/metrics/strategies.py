@@ -27,31 +27,39 @@ HOURS = st.one_of(
     st.sampled_from([OFFICE, WEEKDAYS_ONLY, "0" * 168, "10" * 84]),
     st.integers(0, 2**168 - 1).map(lambda bits: f"{bits:0168b}"),
 )
+A_VM = st.sampled_from(["db", "web"])
+A_POLICY = st.sampled_from(["gold", "iron", None])
+A_SERVER = st.sampled_from(["east", "east", "west"])
+A_RESULT = st.sampled_from([*RESULTS, "Success", "Failed", None])
+A_REASON = st.sampled_from([None, "", "Host is off", "Timeout"])
+A_SIZE = st.sampled_from([None, 0, 5, 16 << 30, 7 << 40])
+A_STATE = st.sampled_from([*STATES, "Completed", "Completed", "Completed"])
+LENGTHS = st.sampled_from([*range(41), 0, 0, 1, 1, 2, 2, -1, -1])
 TIMES = ("created", "ended", "as_of")
 
 
 @st.composite
-def fleets(draw, most=10, stamped=True, one_policy=False, reach=160):
+def fleets(draw, most=8, stamped=True, one_policy=False, reach=160):
     """A list of rows as dictionaries, None where nothing is known."""
     origin = draw(st.sampled_from(ORIGINS))
     rows = []
     for number in range(draw(st.integers(1, most))):
         begin = draw(st.integers(0, reach))
-        length = draw(st.one_of(st.integers(0, 40), st.sampled_from([0, 1, 2, -1])))
-        state = draw(st.sampled_from([*STATES, "Completed", "Completed", "Completed"]))
+        length = draw(LENGTHS)
+        state = draw(A_STATE)
         usual_end = state == "Completed"
         ends = usual_end if draw(st.integers(0, 7)) else not usual_end
         rows.append({
             "uid": f"{number:08x}",
-            "vm": draw(st.sampled_from(["db", "web"])),
-            "policy": "gold" if one_policy else draw(st.sampled_from(["gold", "iron", None])),
-            "backup_server": draw(st.sampled_from(["east", "east", "west"])),
+            "vm": draw(A_VM),
+            "policy": "gold" if one_policy else draw(A_POLICY),
+            "backup_server": draw(A_SERVER),
             "created": origin + begin * STEP,
             "ended": origin + (begin + length) * STEP if ends else None,
             "state": state,
-            "result": draw(st.sampled_from([*RESULTS, "Success", "Failed", None])),
-            "reason": draw(st.sampled_from([None, "", "Host is off", "Timeout"])),
-            "total_size": draw(st.sampled_from([None, 0, 5, 16 << 30, 7 << 40])),
+            "result": draw(A_RESULT),
+            "reason": draw(A_REASON),
+            "total_size": draw(A_SIZE),
             "rpo": dt.timedelta(minutes=30) if one_policy else draw(
                 st.sampled_from([None, *map(dt.timedelta, [0] * 3, [900, 900, 7200])])
             ),

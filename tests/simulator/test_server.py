@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -291,10 +292,8 @@ def test_intervals_are_asked_of_a_replica_vm(client: Client, estate: Fleet) -> N
 
 
 def test_a_body_too_large_and_garbage_do_no_harm(server: Simulator, client: Client) -> None:
-    with pytest.raises(requests.ConnectionError):
-        answer = client.call("POST", "/query", data=b"x" * 1_500_000)
-        assert answer.status_code == 413
-        raise requests.ConnectionError
+    with suppress(requests.ConnectionError):  # the server may hang up before all is sent
+        assert client.call("POST", "/query", data=b"x" * 1_500_000).status_code == 413
     odd = client.call("GET", "/query", headers={"Content-Length": "many"})
     assert odd.status_code == 400
     assert client.query("CdpPolicy").status_code == 200
