@@ -192,3 +192,22 @@ def test_the_plan_asks_for_what_is_missing_or_may_change(
     assert all(day.end == day.start + DAY for day in wanted[:-1])
     full = plan(ledger, NOW, NOW - 2 * DAY, full=True)
     assert len(full) == 3
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_sessions_in_each_spelling_end_as_one_archive(tmp_path: Path) -> None:
+    fleet = Fleet.generate(
+        vms=950, days=32, seed=5, until=pd.Timestamp("2026-11-20 12:00", tz="UTC")
+    )
+    found = []
+    for version, accept in ((12, "json"), (13, "json"), (12, "xml")):
+        with Simulator(fleet, version=version) as server:
+            archive, done = synced(
+                server, tmp_path / f"{version}{accept}", since="33D", accept=accept
+            )
+            assert done.sessions >= 100_000
+            assert_equals_truth(archive, fleet, server)
+        frame = archive.sessions().drop(columns=["as_of", "policy_session"])
+        found.append(frame.sort_values("uid", ignore_index=True))
+    pd.testing.assert_frame_equal(found[1], found[0])
+    pd.testing.assert_frame_equal(found[2], found[0])

@@ -311,15 +311,21 @@ def _verdict(
 
 
 def _listed(policies: pd.DataFrame | None, frame: pd.DataFrame) -> pd.DataFrame:
-    """VMs that a policy names: rows of backup_server, policy, vm."""
+    """VMs that a policy names in its newest settings: rows of backup_server, policy, vm."""
     if policies is None or "vms" not in policies:
         return pd.DataFrame({key: pd.Series(dtype="str") for key in KEYS})
     columns = [key for key in ("backup_server", "policy") if key in policies]
-    named = policies[[*columns, "vms"]].explode("vms").rename(columns={"vms": "vm"})
+    same = ["policy_uid"] if "policy_uid" in policies else columns
+    newest = _in_time(policies).drop_duplicates(same, keep="last") if same else policies
+    named = newest[[*columns, "vms"]].explode("vms").rename(columns={"vms": "vm"})
     named = named.dropna(subset=["vm"]).drop_duplicates(ignore_index=True)
     return (
         named if "backup_server" in frame else named.drop(columns="backup_server", errors="ignore")
     )
+
+
+def _in_time(policies: pd.DataFrame) -> pd.DataFrame:
+    return policies.sort_values("seen_from", kind="stable") if "seen_from" in policies else policies
 
 
 def _labels(frame: pd.DataFrame, listed: pd.DataFrame, key: str) -> Labels:
@@ -383,9 +389,7 @@ def _setting(
             [None] * count,
             dtype=object if policies is None or column not in policies else policies[column].dtype,
         )
-    ordered = (
-        policies.sort_values("seen_from", kind="stable") if "seen_from" in policies else policies
-    )
+    ordered = _in_time(policies)
     keys = ["policy"]
     if "backup_server" in policies and len(labels["backup_server"].names):
         keys = ["backup_server", "policy"]

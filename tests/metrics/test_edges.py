@@ -221,3 +221,20 @@ def test_the_newest_setting_of_a_policy_is_its_target(sessions):
         "seen_from": [DAY, DAY - pd.Timedelta("7D")],
     })  # fmt: skip
     assert rpo_adherence(sessions, policies=policies)["rpo"].tolist() == [pd.Timedelta("1h")]
+
+
+def test_a_policy_lists_the_vms_of_its_newest_settings_only() -> None:
+    day = pd.Timestamp("2026-10-01", tz="UTC")
+    sessions = pd.DataFrame(
+        {"vm": ["a"], "policy": ["Gold"], "created": [day], "ended": [day + pd.Timedelta("8h")]}
+    )
+    policies = pd.DataFrame(
+        {
+            "policy_uid": ["p", "p"],
+            "policy": ["Gold", "Gold"],
+            "vms": [["a", "taken out"], ["a", "never seen"]],
+            "seen_from": [day, day + pd.Timedelta("1D")],
+        }
+    )
+    found = rpo_adherence(sessions, "1h", by="vm", policies=policies)
+    assert found["vm"].tolist() == ["a", "never seen"]
