@@ -568,3 +568,35 @@ def test_a_size_of_nothing_and_a_size_that_stays():
     row = only(size_trend(growing(9, step=0).assign(total_size=0), by="vm"))
     assert (row["slope"], row["projected"]) == (0.0, 0.0)
     assert pd.isna(row["growth"])
+
+
+def test_a_schedule_counts_to_the_second_inside_its_hours():
+    """Hours from 08 are forbidden: bare 07:50:07 to 08:20 has 9 min 53 s, 4 min 53 s too late."""
+    sessions = table(
+        ("db", "07:00", "07:50:07", "Success"), ("db", "08:20", "16:00:11", "Success"),
+        ("db", "16:07:01", "17:00", "Success"),
+    )  # fmt: skip
+    found = gaps(sessions, "5min", schedule=OFFICE)
+    assert found["exposure"].tolist() == [pd.Timedelta("9min53s"), pd.Timedelta("6min50s")]
+    assert found["breached"].tolist() == [pd.Timedelta("4min53s"), pd.Timedelta("1min50s")]
+    assert only(rpo_adherence(sessions, "5min", schedule=OFFICE))["observed"] == hours(2)
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [1, 0, 2], [2, 1, 0], [2, 0, 1]])
+def test_sessions_alike_but_for_one_thing_say_the_same_in_any_order(order):
+    """Two begin and end together with two targets, the larger one owns; two fail together."""
+    sessions = table(
+        ("db", "00:00", "01:00", "Success"), ("db", "00:00", "01:00", "Success"),
+        ("db", "03:00", "04:00", "Success"), rpo=pd.to_timedelta(["30min", "1h", "1h"]),
+    )  # fmt: skip
+    assert only(gaps(sessions.iloc[order]))["breached"] == hours(1)
+    failed = table(
+        ("db", "00:00", "01:00", "Success"), ("db", "01:00", "02:00", "Failed"),
+        ("db", "01:00", "02:00", "Failed"), reason=["", "first", "second"],
+    )  # fmt: skip
+    assert only(gaps(failed.iloc[order], "1h"))["cause"] == "Failed: second"
+    moved = table(
+        ("db", "00:00", "01:00", "Success"), ("db", "00:00", "01:00", "Success"),
+        ("web", "00:00", "01:00", "Success"), policy=["gold", "iron", "iron"], total_size=1,
+    )  # fmt: skip
+    assert sizes(moved.iloc[order], by="policy")["vms"].tolist() == [0, 2]
