@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pandas as pd
@@ -126,3 +127,16 @@ def test_sessions_come_with_policy_verdict_and_rpo(em: EnterpriseManager, fleet:
     assert found["rpo"].unique().tolist() == [pd.Timedelta(fleet.policies[0].rpo)]
     assert found["policy_result"].notna().any()
     assert len(em.sessions(since="3D", vm=HOSTILE.replace("[", "[[]"))) > 0
+
+
+def test_a_session_that_expired_is_renewed_once(fleet: Fleet) -> None:
+    with (
+        Simulator(fleet) as server,
+        EnterpriseManager(server.url, "demo", "demo", cache=False) as em,
+    ):
+        before = len(em.query())
+        server.advance(timedelta(minutes=16))
+        assert len(em.query()) >= before
+        logons = [path for method, path, *_ in server.requests if method == "POST"]
+        assert logons == ["/api/sessionMngr/"] * 2
+    assert server.requests[-1][0] == "DELETE", "logged out at the end"

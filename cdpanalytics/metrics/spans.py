@@ -173,8 +173,9 @@ def sweep(records: Records, protects: Collection[str] = PROTECTS) -> Spans:
     row = np.flatnonzero(records.protecting(protects) & (stop > records.created))
     begin, stop, vm = records.created[row], stop[row], records.vm[row]
     policy = records.labels["policy"].codes[row]
-    # Of spans begun together the longest owns the time, then the last policy by name.
-    order = np.lexsort((records.rpo[row], policy, stop, begin, vm))
+    # Of spans begun together the longest owns the time, then the last policy by name, then the
+    # smallest target (no target, the least integer, stays the least when negated).
+    order = np.lexsort((-records.rpo[row], policy, stop, begin, vm))
     row, begin, stop, vm = row[order], begin[order], stop[order], vm[order]
     first = np.ones(len(row), dtype=bool)
     first[1:] = vm[1:] != vm[:-1]

@@ -27,6 +27,7 @@ STYLE = Path(__file__).with_name("light.mplstyle")
 COVERED, GAP, INK = "#C6DBEF", "#B35806", "#24292F"
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 _MOST = 12
+_FINEST = 5000
 _TICKS = [1, 10, 60, 600, 3600, 6 * 3600, 86400, 7 * 86400]
 _TICK_NAMES = ["1 s", "10 s", "1 min", "10 min", "1 h", "6 h", "1 d", "7 d"]
 
@@ -113,7 +114,8 @@ def timeline(
     -------
     matplotlib.axes.Axes
         A row a VM: pale where it was covered, dark and hatched where not; a gap that is
-        still open ends in an arrow head.
+        still open ends in an arrow head. Gaps below a five-thousandth of the time shown,
+        thinner than a line, are left to the table.
     """
     longest = gaps.groupby("vm", observed=True)["exposure"].sum().sort_values(ascending=False)
     shown = list(longest.index[:_MOST]) if vms is None else list(vms)
@@ -123,14 +125,15 @@ def timeline(
             return _nothing(ax, "No gaps: each VM was covered from its first session on")
         first = sessions.groupby("vm", observed=True)["created"].min()
         stop = until if until is not None else max(sessions["created"].max(), gaps["end"].max())
+        earliest = min(first.min(), gaps["start"].min()) if since is None else since
+        thinnest = _bar(earliest, stop)[1] / _FINEST
         for row, vm in enumerate(shown):
             begin = first.get(vm, stop) if since is None else max(first.get(vm, stop), since)
             ax.broken_barh([_bar(begin, stop)], (row - 0.35, 0.7), facecolors=COVERED)
             mine = gaps[gaps["vm"] == vm]
-            bars = [
-                _bar(max(s, begin), min(e, stop))
-                for s, e in zip(mine["start"], mine["end"], strict=True)
-            ]
+            edges = zip(mine["start"], mine["end"], strict=True)
+            bars = [_bar(max(s, begin), min(e, stop)) for s, e in edges]
+            bars = [bar for bar in bars if bar[1] > thinnest]
             ax.broken_barh(
                 bars, (row - 0.35, 0.7), facecolors=GAP, hatch="////", edgecolor="white", lw=0
             )

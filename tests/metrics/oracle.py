@@ -72,13 +72,12 @@ def protecting(rows, as_of, protects):
 def newest_begun(spans, instant):
     """The newest span begun at or before `instant`; of several, the one lasting longest."""
     begun = [s for s in spans if s[0] <= instant]
-    none = dt.timedelta(days=-1)
-    return max(
-        begun,
-        key=lambda s: (s[0], s[1], s[2]["policy"] or "", s[2]["_goal"] if s[2]["_goal"] is not None
-                       else none),
-        default=None,
-    )  # fmt: skip
+
+    def rank(span):
+        goal = span[2]["_goal"]
+        return span[0], span[1], span[2]["policy"] or "", goal is not None, -(goal or ZERO)
+
+    return max(begun, key=rank, default=None)
 
 
 @functools.cache

@@ -39,7 +39,7 @@ TIMES = ("created", "ended", "as_of")
 
 
 @st.composite
-def fleets(draw, most=8, stamped=True, one_policy=False, reach=160):
+def fleets(draw, most=7, stamped=True, one_policy=False, reach=160):
     """A list of rows as dictionaries, None where nothing is known."""
     origin = draw(st.sampled_from(ORIGINS))
     rows = []

@@ -584,12 +584,12 @@ def test_a_schedule_counts_to_the_second_inside_its_hours():
 
 @pytest.mark.parametrize("order", [[0, 1, 2], [1, 0, 2], [2, 1, 0], [2, 0, 1]])
 def test_sessions_alike_but_for_one_thing_say_the_same_in_any_order(order):
-    """Two begin and end together with two targets, the larger one owns; two fail together."""
+    """Two begin and end together with two targets, the smaller owns; two fail together."""
     sessions = table(
         ("db", "00:00", "01:00", "Success"), ("db", "00:00", "01:00", "Success"),
         ("db", "03:00", "04:00", "Success"), rpo=pd.to_timedelta(["30min", "1h", "1h"]),
     )  # fmt: skip
-    assert only(gaps(sessions.iloc[order]))["breached"] == hours(1)
+    assert only(gaps(sessions.iloc[order]))["breached"] == hours(1.5)
     failed = table(
         ("db", "00:00", "01:00", "Success"), ("db", "01:00", "02:00", "Failed"),
         ("db", "01:00", "02:00", "Failed"), reason=["", "first", "second"],
