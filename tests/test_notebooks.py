@@ -36,3 +36,6 @@ def test_it_runs(path: Path, archive: Path) -> None:
     outputs = [cell.outputs for cell in notebook.cells if cell.cell_type == "code"]
     assert not [out for cell in outputs for out in cell if out.output_type in ("error", "stream")]
     assert sum(bool(cell) for cell in outputs) >= 4
+    pages = [out.data.get("text/html", "") for cell in outputs for out in cell if "data" in out]
+    assert [page for page in pages if "<img alt=" in page and "data:image/png" in page]
+    assert not [page for page in pages if "&lt;Figure" in page]
