@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench notebooks clean
+.PHONY: help demo test lint reliability bench notebooks clean
 
 help:            ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -20,6 +20,9 @@ lint: $(VENV)/ready-dev            ## style, types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+reliability: $(VENV)/ready-dev            ## write the fault matrix of docs/reliability.md from the tests
+	CDPANALYTICS_WRITE_DOCS=1 $(BIN)/python -m pytest -q tests/test_faults.py
 
 bench: $(VENV)/ready-dev            ## figures beside their peers
 	$(BIN)/python benchmarks/metrics.py

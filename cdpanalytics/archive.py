@@ -5,9 +5,12 @@
     DIR/archive.json                               that this is an archive, and its version
     DIR/sessions/SOURCE/2026-10-01.parquet         task sessions created on that day, by VM and time
     DIR/policy_sessions/SOURCE/2026-10-01.parquet  policy sessions created on that day
+    DIR/intervals/SOURCE/2026-10-01.parquet        restorable intervals of that day, when asked for
     DIR/policies/SOURCE.parquet                    settings, each row with when they were seen
+    DIR/damaged/...                                files that could not be read, set aside under their names
+    DIR/archive.lock                               held by the sync that writes
 
-SOURCE is the Enterprise Manager they came from. ``pandas.read_parquet(DIR + "/sessions")``
+SOURCE is the Enterprise Manager they came from: its host and port. ``pandas.read_parquet(DIR + "/sessions")``
 reads the sessions with no help of ours. What was fetched, when, and whether it can
 still change is in each file's own metadata, so that no second record can disagree.
 """
@@ -15,11 +18,14 @@ still change is in each file's own metadata, so that no second record can disagr
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
 from datetime import date, timedelta
 from fnmatch import translate
 from importlib.metadata import PackageNotFoundError, version
@@ -30,21 +36,34 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
 
-from cdpanalytics import schema
+from cdpanalytics import files, schema
 from cdpanalytics.config import Moment, instant
 from cdpanalytics.errors import ArchiveError, InputError
 
 Patterns = str | Sequence[str] | None
+Stretch = tuple[pd.Timestamp, pd.Timestamp]
 
 MARKER = "archive.json"
+LOCK = "archive.lock"
+DAMAGED = "damaged"
+PATIENCE = 600.0
+"""Seconds that a sync waits for another one on the same archive."""
+
 ROW_GROUP = 10_000
 """Rows in a row group: small enough that a few VMs of a day skip most of them."""
 
 _KEY = b"cdpanalytics"
 _DAY = pd.Timedelta("1D")
 _NEVER = pd.Timestamp("2200-01-01", tz="UTC").as_unit("us")
-_TABLES = {"sessions": schema.SESSIONS, "policy_sessions": schema.POLICY_SESSIONS}
+_TABLES = {
+    "sessions": schema.SESSIONS,
+    "policy_sessions": schema.POLICY_SESSIONS,
+    "intervals": schema.JOURNAL,
+}
+_WHEN = {"sessions": "created", "policy_sessions": "created", "intervals": "start"}
+_log = logging.getLogger(__name__)
 _SEEN = schema.POLICIES.append(pa.field("seen_from", schema.INSTANT)).append(
     pa.field("seen_to", schema.INSTANT)
 )
@@ -56,7 +75,8 @@ class Stamp:
     """What a file says of itself.
 
     `as_of` is the instant its rows speak for; `final` says that none of them can
-    change any more. Both are null in tables that have no days.
+    change any more. `missing` are stretches of the day that the server had forgotten
+    when they were asked for. All three are empty in tables that have no days.
     """
 
     table: str
@@ -66,6 +86,17 @@ class Stamp:
     final: bool
     version: int = schema.VERSION
     creator: str = ""
+    missing: tuple[tuple[str, str], ...] = ()
+
+    def known(self) -> list[Stretch]:
+        """Return the stretches of the day that it speaks for."""
+        day, as_of = pd.Timestamp(str(self.day), tz="UTC"), pd.Timestamp(str(self.as_of))
+        reached, known = day, []
+        for start, end in sorted((pd.Timestamp(a), pd.Timestamp(b)) for a, b in self.missing):
+            known.append((reached, start))
+            reached = max(reached, end)
+        known.append((reached, min(day + _DAY, as_of)))
+        return [(start, end) for start, end in known if start < end]
 
 
 class Archive:
@@ -155,6 +186,36 @@ class Archive:
         """Return the policy sessions created in ``[since, until)``: `schema.POLICY_SESSIONS`."""
         return schema.to_frame(self._read("policy_sessions", *self.window(since, until)))
 
+    def intervals(
+        self,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        *,
+        policy: Patterns = None,
+        vm: Patterns = None,
+        server: Patterns = None,
+    ) -> pd.DataFrame:
+        """Return the journal: restorable intervals that begin in ``[since, until)``.
+
+        Parameters
+        ----------
+        since, until, policy, vm, server
+            As in `sessions`.
+
+        Returns
+        -------
+        pandas.DataFrame
+            `schema.JOURNAL` columns: rows of the server's own `kind` are stretches a VM
+            could be restored to, with the RPO achieved in them; rows of kind ``Asked`` are
+            the stretches that were asked about, without which nothing is known. Both are
+            cut at UTC midnight; none overlaps another of its VM and kind. Empty unless
+            ``sync(..., journal=True)`` was run.
+        """
+        frame = schema.to_frame(self._read("intervals", *self.window(since, until)))
+        for column, patterns in (("policy", policy), ("vm", vm), ("backup_server", server)):
+            frame = _matching(frame, column, patterns)
+        return frame.reset_index(drop=True)
+
     def policies(self, *, naming_vms: bool = True) -> pd.DataFrame:
         """Return the settings of policies as they were at each sync.
 
@@ -209,39 +270,46 @@ class Archive:
         Returns
         -------
         pandas.DataFrame
-            ``source``, ``day`` (UTC midnight), ``as_of``, ``final``, ``rows``, ``path``.
+            ``source``, ``day`` (UTC midnight), ``as_of``, ``final``, ``missing`` (of the
+            day, pairs of instants that the server had forgotten), ``rows``, ``path``.
         """
         self._require()
         rows = [
             {**asdict(stamp), "rows": pq.read_metadata(path).num_rows, "path": str(path)}
             for path, stamp in self._stamps("sessions")
         ]
-        columns = ["source", "day", "as_of", "final", "rows", "path"]
+        columns = ["source", "day", "as_of", "final", "missing", "rows", "path"]
         frame = pd.DataFrame(rows, columns=columns)
         for column in ("day", "as_of"):
             frame[column] = pd.to_datetime(frame[column], utc=True).dt.as_unit("us")
         return frame.astype({"final": bool, "rows": "int64", "source": "str", "path": "str"})
 
     def holes(self) -> pd.DataFrame:
-        """Return the stretches never fetched between a source's first day and its newest as_of.
+        """Return the stretches that nothing is known of.
+
+        A hole lies between the first instant known of a source (or the first day that
+        was found damaged) and the archive's newest as_of: a day never fetched, or one that
+        the server had forgotten when it was asked for. Pass it to the metrics as
+        ``unobserved=``: a hole is not observed time.
 
         Returns
         -------
         pandas.DataFrame
-            ``source, start, end`` (UTC). Nothing is known of them: they are not
-            observed time.
+            ``source, backup_server, start, end`` (UTC), in this order. `backup_server` is
+            missing, which means all of them, unless the archive has several sources; then
+            a hole is one only where no other source knows that backup server.
         """
-        holes = []
-        for source, days in self.ledger().sort_values("day").groupby("source", sort=True):
-            reached = days["day"].iloc[0]
-            for day, as_of in zip(days["day"], days["as_of"], strict=True):
-                if day > reached:
-                    holes.append((source, reached, day))
-                reached = max(reached, min(day + _DAY, as_of))
-        frame = pd.DataFrame(holes, columns=["source", "start", "end"])
+        known = self._known()
+        newest = max((end for stretches in known.values() for _, end in stretches), default=_NEVER)
+        holes: list[tuple[str, str | None, pd.Timestamp, pd.Timestamp]] = []
+        for source, stretches in known.items():
+            first = min([stretches[0][0], *self._damaged_days(source)])
+            for hole in _without([(first, newest)], stretches):
+                holes += [(source, None, *hole)] if len(known) == 1 else self._apart(source, hole)
+        frame = pd.DataFrame(holes, columns=["source", "backup_server", "start", "end"])
         for column in ("start", "end"):
             frame[column] = pd.to_datetime(frame[column], utc=True).dt.as_unit("us")
-        return frame.astype({"source": "str"})
+        return frame.astype({"source": "str", "backup_server": "str"})
 
     def provenance(
         self, since: Moment | None = None, until: Moment | None = None
@@ -271,9 +339,9 @@ class Archive:
     def verify(self) -> pd.DataFrame:
         """Return what is wrong with the archive; no row when nothing is.
 
-        Each file must be readable, of this schema and of the day it is named after;
-        each session must have a VM and lie in that day, and each uid stand once in a
-        source.
+        Each file must be readable to its last page, of this schema, and of the table,
+        source and day it lies under; each session must have a VM and lie in that day,
+        and each uid stand once in a source. See `set_aside` for what to do.
 
         Returns
         -------
@@ -283,7 +351,7 @@ class Archive:
         self._require()
         findings: list[tuple[str, str]] = []
         seen: dict[str, dict[str, str]] = {}
-        for path in sorted(self.path.glob("*/**/*.parquet")):
+        for path in self._files():
             name = str(path.relative_to(self.path))
             try:
                 findings += [(name, finding) for finding in self._inspect(path, seen)]
@@ -306,9 +374,11 @@ class Archive:
         rows: pa.Table,
         as_of: pd.Timestamp,
         final: bool = False,
+        missing: Iterable[Stretch] = (),
     ) -> None:
         """Replace one day: written beside it, then renamed, so that it is whole or untouched."""
-        stamp = Stamp(table, source, f"{day:%Y-%m-%d}", as_of.isoformat(), final)
+        lost = tuple((start.isoformat(), end.isoformat()) for start, end in missing)
+        stamp = Stamp(table, source, f"{day:%Y-%m-%d}", as_of.isoformat(), final, missing=lost)
         self._write(self._day_path(table, source, day), _ordered(rows), stamp)
 
     def known_policies(self, source: str) -> pa.Table:
@@ -330,7 +400,137 @@ class Archive:
         path = self.path / "policies" / f"{_slug(source)}.parquet"
         self._write(path, pa.Table.from_pylist(known, schema=_SEEN), stamp)
 
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the archive for writing, once another process that does has finished.
+
+        What a process that was killed left half-written is removed first.
+
+        Raises
+        ------
+        ArchiveError
+            When another process holds it for ten minutes, or it cannot be written.
+        """
+        with self._writable(self.path):
+            self._mark()
+            lock = FileLock(self.path / LOCK)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                _log.warning("%s: another sync is writing it; waiting for it to end", self.path)
+                self._wait(lock)
+        try:
+            with self._writable(self.path):
+                files.sweep(self.path)
+            yield
+        finally:
+            lock.release()
+
+    def set_aside(self, *, thorough: bool = False) -> list[Path]:
+        """Move files that cannot be read or are not what their place says to ``damaged/``.
+
+        The next sync fetches their days again where the server still has them; what it has
+        not is a hole.
+
+        Parameters
+        ----------
+        thorough : bool
+            Read every page of every file. Otherwise of days that are final only the
+            footer, with what the file says of itself.
+
+        Returns
+        -------
+        list of pathlib.Path
+            Where they were.
+        """
+        self._require()
+        found = [path for path in self._files() if not self._sound(path, thorough)]
+        for path in found:
+            with self._writable(path):
+                aside = self.path / DAMAGED / path.relative_to(self.path)
+                aside.parent.mkdir(parents=True, exist_ok=True)
+                number = sum(1 for _ in aside.parent.glob(f"{aside.stem}*"))
+                os.replace(path, aside.with_stem(f"{aside.stem}.{number}"))
+        return found
+
     # -- below ------------------------------------------------------------------
+
+    def _files(self) -> list[Path]:
+        every = sorted(self.path.glob("*/**/*.parquet"))
+        return [path for path in every if path.relative_to(self.path).parts[0] != DAMAGED]
+
+    def _sound(self, path: Path, thorough: bool) -> bool:
+        try:
+            stamp = self._stamp(path)
+            if self._misplaced(path, stamp) or stamp.version != schema.VERSION:
+                return False
+            expected = _TABLES.get(stamp.table, _SEEN)
+            if stamp.final and not thorough:
+                return pq.read_schema(path).names == expected.names
+            return len(self._load(path, expected)) >= 0
+        except (ArchiveError, OSError, pa.ArrowException):
+            return False
+
+    def _misplaced(self, path: Path, stamp: Stamp) -> str | None:
+        """Say what a file claims to be, where that is not what its place says."""
+        place = path.relative_to(self.path).parts
+        if place[0] != stamp.table or stamp.table not in (*_TABLES, "policies"):
+            return f"says it is of table {stamp.table!r}"
+        if stamp.table == "policies":
+            return None if path.stem == _slug(stamp.source) else f"says it is of {stamp.source}"
+        if place[1:-1] != (_slug(stamp.source),):
+            return f"says it is of {stamp.source}"
+        return None if stamp.day == path.stem else f"says it holds {stamp.day}"
+
+    def _wait(self, lock: FileLock) -> None:
+        try:
+            lock.acquire(timeout=PATIENCE)
+        except Timeout:
+            raise ArchiveError(
+                f"{self.path}: another sync has been writing it for {PATIENCE / 60:.0f} minutes; "
+                "try again when it has ended"
+            ) from None
+
+    @contextmanager
+    def _writable(self, path: Path) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise ArchiveError(f"{path} cannot be written: {error.strerror or error}") from None
+
+    def _known(self) -> dict[str, list[Stretch]]:
+        """Of each source the stretches its sessions are known of, in order."""
+        self._require()
+        known: dict[str, list[Stretch]] = {}
+        for _, stamp in self._stamps("sessions"):
+            known.setdefault(stamp.source, []).extend(stamp.known())
+        return {source: sorted(stretches) for source, stretches in known.items() if stretches}
+
+    def _damaged_days(self, source: str) -> list[pd.Timestamp]:
+        paths = (self.path / DAMAGED / "sessions" / _slug(source)).glob("*.parquet")
+        return [pd.Timestamp(path.name[:10], tz="UTC") for path in paths]
+
+    def _apart(
+        self, source: str, hole: Stretch
+    ) -> list[tuple[str, str, pd.Timestamp, pd.Timestamp]]:
+        """Return a source's hole for each of its backup servers, less what other sources know."""
+        known = self._known()
+        servers = {one: self._backup_servers(one) for one in known}
+        return [
+            (source, server, start, end)
+            for server in sorted(servers[source])
+            for start, end in _without(
+                [hole],
+                [s for other in known if other != source and server in servers[other]
+                 for s in known[other]],
+            )
+        ]  # fmt: skip
+
+    def _backup_servers(self, source: str) -> set[str]:
+        paths = (self.path / "sessions" / _slug(source)).glob("*.parquet")
+        columns = [self._load(path, schema.SESSIONS, ["backup_server"]) for path in paths]
+        names = (pc.unique(table["backup_server"].cast(pa.string())) for table in columns)
+        return {name for column in names for name in column.to_pylist() if name is not None}
 
     def _require(self) -> None:
         if not self.path.is_dir():
@@ -341,7 +541,8 @@ class Archive:
     def _check_marker(self) -> None:
         marker = self.path / MARKER
         if not marker.exists():
-            if any(entry.name != ".gitkeep" for entry in self.path.iterdir()):
+            if any(entry.name not in (".gitkeep", LOCK) and not entry.name.endswith(".tmp")
+                   for entry in self.path.iterdir()):  # fmt: skip
                 raise ArchiveError(
                     f"{self.path} is not an archive: it has no {MARKER}; name another directory"
                 )
@@ -377,16 +578,18 @@ class Archive:
 
     def _stamp(self, path: Path) -> Stamp:
         try:
-            said = (pq.read_metadata(path).metadata or {})[_KEY]
-            return Stamp(**json.loads(said))
-        except (OSError, pa.ArrowException, KeyError, ValueError, TypeError):
+            said = json.loads((pq.read_metadata(path).metadata or {})[_KEY])
+            known = {field.name for field in fields(Stamp)}
+            return Stamp(**{name: value for name, value in said.items() if name in known})
+        except (OSError, pa.ArrowException, KeyError, ValueError, TypeError, AttributeError):
             raise _damaged(path) from None
 
     def _load(
         self, path: Path, expected: pa.Schema, columns: Iterable[str] | None = None
     ) -> pa.Table:
         try:
-            table = pq.ParquetFile(path).read(columns=list(columns or expected.names))
+            file = pq.ParquetFile(path, page_checksum_verification=True)
+            table = file.read(columns=list(columns or expected.names))
             return table.cast(pa.schema([expected.field(name) for name in table.column_names]))
         except (OSError, pa.ArrowException, ValueError, KeyError):
             raise _damaged(path) from None
@@ -398,7 +601,7 @@ class Archive:
             part = self._load(path, expected)
             for edge, keep in ((start, pc.greater_equal), (stop, pc.less)):
                 if edge is not None and path.stem == f"{edge:%Y-%m-%d}":
-                    part = part.filter(keep(part["created"], _scalar(edge)))
+                    part = part.filter(keep(part[_WHEN[table]], _scalar(edge)))
             parts.append(part)
         return pa.concat_tables(parts) if parts else expected.empty_table()
 
@@ -433,29 +636,22 @@ class Archive:
     def _write(self, path: Path, table: pa.Table, stamp: Stamp) -> None:
         said = json.dumps({**asdict(stamp), "creator": f"cdpanalytics {_own_version()}"})
         labelled = table.replace_schema_metadata({_KEY: said.encode()})
-        beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
+        body = io.BytesIO()
+        pq.write_table(
+            labelled, body, row_group_size=ROW_GROUP, compression="zstd", write_page_checksum=True,
+            use_dictionary=[f.name for f in labelled.schema if pa.types.is_dictionary(f.type)],
+        )  # fmt: skip
+        with self._writable(path):
             self._mark()
             path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                pq.write_table(
-                    labelled, beside, row_group_size=ROW_GROUP, compression="zstd",
-                    use_dictionary=[f.name for f in labelled.schema if pa.types.is_dictionary(f.type)],
-                )  # fmt: skip
-                os.replace(beside, path)
-            finally:
-                beside.unlink(missing_ok=True)
-        except OSError as error:
-            raise ArchiveError(f"{path} cannot be written: {error.strerror or error}") from None
+            files.write(path, body.getvalue())
 
     def _mark(self) -> None:
         marker = self.path / MARKER
-        if marker.exists():
-            return
-        self.path.mkdir(parents=True, exist_ok=True)
-        beside = marker.with_name(f".{MARKER}.{os.getpid()}.tmp")
-        beside.write_text(json.dumps({"format": "cdpanalytics archive", "version": schema.VERSION}))
-        os.replace(beside, marker)
+        if not marker.exists():
+            self.path.mkdir(parents=True, exist_ok=True)
+            said = json.dumps({"format": "cdpanalytics archive", "version": schema.VERSION})
+            files.write(marker, said.encode())
 
     def _inspect(self, path: Path, seen: dict[str, dict[str, str]]) -> Iterator[str]:
         stamp = self._stamp(path)
@@ -463,15 +659,18 @@ class Archive:
         if stamp.version != schema.VERSION:
             yield f"has schema version {stamp.version}, not {schema.VERSION}"
         table = self._load(path, expected)
+        if misplaced := self._misplaced(path, stamp):
+            yield misplaced
         if stamp.day is None:
             return
-        if stamp.day != path.stem:
-            yield f"says it holds {stamp.day}"
         day = pd.Timestamp(stamp.day, tz="UTC")
-        created = schema.to_frame(table.select(["created"]))["created"]
-        outside = int((~created.between(day, day + _DAY, inclusive="left")).sum())
+        when = _WHEN.get(stamp.table, "created")
+        begun = schema.to_frame(table.select([when]))[when]
+        outside = int((~begun.between(day, day + _DAY, inclusive="left")).sum())
         if outside:
             yield f"{outside} rows were not created on {stamp.day}"
+        if "uid" not in table.column_names:
+            return
         if stamp.table == "sessions" and table["vm"].null_count:
             yield f"{table['vm'].null_count} rows have no vm"
         uids = seen.setdefault(f"{stamp.table} {stamp.source}", {})
@@ -488,6 +687,19 @@ def days(start: date, stop: date) -> list[pd.Timestamp]:
         pd.Timestamp(start + timedelta(number), tz="UTC")
         for number in range((stop - start).days + 1)
     ]
+
+
+def _without(stretches: Iterable[Stretch], taken: Iterable[Stretch]) -> list[Stretch]:
+    """Return what is left of stretches when others are taken out of them."""
+    left = list(stretches)
+    for start, end in sorted(taken):
+        left = [
+            piece
+            for first, last in left
+            for piece in ((first, min(last, start)), (max(first, end), last))
+            if piece[0] < piece[1]
+        ]
+    return left
 
 
 def _matching(frame: pd.DataFrame, column: str, patterns: Patterns) -> pd.DataFrame:
@@ -508,8 +720,9 @@ def _matching(frame: pd.DataFrame, column: str, patterns: Patterns) -> pd.DataFr
 
 def _ordered(rows: pa.Table) -> pa.Table:
     """Return rows by VM, time and uid; Arrow sorts text, not labels."""
-    names = [name for name in ("vm", "created", "uid") if name in rows.column_names]
-    keys = [rows[name] if name == "created" else rows[name].cast(pa.string()) for name in names]
+    wanted = ("vm", "created", "start", "uid")
+    names = [name for name in wanted if name in rows.column_names]
+    keys = [rows[n].cast(pa.string()) if n in ("vm", "uid") else rows[n] for n in names]
     order = pa.table(keys, names=names)
     return rows.take(pc.sort_indices(order, [(name, "ascending") for name in names]))
 
@@ -519,8 +732,10 @@ def _damaged(path: Path) -> ArchiveError:
 
 
 def _slug(source: str) -> str:
-    """A source's folder: its host and port, with nothing a path could mind."""
-    return re.sub(r"[^a-z0-9.-]+", "_", source.lower().split("://")[-1]).strip("._") or "source"
+    """A source's folder, another one for each: host and port, with nothing a path could mind."""
+    scheme, _, place = source.lower().rpartition("://")
+    plain = re.sub(r"[^a-z0-9.:\[\]-]", lambda odd: f"%{ord(odd[0]):x}", place).replace(":", "_")
+    return (f"{scheme}_" if scheme == "http" else "") + plain
 
 
 def _scalar(stamp: pd.Timestamp) -> pa.Scalar:

@@ -106,6 +106,9 @@ def _sync(commands: Any) -> None:
     _archive(command)
     command.add_argument("--since", metavar="T", help="first day to have: 2026-10-01 or 90D")
     command.add_argument("--full", action="store_true", help="ask for every day again")
+    command.add_argument(
+        "--journal", action="store_true", help="also each VM's restorable intervals"
+    )
     command.set_defaults(run=_run_sync)
 
 
@@ -115,7 +118,10 @@ def _run_sync(options: argparse.Namespace) -> int:
 
     archive = Archive(options.archive)
     with _manager(options, cache=False) as em:
-        done = sync(em, archive, options.since, full=options.full, progress=sys.stderr.isatty())
+        done = sync(
+            em, archive, options.since, full=options.full, journal=options.journal,
+            progress=sys.stderr.isatty(),
+        )  # fmt: skip
     print(f"{archive.path}: {done}", file=sys.stderr)
     return OK
 
@@ -240,6 +246,10 @@ def _verify(commands: Any) -> None:
         epilog="Example: cdpanalytics verify --archive data/archive",
     )  # fmt: skip
     _archive(command)
+    command.add_argument(
+        "--set-aside", action="store_true",
+        help="move damaged files to DIR/damaged, for the next sync to fetch their days again",
+    )  # fmt: skip
     command.set_defaults(run=_run_verify)
 
 
@@ -250,13 +260,20 @@ def _run_verify(options: argparse.Namespace) -> int:
     findings = archive.verify()
     for path, finding in zip(findings["path"], findings["finding"], strict=True):
         print(f"{path}: {_one_line(finding)}")
+    if options.set_aside:
+        with archive.writing():
+            for path in archive.set_aside(thorough=True):
+                print(
+                    f"{path} was moved to {archive.path}/damaged; sync fetches what the server has"
+                )
     if not findings.empty:
         return ERROR
+    import pandas as pd
+
     ledger, holes = archive.ledger(), archive.holes()
-    for source, start, end in holes.itertuples(index=False):
-        print(
-            f"hole: {source} was not fetched from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
-        )
+    for source, server, start, end in holes.itertuples(index=False):
+        whose = source if pd.isna(server) else f"{source} ({_one_line(server)})"
+        print(f"hole: {whose} is not known from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC")
     print(f"ok: {len(ledger):,} days, {ledger['rows'].sum():,} sessions, {len(holes):,} holes")
     return OK
 
@@ -271,16 +288,25 @@ def _simulate(commands: Any) -> None:
     )
     _estate(command)
     command.add_argument("--tls", action="store_true", help="https with a certificate of its own")
+    command.add_argument(
+        "--fault", action="append", default=[], metavar="KIND[:TIMES]",
+        help="what goes wrong, e.g. busy:3 or reset:lasting; an unknown one lists them all",
+    )  # fmt: skip
     command.set_defaults(run=_run_simulate)
 
 
 def _run_simulate(options: argparse.Namespace) -> int:
-    from cdpanalytics.simulator import Fleet, Simulator, serve
+    from cdpanalytics.simulator import Fault, Fleet, Simulator, serve
 
     if options.vms < 1 or options.days < 1:
         raise InputError(
             f"--vms {options.vms} --days {options.days}: at least one of each is needed"
         )
+
+    try:
+        faults = [Fault.read(text) for text in options.fault]
+    except ValueError as error:
+        raise InputError(f"--fault: {error}") from None
 
     def ready(simulator: Simulator) -> None:
         print(f"{simulator.url} (user demo, password demo); Ctrl+C ends it", flush=True)
@@ -289,7 +315,7 @@ def _run_simulate(options: argparse.Namespace) -> int:
 
     fleet = Fleet.generate(vms=options.vms, days=options.days, seed=options.seed)
     try:
-        serve(fleet, ready=ready, port=options.port, tls=options.tls)
+        serve(fleet, ready=ready, port=options.port, tls=options.tls, faults=faults)
     except (OSError, RuntimeError, OverflowError) as error:
         raise CdpError(f"cannot serve on port {options.port}: {error}; try --port 0") from None
     return OK
@@ -335,6 +361,9 @@ def _server(command: argparse.ArgumentParser) -> None:
     command.add_argument("url", nargs="?", metavar="URL", help="default: CDPANALYTICS_URL")
     command.add_argument("--user", metavar="NAME", help="password: environment, keyring or prompt")
     command.add_argument("--ca-bundle", metavar="FILE", help="certificates to trust")
+    command.add_argument(
+        "--insecure", action="store_true", help="do not verify the certificate; for a look only"
+    )
     command.add_argument("--xml", action="store_true", help="ask for XML instead of JSON")
 
 
@@ -374,7 +403,7 @@ def _manager(options: argparse.Namespace, *, cache: bool) -> Any:
     from cdpanalytics.client import EnterpriseManager
 
     return EnterpriseManager(
-        options.url, options.user, ca_bundle=options.ca_bundle, cache=cache,
+        options.url, options.user, ca_bundle=options.ca_bundle, verify=not options.insecure, cache=cache,
         accept="xml" if options.xml else "json",
     )  # fmt: skip
 

@@ -29,9 +29,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import requests
 import requests_cache
+import urllib3
 from requests.adapters import HTTPAdapter
 from requests.auth import HTTPBasicAuth
 from requests.cookies import RequestsCookieJar
+from requests.exceptions import ChunkedEncodingError
 from requests_cache.backends.sqlite import SQLiteCache
 from requests_cache.serializers import json_serializer
 from urllib3 import Retry
@@ -45,10 +47,14 @@ Patterns: TypeAlias = str | Sequence[str] | None
 _TOKEN: Final = "X-RestSvcSessionId"  # noqa: S105 - the name of a header
 _ACCEPT: Final = {"json": "application/json", "xml": "application/xml"}
 _DAY: Final = pd.Timedelta(days=1)
+_EPOCH: Final = pd.Timestamp("2000-01-01", tz="UTC")
 _SETTLED: Final = pd.Timedelta(days=3)
 _POLICY_SESSION: Final = pd.Timedelta(hours=26)
 _SOON, _LATER = 5 * 60, 24 * 60 * 60
 _ATTEMPTS: Final = 3
+_LARGEST: Final = 256 * 2**20
+"""Bytes of a body, unpacked, above which it is refused: a page of 1,000 sessions has 2 MB."""
+
 _BACKOFF: Final = 0.5
 _GUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _SORTED: Final = ("CdpReplicaTaskSession", "CdpReplicaSession")
@@ -139,6 +145,12 @@ class EnterpriseManager:
         self._direct = _prepared(requests.Session(), self._gate, _ACCEPT[accept])
         self._cached = _cached_session(self.url, self.user, self._gate, _ACCEPT[accept], cache)
         self._closed = False
+        if not verify and self.url.startswith("https:"):
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+            _log.warning(
+                "%s: its certificate is not verified; whoever stands between can read and change all",
+                self.url,
+            )
 
     def __repr__(self) -> str:
         return f"EnterpriseManager({self.url!r}, user={self.user!r})"
@@ -272,6 +284,34 @@ class EnterpriseManager:
         pages = self._window("CdpReplicaTaskSession", start, end, filter, fresh)
         return _unique(_joined(pages, schema.TASK_SESSIONS))
 
+    def oldest(self) -> tuple[pd.Timestamp | None, pd.Timestamp | None]:
+        """Return how far back the server remembers: its oldest beginning, and its oldest end.
+
+        Before the first there is nothing to ask for. What began since the second is all
+        still there, whether the server forgets sessions by beginning or by end. None
+        where it has no session, or none that is over.
+        """
+        ended = field("EndTimeUTC") >= _EPOCH
+        begun = self._first("CreationTimeUTC", None)
+        return begun, self._first("EndTimeUTC", str(ended))
+
+    def remembers(self, uids: Sequence[str]) -> int:
+        """Count those of a few task sessions, named by uid, that the server still has."""
+        if not uids:
+            return 0
+        text = ",".join(str(field("Id") == _guid(uid)) for uid in uids)
+        pages = self.pages("CdpReplicaTaskSession", filter=text, fresh=True)
+        found = {uid for dated in pages for uid in dated.page.table["uid"].to_pylist()}
+        return len(found.intersection(uids))
+
+    def _first(self, by: str, filter: str | None) -> pd.Timestamp | None:
+        query = _Query("CdpReplicaTaskSession", filter, by, False, False, 1)
+        table = self._page(query, 1, self._direct, {}).page.table
+        if not table.num_rows:
+            return None
+        column = "created" if by == "CreationTimeUTC" else "ended"
+        return pd.Timestamp(table[column][0].as_py()).as_unit("us")
+
     def policy_sessions(
         self, start: pd.Timestamp, end: pd.Timestamp, *, fresh: bool = False
     ) -> pa.Table:
@@ -364,7 +404,7 @@ class EnterpriseManager:
         if filter is not None and str(filter):
             text = f"{text};({filter})"
         query = _Query(kind, text, "CreationTimeUTC", False, False, self.page_size, _aware(end))
-        return self._whole(query, fresh)
+        return self._whole(replace(query, start=_aware(start)), fresh)
 
     def _by_days(
         self, ask: Callable[..., pa.Table], start: pd.Timestamp, stop: pd.Timestamp
@@ -380,16 +420,15 @@ class EnterpriseManager:
         if cached is not None:
             with suppress(_Torn, WireError, ServerError):
                 return self._attempt(query, cached, {"only_if_cached": True})
+        why = ""
         for again in range(_ATTEMPTS):
-            with suppress(_Torn):
+            try:
                 options = {} if cached is None else self._storing(query)
                 larger = replace(query, page_size=query.page_size * 2**again)
                 return self._attempt(larger, cached or self._direct, options)
-        raise ServerError(
-            f"{self._origin(query)}: the answer kept changing while paging; "
-            "ask for a narrower window or larger pages",
-            retryable=True,
-        )
+            except _Torn as torn:
+                why = str(torn)
+        raise ServerError(f"{self._origin(query)}: {why}", retryable=True)
 
     def _storing(self, query: _Query) -> dict[str, Any]:
         with self._reached():
@@ -412,9 +451,30 @@ class EnterpriseManager:
             raise _Torn
         if len(found) > 1 and (_repeats(found) or not found[-1].page.table.num_rows):
             raise _Torn
+        for dated in found if query.start is not None else ():
+            edges = pc.min_max(dated.page.table["created"])
+            for created in filter(None, (edges["min"].as_py(), edges["max"].as_py())):
+                if not query.start <= created < query.end:
+                    raise _Torn(
+                        f"the server does not keep to the filter: a session of "
+                        f"{created:%Y-%m-%d %H:%M:%S} came; is it Enterprise Manager?"
+                    )
         return found
 
     def _page(
+        self, query: _Query, number: int, session: requests.Session, options: dict[str, Any]
+    ) -> DatedPage:
+        """Ask for a page; one that cannot be read is asked for again, as proxies come and go."""
+        for again in range(_ATTEMPTS - 1):
+            try:
+                return self._page_once(query, number, session, options)
+            except WireError:
+                if "only_if_cached" in options:
+                    raise
+                time.sleep(_BACKOFF * 2**again)
+        return self._page_once(query, number, session, options)
+
+    def _page_once(
         self, query: _Query, number: int, session: requests.Session, options: dict[str, Any]
     ) -> DatedPage:
         origin = self._origin(query, number)
@@ -475,6 +535,7 @@ class _Query:
     references: bool
     page_size: int
     end: pd.Timestamp | None = None
+    start: pd.Timestamp | None = None
 
     def parameters(self, number: int) -> dict[str, str]:
         made = {"type": self.kind}
@@ -488,7 +549,12 @@ class _Query:
 
 
 class _Torn(Exception):
-    """The pages of an answer do not belong together."""
+    """The pages of an answer do not belong together, or not to the question; the text says why."""
+
+    def __str__(self) -> str:
+        return super().__str__() or (
+            "the answer kept changing while paging; ask for a narrower window or larger pages"
+        )
 
 
 # ------------------------------------------------------------------------------ the way out
@@ -568,13 +634,25 @@ class _Gate(HTTPAdapter):
     ) -> requests.Response:
         sent = request.copy()
         sent.headers[_TOKEN] = token.reveal()
-        answer = super().send(sent, *args, **options)
+        answer = self._whole(sent, *args, **options)
         answer.request = request
         answer.cookies = RequestsCookieJar()
         for name in ("Set-Cookie", _TOKEN):
             answer.headers.pop(name, None)
         self._heard = (_dated(answer.headers), time.monotonic())
         return answer
+
+    def _whole(
+        self, request: requests.PreparedRequest, *args: Any, **options: Any
+    ) -> requests.Response:
+        """Send, and read the body to its end; one that breaks off is asked for again."""
+        for again in range(_ATTEMPTS if request.method == "GET" else 1):
+            time.sleep(again * _BACKOFF)
+            with suppress(ChunkedEncodingError):
+                answer = super().send(request, *args, **options)
+                _take(answer, self._url)
+                return answer
+        raise ChunkedEncodingError
 
     def _log_on(self, refused: config.Secret | None, options: dict[str, Any]) -> config.Secret:
         """Return a token other than the refused one; several threads share one log-on."""
@@ -584,7 +662,7 @@ class _Gate(HTTPAdapter):
             if self._refusal is not None:
                 raise LogonError(self._refusal, status=401)
             self._token = None
-            answer = super().send(self._log_on_request(), **options)
+            answer = self._whole(self._log_on_request(), **options)
             self._token = config.Secret(self._checked(answer))
             self._session_id = wire.read_logon(answer.content, _kind_of(answer))
             self._heard = (_dated(answer.headers), time.monotonic())
@@ -614,6 +692,23 @@ class _Gate(HTTPAdapter):
             status=status,
             retryable=status >= 500,
         )
+
+
+def _take(answer: requests.Response, url: str) -> None:
+    """Read a body, but no more of it than can be meant: a small one can unpack to any size."""
+    body = bytearray()
+    said = answer.headers.get("Content-Length", "")
+    if not (said.isdecimal() and int(said) > _LARGEST):
+        for piece in answer.iter_content(2**16):
+            body += piece
+            if len(body) > _LARGEST:
+                break
+        else:
+            answer._content = bytes(body)
+            return
+    answer.close()
+    raise ServerError(f"{url}: its answer is larger than {_LARGEST // 2**20} MiB; "
+                      "ask for smaller pages or a narrower window")  # fmt: skip
 
 
 def _prepared(session: requests.Session, gate: _Gate, accept: str) -> requests.Session:
@@ -694,11 +789,12 @@ def _unreached(url: str, problem: requests.RequestException) -> ServerError:
             f"{url}: its certificate was not accepted ({_reason(problem)}); give the file that "
             "signed it with --ca-bundle (ca_bundle=, CDPANALYTICS_CA_BUNDLE)"
         )
-    if isinstance(problem, requests.exceptions.ReadTimeout):
+    silent = (requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError)
+    if any(isinstance(cause, silent) for cause in _causes(problem)):
         what = "did not answer in time; ask for a narrower window or smaller pages"
     elif isinstance(problem, requests.exceptions.ConnectTimeout):
         what = "cannot be reached: no answer in time; check host, port and firewall"
-    elif isinstance(problem, requests.exceptions.ChunkedEncodingError):
+    elif isinstance(problem, ChunkedEncodingError):
         what = "broke off its answer; try again"
     elif isinstance(problem, requests.exceptions.ConnectionError):
         what = f"cannot be reached: {_reason(problem)}; check host and port"

@@ -137,6 +137,26 @@ INTERVALS: Final = pa.schema(
 )
 """A stretch in which a VM can be restored to, and the RPO really achieved in it."""
 
+JOURNAL: Final = pa.schema(
+    {
+        "vm": LABEL,
+        "vm_uid": pa.string(),
+        "policy": LABEL,
+        "policy_uid": LABEL,
+        "backup_server": LABEL,
+        "start": INSTANT,
+        "end": INSTANT,
+        "rpo": SPAN,
+        "kind": LABEL,
+        "as_of": INSTANT,
+    }
+)
+"""The journal as the archive keeps it. `kind` is the server's word for a restorable interval,
+or `ASKED`: the stretch in which intervals were asked for, `rpo` null. Both are cut at UTC midnight."""
+
+ASKED: Final = "Asked"
+"""`kind` of a stretch in which a VM's intervals are known; what lies outside was never asked."""
+
 REFERENCES: Final = pa.schema(
     {
         "uid": pa.string(),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -13,10 +16,11 @@ import pyarrow.compute as pc
 from tqdm.auto import tqdm
 
 from cdpanalytics import schema
-from cdpanalytics.archive import Archive, days
+from cdpanalytics.archive import Archive, Stretch, days
 from cdpanalytics.client import EnterpriseManager, enrich
 from cdpanalytics.config import Moment, instant
-from cdpanalytics.errors import InputError
+from cdpanalytics.errors import CdpError, InputError
+from cdpanalytics.visits import joined, visited
 
 _DAY = pd.Timedelta("1D")
 _RAW = [*schema.TASK_SESSIONS.names, "as_of"]
@@ -25,21 +29,52 @@ FIRST = "90D"
 """How far back the first sync of an archive reaches, unless told: the server's 13 weeks."""
 
 
+LOOK_BACK = pd.Timedelta("7D")
+"""How far back a VM is asked for intervals where its policy's retention is not known."""
+
+ENOUGH = 5
+"""Newest sessions held of which the server must still have most, or it has forgotten since."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """How far back a server remembers.
+
+    `begun`: its oldest session; before that there is nothing to ask for. `whole`: what
+    began since then is all still there. `gapless`: it still has what the archive saw
+    last, so that nothing between can have been forgotten.
+    """
+
+    begun: pd.Timestamp
+    whole: pd.Timestamp
+    gapless: bool = True
+
+
+ENDLESS = Memory(pd.Timestamp(0, tz="UTC"), pd.Timestamp(0, tz="UTC"))
+"""The memory of a server that forgets nothing."""
+
+
 @dataclass(frozen=True)
 class Day:
-    """A day to fetch: sessions created in ``[start, end)``."""
+    """A day to fetch: sessions created in ``[start, end)``.
+
+    `missing` are stretches of it that nobody can know any more.
+    """
 
     start: pd.Timestamp
     end: pd.Timestamp
+    missing: tuple[Stretch, ...] = ()
 
 
 @dataclass(frozen=True)
 class SyncResult:
     """What a sync did.
 
-    `days` fetched, `sessions` read from the server, of which `added` are new to the
-    archive and `changed` differ from what it held; `as_of`, the instant the archive
-    now speaks for.
+    `days` fetched in `seconds`, `sessions` read from the server, of which `added` are new
+    to the archive and `changed` differ from what it held; `intervals` of the journal;
+    `as_of`, the instant the archive now speaks for; `forgotten`, stretches that the
+    server no longer knew and the archive never will; `set_aside`, files that were
+    damaged.
     """
 
     days: int
@@ -47,12 +82,26 @@ class SyncResult:
     added: int
     changed: int
     as_of: pd.Timestamp
+    seconds: float = 0.0
+    intervals: int = 0
+    forgotten: tuple[Stretch, ...] = ()
+    set_aside: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return (
-            f"{self.sessions:,} sessions of {self.days:,} days read, {self.added:,} new, "
-            f"{self.changed:,} changed; as of {self.as_of:%Y-%m-%d %H:%M} UTC"
-        )
+        rate = f" ({self.sessions / self.seconds:,.0f} a second)" if self.seconds > 0 else ""
+        parts = [
+            f"{self.sessions:,} sessions of {self.days:,} days read{rate}, {self.added:,} new, "
+            f"{self.changed:,} changed"
+        ]
+        if self.intervals:
+            parts.append(f"{self.intervals:,} intervals")
+        parts += [
+            f"the server had forgotten {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
+            for start, end in self.forgotten
+        ]
+        if self.set_aside:
+            parts.append(f"damaged and set aside: {', '.join(self.set_aside)}")
+        return "; ".join([*parts, f"as of {self.as_of:%Y-%m-%d %H:%M} UTC"])
 
 
 def sync(
@@ -61,23 +110,27 @@ def sync(
     since: Moment | None = None,
     *,
     full: bool = False,
+    journal: bool = False,
     progress: bool = True,
 ) -> SyncResult:
     """Bring the archive up to what the server knows now.
 
     Days that can no longer change are not asked for again. Each day is written as
     soon as it is whole, so a sync that was broken off goes on where it stopped.
-    Rows that the server has forgotten are kept.
+    Rows that the server has forgotten are kept; what it forgot before it was asked is
+    recorded as a hole. Files that are damaged are set aside and their days fetched again.
 
     Parameters
     ----------
     em : EnterpriseManager
     archive : Archive
-        Made if it is not there.
+        Made if it is not there. One sync writes it at a time: another waits.
     since : timestamp-like or text like "90D", optional
         First day to have. Default: the archive's own first day, or 90 days back.
     full : bool
         Ask for every day again.
+    journal : bool
+        Also ask each replica VM for its restorable intervals since the last visit.
     progress : bool
         Show a bar on stderr, or in the notebook.
 
@@ -92,47 +145,86 @@ def sync(
     ServerError, WireError
         When the server does not answer, or not readably. Days written before stay.
     ArchiveError
-        When a file cannot be written.
+        When a file cannot be written, or another sync does not end.
     """
     now = em.now()
-    as_of = now - em.lag
-    ledger = archive.ledger() if archive.path.is_dir() else None
-    mine = None if ledger is None else ledger[ledger["source"] == em.url]
-    wanted = plan(mine, now, None if since is None else instant(since, now), full=full)
-    policies = em.policies(fresh=True)
-    archive.put_policies(em.url, policies, as_of)
+    first = None if since is None else _past(instant(since, now), now)
+    with archive.writing():
+        return _synced(em, archive, now, first, full, journal, progress)
+
+
+def _synced(
+    em: EnterpriseManager,
+    archive: Archive,
+    now: pd.Timestamp,
+    first: pd.Timestamp | None,
+    full: bool,
+    journal: bool,
+    progress: bool,
+) -> SyncResult:
+    begun, as_of = time.monotonic(), now - em.lag
+    set_aside = archive.set_aside(thorough=full)
+    ledger = archive.ledger()
+    ledger = ledger[ledger["source"] == em.url]
+    wanted = plan(ledger, now, _memory(em, archive, ledger, now), first, full=full)
+    archive.put_policies(em.url, em.policies(fresh=True), as_of)
     stale = _keep_policy_sessions(em, archive, wanted, as_of)
-    counts = [0, 0, 0]
-    with tqdm(total=len(wanted), desc="sync", unit="day", disable=not progress) as bar:
+    counts, kept = [0, 0, 0], list[Day]()
+    with (
+        tqdm(total=len(wanted), desc="sync", unit="day", disable=not progress) as bar,
+        _telling(kept, wanted),
+    ):
         for day, table in _fetched(em, wanted):
             counted = _keep_day(em, archive, day, table, as_of)
             counts = [sum(pair) for pair in zip(counts, counted, strict=True)]
-            bar.set_postfix_str(f"{counts[0]:,} sessions", refresh=False)
+            kept.append(day)
+            rate = counts[0] / (time.monotonic() - begun)
+            bar.set_postfix_str(f"{counts[0]:,} sessions, {rate:,.0f}/s", refresh=False)
             bar.update()
     for midnight in sorted(stale - {day.start for day in wanted}):
         _refresh_day(em, archive, midnight)
-    return SyncResult(len(wanted), counts[0], counts[1], counts[2], as_of)
+    took = time.monotonic() - begun
+    intervals = keep_journal(em, archive, as_of, progress) if journal else 0
+    return SyncResult(
+        len(wanted), counts[0], counts[1], counts[2], as_of, took, intervals,
+        _lost(archive, em.url, ledger),
+        tuple(str(path.relative_to(archive.path)) for path in set_aside),
+    )  # fmt: skip
 
 
 def plan(
     ledger: pd.DataFrame | None,
     now: pd.Timestamp,
+    memory: Memory = ENDLESS,
     since: pd.Timestamp | None = None,
     *,
     full: bool = False,
 ) -> list[Day]:
     """Return the days to fetch, oldest first: those never fetched, and those not final.
 
+    Days that end before the server's oldest session are left alone: it has nothing to
+    say of them. Today is always asked for.
+
     Parameters
     ----------
     ledger : pandas.DataFrame or None
-        ``day`` and ``final`` of what the archive has of this source; None for nothing.
+        ``day``, ``final``, ``as_of`` and ``missing`` of what the archive has of this
+        source; None for nothing.
     now : pandas.Timestamp
         The server's clock; today's window ends there.
+    memory : Memory
+        How far back the server remembers. Default: everything.
     since : pandas.Timestamp, optional
         First day to have.
     full : bool
         Final days too.
+
+    Returns
+    -------
+    list of Day
+        Each with the stretches of it that nobody can know any more: those that were
+        missing before, and what lies between the end of what was known and the
+        instant since which the server's memory is whole.
 
     Raises
     ------
@@ -143,22 +235,76 @@ def plan(
     --------
     >>> now = pd.Timestamp("2026-10-03 09:00", tz="UTC")
     >>> held = pd.DataFrame({"day": [now.normalize() - pd.Timedelta("1D")], "final": [True]})
-    >>> [str(day.start.date()) for day in plan(held, now, now - pd.Timedelta("2D"))]
+    >>> [str(day.start.date()) for day in plan(held, now, since=now - pd.Timedelta("2D"))]
     ['2026-10-01', '2026-10-03']
     """
     held = pd.DataFrame({"day": [], "final": []}) if ledger is None else ledger
     first = now - pd.Timedelta(FIRST) if held.empty else held["day"].min()
-    first = first if since is None else since
-    if first >= now:
+    first = _past(first if since is None else since, now)
+    known = {row["day"]: row for row in held.to_dict("records")}
+    today = now.normalize()
+    wanted = []
+    for day in days(first.date(), now.date()):
+        row = known.get(day)
+        final = row is not None and bool(row["final"]) and not full
+        silent = day + _DAY <= memory.begun and day != today
+        if day < now and not final and not silent:
+            wanted.append(Day(day, min(day + _DAY, now), _missing(day, row, memory)))
+    return wanted
+
+
+def _missing(
+    day: pd.Timestamp, row: dict[Hashable, Any] | None, memory: Memory
+) -> tuple[Stretch, ...]:
+    before = () if row is None else row.get("missing", ())
+    lost = [(pd.Timestamp(start), pd.Timestamp(end)) for start, end in before]
+    reached = day if row is None else min(row.get("as_of", day + _DAY), day + _DAY)
+    again = min(memory.whole, day + _DAY)
+    if reached < again and not (row is not None and memory.gapless):
+        lost.append((reached, again))
+    return tuple(lost)
+
+
+def _past(since: pd.Timestamp, now: pd.Timestamp) -> pd.Timestamp:
+    if since >= now:
         raise InputError(
-            f"since={first:%Y-%m-%d %H:%M} is not before the server's now, {now:%Y-%m-%d %H:%M}"
+            f"since={since:%Y-%m-%d %H:%M} is not before the server's now, {now:%Y-%m-%d %H:%M}"
         )
-    final = set() if full else set(held.loc[held["final"].astype(bool), "day"])
-    return [
-        Day(day, min(day + _DAY, now))
-        for day in days(first.date(), now.date())
-        if day not in final and day < now
-    ]
+    return since
+
+
+def _memory(
+    em: EnterpriseManager, archive: Archive, ledger: pd.DataFrame, now: pd.Timestamp
+) -> Memory:
+    """Ask the server how far back it remembers, and whether past what the archive saw last."""
+    begun, whole = (now if found is None else found for found in em.oldest())
+    newest: list[str] = []
+    for day in ledger.sort_values("day", ascending=False).query("rows > 0")["day"].head(2):
+        rows = archive.day("sessions", em.url, day).sort_by([("created", "descending")])
+        newest += rows["uid"].slice(0, ENOUGH - len(newest)).to_pylist()
+    gapless = not newest or 2 * em.remembers(newest) > len(newest)
+    return Memory(begun, whole, gapless)
+
+
+def _lost(archive: Archive, source: str, before: pd.DataFrame) -> tuple[Stretch, ...]:
+    """Return the holes between what was known before a sync and what is now."""
+    if before.empty:
+        return ()
+    holes = archive.holes()
+    new = holes[(holes["source"] == source) & (holes["end"] > before["as_of"].max())]
+    pairs = new[["start", "end"]].drop_duplicates().itertuples(index=False, name=None)
+    return tuple(sorted(pairs))
+
+
+@contextmanager
+def _telling(kept: list[Day], wanted: list[Day]) -> Iterator[None]:
+    """Let an error say how far the sync came."""
+    try:
+        yield
+    except CdpError as error:
+        reached = f"{len(kept)} of {len(wanted)} days are kept, the next sync goes on"
+        error.args = (f"{error}; {reached}",)
+        raise
 
 
 def _fetched(em: EnterpriseManager, wanted: list[Day]) -> Iterator[tuple[Day, pa.Table]]:
@@ -185,10 +331,10 @@ def _keep_day(
 ) -> tuple[int, int, int]:
     """Replace a day by what was fetched and what only the archive still knows."""
     held = archive.day("sessions", em.url, day.start)
-    merged = merge(held.select(_RAW), fetched.select(_RAW))
+    merged = merge(held.select(_RAW), _as_of(fetched, as_of).select(_RAW))
     rows = _enriched(archive, em.url, day.start, merged)
     final = as_of >= day.start + _DAY and _all_over(merged)
-    archive.put_day("sessions", em.url, day.start, rows, as_of, final)
+    archive.put_day("sessions", em.url, day.start, rows, as_of, final, day.missing)
     known = pc.is_in(fetched["uid"], held["uid"].combine_chunks())
     again = fetched.filter(known)
     return (
@@ -196,6 +342,13 @@ def _keep_day(
         len(fetched) - len(again),
         _differing(held.select(_RAW), again.select(_RAW)),
     )
+
+
+def _as_of(rows: pa.Table, most: pd.Timestamp) -> pa.Table:
+    """Let rows speak for no later instant than the sync does: its last window ends there."""
+    latest = pa.scalar(most.to_pydatetime(), schema.INSTANT)
+    capped = pc.if_else(pc.less(rows["as_of"], latest), rows["as_of"], latest)
+    return rows.set_column(rows.column_names.index("as_of"), "as_of", capped)
 
 
 def _refresh_day(em: EnterpriseManager, archive: Archive, day: pd.Timestamp) -> None:
@@ -206,9 +359,9 @@ def _refresh_day(em: EnterpriseManager, archive: Archive, day: pd.Timestamp) -> 
         return
     held = archive.day("sessions", em.url, day)
     rows = _enriched(archive, em.url, day, held.select(_RAW))
-    archive.put_day(
-        "sessions", em.url, day, rows, stamp["as_of"].iloc[0], bool(stamp["final"].iloc[0])
-    )
+    (row,) = stamp.to_dict("records")
+    missing = [(pd.Timestamp(start), pd.Timestamp(end)) for start, end in row["missing"]]
+    archive.put_day("sessions", em.url, day, rows, row["as_of"], bool(row["final"]), missing)
 
 
 def _keep_policy_sessions(
@@ -254,3 +407,62 @@ def _differing(held: pa.Table, fetched: pa.Table) -> int:
     before = {row["uid"]: row for row in held.select(columns).to_pylist()}
     rows = fetched.select(columns).to_pylist()
     return sum(row["uid"] in before and before[row["uid"]] != row for row in rows)
+
+
+# -- the journal: what each VM can be restored to -------------------------------------
+
+
+def keep_journal(em: EnterpriseManager, archive: Archive, as_of: pd.Timestamp, show: bool) -> int:
+    """Ask each replica VM for its intervals since the last visit; return how many came.
+
+    A VM never asked before is asked as far back as its policy's short-term retention
+    reaches (`LOOK_BACK` where that is not known): the server knows no more.
+    """
+    machines = [vm for replica in em.replicas(fresh=True)["uid"].to_pylist()
+                for vm in em.replica_vms(replica).to_pylist()]  # fmt: skip
+    last, reach = _last_visits(archive, em.url, as_of), _short_terms(archive, em.url)
+    asked = []
+    for vm in machines:
+        since = last.get(vm["uid"], as_of - reach.get(vm["policy_uid"], LOOK_BACK))
+        if since < as_of:
+            asked.append((vm, since))
+    fetched: list[pa.Table] = []
+    with (
+        ThreadPoolExecutor(em.parallel, thread_name_prefix="journal") as pool,
+        tqdm(total=len(asked), desc="journal", unit="VM", disable=not show) as bar,
+    ):
+
+        def ask(vm: dict[str, Any], since: pd.Timestamp) -> pa.Table:
+            return em.intervals(vm["replica_uid"], vm["uid"], since, as_of)
+
+        futures = [pool.submit(ask, vm, since) for vm, since in asked]
+        try:
+            for (vm, since), future in zip(asked, futures, strict=True):
+                fetched.append(visited(vm, since, as_of, future.result()))
+                bar.update()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+    table = pa.concat_tables([schema.JOURNAL.empty_table(), *fetched])
+    midnight = pc.floor_temporal(table["start"], unit="day")
+    for value in sorted(pc.unique(midnight).to_pylist()):
+        day = pd.Timestamp(value)
+        held = archive.day("intervals", em.url, day)
+        new = table.filter(pc.equal(midnight, pa.scalar(value, schema.INSTANT)))
+        archive.put_day("intervals", em.url, day, joined(held, new), as_of)
+    return int(pc.sum(pc.not_equal(table["kind"].cast(pa.string()), schema.ASKED)).as_py() or 0)
+
+
+def _last_visits(archive: Archive, source: str, as_of: pd.Timestamp) -> dict[str, pd.Timestamp]:
+    """Return until when each VM was asked about, of the last days that can matter."""
+    near = [archive.day("intervals", source, day)
+            for day in days((as_of - LOOK_BACK).date(), as_of.date())]  # fmt: skip
+    table = pa.concat_tables(near).select(["vm_uid", "kind", "end"])
+    asked = table.filter(pc.equal(table["kind"].cast(pa.string()), schema.ASKED))
+    newest = asked.group_by("vm_uid").aggregate([("end", "max")]).to_pylist()
+    return {row["vm_uid"]: pd.Timestamp(row["end_max"]) for row in newest}
+
+
+def _short_terms(archive: Archive, source: str) -> dict[str, pd.Timedelta]:
+    known = archive.known_policies(source).sort_by("seen_from").to_pylist()
+    return {row["policy_uid"]: pd.Timedelta(row["short_term"]) for row in known
+            if row["short_term"] is not None}  # fmt: skip

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cdpanalytics import files
 from cdpanalytics.errors import InputError
 
 NOTHING = "–"
@@ -150,14 +150,10 @@ def write(path: Path, body: bytes) -> None:
     """
     if not path.parent.is_dir():
         raise InputError(f"{path.parent} is not a directory; make it first, or name another file")
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        beside.write_bytes(body)
-        os.replace(beside, path)
+        files.write(path, body)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _values(column: pd.Series) -> list[Any]:

@@ -151,7 +151,7 @@ def test_a_sync_that_fails_goes_on_where_it_stopped(
     assert finished
     before = len(server.requests)
     archive, _ = synced(server, folder, since="7D")
-    asked = [query["filter"] for _, path, query, _ in server.requests[before:]
+    asked = [query.get("filter", "") for _, path, query, _ in server.requests[before:]
              if path.endswith("query") and query.get("type") == "CdpReplicaTaskSession"]  # fmt: skip
     assert not [text for text in asked for day in finished if f'>="{day:%Y-%m-%d}' in text]
     assert_equals_truth(archive, fleet, server)
@@ -186,11 +186,11 @@ def test_the_plan_asks_for_what_is_missing_or_may_change(
     ledger = None if held is None else pd.DataFrame(held).assign(
         day=lambda frame: pd.to_datetime(frame["day"], utc=True)
     )  # fmt: skip
-    wanted = plan(ledger, NOW, pd.Timestamp("2026-10-01 15:00", tz="UTC"))
+    wanted = plan(ledger, NOW, since=pd.Timestamp("2026-10-01 15:00", tz="UTC"))
     assert [f"{day.start:%Y-%m-%d}" for day in wanted] == expected
     assert wanted[-1].end == NOW, "today's window ends now, so that a new session shifts no page"
     assert all(day.end == day.start + DAY for day in wanted[:-1])
-    full = plan(ledger, NOW, NOW - 2 * DAY, full=True)
+    full = plan(ledger, NOW, since=NOW - 2 * DAY, full=True)
     assert len(full) == 3
 
 

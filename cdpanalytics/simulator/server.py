@@ -6,13 +6,14 @@ import json
 import re
 import socket
 import ssl
+import struct
 import tempfile
 import threading
 import time
 import uuid
 import xml.etree.ElementTree as ElementTree
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http import HTTPStatus
@@ -24,6 +25,7 @@ from urllib.parse import parse_qsl, quote_plus, urlsplit
 import numpy as np
 
 from . import guids, instants, render, tables, views
+from .faults import Fault, Faults
 from .fleet import HORIZON, LAG, Fleet, Snapshot
 from .grammar import FilterError, select
 from .render import Entity
@@ -37,6 +39,11 @@ PAGE_SIZE = 100
 """Rows a page where the request names no number."""
 
 LARGEST_BODY = 1_000_000
+
+SILENCE = 10.0
+"""Seconds that the fault "silence" lasts."""
+
+PORTAL = "<!DOCTYPE html><html><body><h1>Sign in to the network</h1></body></html>"
 
 _LISTS = {
     "cdpreplicatasksession": "CdpReplicaTaskSessions",
@@ -82,6 +89,8 @@ class Simulator:
         Host and port in links. Default: the request's own.
     bom : bool
         Begin JSON bodies with a byte-order mark.
+    faults : iterable of Fault
+        What goes wrong; see `cdpanalytics.simulator.faults`.
 
     Attributes
     ----------
@@ -91,6 +100,8 @@ class Simulator:
         The certificate to trust.
     requests : list
         Each answered request: method, path, query, status.
+    faults : Faults
+        Still to strike; `faults.set` puts others in their place.
 
     Examples
     --------
@@ -115,10 +126,13 @@ class Simulator:
         idle: timedelta = IDLE,
         link_host: str | None = None,
         bom: bool = False,
+        faults: Iterable[Fault] = (),
     ) -> None:
         self.fleet, self.version, self.link_host, self.bom = fleet, version, link_host, bom
         self.lag, self.horizon, self.idle = lag, horizon, idle
         self.requests: list[Logged] = []
+        self.faults = Faults()
+        self.faults.set(*faults)
         self.ca_bundle: str | None = None
         self._user = f"{username}:{password}".encode()
         self._username = username
@@ -210,6 +224,11 @@ class Simulator:
             if token is None:
                 raise Refusal(500, f"There is no logon session with id [{identifier}]")
             del self._sessions[token]
+
+    def expire(self) -> None:
+        """End every session, as a restart of the service does."""
+        with self._lock:
+            self._sessions.clear()
 
     def logged_on(self) -> list[str]:
         """Return the identifiers of all sessions."""
@@ -346,6 +365,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._wanted = {name.casefold(): value for name, value in query.items()}
         self._as_json = "json" in self.headers.get("Accept", "").casefold()
         self._extra: dict[str, str] = {}
+        self._fault = self._struck(parts.path)
+        if self._fault == "reset":
+            return self._reset()
+        if self._fault == "silence":
+            time.sleep(SILENCE)
         try:
             status, body = self._routed(parts.path.rstrip("/"), self._body())
         except Refusal as refusal:
@@ -357,13 +381,48 @@ class _Handler(BaseHTTPRequestHandler):
         simulator.requests.append((self.command, parts.path, query, status))
         self._send(status, body)
 
+    def _struck(self, path: str) -> str | None:
+        asked = path.casefold(), self._wanted.get("type", "").casefold()
+        if asked != ("/api/query", "cdpreplicatasksession"):
+            return None
+        page = self._wanted.get("page", "1")
+        fault = self.server.simulator.faults.strike(int(page) if page.isdecimal() else 1)
+        if fault == "page-size":
+            self._wanted["pagesize"] = str(PAGE_SIZE)
+        if fault == "filter":
+            self._wanted.pop("filter", None)
+        if fault == "xml":
+            self._as_json = False
+        if fault == "expired":
+            self.server.simulator.expire()
+        return fault
+
+    def _reset(self) -> None:
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
+        self.close_connection = True
+
+    def _refusal_of(self, fault: str | None) -> tuple[int, str] | None:
+        if fault == "busy":
+            self._extra["Retry-After"] = "1"
+            return 503, self._error("The service is too busy", 503)
+        if fault == "error":
+            return 500, self._error("Object reference not set to an instance of an object.", 500)
+        return (200, PORTAL) if fault == "html" else None
+
     def _send(self, status: int, text: str) -> None:
         mark = "\ufeff" if self._as_json and self.server.simulator.bom and text else ""
         body = (mark + text).encode()
         kind = "application/json" if self._as_json else "application/xml"
+        kind = "text/html" if self._fault == "html" else kind
+        if self._fault == "garbled":
+            body = body[: len(body) // 2]
         self.send_response(status)
         self.send_header("Content-Type", f"{kind}; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))
+        if self._fault == "cut":
+            body = body[: len(body) // 2]
+            self.close_connection = True
         for name, value in self._extra.items():
             self.send_header(name, value)
         # One write for head and body: two would wait for each other's acknowledgement.
@@ -410,6 +469,8 @@ class _Handler(BaseHTTPRequestHandler):
         if not place.startswith("/api/"):
             raise Refusal(404, f"There is nothing at {path}")
         simulator.admit(self._token())
+        if refused := self._refusal_of(self._fault):
+            return refused
         match = re.fullmatch(f"/api/logonsessions/{_GUID}", place)
         if match and self.command == "DELETE":
             simulator.log_out(match[1])
@@ -465,7 +526,8 @@ class _Handler(BaseHTTPRequestHandler):
         known = simulator.snapshot()
         table, order = simulator.selection(kind, known, self._wanted)
         pages = max(1, -(-len(order) // size))
-        rows = table.rows[order[(number - 1) * size : number * size]]
+        rows = table.rows[self._on_page(order, number, size)]
+        pages = max(1, pages + {"grows": 1, "shrinks": -1}.get(self._fault or "", 0))
         entities = self._wanted.get("format", "").casefold() in ("entities", "entity")
         text = self._rows(kind, self._view(known), rows, entities)
         paging = self._paging(number, size, pages)
@@ -473,6 +535,14 @@ class _Handler(BaseHTTPRequestHandler):
         if self._as_json:
             return render.page_json(listed, text, paging, simulator.version)
         return render.page_xml(listed, text, paging)
+
+    def _on_page(self, order: Rows, number: int, size: int) -> Rows:
+        start, stop = (number - 1) * size, number * size
+        if self._fault == "beyond":
+            start = stop
+        if self._fault == "repeats":
+            start, stop = start - 1, stop - 1
+        return order[start:stop]
 
     def _positive(self, name: str, usual: int) -> int:
         said = self._wanted.get(name, str(usual))

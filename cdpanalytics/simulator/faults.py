@@ -1,0 +1,91 @@
+"""What goes wrong between a client and a server: faults that strike queries of task sessions, by name."""
+
+import threading
+from dataclasses import dataclass
+
+KINDS = {
+    "expired": "the session has ended: 401",
+    "busy": "503 with Retry-After of one second",
+    "error": "500, as for something that is null",
+    "reset": "the connection is reset before the answer",
+    "cut": "the connection ends in the middle of the body",
+    "garbled": "the body ends in the middle of a word, and its length says nothing of it",
+    "html": "a proxy's page of its own, with status 200",
+    "grows": "a later page says there is one page more",
+    "shrinks": "a later page says there is one page less",
+    "repeats": "a later page begins with the last row of the page before",
+    "beyond": "a later page is past the end, and empty",
+    "page-size": "pageSize is ignored: 100 rows a page",
+    "filter": "the filter is ignored: all rows",
+    "xml": "XML, whatever was asked for",
+    "silence": "ten seconds of silence before the answer",
+}
+"""Each fault's name, and what happens."""
+
+_LATER = ("grows", "shrinks", "repeats", "beyond")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault that strikes some answers.
+
+    Parameters
+    ----------
+    kind : str
+        One of `KINDS`.
+    times : int or None
+        Answers that it strikes; None strikes all.
+    after : int
+        Answers it could strike and lets pass first. (Those about paging can strike a
+        second or later page only.)
+
+    Examples
+    --------
+    >>> Fault.read("busy:2"), Fault.read("reset:lasting").times
+    (Fault(kind='busy', times=2, after=0), None)
+    """
+
+    kind: str
+    times: int | None = 1
+    after: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"no fault {self.kind!r}; one of {', '.join(KINDS)}")
+
+    @staticmethod
+    def read(text: str) -> "Fault":
+        """Return a fault from ``KIND``, ``KIND:TIMES`` or ``KIND:lasting``."""
+        kind, _, times = text.partition(":")
+        if times not in ("", "lasting") and not times.isdecimal():
+            raise ValueError(f"{text!r} is not KIND, KIND:TIMES or KIND:lasting")
+        return Fault(kind, None if times == "lasting" else int(times or 1))
+
+
+class Faults:
+    """The faults still to strike; safe to ask from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: list[list[int | None]] = []
+        self._faults: list[Fault] = []
+
+    def set(self, *faults: Fault) -> None:
+        """Forget the faults there were, and wait to strike with these."""
+        with self._lock:
+            self._faults = list(faults)
+            self._waiting = [[fault.after, fault.times] for fault in faults]
+
+    def strike(self, page: int) -> str | None:
+        """Return the kind of the fault that strikes an answer, or None."""
+        with self._lock:
+            for fault, left in zip(self._faults, self._waiting, strict=True):
+                if (fault.kind in _LATER and page < 2) or left[1] == 0:
+                    continue
+                if left[0]:
+                    left[0] -= 1
+                    continue
+                if left[1] is not None:
+                    left[1] -= 1
+                return fault.kind
+        return None
