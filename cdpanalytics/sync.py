@@ -23,6 +23,9 @@ from cdpanalytics.errors import CdpError, InputError
 from cdpanalytics.visits import joined, visited
 
 _DAY = pd.Timedelta("1D")
+_LASTS = 3
+"""UTC days that a policy session of 24 hours and its task sessions' beginnings can touch."""
+
 _RAW = [*schema.TASK_SESSIONS.names, "as_of"]
 
 FIRST = "90D"
@@ -168,7 +171,7 @@ def _synced(
     ledger = ledger[ledger["source"] == em.url]
     wanted = plan(ledger, now, _memory(em, archive, ledger, now), first, full=full)
     archive.put_policies(em.url, em.policies(fresh=True), as_of)
-    stale = _keep_policy_sessions(em, archive, wanted, as_of)
+    _keep_policy_sessions(em, archive, wanted, as_of)
     counts, kept = [0, 0, 0], list[Day]()
     with (
         tqdm(total=len(wanted), desc="sync", unit="day", disable=not progress) as bar,
@@ -181,8 +184,6 @@ def _synced(
             rate = counts[0] / (time.monotonic() - begun)
             bar.set_postfix_str(f"{counts[0]:,} sessions, {rate:,.0f}/s", refresh=False)
             bar.update()
-    for midnight in sorted(stale - {day.start for day in wanted}):
-        _refresh_day(em, archive, midnight)
     took = time.monotonic() - begun
     intervals = keep_journal(em, archive, as_of, progress) if journal else 0
     return SyncResult(
@@ -215,7 +216,7 @@ def plan(
     memory : Memory
         How far back the server remembers. Default: everything.
     since : pandas.Timestamp, optional
-        First day to have.
+        First day to have; days held that are not final are asked for however old.
     full : bool
         Final days too.
 
@@ -241,26 +242,29 @@ def plan(
     held = pd.DataFrame({"day": [], "final": []}) if ledger is None else ledger
     first = now - pd.Timedelta(FIRST) if held.empty else held["day"].min()
     first = _past(first if since is None else since, now)
+    newest = now if held.empty else held["day"].max()
     known = {row["day"]: row for row in held.to_dict("records")}
     today = now.normalize()
     wanted = []
-    for day in days(first.date(), now.date()):
+    open_days = known.keys() - set(held.loc[held["final"].astype(bool), "day"])
+    for day in sorted({*days(first.date(), now.date()), *open_days}):
         row = known.get(day)
         final = row is not None and bool(row["final"]) and not full
         silent = day + _DAY <= memory.begun and day != today
         if day < now and not final and not silent:
-            wanted.append(Day(day, min(day + _DAY, now), _missing(day, row, memory)))
+            follows = memory.gapless and (row is not None or day > newest)
+            wanted.append(Day(day, min(day + _DAY, now), _missing(day, row, memory, follows)))
     return wanted
 
 
 def _missing(
-    day: pd.Timestamp, row: dict[Hashable, Any] | None, memory: Memory
+    day: pd.Timestamp, row: dict[Hashable, Any] | None, memory: Memory, follows: bool
 ) -> tuple[Stretch, ...]:
     before = () if row is None else row.get("missing", ())
     lost = [(pd.Timestamp(start), pd.Timestamp(end)) for start, end in before]
     reached = day if row is None else min(row.get("as_of", day + _DAY), day + _DAY)
     again = min(memory.whole, day + _DAY)
-    if reached < again and not (row is not None and memory.gapless):
+    if reached < again and not follows:
         lost.append((reached, again))
     return tuple(lost)
 
@@ -351,40 +355,55 @@ def _as_of(rows: pa.Table, most: pd.Timestamp) -> pa.Table:
     return rows.set_column(rows.column_names.index("as_of"), "as_of", capped)
 
 
-def _refresh_day(em: EnterpriseManager, archive: Archive, day: pd.Timestamp) -> None:
-    """Give a day that was not fetched the verdicts its policy sessions have come to since."""
+def _keep_policy_sessions(
+    em: EnterpriseManager, archive: Archive, wanted: list[Day], as_of: pd.Timestamp
+) -> None:
+    """Fetch the policy sessions that the days need; give verdicts that are new to days not fetched.
+
+    Those days are written before the policy sessions: whoever dies between finds the same
+    work to do again.
+    """
+    asked = {day.start for day in wanted}
+    start, stop = wanted[0].start - 2 * _DAY, wanted[-1].end
+    fetched = em.policy_sessions(start, stop, fresh=True).select(schema.POLICY_SESSIONS.names)
+    midnight = pc.floor_temporal(fetched["created"], unit="day")
+    for value in sorted(pc.unique(midnight).to_pylist()):
+        day = pd.Timestamp(value)
+        new = fetched.filter(pc.equal(midnight, pa.scalar(value, schema.INSTANT)))
+        held = archive.day("policy_sessions", em.url, day)
+        if _differing(held, new) or len(held) < len(new):
+            merged = merge(held, new)
+            for later in (day + number * _DAY for number in range(_LASTS)):
+                if later not in asked:
+                    _refresh_day(em, archive, later, merged)
+            archive.put_day("policy_sessions", em.url, day, merged, as_of)
+
+
+def _refresh_day(
+    em: EnterpriseManager, archive: Archive, day: pd.Timestamp, newer: pa.Table
+) -> None:
+    """Give a day that is not fetched the verdicts that its policy sessions have come to since."""
     ledger = archive.ledger()
     stamp = ledger[(ledger["source"] == em.url) & (ledger["day"] == day)]
     if stamp.empty:
         return
     held = archive.day("sessions", em.url, day)
-    rows = _enriched(archive, em.url, day, held.select(_RAW))
+    rows = _enriched(archive, em.url, day, held.select(_RAW), newer)
     (row,) = stamp.to_dict("records")
     missing = [(pd.Timestamp(start), pd.Timestamp(end)) for start, end in row["missing"]]
     archive.put_day("sessions", em.url, day, rows, row["as_of"], bool(row["final"]), missing)
 
 
-def _keep_policy_sessions(
-    em: EnterpriseManager, archive: Archive, wanted: list[Day], as_of: pd.Timestamp
-) -> set[pd.Timestamp]:
-    """Fetch the policy sessions that the days need; return the days whose verdicts changed."""
-    start, stop = wanted[0].start - 2 * _DAY, wanted[-1].end
-    fetched = em.policy_sessions(start, stop, fresh=True).select(schema.POLICY_SESSIONS.names)
-    midnight = pc.floor_temporal(fetched["created"], unit="day")
-    stale: set[pd.Timestamp] = set()
-    for value in pc.unique(midnight):
-        day = pd.Timestamp(value.as_py())
-        new = fetched.filter(pc.equal(midnight, value))
-        held = archive.day("policy_sessions", em.url, day)
-        if _differing(held, new) or len(held) < len(new):
-            archive.put_day("policy_sessions", em.url, day, merge(held, new), as_of)
-            stale |= {day, day + _DAY}
-    return stale
-
-
-def _enriched(archive: Archive, source: str, day: pd.Timestamp, rows: pa.Table) -> pa.Table:
-    near = [archive.day("policy_sessions", source, day - back * _DAY) for back in (2, 1, 0)]
-    return enrich(rows, pa.concat_tables(near), archive.known_policies(source))
+def _enriched(
+    archive: Archive,
+    source: str,
+    day: pd.Timestamp,
+    rows: pa.Table,
+    newer: pa.Table = schema.POLICY_SESSIONS.empty_table(),
+) -> pa.Table:
+    near = [archive.day("policy_sessions", source, day - number * _DAY) for number in range(_LASTS)]
+    parents = merge(pa.concat_tables(near), newer)
+    return enrich(rows, parents, archive.known_policies(source))
 
 
 def merge(held: pa.Table, fetched: pa.Table) -> pa.Table:

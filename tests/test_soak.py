@@ -1,0 +1,59 @@
+"""Forty days of a moving server, a hundred syncs that are struck and killed: the archive ends as the truth."""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from cdpanalytics.archive import Archive
+from cdpanalytics.simulator import Fault, Fleet, Simulator
+from cdpanalytics.simulator.faults import KINDS
+
+from . import processes
+from .conftest import UNTIL
+from .processes import KILLED
+from .test_sync import assert_equals_truth
+
+SYNCS = 100
+DAYS = 40
+PASSING = [kind for kind in KINDS if kind != "silence"]
+
+
+@pytest.mark.slow
+def test_a_hundred_syncs_with_faults_and_kills_end_as_the_truth(folder: Path) -> None:
+    rolls = random.Random(20261120)
+    fleet = Fleet.generate(vms=8, days=DAYS + 2, seed=11, until=UNTIL, servers=2, policies=3)
+    begin = UNTIL - timedelta(days=DAYS)
+    ends = {"killed": 0, "stopped": 0, "ended": 0}
+    with Simulator(fleet, clock=lambda: begin) as server:
+        for _ in range(SYNCS):
+            server.advance(timedelta(days=DAYS) * rolls.uniform(0.5, 1.5) / SYNCS)
+            faults = []
+            if rolls.random() < 0.6:
+                times = None if rolls.random() < 0.2 else rolls.randint(1, 3)
+                faults = [Fault(rolls.choice(PASSING), times, rolls.randint(0, 12))]
+                if faults[0] == Fault("busy", None, faults[0].after):
+                    faults = [Fault("busy", 2)]  # a lasting one waits for seconds
+            server.faults.set(*faults)
+            after = rolls.uniform(0.02, 0.5) if rolls.random() < 0.5 else None
+            code, said = processes.run(
+                processes.sync_in_process, server.url, folder, after=after,
+                since="60D", page_size=rolls.choice([3, 10, 1000]), quick=True,
+            )  # fmt: skip
+            how = "killed" if code == KILLED else "stopped" if "error" in str(said) else "ended"
+            ends[how] += 1
+            if folder.exists():
+                assert Archive(folder).verify().empty
+        server.faults.set()
+        code, said = processes.run(processes.sync_in_process, server.url, folder, since="60D")
+        assert code == 0, said
+        archive = Archive(folder)
+        assert_equals_truth(archive, fleet, server)
+    assert archive.verify().empty
+    assert archive.holes().empty
+    assert archive.sessions()["uid"].is_unique
+    assert not [path for path in folder.rglob("*") if path.suffix == ".tmp"]
+    assert min(ends.values()) >= 5, ends
