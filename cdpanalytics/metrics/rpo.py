@@ -21,11 +21,13 @@ from cdpanalytics.metrics.spans import (
     Integers,
     Records,
     Spans,
+    last_before,
     read,
     running_maximum,
     setting,
     span,
     sweep,
+    unseen,
 )
 from cdpanalytics.metrics.windows import Window, window
 from cdpanalytics.schedule import ALWAYS, Clock, clock, mask
@@ -46,6 +48,7 @@ def rpo_adherence(
     tz: str = "UTC",
     protects: Collection[str] = PROTECTS,
     policies: pd.DataFrame | None = None,
+    unobserved: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Return how much of the observed time kept its recovery point objective.
 
@@ -78,6 +81,13 @@ def rpo_adherence(
     policies : pandas.DataFrame, optional
         Settings (``archive.policies()``): RPO and schedule of policies, and VMs they
         name though no session does, which are then listed with NA.
+    unobserved : pandas.DataFrame, optional
+        Stretches never fetched (``archive.holes()``): `start`, `end`, and
+        `backup_server`, missing where one concerns all of them. They are not observed
+        time: clocks stand still in them, and go on at the end of the hole where a known
+        protecting span reaches beyond it, else when the VM's next session of any verdict
+        begins, for what began inside is not known. A running session is known to run
+        only up to a hole that begins where its own `as_of` ends.
 
     Returns
     -------
@@ -134,7 +144,7 @@ def rpo_adherence(
     >>> row["observed"], row["breached"], round(row["adherence"], 4)
     (Timedelta('0 days 18:00:00'), Timedelta('0 days 00:45:00'), np.float64(0.9583))
     """
-    records = read(sessions, as_of, policies)
+    records = read(sessions, as_of, policies, unobserved)
     frame = window(records, since, until, freq, tz)
     group = grouping.groups(records, by)
     tally = Tally(group, frame)
@@ -155,6 +165,7 @@ def gaps(
     tz: str = "UTC",
     protects: Collection[str] = PROTECTS,
     policies: pd.DataFrame | None = None,
+    unobserved: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Return a row for each stretch in which a VM was not replicated.
 
@@ -164,7 +175,7 @@ def gaps(
 
     Parameters
     ----------
-    sessions, target, since, until, as_of, schedule, tz, protects, policies
+    sessions, target, since, until, as_of, schedule, tz, protects, policies, unobserved
         As in `rpo_adherence`. Gaps with some scheduled time in the window are
         returned, whole.
 
@@ -200,7 +211,7 @@ def gaps(
              exposure        breached       cause
     0 0 days 01:00:00 0 days 00:45:00  no session
     """
-    records = read(sessions, as_of, policies)
+    records = read(sessions, as_of, policies, unobserved)
     frame = window(records, since, until, None, tz)
     found = measure(records, target, schedule, tz, protects, policies, frame)
     inside = np.zeros(len(found.length), dtype=bool)
@@ -263,13 +274,15 @@ def measure(
     clocks = _clocks(records, spans, schedule, tz, policies)
     covered_until = np.minimum(spans.reach, spans.finish)
     # A strict gap begun before the window still ages from its own beginning.
-    due = _read(clocks, spans.reach) + np.where(goal == UNKNOWN, 0, goal)
-    due_strict = _read(clocks, spans.reach_strict) + np.where(goal == UNKNOWN, 0, goal)
-    length = _read(clocks, spans.finish) - _read(clocks, covered_until)
+    dark = unseen(records, spans)
+    due = _read(clocks, spans.reach, dark) + np.where(goal == UNKNOWN, 0, goal)
+    due_strict = _read(clocks, spans.reach_strict, dark) + np.where(goal == UNKNOWN, 0, goal)
+    length = _read(clocks, spans.finish, dark) - _read(clocks, covered_until, dark)
     piece, period, start, stop = _cut(spans, frame)
     mine = [(which[piece], ticking) for which, ticking in clocks]
-    opened, closed = _read(mine, start), _read(mine, stop)
-    exposed = closed - _read(mine, np.clip(covered_until[piece], start, stop))
+    dark = [(begun[piece], over[piece]) for begun, over in dark]
+    opened, closed = _read(mine, start, dark), _read(mine, stop, dark)
+    exposed = closed - _read(mine, np.clip(covered_until[piece], start, stop), dark)
     known = goal[piece] != UNKNOWN
     breached = np.maximum(closed - np.maximum(opened, due[piece]), 0)
     strict = np.maximum(closed - np.maximum(opened, due_strict[piece]), 0)
@@ -415,13 +428,20 @@ def _clocks(
     return [(own.isna().to_numpy(), ALWAYS), *clocks]
 
 
-def _read(clocks: list[tuple[Flags, Clock]], instants: Integers) -> Integers:
-    """Read each instant off its own clock."""
+def _read(
+    clocks: list[tuple[Flags, Clock]],
+    instants: Integers,
+    dark: Sequence[tuple[Integers, Integers]] = (),
+) -> Integers:
+    """Read each instant off its own clock, which stands still in its own dark stretches."""
     if len(clocks) == 1:
-        return clocks[0][1].elapsed(instants)
-    readings = instants.copy()
-    for which, ticking in clocks:
-        readings[which] = ticking.elapsed(instants[which])
+        readings = clocks[0][1].elapsed(instants)
+    else:
+        readings = instants.copy()
+        for which, ticking in clocks:
+            readings[which] = ticking.elapsed(instants[which])
+    for start, stop in dark:
+        readings = readings + _read(clocks, start) - _read(clocks, np.clip(instants, start, stop))
     return readings
 
 
@@ -458,7 +478,7 @@ def _causes(
     _, segment = np.unique(records.vm[lost], return_inverse=True)
     latest = running_maximum(records.stop[lost], segment)
     newest = np.maximum.accumulate(np.where(records.stop[lost] == latest, np.arange(len(lost)), 0))
-    at = _last_before(records.vm[lost], records.created[lost], vm, end)
+    at = last_before(records.vm[lost], records.created[lost], vm, end)
     safe = np.maximum(at, 0)
     falls_in = (latest[safe] > start) | (records.created[lost][safe] >= start)
     hit = (at >= 0) & (records.vm[lost][safe] == vm) & falls_in
@@ -474,17 +494,6 @@ def _reasons(records: Records, rows: Integers) -> Integers:
     if "reason" not in records.frame:
         return np.zeros(len(rows), dtype=np.int64)
     return pd.Categorical(records.frame["reason"].iloc[rows].astype("str")).codes.astype(np.int64)
-
-
-def _last_before(vms: Integers, created: Integers, vm: Integers, end: Integers) -> Integers:
-    """Position of the last of (vms, created), sorted, that lies before (vm, end); -1 with none."""
-    order = np.lexsort((np.concatenate([np.ones(len(vms)), np.zeros(len(vm))]),
-                        np.concatenate([created, end]), np.concatenate([vms, vm])))  # fmt: skip
-    is_known = order < len(vms)
-    before = np.cumsum(is_known) - 1
-    positions = np.empty(len(vm), dtype=np.int64)
-    positions[order[~is_known] - len(vms)] = before[~is_known]
-    return positions
 
 
 def _lengths(values: Integers) -> pd.Series:

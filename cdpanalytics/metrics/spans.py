@@ -49,11 +49,21 @@ class Labels:
 
 
 @dataclass(frozen=True)
+class Hole:
+    """A stretch never fetched, of one backup server (its code) or of all (None)."""
+
+    server: int | None
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
 class Records:
     """Sessions as integers, one position each, duplicates gone.
 
     Labels may be longer than the rest: what comes after `len(created)` was listed
-    by a policy and has no session. Instants are microseconds since 1970 UTC.
+    by a policy and has no session. Instants are microseconds since 1970 UTC. A session
+    that runs is known to run until `runs_until`. `holes` are in order of their start.
     """
 
     frame: pd.DataFrame
@@ -67,6 +77,8 @@ class Records:
     has_verdicts: bool
     rpo: Integers
     as_of: int
+    runs_until: Integers
+    holes: tuple[Hole, ...] = ()
 
     @property
     def finished(self) -> Flags:
@@ -76,7 +88,7 @@ class Records:
     @property
     def stop(self) -> Integers:
         """Where each span stops; UNKNOWN where a session has none."""
-        running = np.where(self.ended == UNKNOWN, self.as_of, self.ended)
+        running = np.where(self.ended == UNKNOWN, self.runs_until, self.ended)
         return np.where(self.running, running, np.where(self.finished, self.ended, UNKNOWN))
 
     def protecting(self, protects: Collection[str]) -> Flags:
@@ -108,6 +120,7 @@ def read(
     sessions: pd.DataFrame,
     as_of: object = None,
     policies: pd.DataFrame | None = None,
+    unobserved: pd.DataFrame | None = None,
 ) -> Records:
     """Return sessions as integers.
 
@@ -123,6 +136,9 @@ def read(
     policies : pandas.DataFrame, optional
         Settings, one or more rows a policy: RPO where a session has none, and the
         VMs that a policy names though no session does.
+    unobserved : pandas.DataFrame, optional
+        Stretches never fetched: ``start``, ``end``, and ``backup_server`` where one does
+        not concern all of them.
 
     Returns
     -------
@@ -149,9 +165,11 @@ def read(
     labels = {key: _labels(frame, listed, key) for key in KEYS}
     servers, names = labels["backup_server"], labels["vm"]
     vm = (servers.codes + 1) * (len(names.names) + 1) + names.codes + 1
+    holes = _holes(unobserved, servers)
     return Records(
         frame, labels, vm, created, ended, verdict, running, completed, "result" in frame,
         _targets(frame, labels, policies), now,
+        _runs_until(frame, servers.codes[: len(frame)], now, holes), holes,
     )  # fmt: skip
 
 
@@ -189,6 +207,51 @@ def sweep(records: Records, protects: Collection[str] = PROTECTS) -> Spans:
         running_maximum(stop, segment),
         running_maximum(np.where(strict, stop, seen_from), segment),
     )  # fmt: skip
+
+
+def unseen(records: Records, spans: Spans) -> list[tuple[Integers, Integers]]:
+    """Return what each span's VM was not observed in: a start and a stop a span, for each hole.
+
+    What begins inside a hole is not known. So a VM is observed again at the hole's end
+    where a protecting span begun by then reaches beyond it, else when its next session
+    of any verdict begins, else never. Stretches of one VM are in order and do not
+    overlap; an empty one starts where it stops.
+    """
+    if not records.holes or not len(spans.row):
+        return []
+    low, high = int(spans.begin.min()), records.as_of
+    vms, machine = np.unique(spans.vm, return_inverse=True)
+    first = np.searchsorted(spans.vm, vms, side="left")
+    server = records.labels["backup_server"].codes[spans.row[first]]
+    order = np.lexsort((records.created, records.vm[: len(records.created)]))
+    session_vm, begun = records.vm[order], records.created[order]
+    reached, found = np.full(len(vms), low), []
+    for hole in records.holes:
+        end = np.full(len(vms), hole.stop)
+        span_at = last_before(spans.vm, spans.begin, vms, end + 1)
+        safe = np.maximum(span_at, 0)
+        covered = (span_at >= 0) & (spans.vm[safe] == vms) & (spans.reach[safe] > hole.stop)
+        after = last_before(session_vm, begun, vms, end) + 1
+        safe = np.minimum(after, len(begun) - 1)
+        again = np.where((after < len(begun)) & (session_vm[safe] == vms), begun[safe], high)
+        mine = (server == hole.server) | (hole.server is None)
+        stop = np.clip(np.where(covered, hole.stop, again), low, max(high, low))
+        stop = np.where(mine, np.maximum(stop, reached), reached)
+        start = np.clip(hole.start, reached, stop)
+        reached = stop
+        found.append((start[machine], stop[machine]))
+    return found
+
+
+def last_before(vms: Integers, created: Integers, vm: Integers, end: Integers) -> Integers:
+    """Position of the last of (vms, created), sorted, that lies before (vm, end); -1 with none."""
+    order = np.lexsort((np.concatenate([np.ones(len(vms)), np.zeros(len(vm))]),
+                        np.concatenate([created, end]), np.concatenate([vms, vm])))  # fmt: skip
+    is_known = order < len(vms)
+    before = np.cumsum(is_known) - 1
+    positions = np.empty(len(vm), dtype=np.int64)
+    positions[order[~is_known] - len(vms)] = before[~is_known]
+    return positions
 
 
 def running_maximum(values: Integers, segment: Integers) -> Integers:
@@ -284,6 +347,47 @@ def _as_of(frame: pd.DataFrame, given: object, created: Integers, ended: Integer
         if (stamped != UNKNOWN).any():
             return int(stamped.max())
     return int(max(created.max(), ended.max())) if len(frame) else 0
+
+
+def _holes(unobserved: pd.DataFrame | None, servers: Labels) -> tuple[Hole, ...]:
+    """Read stretches never fetched; those of a backup server that has no session are left out."""
+    if unobserved is None or not len(unobserved):
+        return ()
+    for column in ("start", "end"):
+        if column not in unobserved:
+            has = ", ".join(map(str, unobserved.columns))
+            raise InputError(
+                f"no column {column!r} in unobserved; it needs start, end (has: {has})"
+            )
+    start, stop = instants(unobserved, "start"), instants(unobserved, "end")
+    if (start == UNKNOWN).any() or (stop == UNKNOWN).any():
+        raise InputError("unobserved has a row without start or end; drop it, or fill it in")
+    named = pd.Series([None] * len(unobserved), dtype="str")
+    if "backup_server" in unobserved:
+        named = unobserved["backup_server"].astype("str").reset_index(drop=True)
+    codes = servers.names.astype("str").get_indexer(pd.Index(named.fillna("")))
+    everyone = named.isna().to_numpy()
+    holes = [
+        Hole(None if all_of else int(code), int(first), int(last))
+        for all_of, code, first, last in zip(everyone, codes, start, stop, strict=True)
+        if first < last and (all_of or code >= 0)
+    ]
+    return tuple(sorted(set(holes), key=lambda hole: (hole.start, hole.stop)))
+
+
+def _runs_until(
+    frame: pd.DataFrame, server: Integers, as_of: int, holes: tuple[Hole, ...]
+) -> Integers:
+    """Until when each session is known to run, if it does: to as_of, but into no hole."""
+    until = np.full(len(frame), as_of, dtype=np.int64)
+    if not holes:
+        return until
+    stamped = instants(frame, "as_of") if "as_of" in frame else np.full(len(frame), UNKNOWN)
+    told = np.where(stamped == UNKNOWN, as_of, stamped)
+    for hole in reversed(holes):
+        cut = ((server == hole.server) | (hole.server is None)) & (told < hole.stop)
+        until = np.where(cut, np.minimum(as_of, np.maximum(told, hole.start)), until)
+    return until
 
 
 def _running(frame: pd.DataFrame, ended: Integers) -> Flags:

@@ -51,7 +51,8 @@ def verdict(row):
 def span(row, as_of):
     """[created, stop), or None."""
     if row["state"] == "InProgress":
-        stop = as_of if row["ended"] is None else min(row["ended"], as_of)
+        stop = row.get("_until", as_of) if row["ended"] is None else row["ended"]
+        stop = min(stop, as_of)
     elif is_finished(row):
         stop = min(row["ended"], as_of)
     else:
@@ -166,19 +167,56 @@ def prepared(rows, policies, target):
     return goals
 
 
-def steps_of(rows, as_of, hours_of, tz, protects, step):
+def concern(holes, server):
+    """The holes of a backup server, and those of all; joined where they overlap or touch."""
+    mine = [h for h in holes if h["start"] < h["end"] and h["backup_server"] in (None, server)]
+    joined = []
+    for hole in sorted((h["start"], h["end"]) for h in mine):
+        if joined and hole[0] <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], hole[1]))
+        else:
+            joined.append(hole)
+    return joined
+
+
+def known_to_run(rows, as_of, holes):
+    """Each row with the instant until which it runs, if it does (`_until`)."""
+    told = []
+    for row in rows:
+        stamp = row.get("as_of") or as_of
+        later = [h for h in concern(holes, row["backup_server"]) if h[1] > stamp]
+        told.append({**row, "_until": max(stamp, later[0][0]) if later else as_of})
+    return told
+
+
+def darkness(own, spans, as_of, holes):
+    """[start, stop) of what is not observed of one VM."""
+    found = []
+    for start, end in concern(holes, own[0]["backup_server"]):
+        known = any(s[0] <= end < s[1] for s in spans)
+        later = [row["created"] for row in own if row["created"] >= end]
+        found.append((start, end if known else min([*later, as_of])))
+    return found
+
+
+def steps_of(rows, as_of, hours_of, tz, protects, step, holes=()):
     """Every observed step of every VM, with all that is to be known of it."""
     steps = []
-    for vm, own in vms_of(rows).items():
+    for vm, own in vms_of(known_to_run(rows, as_of, holes)).items():
         spans = protecting(own, as_of, protects)
         if not spans:
             continue
+        dark = darkness(own, spans, as_of, holes)
+
+        def runs(hours, instant, tz, dark=dark):
+            return allowed(hours, instant, tz) and not any(a <= instant < b for a, b in dark)
+
         strict = [s for s in spans if s[2]["state"] == "InProgress" or verdict(s[2]) == "Success"]
         at = first = min(s[0] for s in spans)
         gap = None
         while at < as_of:
             row = newest_begun(spans, at)[2]
-            ticks = allowed(hours_of(row), at, tz)
+            ticks = runs(hours_of(row), at, tz)
             covered = any(s[0] <= at < s[1] for s in spans)
             if covered:
                 gap = None
@@ -194,10 +232,10 @@ def steps_of(rows, as_of, hours_of, tz, protects, step):
             strict_age = None
             if not any(s[0] <= at < s[1] for s in strict):
                 hours = hours_of(row)
-                ticking = range((at - since) // step) if hours else ()
-                strict_age = at - since if hours is None else ZERO
+                ticking = range((at - since) // step) if hours or dark else ()
+                strict_age = ZERO if hours or dark else at - since
                 for tick in ticking:
-                    strict_age += step if allowed(hours, since + tick * step, tz) else ZERO
+                    strict_age += step if runs(hours, since + tick * step, tz) else ZERO
             steps.append({"at": at, "row": row, "ticks": ticks, "covered": covered, "gap": gap,
                           "age": age, "strict_age": strict_age, "goal": row["_goal"]})  # fmt: skip
             at += step
@@ -206,7 +244,7 @@ def steps_of(rows, as_of, hours_of, tz, protects, step):
 
 def rpo_adherence(rows, *, target=None, by=("policy", "vm"), since=None, until=None, as_of=None,
                   freq=None, schedule=None, tz="UTC", protects=("Success", "Warning"),
-                  policies=(), step=QUARTER):  # fmt: skip
+                  policies=(), step=QUARTER, unobserved=()):  # fmt: skip
     """Rows of the table as dictionaries, in order; None where it says NA."""
     rows = prepared(rows, policies, target)
     as_of = as_of or speaks_for(rows)
@@ -215,7 +253,7 @@ def rpo_adherence(rows, *, target=None, by=("policy", "vm"), since=None, until=N
     def hours_of(row):
         return schedule or setting(policies, row, "schedule")
 
-    steps = steps_of(rows, as_of, hours_of, tz, protects, step)
+    steps = steps_of(rows, as_of, hours_of, tz, protects, step, unobserved)
     listed = [{"backup_server": p["backup_server"], "policy": p["policy"], "vm": vm}
               for p in policies for vm in p["vms"]]  # fmt: skip
     keys = in_order({key_of(row, by) for row in [*rows, *listed]})
@@ -270,7 +308,7 @@ def cell(begun, inside, members, target, step):
 
 
 def gaps(rows, *, target=None, since=None, until=None, as_of=None, schedule=None, tz="UTC",
-         protects=("Success", "Warning"), policies=(), step=QUARTER):  # fmt: skip
+         protects=("Success", "Warning"), policies=(), step=QUARTER, unobserved=()):  # fmt: skip
     rows = prepared(rows, policies, target)
     as_of = as_of or speaks_for(rows)
     ((_, begin, end),) = window(rows, as_of, since, until, None, tz, step)
@@ -278,7 +316,7 @@ def gaps(rows, *, target=None, since=None, until=None, as_of=None, schedule=None
     def hours_of(row):
         return schedule or setting(policies, row, "schedule")
 
-    steps = steps_of(rows, as_of, hours_of, tz, protects, step)
+    steps = steps_of(rows, as_of, hours_of, tz, protects, step, unobserved)
     bare = [s for s in steps if s["ticks"] and not s["covered"] and begin <= s["at"] < end]
     table = []
     for gap in {id(s["gap"]): s["gap"] for s in bare}.values():

@@ -88,6 +88,26 @@ def settings_of_policies(draw):
     ]  # fmt: skip
 
 
+@st.composite
+def holes(draw, rows):
+    """Stretches never fetched, of all backup servers or of one, overlapping or not."""
+    edges = [row[name] for row in rows for name in TIMES if row[name] is not None]
+    instant = st.one_of(st.sampled_from(edges), st.sampled_from(edges), instants(rows))
+    return [
+        {"start": start, "end": end,
+         "backup_server": draw(st.sampled_from([None, None, "east", "nowhere"]))}
+        for start, end in draw(st.lists(st.tuples(instant, instant).map(sorted), max_size=3))
+    ]  # fmt: skip
+
+
+def hole_frame(rows):
+    """Holes as `archive.holes()` gives them."""
+    table = pd.DataFrame(rows, columns=["start", "end", "backup_server"])
+    for column in ("start", "end"):
+        table[column] = pd.to_datetime(table[column], utc=True).dt.as_unit("us")
+    return table.astype({"backup_server": "str"})
+
+
 def instants(rows, before=20, after=20):
     """Instants on the grid in and around `rows`."""
     first = min(row["created"] for row in rows)

@@ -18,6 +18,8 @@ from .strategies import (
     ZONES,
     fleets,
     frame,
+    hole_frame,
+    holes,
     mapping,
     policy_frame,
     settings_of_policies,
@@ -61,10 +63,10 @@ def assert_same(table, expected, roughly=()):
 
 def compare_adherence(rows, policies, **asked):
     theirs = oracle.rpo_adherence(rows, policies=policies, **asked)
-    schedule = asked.pop("schedule", None)
+    schedule, dark = asked.pop("schedule", None), asked.pop("unobserved", [])
     mine = rpo_adherence(
         frame(rows), policies=policy_frame(policies) if policies else None,
-        schedule=mapping(schedule) if schedule else None, **asked,
+        schedule=mapping(schedule) if schedule else None, unobserved=hole_frame(dark), **asked,
     )  # fmt: skip
     assert_same(mine, theirs, RATIOS)
 
@@ -79,6 +81,16 @@ def test_adherence_of_the_whole_is_the_oracles(data):
 
 
 @given(st.data())
+def test_adherence_with_holes_is_the_oracles(data):
+    rows = data.draw(fleets())
+    compare_adherence(
+        rows, [], by=data.draw(st.sampled_from(BY)), freq=data.draw(st.sampled_from([None, "D"])),
+        target=data.draw(st.one_of(st.none(), MINUTES)), **data.draw(windows(rows)),
+        unobserved=data.draw(holes(rows)),
+    )  # fmt: skip
+
+
+@given(st.data())
 def test_adherence_with_schedules_policies_and_periods_is_the_oracles(data):
     rows = data.draw(fleets(most=7))
     compare_adherence(
@@ -87,6 +99,7 @@ def test_adherence_with_schedules_policies_and_periods_is_the_oracles(data):
         freq=data.draw(st.sampled_from(FREQUENCIES)), tz=data.draw(st.sampled_from(ZONES)),
         schedule=data.draw(st.one_of(st.none(), HOURS)), **data.draw(windows(rows)),
         protects=data.draw(st.sampled_from([("Success", "Warning"), ("Success",), ("Failed",)])),
+        unobserved=data.draw(st.one_of(st.just([]), holes(rows))),
     )  # fmt: skip
 
 
@@ -101,11 +114,14 @@ def test_gaps_are_the_oracles(data):
         "protects": data.draw(st.sampled_from([("Success", "Warning"), ("Success",)])),
         **data.draw(windows(rows)),
     }
+    dark = data.draw(st.one_of(st.just([]), holes(rows)))
     mine = gaps(
         frame(rows), policies=policy_frame(policies) if policies else None,
-        schedule=schedule, **asked,
+        schedule=schedule, unobserved=hole_frame(dark), **asked,
     )  # fmt: skip
-    assert_same(mine, oracle.gaps(rows, policies=policies, schedule=schedule, **asked))
+    assert_same(
+        mine, oracle.gaps(rows, policies=policies, schedule=schedule, unobserved=dark, **asked)
+    )
 
 
 @given(st.data())
