@@ -476,11 +476,12 @@ class Archive:
         place = path.relative_to(self.path).parts
         if place[0] != stamp.table or stamp.table not in (*_TABLES, "policies"):
             return f"says it is of table {stamp.table!r}"
-        if stamp.table == "policies":
-            return None if path.stem == _slug(stamp.source) else f"says it is of {stamp.source}"
-        if place[1:-1] != (_slug(stamp.source),):
+        days = stamp.table != "policies"
+        if place[1:] != (
+            (_slug(stamp.source), path.name) if days else (f"{_slug(stamp.source)}.parquet",)
+        ):
             return f"says it is of {stamp.source}"
-        return None if stamp.day == path.stem else f"says it holds {stamp.day}"
+        return None if stamp.day == (path.stem if days else None) else f"says it holds {stamp.day}"
 
     def _wait(self, lock: FileLock) -> None:
         try:
@@ -661,7 +662,7 @@ class Archive:
         table = self._load(path, expected)
         if misplaced := self._misplaced(path, stamp):
             yield misplaced
-        if stamp.day is None:
+        if misplaced or stamp.day is None:
             return
         day = pd.Timestamp(stamp.day, tz="UTC")
         when = _WHEN.get(stamp.table, "created")

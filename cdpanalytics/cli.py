@@ -191,7 +191,11 @@ def _run_metrics(options: argparse.Namespace) -> int:
     policies = archive.policies(naming_vms=not (options.policy or options.vm))
     since, until = archive.window(options.since, options.until)
     asked = {"rpo": options.rpo, "by": options.by, "freq": options.freq, "tz": options.tz}
-    always = {"since": since, "until": until, "policies": policies}
+    holes = archive.holes()
+    if len(holes):
+        print(f"{len(holes):,} holes of the archive are not observed time; see: cdpanalytics verify",
+              file=sys.stderr)  # fmt: skip
+    always = {"since": since, "until": until, "policies": policies, "unobserved": holes}
     return _emit(function(sessions, **_taken(function, asked, always)), options)
 
 

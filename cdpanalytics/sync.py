@@ -399,10 +399,11 @@ def _enriched(
     source: str,
     day: pd.Timestamp,
     rows: pa.Table,
-    newer: pa.Table = schema.POLICY_SESSIONS.empty_table(),
+    newer: pa.Table | None = None,
 ) -> pa.Table:
     near = [archive.day("policy_sessions", source, day - number * _DAY) for number in range(_LASTS)]
-    parents = merge(pa.concat_tables(near), newer)
+    held = pa.concat_tables(near)
+    parents = held if newer is None else merge(held, newer)
     return enrich(rows, parents, archive.known_policies(source))
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from cdpanalytics.archive import Archive
+from cdpanalytics.cli import main
 from cdpanalytics.client import EnterpriseManager
+from cdpanalytics.report import findings, report
 from cdpanalytics.simulator import Fleet, Simulator
 from cdpanalytics.sync import Memory, plan
 
@@ -144,8 +146,9 @@ def test_a_hole_is_not_observed_time(long_fleet: Fleet, folder: Path) -> None:
     vms = sessions.groupby(["backup_server", "vm"], observed=True).ngroups
     assert (blind["observed"] - seeing["observed"]).iloc[0] > (vms - 3) * length
     assert seeing["adherence"].iloc[0] > 0.9 > blind["adherence"].iloc[0]
-    ((start, end),) = holes[["start", "end"]].to_numpy()
-    stopped = sessions.cdp.gaps("1h", unobserved=holes).query("start < @end and end > @start")
+    hole = holes.iloc[0]
+    gaps = sessions.cdp.gaps("1h", unobserved=holes)
+    stopped = gaps[(gaps["start"] < hole["end"]) & (gaps["end"] > hole["start"])]
     assert (stopped["exposure"] < stopped["end"] - stopped["start"]).all()
 
 
@@ -206,3 +209,27 @@ def test_a_day_skipped_by_a_sync_that_failed_is_a_hole_until_the_next(
     assert hole[1] - hole[0] == DAY
     archive, _ = synced(server, folder)
     assert archive.holes().empty
+
+
+def test_command_line_and_report_leave_holes_out(
+    long_fleet: Fleet, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begin = UNTIL - timedelta(days=30)
+    with Simulator(long_fleet, clock=lambda: begin, horizon=WEEK) as server:
+        synced(server, folder, since="7D")
+        server.advance(timedelta(days=20))
+        archive, _ = synced(server, folder, since="60D")
+    asked = ["metrics", "rpo", "--archive", str(folder), "--by", "none", "--format", "json"]
+    assert main(asked) == 0
+    out, err = capsys.readouterr()
+    (row,) = json.loads(out)
+    known = {"policies": archive.policies(), "unobserved": archive.holes()}
+    right = archive.sessions().cdp.rpo_adherence(by=(), **known).iloc[0]
+    assert row["observed"] == right["observed"].total_seconds()
+    assert "1 holes of the archive are not observed time" in err
+    assert main(["verify", "--archive", str(folder)]) == 0
+    assert "hole: http://127.0.0.1" in capsys.readouterr().out
+    page = report(archive, tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "not counted as observed time" in page
+    whole = findings.find(archive, findings.Question()).whole
+    assert whole["observed"] == right["observed"]

@@ -93,7 +93,10 @@ def find(archive: Archive, question: Question) -> Findings:
     named = question.policy is None and question.vm is None
     settings = archive.policies(naming_vms=named)
     window: dict[str, Any] = {"since": start, "until": stop, "policies": settings}
-    timed: dict[str, Any] = {**window, "target": question.rpo, "tz": question.tz}
+    holes = archive.holes()
+    timed: dict[str, Any] = {
+        **window, "target": question.rpo, "tz": question.tz, "unobserved": holes,
+    }  # fmt: skip
     stop = min(stop, sessions["as_of"].max()) if stop is not None and len(sessions) else stop
     freq = _freq(sessions, start, stop)
     sized: dict[str, Any] = {"since": start, "until": window["until"], "tz": question.tz}
@@ -110,7 +113,7 @@ def find(archive: Archive, question: Question) -> Findings:
         durations=metrics.durations(sessions, by="policy", **window),
         sizes=metrics.sizes(sessions, by="policy", **sized),
         trends=metrics.size_trend(sessions, by="policy", **sized),
-        holes=archive.holes(),
+        holes=holes,
         provenance=archive.provenance(question.since, question.until),
     )
 
