@@ -26,6 +26,7 @@ reliability: $(VENV)/ready-dev            ## write the fault matrix of docs/reli
 
 bench: $(VENV)/ready-dev            ## figures beside their peers
 	$(BIN)/python benchmarks/metrics.py
+	$(BIN)/python benchmarks/sync.py
 
 notebooks: $(VENV)/ready-dev            ## run each notebook from top to bottom
 	$(BIN)/python -m pytest tests/test_notebooks.py

@@ -63,6 +63,7 @@ _TABLES = {
     "intervals": schema.JOURNAL,
 }
 _WHEN = {"sessions": "created", "policy_sessions": "created", "intervals": "start"}
+_UNREADABLE = (OSError, pa.ArrowException, KeyError, ValueError, TypeError, AttributeError)
 _log = logging.getLogger(__name__)
 _SEEN = schema.POLICIES.append(pa.field("seen_from", schema.INSTANT)).append(
     pa.field("seen_to", schema.INSTANT)
@@ -462,26 +463,28 @@ class Archive:
     def _sound(self, path: Path, thorough: bool) -> bool:
         try:
             stamp = self._stamp(path)
-            if self._misplaced(path, stamp) or stamp.version != schema.VERSION:
-                return False
             expected = _TABLES.get(stamp.table, _SEEN)
             if stamp.final and not thorough:
-                return pq.read_schema(path).names == expected.names
-            return len(self._load(path, expected)) >= 0
+                shape = pq.read_schema(path).names == expected.names
+                return shape and self._odd(path, stamp) is None
+            self._load(path, expected)
+            return True
         except (ArchiveError, OSError, pa.ArrowException):
             return False
 
-    def _misplaced(self, path: Path, stamp: Stamp) -> str | None:
-        """Say what a file claims to be, where that is not what its place says."""
+    def _odd(self, path: Path, stamp: Stamp) -> str | None:
+        """Say what a file claims to be, where that is not what its place says or we can read."""
+        if stamp.version != schema.VERSION:
+            return f"has schema version {stamp.version}, not {schema.VERSION}"
         place = path.relative_to(self.path).parts
         if place[0] != stamp.table or stamp.table not in (*_TABLES, "policies"):
             return f"says it is of table {stamp.table!r}"
-        days = stamp.table != "policies"
-        if place[1:] != (
-            (_slug(stamp.source), path.name) if days else (f"{_slug(stamp.source)}.parquet",)
-        ):
+        slug = _slug(stamp.source)
+        by_day = stamp.table != "policies"
+        if place[1:] != ((slug, path.name) if by_day else (f"{slug}.parquet",)):
             return f"says it is of {stamp.source}"
-        return None if stamp.day == (path.stem if days else None) else f"says it holds {stamp.day}"
+        day = path.stem if by_day else None
+        return None if stamp.day == day else f"says it holds {stamp.day}"
 
     def _wait(self, lock: FileLock) -> None:
         try:
@@ -579,10 +582,8 @@ class Archive:
 
     def _stamp(self, path: Path) -> Stamp:
         try:
-            said = json.loads((pq.read_metadata(path).metadata or {})[_KEY])
-            known = {field.name for field in fields(Stamp)}
-            return Stamp(**{name: value for name, value in said.items() if name in known})
-        except (OSError, pa.ArrowException, KeyError, ValueError, TypeError, AttributeError):
+            return _read_stamp(pq.read_metadata(path))
+        except _UNREADABLE:
             raise _damaged(path) from None
 
     def _load(
@@ -590,10 +591,13 @@ class Archive:
     ) -> pa.Table:
         try:
             file = pq.ParquetFile(path, page_checksum_verification=True)
-            table = file.read(columns=list(columns or expected.names))
-            return table.cast(pa.schema([expected.field(name) for name in table.column_names]))
-        except (OSError, pa.ArrowException, ValueError, KeyError):
+            odd = self._odd(path, _read_stamp(file.metadata))
+            if odd is None:
+                table = file.read(columns=list(columns or expected.names))
+                return table.cast(pa.schema([expected.field(name) for name in table.column_names]))
+        except _UNREADABLE:
             raise _damaged(path) from None
+        raise ArchiveError(f"{path} {odd}; see: cdpanalytics verify --archive DIR")
 
     def _read(self, table: str, start: pd.Timestamp | None, stop: pd.Timestamp | None) -> pa.Table:
         expected = _TABLES[table]
@@ -656,13 +660,11 @@ class Archive:
 
     def _inspect(self, path: Path, seen: dict[str, dict[str, str]]) -> Iterator[str]:
         stamp = self._stamp(path)
-        expected = _TABLES.get(stamp.table, _SEEN)
-        if stamp.version != schema.VERSION:
-            yield f"has schema version {stamp.version}, not {schema.VERSION}"
-        table = self._load(path, expected)
-        if misplaced := self._misplaced(path, stamp):
-            yield misplaced
-        if misplaced or stamp.day is None:
+        if odd := self._odd(path, stamp):
+            yield odd
+            return
+        table = self._load(path, _TABLES.get(stamp.table, _SEEN))
+        if stamp.day is None:
             return
         day = pd.Timestamp(stamp.day, tz="UTC")
         when = _WHEN.get(stamp.table, "created")
@@ -726,6 +728,13 @@ def _ordered(rows: pa.Table) -> pa.Table:
     keys = [rows[n].cast(pa.string()) if n in ("vm", "uid") else rows[n] for n in names]
     order = pa.table(keys, names=names)
     return rows.take(pc.sort_indices(order, [(name, "ascending") for name in names]))
+
+
+def _read_stamp(metadata: pq.FileMetaData) -> Stamp:
+    """Read what a file says of itself; words that a later version adds are passed over."""
+    said = json.loads((metadata.metadata or {})[_KEY])
+    known = {field.name for field in fields(Stamp)}
+    return Stamp(**{name: value for name, value in said.items() if name in known})
 
 
 def _damaged(path: Path) -> ArchiveError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 import inspect
 import sys
 from collections.abc import Sequence
@@ -346,8 +345,8 @@ def _run_login(options: argparse.Namespace) -> int:
     from cdpanalytics import config
 
     url = config.base_url(options.url)
-    user = options.user or input(f"user for {url}: ")
-    config.remember(url, user, getpass.getpass(f"password of {user}: "))
+    user = options.user or config.ask("user", url, config.USERNAME)
+    config.remember(url, user, config.ask("password", url, config.PASSWORD))
     return OK
 
 

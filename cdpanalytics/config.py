@@ -108,9 +108,9 @@ def credentials(
         would travel over plain http to another machine.
     """
     _guard(url)
-    name = user or environment.get(USERNAME) or _keyring_user(url) or _asked("user", url, USERNAME)
+    name = user or environment.get(USERNAME) or _keyring_user(url) or ask("user", url, USERNAME)
     found = password or environment.get(PASSWORD) or _keyring_password(url, name)
-    return Credentials(name, Secret(found or _asked("password", url, PASSWORD)))
+    return Credentials(name, Secret(found or ask("password", url, PASSWORD)))
 
 
 def ca_bundle(path: str | None = None, environment: Mapping[str, str] = os.environ) -> str | None:
@@ -152,12 +152,18 @@ def remember(url: str, user: str, password: str) -> None:
         raise ConfigError(_no_keyring(problem)) from None
 
 
-def forget(url: str, user: str) -> None:
-    """Take a password out of the keyring; `ConfigError` if it is not there."""
+def forget(url: str, user: str | None = None) -> None:
+    """Take a password out of the keyring; `ConfigError` if it is not there.
+
+    Without a user, that of the one user the keyring knows for this server.
+    """
+    name = user or _keyring_user(url)
+    if name is None:
+        raise ConfigError(f"the keyring knows no user for {url}; name one with --user")
     try:
         import keyring
 
-        keyring.delete_password(_service(url), user)
+        keyring.delete_password(_service(url), name)
     except Exception as problem:
         raise ConfigError(_no_keyring(problem)) from None
 
@@ -258,7 +264,8 @@ def _no_keyring(problem: Exception) -> str:
     return f"the keyring did not do it ({type(problem).__name__}); set {PASSWORD} instead"
 
 
-def _asked(what: str, url: str, variable: str) -> str:
+def ask(what: str, url: str, variable: str) -> str:
+    """Ask at the terminal for a "user" or "password"; `ConfigError` where there is none, or no answer."""
     if not (sys.stdin and sys.stdin.isatty()):
         raise ConfigError(
             f"no {what} for {url}; give one, or set {variable}, or keep it in the keyring"

@@ -23,6 +23,7 @@ from cdpanalytics.errors import CdpError, InputError
 from cdpanalytics.visits import joined, visited
 
 _DAY = pd.Timedelta("1D")
+_AHEAD = 2
 _LASTS = 3
 """UTC days that a policy session of 24 hours and its task sessions' beginnings can touch."""
 
@@ -312,14 +313,14 @@ def _telling(kept: list[Day], wanted: list[Day]) -> Iterator[None]:
 
 
 def _fetched(em: EnterpriseManager, wanted: list[Day]) -> Iterator[tuple[Day, pa.Table]]:
-    """Fetch days in order, a few ahead of the one that is being written."""
-    with ThreadPoolExecutor(em.parallel, thread_name_prefix="sync") as pool:
+    """Fetch days in order, one or two ahead of the one that is being written: more is memory."""
+    with ThreadPoolExecutor(_AHEAD, thread_name_prefix="sync") as pool:
         ahead: deque[tuple[Day, Future[pa.Table]]] = deque()
         waiting = iter(wanted)
         try:
             for day in waiting:
                 ahead.append((day, pool.submit(em.task_sessions, day.start, day.end, fresh=True)))
-                if len(ahead) > em.parallel:
+                if len(ahead) > _AHEAD:
                     ready, future = ahead.popleft()
                     yield ready, future.result()
             while ahead:
@@ -423,10 +424,19 @@ def _all_over(rows: pa.Table) -> bool:
 
 def _differing(held: pa.Table, fetched: pa.Table) -> int:
     """Count the uids in both whose rows differ in more than as_of."""
-    columns = [name for name in held.column_names if name != "as_of"]
-    before = {row["uid"]: row for row in held.select(columns).to_pylist()}
-    rows = fetched.select(columns).to_pylist()
-    return sum(row["uid"] in before and before[row["uid"]] != row for row in rows)
+    at = pc.index_in(fetched["uid"].combine_chunks(), value_set=held["uid"].combine_chunks())
+    now, before = fetched.filter(pc.is_valid(at)), held.take(at.drop_null())
+    changed = pa.repeat(pa.scalar(False), len(now))
+    for name in held.column_names:
+        if name != "as_of":
+            left, right = (_plain(table[name]) for table in (now, before))
+            apart = pc.not_equal(pc.is_valid(left), pc.is_valid(right))
+            changed = pc.or_(changed, pc.or_(apart, pc.fill_null(pc.not_equal(left, right), False)))
+    return int(pc.sum(changed).as_py() or 0)
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column
 
 
 # -- the journal: what each VM can be restored to -------------------------------------

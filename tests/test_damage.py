@@ -87,6 +87,8 @@ def test_each_damage_is_named_set_aside_and_fetched_again(
     found = Archive(folder).verify()
     assert found["path"].tolist()[:1] == [str(path.relative_to(folder))]
     assert found["finding"].str.contains(TOLD).any()
+    with pytest.raises(ArchiveError, match=rf"({TOLD}).*; see: cdpanalytics verify|cannot be read"):
+        getattr(Archive(folder), table)()
     assert main(["verify", "--archive", str(folder), "--set-aside"]) == 1
     assert f"{path} was moved to" in capsys.readouterr().out
     (aside,) = (folder / "damaged").rglob("*.parquet")

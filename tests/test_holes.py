@@ -123,9 +123,7 @@ def test_what_the_server_forgot_before_it_was_asked_is_a_hole(
         assert holes[["start", "end"]].to_numpy().tolist() == [[start, end]]
         assert holes["source"].tolist() == [server.url]
         created = archive.sessions()["created"]
-        begun = [
-            c for c in long_fleet.task_sessions(server.clock(), horizon=server.horizon)["created"]
-        ]
+        begun = long_fleet.task_sessions(server.clock(), horizon=server.horizon)["created"]
         assert set(created[created >= min(begun)]) == set(pd.to_datetime(begun, utc=True))
         archive, third = synced(server, folder)
         assert third.forgotten == ()
