@@ -70,7 +70,8 @@ class PlotAccessor:
         """Draw when each of the worst VMs was covered, and its gaps (parameters of `gaps`)."""
         from cdpanalytics.plots import timeline
 
-        return timeline(self.frame, metrics.gaps(self.frame, **window), ax=ax)
+        found = metrics.gaps(self.frame, **window)
+        return timeline(self.frame, found, unobserved=window.get("unobserved"), ax=ax)
 
     def adherence(self, target: Any = None, freq: str = "D", *, ax: Any = None, **rest: Any) -> Any:
         """Draw adherence by policy and period (parameters of `rpo_adherence`)."""

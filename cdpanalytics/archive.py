@@ -357,7 +357,7 @@ class Archive:
             try:
                 findings += [(name, finding) for finding in self._inspect(path, seen)]
             except ArchiveError as error:
-                findings.append((name, str(error)))
+                findings.append((name, str(error).removeprefix(f"{path} ").partition("; see:")[0]))
         return pd.DataFrame(findings, columns=["path", "finding"]).astype("str")
 
     # -- one day, one source: what a sync reads and writes ------------------------

@@ -46,6 +46,21 @@ def test_the_timeline_has_a_bar_a_gap_and_marks_the_open_one(sessions: pd.DataFr
     assert "UTC" in ax.get_xlabel()
 
 
+def test_the_timeline_is_blank_where_nothing_is_known(sessions: pd.DataFrame) -> None:
+    sessions = sessions.assign(backup_server="b1")
+    holes = pd.DataFrame(
+        {"start": [DAY + pd.Timedelta("20h")] * 2, "end": [DAY + pd.Timedelta("26h")] * 2,
+         "backup_server": pd.Series(["b1", "b2"], dtype="str")}
+    )  # fmt: skip
+    ax = plots.timeline(sessions, metrics.gaps(sessions, unobserved=holes), unobserved=holes)
+    blank = [bars for bars in ax.collections if (bars.get_facecolor()[0] == 1).all()]
+    assert len(blank) == 2, "for each of the VMs, and not for the other server's hole"
+    assert blank[0].get_paths()[0].get_extents().width == pytest.approx(6 / 24)
+    assert "blank: not known" in ax.get_xlabel()
+    drawn = sessions.cdp.plot.timeline(unobserved=holes)
+    assert drawn.get_xlabel() == ax.get_xlabel()
+
+
 def test_adherence_is_a_line_a_policy(sessions: pd.DataFrame) -> None:
     table = metrics.rpo_adherence(sessions, "1h", by="policy", freq="D")
     ax = plots.adherence(table, objective=0.99)

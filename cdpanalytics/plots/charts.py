@@ -94,6 +94,7 @@ def timeline(
     vms: Sequence[str] | None = None,
     since: pd.Timestamp | None = None,
     until: pd.Timestamp | None = None,
+    unobserved: pd.DataFrame | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw when VMs were covered, and their gaps.
@@ -108,13 +109,15 @@ def timeline(
         Which to draw, first on top. Default: the twelve with most exposure.
     since, until : timestamp, optional
         What part of time to draw. Default: all the sessions span.
+    unobserved : pandas.DataFrame, optional
+        Holes of the archive, as the metrics take them.
     ax : matplotlib Axes, optional
 
     Returns
     -------
     matplotlib.axes.Axes
-        A row a VM: pale where it was covered, dark and hatched where not; a gap that is
-        still open ends in an arrow head. Gaps below a five-thousandth of the time shown,
+        A row a VM: pale where it was covered, dark and hatched where not, blank in a
+        hole; a gap that is still open ends in an arrow head. Gaps below a five-thousandth of the time shown,
         thinner than a line, are left to the table.
     """
     longest = gaps.groupby("vm", observed=True)["exposure"].sum().sort_values(ascending=False)
@@ -137,6 +140,9 @@ def timeline(
             ax.broken_barh(
                 bars, (row - 0.35, 0.7), facecolors=GAP, hatch="////", edgecolor="white", lw=0
             )
+            blank = [_bar(max(s, begin), min(e, stop)) for s, e in _holes(unobserved, mine)]
+            if blank := [bar for bar in blank if bar[1] > 0]:
+                ax.broken_barh(blank, (row - 0.4, 0.8), facecolors="white", lw=0)
             if mine["open"].any():
                 ax.plot([mdates.date2num(stop)], [row], marker=">", color=GAP, ms=7, clip_on=False)
         ax.set_yticks(range(len(shown)), [_short(vm) for vm in shown])
@@ -146,9 +152,23 @@ def timeline(
         ax.set_title(
             f"{_short(worst['vm'])} was unprotected longest: {duration(worst['exposure'])}"
         )
-        ax.set_xlabel("time (UTC); dark: not replicated, arrow: still open")
+        known = "" if unobserved is None or unobserved.empty else ", blank: not known"
+        ax.set_xlabel(f"time (UTC); dark: not replicated, arrow: still open{known}")
         ax.grid(axis="y", visible=False)
     return ax
+
+
+def _holes(
+    unobserved: pd.DataFrame | None, gaps: pd.DataFrame
+) -> list[tuple[pd.Timestamp, pd.Timestamp]]:
+    """Return the holes that concern the backup servers of some gaps."""
+    if unobserved is None or unobserved.empty:
+        return []
+    mine = np.ones(len(unobserved), dtype=bool)
+    if "backup_server" in unobserved:
+        server = unobserved["backup_server"]
+        mine = (server.isna() | server.isin(set(gaps["backup_server"].dropna()))).to_numpy()
+    return list(unobserved.loc[mine, ["start", "end"]].itertuples(index=False, name=None))
 
 
 def adherence(

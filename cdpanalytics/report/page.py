@@ -134,7 +134,7 @@ def render(found: Findings, title: str, generated: pd.Timestamp | None) -> str:
         durations=_table(found.durations, "durations"),
         trends=_table(found.trends, "trends"),
         sizes=_table(found.sizes, "sizes"),
-        holes=_table(found.holes, "holes"),
+        holes=_table(found.holes.fillna({"backup_server": "all"}), "holes"),
         unseen=found.unseen[findings.VM].astype("str").to_numpy().tolist(),
         quality=_quality(found),
         versions=_versions(),
@@ -219,7 +219,7 @@ def _months(days: list[pd.Timestamp]) -> list[tuple[str, int]]:
 def _pictures(found: Findings) -> dict[str, Markup]:
     gaps, window = found.gaps, {"since": found.start, "until": found.stop}
     drawn = {
-        "timeline": plots.timeline(found.sessions, gaps, **window),  # type: ignore[arg-type]
+        "timeline": plots.timeline(found.sessions, gaps, unobserved=found.holes, **window),  # type: ignore[arg-type]
         "exposure": plots.exposure(gaps, target=found.question.rpo),
         "sizes": plots.sizes(found.sizes),
     }
