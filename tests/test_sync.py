@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -155,6 +156,30 @@ def test_a_sync_that_fails_goes_on_where_it_stopped(
              if path.endswith("query") and query.get("type") == "CdpReplicaTaskSession"]  # fmt: skip
     assert not [text for text in asked for day in finished if f'>="{day:%Y-%m-%d}' in text]
     assert_equals_truth(archive, fleet, server)
+
+
+def test_a_session_keeps_the_rpo_that_was_in_force_when_it_began(
+    fleet: Fleet, folder: Path
+) -> None:
+    """A policy's RPO is tightened between two syncs: what began before goes by the old one."""
+    begin = fleet.until - timedelta(days=2)
+    changed = fleet.policies[0]
+    old, new = pd.Timedelta(changed.rpo), pd.Timedelta("7s")
+    with Simulator(fleet, clock=lambda: begin) as server:
+        archive, first = synced(server, folder)
+        tight = dataclasses.replace(changed, rpo=timedelta(seconds=7))
+        server.fleet = dataclasses.replace(fleet, policies=(tight, *fleet.policies[1:]))
+        for _ in range(3):
+            server.advance(timedelta(hours=12))
+            archive, last = synced(server, folder)
+    settings = archive.policies().query("policy_uid == @changed.uid")
+    assert settings["rpo"].tolist() == [old, new]
+    assert settings["seen_to"].tolist() == [first.as_of, last.as_of]
+    mine = archive.sessions().query("policy_uid == @changed.uid")
+    before = mine["created"] < settings["seen_from"].iloc[1]
+    assert set(mine.loc[before, "rpo"]) == {old}
+    assert set(mine.loc[~before, "rpo"]) == {new}
+    assert min(before.sum(), (~before).sum()) > 3
 
 
 def test_two_servers_in_one_archive(server: Simulator, fleet: Fleet, folder: Path) -> None:
