@@ -304,7 +304,7 @@ class Archive:
         newest = max((end for stretches in known.values() for _, end in stretches), default=_NEVER)
         holes: list[tuple[str, str | None, pd.Timestamp, pd.Timestamp]] = []
         for source, stretches in known.items():
-            first = min([stretches[0][0], *self._damaged_days(source)])
+            first = min([stretches[0][0], *self.damaged_days(source)])
             for hole in _without([(first, newest)], stretches):
                 holes += [(source, None, *hole)] if len(known) == 1 else self._apart(source, hole)
         frame = pd.DataFrame(holes, columns=["source", "backup_server", "start", "end"])
@@ -454,6 +454,11 @@ class Archive:
                 os.replace(path, aside.with_stem(f"{aside.stem}.{number}"))
         return found
 
+    def damaged_days(self, source: str) -> list[pd.Timestamp]:
+        """Return the days of a source of which a file was ever set aside."""
+        paths = (self.path / DAMAGED / "sessions" / _slug(source)).glob("*.parquet")
+        return [pd.Timestamp(path.name[:10], tz="UTC") for path in paths]
+
     # -- below ------------------------------------------------------------------
 
     def _files(self) -> list[Path]:
@@ -509,10 +514,6 @@ class Archive:
         for _, stamp in self._stamps("sessions"):
             known.setdefault(stamp.source, []).extend(stamp.known())
         return {source: sorted(stretches) for source, stretches in known.items() if stretches}
-
-    def _damaged_days(self, source: str) -> list[pd.Timestamp]:
-        paths = (self.path / DAMAGED / "sessions" / _slug(source)).glob("*.parquet")
-        return [pd.Timestamp(path.name[:10], tz="UTC") for path in paths]
 
     def _apart(
         self, source: str, hole: Stretch

@@ -588,7 +588,10 @@ class _Gate(HTTPAdapter):
             read=2,
             status=4,
             status_forcelist=[502, 503, 504],
-            allowed_methods={"GET"},
+            allowed_methods={
+                "GET",
+                "POST",
+            },  # a log-on and a question about intervals change nothing
             backoff_factor=_BACKOFF,
             raise_on_status=False,
         )
@@ -646,7 +649,7 @@ class _Gate(HTTPAdapter):
         self, request: requests.PreparedRequest, *args: Any, **options: Any
     ) -> requests.Response:
         """Send, and read the body to its end; one that breaks off is asked for again."""
-        for again in range(_ATTEMPTS if request.method == "GET" else 1):
+        for again in range(_ATTEMPTS):
             time.sleep(again * _BACKOFF)
             with suppress(ChunkedEncodingError):
                 answer = super().send(request, *args, **options)

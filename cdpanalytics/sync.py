@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -170,13 +170,15 @@ def _synced(
     set_aside = archive.set_aside(thorough=full)
     ledger = archive.ledger()
     ledger = ledger[ledger["source"] == em.url]
+    if first is None and not ledger.empty:
+        first = min([ledger["day"].min(), *archive.damaged_days(em.url)])
     wanted = plan(ledger, now, _memory(em, archive, ledger, now), first, full=full)
     archive.put_policies(em.url, em.policies(fresh=True), as_of)
     _keep_policy_sessions(em, archive, wanted, as_of)
     counts, kept = [0, 0, 0], list[Day]()
     with (
         tqdm(total=len(wanted), desc="sync", unit="day", disable=not progress) as bar,
-        _telling(kept, wanted),
+        _telling(lambda: f"{len(kept)} of {len(wanted)} days are kept, the next sync goes on"),
     ):
         for day, table in _fetched(em, wanted):
             counted = _keep_day(em, archive, day, table, as_of)
@@ -186,7 +188,8 @@ def _synced(
             bar.set_postfix_str(f"{counts[0]:,} sessions, {rate:,.0f}/s", refresh=False)
             bar.update()
     took = time.monotonic() - begun
-    intervals = keep_journal(em, archive, as_of, progress) if journal else 0
+    with _telling(lambda: "the sessions are kept, the journal is not"):
+        intervals = keep_journal(em, archive, as_of, progress) if journal else 0
     return SyncResult(
         len(wanted), counts[0], counts[1], counts[2], as_of, took, intervals,
         _lost(archive, em.url, ledger),
@@ -302,13 +305,12 @@ def _lost(archive: Archive, source: str, before: pd.DataFrame) -> tuple[Stretch,
 
 
 @contextmanager
-def _telling(kept: list[Day], wanted: list[Day]) -> Iterator[None]:
+def _telling(reached: Callable[[], str]) -> Iterator[None]:
     """Let an error say how far the sync came."""
     try:
         yield
     except CdpError as error:
-        reached = f"{len(kept)} of {len(wanted)} days are kept, the next sync goes on"
-        error.args = (f"{error}; {reached}",)
+        error.args = (f"{error}; {reached()}",)
         raise
 
 

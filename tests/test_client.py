@@ -95,7 +95,7 @@ class Server:
     logons: int = 0
     asked: list = field(default_factory=list)
     spoil: object = None
-    logon_answer: tuple | None = None
+    logon_answer: tuple | list | None = None
 
     def answer(self, handler):
         asked = urlsplit(handler.path)
@@ -124,7 +124,10 @@ class Server:
 
     def log_on(self, handler):
         self.logons += 1
-        if self.logon_answer:
+        if isinstance(self.logon_answer, list):
+            if self.logon_answer:
+                return self.logon_answer.pop()
+        elif self.logon_answer:
             return self.logon_answer
         sent = base64.b64decode(handler.headers["Authorization"].removeprefix("Basic "))
         if sent != f"me:{self.password}".encode():
@@ -492,6 +495,13 @@ def test_a_busy_server_is_asked_again(em, server):
     busy = [(503, {"Retry-After": "0"}, b"")] * 2
     server.spoil = lambda *_: busy.pop() if busy else None
     assert len(em.query()) == 24
+
+
+def test_a_server_that_is_busy_at_the_log_on_is_asked_again(server):
+    server.logon_answer = [(503, {"Retry-After": "0"}, b"")] * 2
+    with connection(server, cache=False) as em:
+        assert len(em.query()) == 24
+    assert server.logons == 3
 
 
 def test_a_500_is_asked_again_once(em, server):

@@ -17,9 +17,10 @@ from cdpanalytics.archive import Archive
 from cdpanalytics.cli import main
 from cdpanalytics.errors import ArchiveError
 from cdpanalytics.simulator import Fleet, Simulator
+from cdpanalytics.sync import sync
 
 from .conftest import UNTIL
-from .test_sync import assert_equals_truth, synced
+from .test_sync import assert_equals_truth, manager, synced
 
 RELEASES = Path(__file__).parent / "archives"
 
@@ -110,6 +111,16 @@ def test_a_sync_sets_aside_what_it_finds_and_says_so(
     archive, done = synced(server, folder, since="7D")
     assert list(done.set_aside) == [str(path.relative_to(folder)) for path in (paths[2], paths[-1])]
     assert f"damaged and set aside: sessions/{paths[2].parent.name}" in str(done)
+    assert_equals_truth(archive, fleet, server)
+
+
+def test_a_damaged_first_day_is_fetched_again_though_no_day_was_named(
+    server: Simulator, fleet: Fleet, folder: Path
+) -> None:
+    archive, _ = synced(server, folder, since="7D")
+    cut_short(sorted((folder / "sessions").rglob("*.parquet"))[0])
+    with manager(server) as em:
+        sync(em, archive, progress=False)
     assert_equals_truth(archive, fleet, server)
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from cdpanalytics import schema
 from cdpanalytics.archive import Archive
+from cdpanalytics.errors import ServerError
 from cdpanalytics.simulator import Fleet, Simulator
 from cdpanalytics.sync import sync
 from cdpanalytics.visits import joined, visited
@@ -179,6 +180,20 @@ def test_only_the_time_since_the_last_visit_is_asked_for(
         journalled(server, folder)
         assert windows == [], "nobody is asked twice about one instant"
         assert archive.intervals(vm="*")["vm"].nunique() == len(archive.intervals()["vm"].unique())
+
+
+def test_a_journal_that_fails_says_that_the_sessions_are_kept(
+    server: Simulator, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cdpanalytics.client import EnterpriseManager
+
+    def refused(*_: object) -> None:
+        raise ServerError("HTTP 403: Access denied", status=403)
+
+    monkeypatch.setattr(EnterpriseManager, "intervals", refused)
+    with pytest.raises(ServerError, match="denied; the sessions are kept, the journal is not"):
+        journalled(server, folder)
+    assert len(Archive(folder).sessions()) > 0
 
 
 def test_without_a_journal_there_are_no_intervals(server: Simulator, folder: Path) -> None:
