@@ -53,6 +53,7 @@ class CdpAccessor:
     durations = _Bound(metrics.durations)
     sizes = _Bound(metrics.sizes)
     size_trend = _Bound(metrics.size_trend)
+    what_if = _Bound(metrics.what_if)
 
     @property
     def plot(self) -> PlotAccessor:

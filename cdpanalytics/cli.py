@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 OK, ERROR = 0, 1
 
-METRICS = ("rpo", "gaps", "durations", "sizes", "size-trend")
+METRICS = ("rpo", "gaps", "durations", "sizes", "size-trend", "what-if")
+TARGETS = "1min,5min,15min,1h"
 FORMATS = ("table", "csv", "json", "parquet")
 
 
@@ -181,6 +182,7 @@ def _run_metrics(options: argparse.Namespace) -> int:
         "durations": metrics.durations,
         "sizes": metrics.sizes,
         "size-trend": metrics.size_trend,
+        "what-if": metrics.what_if,
     }
     function = functions[options.metric]
     archive = Archive(options.archive)
@@ -194,7 +196,11 @@ def _run_metrics(options: argparse.Namespace) -> int:
     if len(holes):
         print(f"{len(holes):,} holes of the archive are not observed time; see: cdpanalytics verify",
               file=sys.stderr)  # fmt: skip
-    always = {"since": since, "until": until, "policies": policies, "unobserved": holes}
+    always: dict[str, Any] = {
+        "since": since, "until": until, "policies": policies, "unobserved": holes,
+    }  # fmt: skip
+    if options.metric == "what-if":
+        asked["rpo"], always["targets"] = None, (options.rpo or TARGETS).split(",")
     return _emit(function(sessions, **_taken(function, asked, always)), options)
 
 
@@ -392,7 +398,9 @@ def _selection(command: argparse.ArgumentParser) -> None:
         "--vm", action="append", metavar="V", help="name or pattern; may be repeated"
     )
     command.add_argument(
-        "--rpo", metavar="LENGTH", help="target, e.g. 15min; default: the policy's own"
+        "--rpo",
+        metavar="LENGTH",
+        help="target, e.g. 15min; default: the policy's own (what-if: several, e.g. 1min,1h)",
     )
     command.add_argument("--tz", default="UTC", metavar="ZONE", help="default: %(default)s")
 

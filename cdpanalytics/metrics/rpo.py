@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from cdpanalytics.errors import InputError
 from cdpanalytics.metrics import groups as grouping
 from cdpanalytics.metrics.groups import By, Groups
 from cdpanalytics.metrics.spans import (
@@ -231,12 +232,95 @@ def gaps(
     return table.sort_values(["start", "backup_server", "vm"], kind="stable", ignore_index=True)
 
 
+def what_if(
+    sessions: pd.DataFrame,
+    targets: Sequence[object],
+    by: By = (),
+    since: object = None,
+    until: object = None,
+    as_of: object = None,
+    schedule: Schedule | None = None,
+    tz: str = "UTC",
+    protects: Collection[str] = PROTECTS,
+    policies: pd.DataFrame | None = None,
+    unobserved: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """Return what adherence would have been under other targets, from one look at the gaps.
+
+    Parameters
+    ----------
+    sessions, by, since, until, as_of, schedule, tz, protects, policies, unobserved
+        As in `rpo_adherence`.
+    targets : sequence of timedelta-like
+        The RPOs to try, any number; one alone may stand bare.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a group and target, targets in the order given: the keys, ``rpo`` (the
+        target), and of `rpo_adherence` with that target ``observed, exposed, breached,
+        gaps, breaches, adherence, gap_adherence``. Adherence never falls as the target
+        grows.
+
+    Raises
+    ------
+    InputError
+        When there is no target, or a column or an argument is missing or wrong.
+
+    See Also
+    --------
+    rpo_adherence : the definitions.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> day = pd.Timestamp("2026-10-01", tz="UTC")
+    >>> sessions = pd.DataFrame({
+    ...     "vm": "db-01",
+    ...     "created": day + pd.to_timedelta([0, 9], unit="h"),
+    ...     "ended": day + pd.to_timedelta([8, 18], unit="h"),
+    ... })
+    >>> what_if(sessions, ["15min", "1h"])[["rpo", "breached", "breaches"]]
+                  rpo        breached  breaches
+    0 0 days 00:15:00 0 days 00:45:00         1
+    1 0 days 01:00:00 0 days 00:00:00         0
+    """
+    bare = isinstance(targets, str) or not isinstance(targets, Collection)
+    goals = [span(target, "targets") for target in ([targets] if bare else targets)]
+    if not goals:
+        raise InputError("targets is empty; name at least one, e.g. what_if(sessions, ['15min'])")
+    records = read(sessions, as_of, policies, unobserved)
+    frame = window(records, since, until, None, tz)
+    tally = Tally(grouping.groups(records, by), frame)
+    found = measure(records, pd.Timedelta(0), schedule, tz, protects, policies, frame)
+    cells = tally.cells(found.spans.row[found.piece_span], found.piece_period)
+    observed = grouping.total(cells, found.piece_observed, tally.size)
+    bare_time = found.piece_exposed > 0
+    cells, whole = cells[bare_time], found.length[found.piece_span[bare_time]]
+    age, final_age = found.piece_age[bare_time], found.piece_final_age[bare_time]
+    exposed = grouping.total(cells, found.piece_exposed[bare_time], tally.size)
+    gaps = grouping.count(cells, tally.size)
+    keys, tables = tally.keys(), []
+    for goal in goals:
+        late = np.maximum(final_age - np.maximum(age, goal), 0)
+        breached = grouping.total(cells, late, tally.size)
+        breaches = grouping.count(cells, tally.size, whole > goal)
+        table = keys.assign(rpo=_lengths(np.full(tally.size, goal)))
+        table["observed"], table["exposed"] = _lengths(observed), _lengths(exposed)
+        table["breached"], table["gaps"], table["breaches"] = _lengths(breached), gaps, breaches
+        table["adherence"] = 1 - share(breached, observed, observed > 0)
+        table["gap_adherence"] = 1 - share(breaches, gaps, gaps > 0)
+        tables.append(table)
+    return pd.concat(tables).sort_index(kind="stable").reset_index(drop=True)
+
+
 @dataclass(frozen=True)
 class Exposure:
     """Spans with their scheduled lengths, and their pieces by period.
 
     By span: `length` of the whole gap and `target`. By piece: the span it comes from,
-    its period, and its scheduled parts.
+    its period, its scheduled parts, and how old the gap is where the piece begins and
+    ends (0 while covered).
     """
 
     spans: Spans
@@ -248,6 +332,8 @@ class Exposure:
     piece_exposed: Integers
     piece_breached: Integers
     piece_breached_strict: Integers
+    piece_age: Integers
+    piece_final_age: Integers
 
 
 def measure(
@@ -275,7 +361,7 @@ def measure(
     covered_until = np.minimum(spans.reach, spans.finish)
     # A strict gap begun before the window still ages from its own beginning.
     dark = unseen(records, spans)
-    due = _read(clocks, spans.reach, dark) + np.where(goal == UNKNOWN, 0, goal)
+    uncovered = _read(clocks, spans.reach, dark)
     due_strict = _read(clocks, spans.reach_strict, dark) + np.where(goal == UNKNOWN, 0, goal)
     length = _read(clocks, spans.finish, dark) - _read(clocks, covered_until, dark)
     piece, period, start, stop = _cut(spans, frame)
@@ -284,11 +370,13 @@ def measure(
     opened, closed = _read(mine, start, dark), _read(mine, stop, dark)
     exposed = closed - _read(mine, np.clip(covered_until[piece], start, stop), dark)
     known = goal[piece] != UNKNOWN
-    breached = np.maximum(closed - np.maximum(opened, due[piece]), 0)
+    age = np.maximum(opened - uncovered[piece], 0)
+    final_age = np.maximum(closed - uncovered[piece], 0)
+    breached = np.maximum(final_age - np.maximum(age, goal[piece]), 0)
     strict = np.maximum(closed - np.maximum(opened, due_strict[piece]), 0)
     return Exposure(
         spans, length, goal, piece, period, closed - opened, exposed,
-        np.where(known, breached, 0), np.where(known, strict, 0),
+        np.where(known, breached, 0), np.where(known, strict, 0), age, final_age,
     )  # fmt: skip
 
 
