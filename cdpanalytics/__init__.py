@@ -13,13 +13,23 @@ from typing import TYPE_CHECKING, Any
 
 from cdpanalytics import accessor as _accessor
 from cdpanalytics import errors, metrics
+from cdpanalytics.metrics import quality
 
 if TYPE_CHECKING:
     from cdpanalytics.archive import Archive
     from cdpanalytics.client import EnterpriseManager
     from cdpanalytics.filters import field
 
-__all__ = ["Archive", "EnterpriseManager", "errors", "field", "metrics", "report", "sync"]
+__all__ = [
+    "Archive",
+    "EnterpriseManager",
+    "errors",
+    "field",
+    "metrics",
+    "quality",
+    "report",
+    "sync",
+]
 
 _HOME = {
     "Archive": "cdpanalytics.archive",

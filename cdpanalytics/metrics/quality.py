@@ -1,0 +1,184 @@
+"""What is odd about the sessions themselves: counted and shown, never guessed at."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from cdpanalytics.metrics.spans import (
+    NO_VERDICT,
+    UNKNOWN,
+    Flags,
+    Records,
+    instants,
+    read,
+    running_maximum,
+)
+from cdpanalytics.schema import RESULTS, STATES
+
+
+def quality(
+    sessions: pd.DataFrame, as_of: object = None, policies: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """Count the sessions about which something is odd, and say what the metrics make of each.
+
+    Parameters
+    ----------
+    sessions : pandas.DataFrame
+        One row a task session; needs `vm`, `created`, `ended`. Of the other columns of a
+        session frame those that are there are looked at.
+    as_of, policies
+        As in `rpo_adherence`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a finding, in the order below, whether or not there are any; of a column
+        that the frame has not, none. ``finding``, ``sessions`` (rows that have it),
+        ``share`` (of all rows; NA of none), ``vms`` (that have such rows) and
+        ``consequence``, what the metrics make of them. A session may have several
+        findings.
+
+        ``no beginning`` : `created` is missing; drop such rows, the metrics refuse them.
+        ``fetched twice`` : a row of the same `uid` with a newer `as_of` (or a later row)
+        is there. All other findings are about what is left.
+        ``no vm`` : `vm` is missing; such sessions are one VM without a name.
+        ``begins after as_of`` : covers nothing yet.
+        ``ends after as_of`` : covers up to as_of.
+        ``ends before it begins`` : no span and no verdict.
+        ``completed without an end`` : no span and no verdict.
+        ``running``, ``pending`` : no verdict yet; the first covers, the second does not.
+        ``unknown state`` : a word that is no state, or none; no span and no verdict.
+        ``no known result`` : finished, and its result is None or no known word; covers,
+        but not strictly, and counts as unknown.
+        ``overlaps an earlier one`` : begins while another session of its VM has not
+        ended; cover is their union.
+        ``first of its VM`` : may hold the initial synchronisation, before whose end there
+        is nothing to restore; the records do not say.
+        ``policy failed`` : ended Success or Warning in a policy session that Failed.
+        ``no policy`` : belongs to none; grouped under a missing name.
+        ``no target`` : neither the session nor `policies` knows an RPO; adherence is NA.
+        ``no size``, ``negative size`` : finished without `total_size`, or with one below
+        0; the first is left out of sizes, the second is taken as it is.
+
+    Raises
+    ------
+    InputError
+        When a column is missing or of the wrong kind.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> day = pd.Timestamp("2026-10-01", tz="UTC")
+    >>> sessions = pd.DataFrame({
+    ...     "vm": "db-01",
+    ...     "created": day + pd.to_timedelta([0, 9], unit="h"),
+    ...     "ended": day + pd.to_timedelta([8, 7], unit="h"),
+    ... })
+    >>> found = quality(sessions)
+    >>> found.loc[found["sessions"] > 0, ["finding", "sessions", "vms"]]
+                     finding  sessions  vms
+    5  ends before it begins         1    1
+    11       first of its VM         1    1
+    """
+    begun = (
+        instants(sessions, "created") != UNKNOWN
+        if "created" in sessions
+        else np.ones(len(sessions), dtype=bool)
+    )
+    dated = sessions[begun]
+    records = read(dated, as_of, policies)
+    rows = [
+        ("no beginning", len(sessions) - len(dated), _vms(sessions[~begun]), "refused: drop them"),
+        ("fetched twice", len(dated) - len(records.created), 0, "the newest row counts"),
+    ]
+    for finding, (where, consequence) in _findings(records).items():
+        machines = len(np.unique(records.vm[: len(where)][where]))
+        rows.append((finding, int(where.sum()), machines, consequence))
+    table = pd.DataFrame(rows, columns=["finding", "sessions", "vms", "consequence"])
+    counted = table["sessions"] / len(sessions) if len(sessions) else np.nan
+    table.insert(2, "share", counted)
+    return table.astype({"finding": "str", "share": float, "consequence": "str"})
+
+
+def _vms(sessions: pd.DataFrame) -> int:
+    keys = [key for key in ("backup_server", "vm") if key in sessions]
+    return len(sessions[keys].drop_duplicates())
+
+
+def _findings(records: Records) -> dict[str, tuple[Flags, str]]:
+    frame = records.frame
+    none = np.zeros(len(frame), dtype=bool)
+    over = records.completed & (records.ended != UNKNOWN)
+    backwards = over & (records.ended < records.created)
+    found = {
+        "no vm": (frame["vm"].isna().to_numpy(), "one VM without a name"),
+        "begins after as_of": (records.created > records.as_of, "covers nothing yet"),
+        "ends after as_of": (
+            (records.ended != UNKNOWN) & (records.ended > records.as_of),
+            "covers up to as_of",
+        ),
+        "ends before it begins": (backwards, "no span, no verdict"),
+        "completed without an end": (
+            records.completed & (records.ended == UNKNOWN),
+            "no span, no verdict",
+        ),
+        "running": (records.running, "covers, no verdict yet"),
+    }
+    if "state" in frame:
+        found["pending"] = (_is(frame["state"], ["Pending"]), "does not cover, no verdict yet")
+        found["unknown state"] = (~_is(frame["state"], STATES), "no span, no verdict")
+    if "result" in frame:
+        known = records.verdict != NO_VERDICT
+        found["no known result"] = (over & ~backwards & ~known, "covers, but not strictly")
+    found["overlaps an earlier one"] = (_overlaps(records), "cover is their union")
+    found["first of its VM"] = (_first(records), "may hold the initial synchronisation")
+    if "policy_result" in frame:
+        fine = records.protecting(RESULTS[1:3]) & (records.verdict != NO_VERDICT)
+        found["policy failed"] = (
+            fine & _is(frame["policy_result"], ["Failed"]),
+            "covers: both verdicts are kept",
+        )
+    if "policy" in frame:
+        found["no policy"] = (frame["policy"].isna().to_numpy(), "grouped under a missing name")
+    if "rpo" in frame or (records.rpo != UNKNOWN).any():
+        found["no target"] = (records.rpo == UNKNOWN, "adherence is NA")
+    if "total_size" in frame:
+        size = frame["total_size"].astype("Int64")
+        found["no size"] = (records.finished & size.isna().to_numpy(), "left out of sizes")
+        found["negative size"] = (
+            (size < 0).fillna(False).to_numpy(dtype=bool),
+            "taken as it is",
+        )
+    return {name: (where | none, consequence) for name, (where, consequence) in found.items()}
+
+
+def _is(column: pd.Series, words: object) -> Flags:
+    return column.astype("object").isin(list(words)).to_numpy(dtype=bool)  # type: ignore[call-overload]
+
+
+def _order(records: Records) -> tuple[np.ndarray, np.ndarray]:
+    """Return sessions by VM and beginning, and which of them begin a VM."""
+    count = len(records.created)
+    order = np.lexsort((records.stop, records.created, records.vm[:count]))
+    first = np.ones(count, dtype=bool)
+    first[1:] = records.vm[order][1:] != records.vm[order][:-1]
+    return order, first
+
+
+def _overlaps(records: Records) -> Flags:
+    order, first = _order(records)
+    stop, created = records.stop[order], records.created[order]
+    reach = running_maximum(np.where(stop == UNKNOWN, created, stop), np.cumsum(first) - 1)
+    inside = np.zeros(len(order), dtype=bool)
+    inside[1:] = (created[1:] < reach[:-1]) & ~first[1:]
+    where = np.zeros(len(order), dtype=bool)
+    where[order] = inside
+    return where
+
+
+def _first(records: Records) -> Flags:
+    order, first = _order(records)
+    where = np.zeros(len(order), dtype=bool)
+    where[order[first]] = True
+    return where

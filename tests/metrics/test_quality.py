@@ -1,0 +1,112 @@
+"""Quality: a row of each oddity, counted where it is and nowhere else."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from hypothesis import given
+
+from cdpanalytics.metrics import quality, rpo_adherence
+
+from . import oracle
+from .strategies import fleets, frame
+
+DAY = pd.Timestamp("2026-10-01", tz="UTC")
+
+
+def at(hours: float | None) -> pd.Timestamp:
+    return pd.NaT if hours is None else DAY + pd.Timedelta(hours=hours)
+
+
+def row(begin: float | None, end: float | None, **said: object) -> dict[str, object]:
+    usual = {"uid": f"{begin}-{end}", "vm": "a", "policy": "Gold", "state": "Completed",
+             "result": "Success", "policy_result": "Success", "rpo": pd.Timedelta("15min"),
+             "total_size": 5, "as_of": at(100)}  # fmt: skip
+    return usual | {"created": at(begin), "ended": at(end)} | said
+
+
+def table(*rows: dict[str, object]) -> pd.DataFrame:
+    made = pd.DataFrame([row(-10, -9), *rows])
+    for column in ("created", "ended", "as_of"):
+        made[column] = pd.to_datetime(made[column], utc=True)
+    return made.astype({"total_size": "Int64"})
+
+
+def counted(frame: pd.DataFrame) -> dict[str, int]:
+    found = quality(frame).set_index("finding")["sessions"]
+    return found[found > 0].to_dict()
+
+
+@pytest.mark.parametrize(
+    ("odd", "finding"),
+    [
+        (row(None, 8), "no beginning"),
+        (row(-10, -9, as_of=at(50)), "fetched twice"),
+        (row(101, 109), "begins after as_of"),
+        (row(99, 101), "ends after as_of"),
+        (row(8, 7), "ends before it begins"),
+        (row(8, None), "completed without an end"),
+        (row(8, None, state="InProgress"), "running"),
+        (row(8, None, state="Pending"), "pending"),
+        (row(8, 9, state="Paused"), "unknown state"),
+        (row(8, 9, state=None), "unknown state"),
+        (row(8, 9, result="None"), "no known result"),
+        (row(8, 9, result="Cancelled"), "no known result"),
+        (row(-9.5, 9), "overlaps an earlier one"),
+        (row(8, 9, policy_result="Failed"), "policy failed"),
+        (row(8, 9, policy=None), "no policy"),
+        (row(8, 9, rpo=pd.NaT), "no target"),
+        (row(8, 9, total_size=None), "no size"),
+        (row(8, 9, total_size=-1), "negative size"),
+    ],
+    ids=str,
+)
+def test_each_oddity_is_counted_once(odd: dict[str, object], finding: str) -> None:
+    frame = table(odd)
+    found = counted(frame)
+    also = {"first of its VM": 1}
+    if finding == "begins after as_of":
+        also["ends after as_of"] = 1
+    assert found == {finding: 1, **also}
+    share = quality(frame).set_index("finding").loc[finding, "share"]
+    assert share == 0.5
+
+
+def test_touching_sessions_do_not_overlap_and_names_may_be_missing() -> None:
+    frame = table(row(-9, -8), row(-8, -7, vm=None), row(-7.5, -7, vm="b"))
+    assert counted(frame) == {"no vm": 1, "first of its VM": 3}
+    assert quality(frame).set_index("finding").loc["first of its VM", "vms"] == 3
+
+
+def test_a_frame_of_three_columns_has_no_findings_about_others() -> None:
+    frame = table(row(8, 9))[["vm", "created", "ended"]]
+    found = quality(frame)["finding"].tolist()
+    assert not {"pending", "no known result", "policy failed", "no policy", "no size"} & set(found)
+    empty = quality(frame.iloc[:0])
+    assert empty["sessions"].sum() == 0
+    assert empty["share"].isna().all()
+
+
+def test_the_frame_stays_as_it_was() -> None:
+    frame = table(row(8, 7), row(8, None))
+    before = frame.copy()
+    frame.cdp.quality()
+    pd.testing.assert_frame_equal(frame, before)
+
+
+@given(fleets())
+def test_findings_agree_with_what_adherence_counts(rows: list) -> None:
+    sessions = frame(rows)
+    found = quality(sessions).set_index("finding")["sessions"]
+    kept = oracle.unique(rows)
+    assert found["fetched twice"] == len(rows) - len(kept)
+    assert found["running"] == sum(one["state"] == "InProgress" for one in kept)
+    assert found["ends before it begins"] == sum(
+        one["state"] == "Completed" and one["ended"] is not None and one["ended"] < one["created"]
+        for one in kept
+    )
+    late = {"as_of": "2027-01-01"}  # so that no session begins after it, where none is counted
+    silent = ["ends before it begins", "completed without an end", "running", "pending",
+              "no known result"]  # fmt: skip
+    counts = quality(sessions, **late).set_index("finding")["sessions"]
+    assert rpo_adherence(sessions, by=(), **late)["unknown"].iloc[0] == counts[silent].sum()
