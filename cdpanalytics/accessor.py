@@ -51,6 +51,7 @@ class CdpAccessor:
     rpo_adherence = _Bound(metrics.rpo_adherence)
     gaps = _Bound(metrics.gaps)
     quality = _Bound(metrics.quality)
+    journal_adherence = _Bound(metrics.journal_adherence)
     durations = _Bound(metrics.durations)
     sizes = _Bound(metrics.sizes)
     size_trend = _Bound(metrics.size_trend)

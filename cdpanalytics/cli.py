@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 OK, ERROR = 0, 1
 
-METRICS = ("rpo", "gaps", "durations", "sizes", "size-trend", "what-if")
+METRICS = ("rpo", "gaps", "durations", "sizes", "size-trend", "what-if", "journal")
 TARGETS = "1min,5min,15min,1h"
 FORMATS = ("table", "csv", "json", "parquet")
 
@@ -183,12 +183,15 @@ def _run_metrics(options: argparse.Namespace) -> int:
         "sizes": metrics.sizes,
         "size-trend": metrics.size_trend,
         "what-if": metrics.what_if,
+        "journal": metrics.journal_adherence,
     }
     function = functions[options.metric]
     archive = Archive(options.archive)
-    sessions = archive.sessions(
-        options.since, options.until, policy=options.policy, vm=options.vm, history=True
-    )
+    chosen = {"policy": options.policy, "vm": options.vm}
+    if options.metric == "journal":
+        rows = archive.intervals(options.since, options.until, **chosen)
+    else:
+        rows = archive.sessions(options.since, options.until, **chosen, history=True)
     policies = archive.policies(naming_vms=not (options.policy or options.vm))
     since, until = archive.window(options.since, options.until)
     asked = {"rpo": options.rpo, "by": options.by, "freq": options.freq, "tz": options.tz}
@@ -201,7 +204,7 @@ def _run_metrics(options: argparse.Namespace) -> int:
     }  # fmt: skip
     if options.metric == "what-if":
         asked["rpo"], always["targets"] = None, (options.rpo or TARGETS).split(",")
-    return _emit(function(sessions, **_taken(function, asked, always)), options)
+    return _emit(function(rows, **_taken(function, asked, always)), options)
 
 
 def _taken(function: Any, asked: dict[str, Any], always: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,8 @@ NOTHING = "–"
 
 _BYTES = ("size", "rolling", "projected", "total_size")
 _SLOPES = ("slope", "slope_low", "slope_high")
-_SHARES = ("adherence", "adherence_strict", "gap_adherence", "success_rate", "on_cadence", "growth")
+_SHARES = ("adherence", "adherence_strict", "gap_adherence", "success_rate", "on_cadence", "growth",
+           "restorable_share", "share")  # fmt: skip
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 

@@ -30,7 +30,17 @@ def archive(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch, Simulator(fleet) as server:
         patch.setenv("CDPANALYTICS_PASSWORD", "demo")
         code = cli.main(
-            ["sync", server.url, "--user", "demo", "--archive", str(path), "--since", "7D"]
+            [
+                "sync",
+                server.url,
+                "--user",
+                "demo",
+                "--archive",
+                str(path),
+                "--since",
+                "7D",
+                "--journal",
+            ]
         )
     assert code == 0
     return path

@@ -1,8 +1,18 @@
 """Pure functions on session frames: frames in, frames out; no clock, no network, no drawing."""
 
 from cdpanalytics.metrics.durations import durations
+from cdpanalytics.metrics.journal import journal_adherence
 from cdpanalytics.metrics.quality import quality
 from cdpanalytics.metrics.rpo import gaps, rpo_adherence, what_if
 from cdpanalytics.metrics.sizes import size_trend, sizes
 
-__all__ = ["durations", "gaps", "quality", "rpo_adherence", "size_trend", "sizes", "what_if"]
+__all__ = [
+    "durations",
+    "gaps",
+    "journal_adherence",
+    "quality",
+    "rpo_adherence",
+    "size_trend",
+    "sizes",
+    "what_if",
+]

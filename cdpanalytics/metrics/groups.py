@@ -85,3 +85,15 @@ def extreme(cells: Integers, amounts: Integers, size: int, ufunc: np.ufunc, star
     best = np.full(size, start, dtype=np.int64)
     ufunc.at(best, cells, amounts)
     return best
+
+
+def share(part: Integers, whole: Integers, where: Flags) -> pd.Series:
+    """Return ``part / whole`` as floats, NaN where it says nothing."""
+    ratio = np.full(len(part), np.nan)
+    np.divide(part, whole, out=ratio, where=where)
+    return pd.Series(ratio)
+
+
+def lengths(values: Integers) -> pd.Series:
+    """Return microseconds as lengths of time, missing where they are."""
+    return pd.Series(np.asarray(values, dtype=np.int64).view("m8[us]"))

@@ -10,7 +10,7 @@ import pandas as pd
 
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics import groups as grouping
-from cdpanalytics.metrics.groups import By, Groups
+from cdpanalytics.metrics.groups import By, Groups, lengths, share
 from cdpanalytics.metrics.spans import (
     FAILED,
     NO_VERDICT,
@@ -225,9 +225,9 @@ def gaps(
     )
     table["start"], table["end"] = _times(start), _times(end)
     table["open"] = end == records.as_of
-    table["exposure"] = _lengths(found.length[gap])
+    table["exposure"] = lengths(found.length[gap])
     excess = np.maximum(found.length[gap] - found.target[gap], 0)
-    table["breached"] = _lengths(np.where(found.target[gap] == UNKNOWN, UNKNOWN, excess))
+    table["breached"] = lengths(np.where(found.target[gap] == UNKNOWN, UNKNOWN, excess))
     table["cause"] = _causes(records, protects, spans.vm[gap], start, end)
     return table.sort_values(["start", "backup_server", "vm"], kind="stable", ignore_index=True)
 
@@ -305,9 +305,9 @@ def what_if(
         late = np.maximum(final_age - np.maximum(age, goal), 0)
         breached = grouping.total(cells, late, tally.size)
         breaches = grouping.count(cells, tally.size, whole > goal)
-        table = keys.assign(rpo=_lengths(np.full(tally.size, goal)))
-        table["observed"], table["exposed"] = _lengths(observed), _lengths(exposed)
-        table["breached"], table["gaps"], table["breaches"] = _lengths(breached), gaps, breaches
+        table = keys.assign(rpo=lengths(np.full(tally.size, goal)))
+        table["observed"], table["exposed"] = lengths(observed), lengths(exposed)
+        table["breached"], table["gaps"], table["breaches"] = lengths(breached), gaps, breaches
         table["adherence"] = 1 - share(breached, observed, observed > 0)
         table["gap_adherence"] = 1 - share(breaches, gaps, gaps > 0)
         tables.append(table)
@@ -470,28 +470,21 @@ def _table(
     finished = verdicts["success"] + verdicts["warning"] + verdicts["failed"]
     known = sums["aimless"] == 0
     table = tally.keys()
-    table["rpo"] = _lengths(rpo)
+    table["rpo"] = lengths(rpo)
     for name, values in verdicts.items():
         table[name] = values
-    table["observed"] = _lengths(observed)
-    table["exposed"] = _lengths(sums["exposed"])
-    table["breached"] = _lengths(np.where(known, sums["breached"], UNKNOWN))
+    table["observed"] = lengths(observed)
+    table["exposed"] = lengths(sums["exposed"])
+    table["breached"] = lengths(np.where(known, sums["breached"], UNKNOWN))
     table["gaps"] = sums["gaps"]
     table["breaches"] = pd.array(np.where(known, sums["breaches"], 0), dtype="Int64")
     table.loc[~known, "breaches"] = pd.NA
-    table["worst_gap"] = _lengths(sums["worst_gap"])
+    table["worst_gap"] = lengths(sums["worst_gap"])
     table["adherence"] = 1 - share(sums["breached"], observed, judged)
     table["adherence_strict"] = 1 - share(sums["strict"], observed, judged & has_verdicts)
     table["gap_adherence"] = 1 - share(sums["breaches"], sums["gaps"], known & (sums["gaps"] > 0))
     table["success_rate"] = share(verdicts["success"], finished, finished > 0)
     return table
-
-
-def share(part: Integers, whole: Integers, where: Flags) -> pd.Series:
-    """Return ``part / whole`` as floats, NaN where it says nothing."""
-    ratio = np.full(len(part), np.nan)
-    np.divide(part, whole, out=ratio, where=where)
-    return pd.Series(ratio)
 
 
 def _clocks(
@@ -582,10 +575,6 @@ def _reasons(records: Records, rows: Integers) -> Integers:
     if "reason" not in records.frame:
         return np.zeros(len(rows), dtype=np.int64)
     return pd.Categorical(records.frame["reason"].iloc[rows].astype("str")).codes.astype(np.int64)
-
-
-def _lengths(values: Integers) -> pd.Series:
-    return pd.Series(np.asarray(values, dtype=np.int64).view("m8[us]"))
 
 
 def _times(values: Integers) -> pd.Series:
