@@ -75,11 +75,9 @@ def quality(
     ...     "created": day + pd.to_timedelta([0, 9], unit="h"),
     ...     "ended": day + pd.to_timedelta([8, 7], unit="h"),
     ... })
-    >>> found = quality(sessions)
-    >>> found.loc[found["sessions"] > 0, ["finding", "sessions", "vms"]]
-                     finding  sessions  vms
-    5  ends before it begins         1    1
-    11       first of its VM         1    1
+    >>> found = quality(sessions).set_index("finding")["sessions"]
+    >>> found[found > 0].to_dict()
+    {'ends before it begins': 1, 'first of its VM': 1}
     """
     begun = (
         instants(sessions, "created") != UNKNOWN
