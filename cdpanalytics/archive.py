@@ -89,15 +89,14 @@ class Stamp:
     creator: str = ""
     missing: tuple[tuple[str, str], ...] = ()
 
+    def lost(self) -> tuple[Stretch, ...]:
+        """Return what is missing, as instants."""
+        return tuple((pd.Timestamp(start), pd.Timestamp(end)) for start, end in self.missing)
+
     def known(self) -> list[Stretch]:
         """Return the stretches of the day that it speaks for."""
         day, as_of = pd.Timestamp(str(self.day), tz="UTC"), pd.Timestamp(str(self.as_of))
-        reached, known = day, []
-        for start, end in sorted((pd.Timestamp(a), pd.Timestamp(b)) for a, b in self.missing):
-            known.append((reached, start))
-            reached = max(reached, end)
-        known.append((reached, min(day + _DAY, as_of)))
-        return [(start, end) for start, end in known if start < end]
+        return _without([(day, min(day + _DAY, as_of))], self.lost())
 
 
 class Archive:
@@ -174,8 +173,7 @@ class Archive:
         if len(self.sources()) > 1:
             frame = frame.sort_values("as_of", kind="stable").drop_duplicates("uid", keep="last")
             frame = frame.sort_index(ignore_index=True)
-        for column, patterns in (("policy", policy), ("vm", vm), ("backup_server", server)):
-            frame = _matching(frame, column, patterns)
+        frame = _matching(frame, policy=policy, vm=vm, backup_server=server)
         for column in frame.columns[frame.dtypes == "category"]:
             if column not in ("result", "policy_result"):
                 frame[column] = frame[column].cat.remove_unused_categories()
@@ -213,8 +211,7 @@ class Archive:
             ``sync(..., journal=True)`` was run.
         """
         frame = schema.to_frame(self._read("intervals", *self.window(since, until)))
-        for column, patterns in (("policy", policy), ("vm", vm), ("backup_server", server)):
-            frame = _matching(frame, column, patterns)
+        frame = _matching(frame, policy=policy, vm=vm, backup_server=server)
         return frame.reset_index(drop=True)
 
     def policies(self, *, naming_vms: bool = True) -> pd.DataFrame:
@@ -276,7 +273,12 @@ class Archive:
         """
         self._require()
         rows = [
-            {**asdict(stamp), "rows": pq.read_metadata(path).num_rows, "path": str(path)}
+            {
+                **asdict(stamp),
+                "missing": stamp.lost(),
+                "rows": pq.read_metadata(path).num_rows,
+                "path": str(path),
+            }
             for path, stamp in self._stamps("sessions")
         ]
         columns = ["source", "day", "as_of", "final", "missing", "rows", "path"]
@@ -305,8 +307,9 @@ class Archive:
         holes: list[tuple[str, str | None, pd.Timestamp, pd.Timestamp]] = []
         for source, stretches in known.items():
             first = min([stretches[0][0], *self.damaged_days(source)])
-            for hole in _without([(first, newest)], stretches):
-                holes += [(source, None, *hole)] if len(known) == 1 else self._apart(source, hole)
+            holes += [(source, None, *hole) for hole in _without([(first, newest)], stretches)]
+        if holes and len(known) > 1:
+            holes = _apart(holes, known, {source: self._backup_servers(source) for source in known})
         frame = pd.DataFrame(holes, columns=["source", "backup_server", "start", "end"])
         for column in ("start", "end"):
             frame[column] = pd.to_datetime(frame[column], utc=True).dt.as_unit("us")
@@ -467,14 +470,15 @@ class Archive:
 
     def _sound(self, path: Path, thorough: bool) -> bool:
         try:
-            stamp = self._stamp(path)
+            metadata = pq.read_metadata(path)
+            stamp = _read_stamp(metadata)
             expected = _TABLES.get(stamp.table, _SEEN)
             if stamp.final and not thorough:
-                shape = pq.read_schema(path).names == expected.names
+                shape = metadata.schema.to_arrow_schema().names == expected.names
                 return shape and self._odd(path, stamp) is None
             self._load(path, expected)
             return True
-        except (ArchiveError, OSError, pa.ArrowException):
+        except (ArchiveError, *_UNREADABLE):
             return False
 
     def _odd(self, path: Path, stamp: Stamp) -> str | None:
@@ -514,22 +518,6 @@ class Archive:
         for _, stamp in self._stamps("sessions"):
             known.setdefault(stamp.source, []).extend(stamp.known())
         return {source: sorted(stretches) for source, stretches in known.items() if stretches}
-
-    def _apart(
-        self, source: str, hole: Stretch
-    ) -> list[tuple[str, str, pd.Timestamp, pd.Timestamp]]:
-        """Return a source's hole for each of its backup servers, less what other sources know."""
-        known = self._known()
-        servers = {one: self._backup_servers(one) for one in known}
-        return [
-            (source, server, start, end)
-            for server in sorted(servers[source])
-            for start, end in _without(
-                [hole],
-                [s for other in known if other != source and server in servers[other]
-                 for s in known[other]],
-            )
-        ]  # fmt: skip
 
     def _backup_servers(self, source: str) -> set[str]:
         paths = (self.path / "sessions" / _slug(source)).glob("*.parquet")
@@ -661,9 +649,6 @@ class Archive:
 
     def _inspect(self, path: Path, seen: dict[str, dict[str, str]]) -> Iterator[str]:
         stamp = self._stamp(path)
-        if odd := self._odd(path, stamp):
-            yield odd
-            return
         table = self._load(path, _TABLES.get(stamp.table, _SEEN))
         if stamp.day is None:
             return
@@ -706,20 +691,43 @@ def _without(stretches: Iterable[Stretch], taken: Iterable[Stretch]) -> list[Str
     return left
 
 
-def _matching(frame: pd.DataFrame, column: str, patterns: Patterns) -> pd.DataFrame:
-    """Keep the rows whose name matches a pattern; a pattern that matches nothing is an error."""
-    if patterns is None:
-        return frame
-    names = sorted(set(frame[column].dropna().unique()))
+def _apart(
+    holes: Iterable[tuple[str, str | None, pd.Timestamp, pd.Timestamp]],
+    known: dict[str, list[Stretch]],
+    servers: dict[str, set[str]],
+) -> list[tuple[str, str | None, pd.Timestamp, pd.Timestamp]]:
+    """Return holes for each backup server of their source, less what other sources know of it."""
+    return [
+        (source, server, *left)
+        for source, _, start, end in holes
+        for server in sorted(servers[source])
+        for left in _without(
+            [(start, end)],
+            [stretch for other in known if other != source and server in servers[other]
+             for stretch in known[other]],
+        )
+    ]  # fmt: skip
+
+
+def _matching(frame: pd.DataFrame, **patterns: Patterns) -> pd.DataFrame:
+    """Keep the rows whose names match; a pattern that matches nothing is an error."""
+    for column, given in patterns.items():
+        if given is not None:
+            frame = frame[frame[column].isin(_named(frame[column], given))]
+    return frame
+
+
+def _named(column: pd.Series, patterns: str | Sequence[str]) -> set[str]:
+    names = sorted(set(column.dropna().unique()))
     wanted: set[str] = set()
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         found = [name for name in names if re.match(translate(pattern.casefold()), name.casefold())]
         found += [name for name in names if name == pattern and name not in found]
         if not found:
             known = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "") or "none"
-            raise InputError(f"no session of {column} {pattern!r} here (known: {known})")
+            raise InputError(f"no session of {column.name} {pattern!r} here (known: {known})")
         wanted.update(found)
-    return frame[frame[column].isin(wanted)]
+    return wanted
 
 
 def _ordered(rows: pa.Table) -> pa.Table:

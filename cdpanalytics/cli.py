@@ -280,11 +280,9 @@ def _run_verify(options: argparse.Namespace) -> int:
                 )
     if not findings.empty:
         return ERROR
-    import pandas as pd
-
-    ledger, holes = archive.ledger(), archive.holes()
+    ledger, holes = archive.ledger(), archive.holes().fillna({"backup_server": ""})
     for source, server, start, end in holes.itertuples(index=False):
-        whose = source if pd.isna(server) else f"{source} ({_one_line(server)})"
+        whose = f"{source} ({_one_line(server)})" if server else source
         print(f"hole: {whose} is not known from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC")
     print(f"ok: {len(ledger):,} days, {ledger['rows'].sum():,} sessions, {len(holes):,} holes")
     return OK

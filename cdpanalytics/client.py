@@ -551,10 +551,12 @@ class _Query:
 class _Torn(Exception):
     """The pages of an answer do not belong together, or not to the question; the text says why."""
 
-    def __str__(self) -> str:
-        return super().__str__() or (
-            "the answer kept changing while paging; ask for a narrower window or larger pages"
-        )
+    def __init__(
+        self,
+        why: str = "the answer kept changing while paging; "
+        "ask for a narrower window or larger pages",
+    ) -> None:
+        super().__init__(why)
 
 
 # ------------------------------------------------------------------------------ the way out
@@ -588,10 +590,8 @@ class _Gate(HTTPAdapter):
             read=2,
             status=4,
             status_forcelist=[502, 503, 504],
-            allowed_methods={
-                "GET",
-                "POST",
-            },  # a log-on and a question about intervals change nothing
+            # Our POSTs, a log-on and a question about intervals, change nothing.
+            allowed_methods={"GET", "POST"},
             backoff_factor=_BACKOFF,
             raise_on_status=False,
         )

@@ -174,7 +174,7 @@ def _synced(
         first = min([ledger["day"].min(), *archive.damaged_days(em.url)])
     wanted = plan(ledger, now, _memory(em, archive, ledger, now), first, full=full)
     archive.put_policies(em.url, em.policies(fresh=True), as_of)
-    _keep_policy_sessions(em, archive, wanted, as_of)
+    _keep_policy_sessions(em, archive, wanted, as_of, ledger)
     counts, kept = [0, 0, 0], list[Day]()
     with (
         tqdm(total=len(wanted), desc="sync", unit="day", disable=not progress) as bar,
@@ -264,8 +264,7 @@ def plan(
 def _missing(
     day: pd.Timestamp, row: dict[Hashable, Any] | None, memory: Memory, follows: bool
 ) -> tuple[Stretch, ...]:
-    before = () if row is None else row.get("missing", ())
-    lost = [(pd.Timestamp(start), pd.Timestamp(end)) for start, end in before]
+    lost = [] if row is None else list(row.get("missing", ()))
     reached = day if row is None else min(row.get("as_of", day + _DAY), day + _DAY)
     again = min(memory.whole, day + _DAY)
     if reached < again and not follows:
@@ -359,42 +358,43 @@ def _as_of(rows: pa.Table, most: pd.Timestamp) -> pa.Table:
 
 
 def _keep_policy_sessions(
-    em: EnterpriseManager, archive: Archive, wanted: list[Day], as_of: pd.Timestamp
+    em: EnterpriseManager,
+    archive: Archive,
+    wanted: list[Day],
+    as_of: pd.Timestamp,
+    ledger: pd.DataFrame,
 ) -> None:
     """Fetch the policy sessions that the days need; give verdicts that are new to days not fetched.
 
     Those days are written before the policy sessions: whoever dies between finds the same
     work to do again.
     """
-    asked = {day.start for day in wanted}
+    settled = ledger[~ledger["day"].isin([day.start for day in wanted])]
     start, stop = wanted[0].start - 2 * _DAY, wanted[-1].end
     fetched = em.policy_sessions(start, stop, fresh=True).select(schema.POLICY_SESSIONS.names)
-    midnight = pc.floor_temporal(fetched["created"], unit="day")
-    for value in sorted(pc.unique(midnight).to_pylist()):
-        day = pd.Timestamp(value)
-        new = fetched.filter(pc.equal(midnight, pa.scalar(value, schema.INSTANT)))
+    for day, new in _by_day(fetched, "created"):
         held = archive.day("policy_sessions", em.url, day)
         if _differing(held, new) or len(held) < len(new):
             merged = merge(held, new)
-            for later in (day + number * _DAY for number in range(_LASTS)):
-                if later not in asked:
-                    _refresh_day(em, archive, later, merged)
+            near = settled["day"].between(day, day + (_LASTS - 1) * _DAY)
+            for row in settled[near].to_dict("records"):
+                _refresh_day(archive, row, merged)
             archive.put_day("policy_sessions", em.url, day, merged, as_of)
 
 
-def _refresh_day(
-    em: EnterpriseManager, archive: Archive, day: pd.Timestamp, newer: pa.Table
-) -> None:
-    """Give a day that is not fetched the verdicts that its policy sessions have come to since."""
-    ledger = archive.ledger()
-    stamp = ledger[(ledger["source"] == em.url) & (ledger["day"] == day)]
-    if stamp.empty:
-        return
-    held = archive.day("sessions", em.url, day)
-    rows = _enriched(archive, em.url, day, held.select(_RAW), newer)
-    (row,) = stamp.to_dict("records")
-    missing = [(pd.Timestamp(start), pd.Timestamp(end)) for start, end in row["missing"]]
-    archive.put_day("sessions", em.url, day, rows, row["as_of"], bool(row["final"]), missing)
+def _by_day(rows: pa.Table, column: str) -> Iterator[tuple[pd.Timestamp, pa.Table]]:
+    """Yield each UTC day that an instant lies in, in order, with the rows of that day."""
+    midnight = pc.floor_temporal(rows[column], unit="day")
+    for value in sorted(pc.unique(midnight).to_pylist()):
+        yield pd.Timestamp(value), rows.filter(pc.equal(midnight, pa.scalar(value, schema.INSTANT)))
+
+
+def _refresh_day(archive: Archive, row: dict[Hashable, Any], newer: pa.Table) -> None:
+    """Give a day of the ledger that is not fetched the verdicts its policy sessions have come to."""
+    source, day = row["source"], row["day"]
+    held = archive.day("sessions", source, day)
+    rows = _enriched(archive, source, day, held.select(_RAW), newer)
+    archive.put_day("sessions", source, day, rows, row["as_of"], row["final"], row["missing"])
 
 
 def _enriched(
@@ -475,11 +475,8 @@ def keep_journal(em: EnterpriseManager, archive: Archive, as_of: pd.Timestamp, s
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
     table = pa.concat_tables([schema.JOURNAL.empty_table(), *fetched])
-    midnight = pc.floor_temporal(table["start"], unit="day")
-    for value in sorted(pc.unique(midnight).to_pylist()):
-        day = pd.Timestamp(value)
+    for day, new in _by_day(table, "start"):
         held = archive.day("intervals", em.url, day)
-        new = table.filter(pc.equal(midnight, pa.scalar(value, schema.INSTANT)))
         archive.put_day("intervals", em.url, day, joined(held, new), as_of)
     return int(pc.sum(pc.not_equal(table["kind"].cast(pa.string()), schema.ASKED)).as_py() or 0)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -99,7 +98,6 @@ def holding(folder: Path, taken: Any, let_go: Any) -> None:
     with Archive(folder).writing():
         taken.set()
         let_go.wait(30)
-    sys.stdout.flush()
 
 
 def run(target: Callable[..., None], *arguments: Any, after: float | None = None,

@@ -19,7 +19,7 @@ from cdpanalytics.simulator import Fleet, Simulator
 
 from . import processes
 from .processes import KILLED
-from .test_sync import assert_equals_truth, synced
+from .test_sync import assert_equals_truth, assert_not_asked_again, strays, synced
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="no SIGKILL on Windows")
 
@@ -43,7 +43,7 @@ def assert_same_archive(left: Path, right: Path) -> None:
     assert list(one) == list(other)
     for name, frame in one.items():
         pd.testing.assert_frame_equal(frame, other[name], check_categorical=False, obj=name)
-    assert not [path for path in right.rglob("*") if path.suffix == ".tmp"], "no stray file"
+    assert not strays(right)
 
 
 def test_a_sync_killed_at_any_write_is_finished_by_the_next(
@@ -66,9 +66,7 @@ def test_a_sync_killed_at_any_write_is_finished_by_the_next(
             assert code == 0
             assert said is not None
             assert not said.startswith("error"), said
-            asked = [query.get("filter", "") for _, _, query, _ in server.requests[before:]
-                     if query.get("type") == "CdpReplicaTaskSession"]  # fmt: skip
-            assert not [t for t in asked for day in final if f'>="{day:%Y-%m-%d}T' in t]
+            assert_not_asked_again(server, before, final)
             assert_same_archive(undisturbed.path, folder)
         assert kills >= 30, "each file is written, renamed and settled"
 
@@ -90,7 +88,7 @@ def test_a_write_that_fails_leaves_the_archive_sound(
             archive = Archive(folder)
             assert archive.verify().empty
             assert set(base.sessions()["uid"]) <= set(archive.sessions()["uid"])
-            assert not [path for path in folder.rglob("*") if path.suffix == ".tmp"]
+            assert not strays(folder)
             if not said.startswith("error: "):
                 break
             failures += 1
@@ -109,7 +107,7 @@ def test_a_disk_that_is_full_is_one_clear_line(
         assert (code, said and said[:7]) == (0, "error: "), said
         assert said is not None
         assert "cannot be written: File too large" in said
-        assert not [path for path in folder.rglob("*") if path.suffix == ".tmp"]
+        assert not strays(folder)
     synced(server, folder, since="7D")
     assert_equals_truth(Archive(folder), fleet, server)
 

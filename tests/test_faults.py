@@ -20,7 +20,7 @@ from cdpanalytics.simulator import Fault, Fleet, Simulator
 from cdpanalytics.simulator.faults import KINDS
 from cdpanalytics.sync import sync
 
-from .test_sync import assert_equals_truth, manager
+from .test_sync import assert_equals_truth, assert_not_asked_again, manager
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs/reliability.md"
 BEGIN, END = "<!-- from the tests -->\n", "<!-- end -->\n"
@@ -105,9 +105,7 @@ def test_after_a_lasting_fault_a_second_sync_goes_on(
         server.faults.set()
         before = len(server.requests)
         assert run(server, folder) == "survived"
-        asked = [query.get("filter", "") for _, _, query, _ in server.requests[before:]
-                 if query.get("type") == "CdpReplicaTaskSession"]  # fmt: skip
-        assert not [t for t in asked for day in finished if f'>="{day:%Y-%m-%d}T' in t]
+        assert_not_asked_again(server, before, finished)
     archive = Archive(folder)
     assert_equals_truth(archive, fleet, server)
     lost, doubled = lost_and_doubled(archive, fleet, server)

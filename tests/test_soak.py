@@ -15,7 +15,7 @@ from cdpanalytics.simulator.faults import KINDS
 from . import processes
 from .conftest import UNTIL
 from .processes import KILLED
-from .test_sync import assert_equals_truth
+from .test_sync import assert_equals_truth, strays
 
 SYNCS = 100
 DAYS = 40
@@ -55,5 +55,5 @@ def test_a_hundred_syncs_with_faults_and_kills_end_as_the_truth(folder: Path) ->
     assert archive.verify().empty
     assert archive.holes().empty
     assert archive.sessions()["uid"].is_unique
-    assert not [path for path in folder.rglob("*") if path.suffix == ".tmp"]
+    assert not strays(folder)
     assert min(ends.values()) >= 5, ends

@@ -8,7 +8,15 @@ import pandas as pd
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics import groups as grouping
 from cdpanalytics.metrics.groups import By, keys_of, lengths, share
-from cdpanalytics.metrics.spans import UNKNOWN, Integers, instants, span
+from cdpanalytics.metrics.spans import (
+    UNKNOWN,
+    Integers,
+    instants,
+    newest_setting,
+    require,
+    span,
+    spread,
+)
 from cdpanalytics.schema import ASKED
 
 _VM = ["backup_server", "policy", "vm"]
@@ -84,12 +92,7 @@ def journal_adherence(
 
 
 def _stretches(intervals: pd.DataFrame) -> pd.DataFrame:
-    for column in ("vm", "start", "end", "rpo", "kind"):
-        if column not in intervals:
-            has = ", ".join(map(str, intervals.columns)) or "no columns"
-            raise InputError(
-                f"no column {column!r}; intervals need vm, start, end, rpo, kind (has: {has})"
-            )
+    require(intervals, ("vm", "start", "end", "rpo", "kind"), "; intervals need")
     if pd.api.types.is_numeric_dtype(intervals["rpo"]) and intervals["rpo"].notna().any():
         raise InputError("column 'rpo' holds numbers, not lengths of time; "
                          "convert it: df['rpo'] = pd.to_timedelta(df['rpo'], unit='s')")  # fmt: skip
@@ -122,13 +125,7 @@ def _pieces(rows: pd.DataFrame) -> pd.DataFrame:
     place[order] = np.cumsum(new) - 1
     edges = when[order][new]
     first, last = place[:count], place[count:]
-    number = np.maximum(last - first, 0)
-    row = np.repeat(np.arange(count), number)
-    piece = (
-        np.repeat(first, number)
-        + np.arange(len(row))
-        - np.repeat(np.cumsum(number) - number, number)
-    )
+    row, piece = spread(first, np.maximum(last - first, 0))
     over = rows.iloc[row].reset_index(drop=True).assign(piece=piece)
     over["length"] = edges[piece + 1] - edges[piece] if len(piece) else np.array([], dtype=np.int64)
     # Of the rows over one piece: asked if any asks, restorable if any is, with the longest RPO.
@@ -146,16 +143,9 @@ def _pieces(rows: pd.DataFrame) -> pd.DataFrame:
 def _targets(pieces: pd.DataFrame, target: object, policies: pd.DataFrame | None) -> Integers:
     if target is not None:
         return np.full(len(pieces), span(target, "target"))
-    if policies is None or "rpo" not in policies or "policy" not in policies:
-        return np.full(len(pieces), UNKNOWN)
-    ordered = (
-        policies.sort_values("seen_from", kind="stable") if "seen_from" in policies else policies
-    )
-    both = [key for key in ("backup_server", "policy")
-            if key in policies and (key == "policy" or pieces[key].notna().any())]  # fmt: skip
-    newest = ordered.dropna(subset=["rpo"]).drop_duplicates(both, keep="last")[[*both, "rpo"]]
-    newest = newest.astype(dict.fromkeys(both, "str")).rename(columns={"rpo": "promised"})
-    found = pieces.merge(newest, on=both, how="left")["promised"]
+    named = pieces["backup_server"].notna().any()
+    own = pieces[["backup_server", "policy"] if named else ["policy"]]
+    found = newest_setting(own, policies, "rpo")
     return found.astype("timedelta64[us]").to_numpy().view(np.int64)
 
 

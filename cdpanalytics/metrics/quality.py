@@ -106,7 +106,6 @@ def _vms(sessions: pd.DataFrame) -> int:
 
 def _findings(records: Records) -> dict[str, tuple[Flags, str]]:
     frame = records.frame
-    none = np.zeros(len(frame), dtype=bool)
     over = records.completed & (records.ended != UNKNOWN)
     backwards = over & (records.ended < records.created)
     found = {
@@ -129,8 +128,9 @@ def _findings(records: Records) -> dict[str, tuple[Flags, str]]:
     if "result" in frame:
         known = records.verdict != NO_VERDICT
         found["no known result"] = (over & ~backwards & ~known, "covers, but not strictly")
-    found["overlaps an earlier one"] = (_overlaps(records), "cover is their union")
-    found["first of its VM"] = (_first(records), "may hold the initial synchronisation")
+    overlaps, first = _in_their_vm(records)
+    found["overlaps an earlier one"] = (overlaps, "cover is their union")
+    found["first of its VM"] = (first, "may hold the initial synchronisation")
     if "policy_result" in frame:
         fine = records.protecting(RESULTS[1:3]) & (records.verdict != NO_VERDICT)
         found["policy failed"] = (
@@ -148,35 +148,22 @@ def _findings(records: Records) -> dict[str, tuple[Flags, str]]:
             (size < 0).fillna(False).to_numpy(dtype=bool),
             "taken as it is",
         )
-    return {name: (where | none, consequence) for name, (where, consequence) in found.items()}
+    return found
 
 
 def _is(column: pd.Series, words: object) -> Flags:
     return column.astype("object").isin(list(words)).to_numpy(dtype=bool)  # type: ignore[call-overload]
 
 
-def _order(records: Records) -> tuple[np.ndarray, np.ndarray]:
-    """Return sessions by VM and beginning, and which of them begin a VM."""
+def _in_their_vm(records: Records) -> tuple[Flags, Flags]:
+    """Return which sessions begin while another of their VM has not ended, and which are first."""
     count = len(records.created)
     order = np.lexsort((records.stop, records.created, records.vm[:count]))
     first = np.ones(count, dtype=bool)
     first[1:] = records.vm[order][1:] != records.vm[order][:-1]
-    return order, first
-
-
-def _overlaps(records: Records) -> Flags:
-    order, first = _order(records)
     stop, created = records.stop[order], records.created[order]
     reach = running_maximum(np.where(stop == UNKNOWN, created, stop), np.cumsum(first) - 1)
-    inside = np.zeros(len(order), dtype=bool)
+    inside = np.zeros(count, dtype=bool)
     inside[1:] = (created[1:] < reach[:-1]) & ~first[1:]
-    where = np.zeros(len(order), dtype=bool)
-    where[order] = inside
-    return where
-
-
-def _first(records: Records) -> Flags:
-    order, first = _order(records)
-    where = np.zeros(len(order), dtype=bool)
-    where[order[first]] = True
-    return where
+    back = np.argsort(order)
+    return inside[back], first[back]

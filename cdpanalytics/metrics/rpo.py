@@ -27,6 +27,7 @@ from cdpanalytics.metrics.spans import (
     running_maximum,
     setting,
     span,
+    spread,
     sweep,
     unseen,
 )
@@ -151,7 +152,7 @@ def rpo_adherence(
     tally = Tally(group, frame)
     exposure = measure(records, target, schedule, tz, protects, policies, frame)
     verdicts = _count_verdicts(records, tally)
-    sums = _sum_exposure(exposure, tally, frame)
+    sums = _sum_exposure(exposure, tally)
     rpo = _common_target(records, exposure, tally, target)
     return _table(tally, rpo, verdicts, sums, records.has_verdicts)
 
@@ -293,20 +294,19 @@ def what_if(
     frame = window(records, since, until, None, tz)
     tally = Tally(grouping.groups(records, by), frame)
     found = measure(records, pd.Timedelta(0), schedule, tz, protects, policies, frame)
-    cells = tally.cells(found.spans.row[found.piece_span], found.piece_period)
-    observed = grouping.total(cells, found.piece_observed, tally.size)
-    bare_time = found.piece_exposed > 0
-    cells, whole = cells[bare_time], found.length[found.piece_span[bare_time]]
-    age, final_age = found.piece_age[bare_time], found.piece_final_age[bare_time]
-    exposed = grouping.total(cells, found.piece_exposed[bare_time], tally.size)
-    gaps = grouping.count(cells, tally.size)
+    sums = _sum_exposure(found, tally)
+    observed, gaps = sums["observed"], sums["gaps"]
+    in_gap = found.piece_exposed > 0
+    span_of, age, final_age = (
+        values[in_gap] for values in (found.piece_span, found.piece_age, found.piece_final_age)
+    )
+    cells = tally.cells(found.spans.row[span_of], found.piece_period[in_gap])
     keys, tables = tally.keys(), []
     for goal in goals:
-        late = np.maximum(final_age - np.maximum(age, goal), 0)
-        breached = grouping.total(cells, late, tally.size)
-        breaches = grouping.count(cells, tally.size, whole > goal)
+        breached = grouping.total(cells, _late(age, final_age, goal), tally.size)
+        breaches = grouping.count(cells, tally.size, found.length[span_of] > goal)
         table = keys.assign(rpo=lengths(np.full(tally.size, goal)))
-        table["observed"], table["exposed"] = lengths(observed), lengths(exposed)
+        table["observed"], table["exposed"] = lengths(observed), lengths(sums["exposed"])
         table["breached"], table["gaps"], table["breaches"] = lengths(breached), gaps, breaches
         table["adherence"] = 1 - share(breached, observed, observed > 0)
         table["gap_adherence"] = 1 - share(breaches, gaps, gaps > 0)
@@ -359,10 +359,10 @@ def measure(
     )
     clocks = _clocks(records, spans, schedule, tz, policies)
     covered_until = np.minimum(spans.reach, spans.finish)
-    # A strict gap begun before the window still ages from its own beginning.
     dark = unseen(records, spans)
     uncovered = _read(clocks, spans.reach, dark)
-    due_strict = _read(clocks, spans.reach_strict, dark) + np.where(goal == UNKNOWN, 0, goal)
+    # A strict gap begun before the window still ages from its own beginning.
+    uncovered_strict = _read(clocks, spans.reach_strict, dark)
     length = _read(clocks, spans.finish, dark) - _read(clocks, covered_until, dark)
     piece, period, start, stop = _cut(spans, frame)
     mine = [(which[piece], ticking) for which, ticking in clocks]
@@ -370,14 +370,21 @@ def measure(
     opened, closed = _read(mine, start, dark), _read(mine, stop, dark)
     exposed = closed - _read(mine, np.clip(covered_until[piece], start, stop), dark)
     known = goal[piece] != UNKNOWN
-    age = np.maximum(opened - uncovered[piece], 0)
-    final_age = np.maximum(closed - uncovered[piece], 0)
-    breached = np.maximum(final_age - np.maximum(age, goal[piece]), 0)
-    strict = np.maximum(closed - np.maximum(opened, due_strict[piece]), 0)
+    age, final_age = (np.maximum(at - uncovered[piece], 0) for at in (opened, closed))
+    strict_age, strict_final = (
+        np.maximum(at - uncovered_strict[piece], 0) for at in (opened, closed)
+    )
+    breached = _late(age, final_age, goal[piece])
+    strict = _late(strict_age, strict_final, goal[piece])
     return Exposure(
         spans, length, goal, piece, period, closed - opened, exposed,
         np.where(known, breached, 0), np.where(known, strict, 0), age, final_age,
     )  # fmt: skip
+
+
+def _late(age: Integers, final_age: Integers, goal: Integers | int) -> Integers:
+    """Return how long a gap that grows from `age` to `final_age` is older than `goal`."""
+    return np.asarray(np.maximum(final_age - np.maximum(age, goal), 0))
 
 
 @dataclass(frozen=True)
@@ -416,7 +423,7 @@ def _count_verdicts(records: Records, tally: Tally) -> dict[str, Integers]:
     return {"sessions": grouping.count(cells, tally.size), **by_verdict}
 
 
-def _sum_exposure(found: Exposure, tally: Tally, frame: Window) -> dict[str, Integers]:
+def _sum_exposure(found: Exposure, tally: Tally) -> dict[str, Integers]:
     cells = tally.cells(found.spans.row[found.piece_span], found.piece_period)
     size = tally.size
     in_gap = found.piece_exposed > 0
@@ -533,10 +540,8 @@ def _cut(spans: Spans, frame: Window) -> tuple[Integers, Integers, Integers, Int
     inside = np.flatnonzero(stop > start)
     first = np.searchsorted(edges, start[inside], side="right") - 1
     last = np.searchsorted(edges, stop[inside], side="left") - 1
-    number = last - first + 1
-    piece = np.repeat(inside, number)
-    ahead = np.arange(len(piece)) - np.repeat(np.cumsum(number) - number, number)
-    period = np.repeat(first, number) + ahead
+    item, period = spread(first, last - first + 1)
+    piece = inside[item]
     return (
         piece,
         period,

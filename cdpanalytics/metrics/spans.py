@@ -149,7 +149,7 @@ def read(
     InputError
         When a needed column is missing or does not hold aware times.
     """
-    _require(sessions, ("vm", "created", "ended"))
+    require(sessions, ("vm", "created", "ended"), "; a session frame needs")
     frame = _unique(sessions)
     created, ended = instants(frame, "created"), instants(frame, "ended")
     if (created == UNKNOWN).any():
@@ -321,12 +321,12 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _require(frame: pd.DataFrame, columns: Sequence[str]) -> None:
+def require(frame: pd.DataFrame, columns: Sequence[str], told: str) -> None:
+    """Refuse a frame that lacks one of `columns`; `told` leads over to those it needs."""
     for column in columns:
         if column not in frame:
             has = ", ".join(map(str, frame.columns)) or "no columns"
-            needs = ", ".join(columns)
-            raise InputError(f"no column {column!r}; a session frame needs {needs} (has: {has})")
+            raise InputError(f"no column {column!r}{told} {', '.join(columns)} (has: {has})")
 
 
 def _unique(frame: pd.DataFrame) -> pd.DataFrame:
@@ -353,12 +353,7 @@ def _holes(unobserved: pd.DataFrame | None, servers: Labels) -> tuple[Hole, ...]
     """Read stretches never fetched; those of a backup server that has no session are left out."""
     if unobserved is None or not len(unobserved):
         return ()
-    for column in ("start", "end"):
-        if column not in unobserved:
-            has = ", ".join(map(str, unobserved.columns))
-            raise InputError(
-                f"no column {column!r} in unobserved; it needs start, end (has: {has})"
-            )
+    require(unobserved, ("start", "end"), " in unobserved; it needs")
     start, stop = instants(unobserved, "start"), instants(unobserved, "end")
     if (start == UNKNOWN).any() or (stop == UNKNOWN).any():
         raise InputError("unobserved has a row without start or end; drop it, or fill it in")
@@ -489,16 +484,28 @@ def setting(records: Records, policies: pd.DataFrame | None, column: str) -> pd.
 def _setting(
     labels: dict[str, Labels], count: int, policies: pd.DataFrame | None, column: str
 ) -> pd.Series:
+    rows = np.arange(count, dtype=np.int64)
+    keys = [key for key in ("backup_server", "policy") if key == "policy" or len(labels[key].names)]
+    return newest_setting(
+        pd.DataFrame({key: labels[key].at(rows) for key in keys}), policies, column
+    )
+
+
+def newest_setting(own: pd.DataFrame, policies: pd.DataFrame | None, column: str) -> pd.Series:
+    """Return for rows of `policy`, and `backup_server` where it is known, their newest `column`."""
     if policies is None or column not in policies or "policy" not in policies:
         return pd.Series(
-            [None] * count,
+            [None] * len(own),
             dtype=object if policies is None or column not in policies else policies[column].dtype,
         )
-    ordered = _in_time(policies)
-    keys = ["policy"]
-    if "backup_server" in policies and len(labels["backup_server"].names):
-        keys = ["backup_server", "policy"]
-    newest = ordered.dropna(subset=[column]).drop_duplicates(keys, keep="last")[[*keys, column]]
-    rows = np.arange(count, dtype=np.int64)
-    own = pd.DataFrame({key: labels[key].at(rows) for key in keys})
+    keys = [key for key in own if key in policies]
+    known = _in_time(policies).dropna(subset=[column])
+    newest = known.drop_duplicates(keys, keep="last")[[*keys, column]]
     return own.merge(newest.astype(dict.fromkeys(keys, "str")), on=keys, how="left")[column]
+
+
+def spread(first: Integers, number: Integers) -> tuple[Integers, Integers]:
+    """Return for each item, `number` times, its position, and `first`, `first` + 1, and so on."""
+    item = np.repeat(np.arange(len(first)), number)
+    ahead = np.arange(len(item)) - np.repeat(np.cumsum(number) - number, number)
+    return item, first[item] + ahead
