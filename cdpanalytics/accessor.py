@@ -50,12 +50,16 @@ class CdpAccessor:
 
     rpo_adherence = _Bound(metrics.rpo_adherence)
     gaps = _Bound(metrics.gaps)
-    quality = _Bound(metrics.quality)
-    journal_adherence = _Bound(metrics.journal_adherence)
+    what_if = _Bound(metrics.what_if)
+    objectives = _Bound(metrics.objectives)
+    worst = _Bound(metrics.worst)
+    compare = _Bound(metrics.compare)
     durations = _Bound(metrics.durations)
     sizes = _Bound(metrics.sizes)
     size_trend = _Bound(metrics.size_trend)
-    what_if = _Bound(metrics.what_if)
+    size_anomalies = _Bound(metrics.size_anomalies)
+    journal_adherence = _Bound(metrics.journal_adherence)
+    quality = _Bound(metrics.quality)
 
     @property
     def plot(self) -> PlotAccessor:

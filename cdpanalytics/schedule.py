@@ -21,26 +21,39 @@ _STEP = 15 * 60 * 1_000_000
 
 @dataclass(frozen=True)
 class Clock:
-    """Scheduled microseconds elapsed, as a function of the instant.
+    """Scheduled microseconds elapsed, as a piecewise linear function of the instant.
 
-    `elapsed` never falls, stands still in forbidden hours, and runs like any
-    clock in the others, so a length of scheduled time is a difference of two
-    of its readings. Instants are microseconds since 1970 UTC.
+    `elapsed` never falls, stands still in forbidden time, and runs like any clock in
+    the rest, so a length of scheduled time is a difference of two of its readings.
+    Instants are microseconds since 1970 UTC. `edges` are where it starts or stops, in
+    order; `readings` what it shows there, `running` whether it runs after each.
     """
 
-    origin: int
-    readings: Instants | None = None
-    running: NDArray[np.bool_] | None = None
+    edges: Instants
+    readings: Instants
+    running: NDArray[np.bool_]
 
     def elapsed(self, instants: Instants) -> Instants:
-        """Return the clock's readings at `instants`, inside the span it was built for."""
-        if self.readings is None or self.running is None:
-            return instants
-        step, rest = np.divmod(instants - self.origin, _STEP)
-        return self.readings[step] + np.where(self.running[step], rest, 0)
+        """Return the clock's readings at `instants`, none of which lies before the first edge."""
+        if len(self.edges) == 1:
+            return (instants - self.edges[0]) * self.running[0]
+        piece = np.searchsorted(self.edges, instants, side="right") - 1
+        ahead = np.where(self.running[piece], instants - self.edges[piece], 0)
+        return self.readings[piece] + ahead
+
+    def instant(self, readings: Instants) -> Instants:
+        """Return the last instants at which the clock shows no more than `readings`.
+
+        The inverse of `elapsed`: where the clock stands still at a reading, what
+        exceeds it begins only when it runs again. A reading that the clock never
+        exceeds gives the last edge, behind which it stands.
+        """
+        piece = np.searchsorted(self.readings, readings, side="right") - 1
+        ahead = np.where(self.running[piece], readings - self.readings[piece], 0)
+        return self.edges[piece] + ahead
 
 
-ALWAYS = Clock(0)
+ALWAYS = Clock(np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64), np.ones(1, dtype=bool))
 """The clock of a policy that may run at every hour."""
 
 
@@ -82,28 +95,50 @@ def mask(schedule: str | Mapping[str, Sequence[int]]) -> NDArray[np.bool_]:
     return np.array(digits) != 0
 
 
-def clock(allowed: NDArray[np.bool_], start: int, stop: int, tz: str) -> Clock:
-    """Return the clock of a weekly mask for instants from `start` to `stop`.
+def clock(
+    allowed: NDArray[np.bool_], start: int, stop: int, tz: str, closed: Instants | None = None
+) -> Clock:
+    """Return the clock of a weekly mask, and of stretches closed besides.
 
     Parameters
     ----------
     allowed : numpy.ndarray of bool, shape (168,)
         From `mask`, in the wall time of `tz`.
     start, stop : int
-        Microseconds since 1970 UTC.
+        Microseconds since 1970 UTC: what the clock is asked about lies between.
     tz : str
         IANA name of the zone whose wall clock the mask is written in.
+    closed : numpy.ndarray of int64, shape (n, 2), optional
+        Stretches in which the clock stands still besides: maintenance windows. They
+        may overlap and be in any order.
 
     Returns
     -------
     Clock
         Exact through changes of daylight saving time: such a day has 23 or 25 hours.
     """
+    edges, running = _weekly(allowed, start, stop, tz)
+    if closed is not None and len(closed):
+        within = np.clip(closed, start, max(start, stop))
+        opened, over = np.sort(within[:, 0]), np.sort(within[:, 1])
+        finer = np.unique(np.concatenate([edges, within.ravel()]))
+        shut = np.searchsorted(opened, finer, "right") > np.searchsorted(over, finer, "right")
+        running = running[np.searchsorted(edges, finer, side="right") - 1] & ~shut
+        edges = finer
+    readings = np.zeros(len(edges), dtype=np.int64)
+    np.cumsum(np.where(running[:-1], np.diff(edges), 0), out=readings[1:])
+    return Clock(edges, readings, running)
+
+
+def _weekly(
+    allowed: NDArray[np.bool_], start: int, stop: int, tz: str
+) -> tuple[Instants, NDArray[np.bool_]]:
+    """Edges from `start` on at which the mask lets the clock start or stop, and which it does."""
     if allowed.all():
-        return ALWAYS
+        return np.array([start], dtype=np.int64), np.ones(1, dtype=bool)
     first = start // _STEP
-    edges = np.arange(first, stop // _STEP + 2, dtype=np.int64) * _STEP
-    wall = pd.DatetimeIndex(edges.view("M8[us]"), tz="UTC").tz_convert(tz)
+    grid = np.arange(first, max(stop // _STEP, first) + 2, dtype=np.int64) * _STEP
+    wall = pd.DatetimeIndex(grid.view("M8[us]"), tz="UTC").tz_convert(tz)
     running = allowed[wall.day_of_week.to_numpy() * 24 + wall.hour.to_numpy()]
-    readings = np.concatenate([[0], np.cumsum(running[:-1] * np.int64(_STEP))]).astype(np.int64)
-    return Clock(int(first * _STEP), readings, running)
+    turns = np.flatnonzero(np.diff(running, prepend=~running[:1]))
+    return grid[turns], running[turns]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,8 @@ import pandas as pd
 
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics import groups as grouping
+from cdpanalytics.metrics.clocks import Schedule, Stretches
+from cdpanalytics.metrics.exposure import Exposure, Terms, late, measure
 from cdpanalytics.metrics.groups import By, Groups, lengths, share
 from cdpanalytics.metrics.spans import (
     FAILED,
@@ -18,24 +20,15 @@ from cdpanalytics.metrics.spans import (
     SUCCESS,
     UNKNOWN,
     WARNING,
-    Flags,
     Integers,
     Records,
-    Spans,
     last_before,
     read,
     running_maximum,
-    setting,
     span,
-    spread,
-    sweep,
-    unseen,
 )
 from cdpanalytics.metrics.windows import Window, window
-from cdpanalytics.schedule import ALWAYS, Clock, clock, mask
 from cdpanalytics.schema import RESULTS
-
-Schedule = Mapping[str, Sequence[int]] | str
 
 
 def rpo_adherence(
@@ -51,6 +44,8 @@ def rpo_adherence(
     protects: Collection[str] = PROTECTS,
     policies: pd.DataFrame | None = None,
     unobserved: pd.DataFrame | None = None,
+    exclude: Stretches | None = None,
+    retire_after: object = None,
 ) -> pd.DataFrame:
     """Return how much of the observed time kept its recovery point objective.
 
@@ -72,10 +67,10 @@ def rpo_adherence(
         its latest `created` or `ended`. The clock is never read.
     freq : {"h", "D", "W", "MS"}, optional
         Cut the window into periods of the wall clock in `tz`; each is its own window.
-    schedule : mapping or str, optional
+    schedule : mapping, str or stretches, optional
         Weekday name to 24 zeros and ones, in the wall time of `tz`: clocks run in
-        allowed hours only. Default: each policy's own where `policies` says one, else
-        all hours.
+        allowed hours only. Or a list of maintenance windows (see `exclude`): every hour
+        but those. Default: each policy's own where `policies` says one, else all hours.
     tz : str
         Zone of `freq` and of schedules.
     protects : collection of str
@@ -90,6 +85,16 @@ def rpo_adherence(
         protecting span reaches beyond it, else when the VM's next session of any verdict
         begins, for what began inside is not known. A running session is known to run
         only up to a hole that begins where its own `as_of` ends.
+    exclude : stretches, optional
+        Maintenance windows, left out of scheduled time whatever the schedule: pairs
+        ``(start, end)``, or a frame with `start` and `end`, and `backup_server`,
+        `policy` or `vm` where a window is not everyone's (missing: everyone's). What
+        only partly lies in one loses just the overlap. So a VM known to have been
+        powered off is left out too.
+    retire_after : timedelta-like, optional
+        A VM whose gap is still open at `as_of` and at least this long is taken for no
+        longer protected: that gap is left out, and the VM counted in `retired`.
+        Default: an open gap counts however long it is.
 
     Returns
     -------
@@ -116,6 +121,11 @@ def rpo_adherence(
         ``gap_adherence`` : ``1 - breaches / gaps``; NA without gaps.
         ``success_rate`` : ``success / (success + warning + failed)``, the server's own
         verdict, not the vendor's SLA; NA without finished sessions.
+
+        Then, each only where it was asked for: ``unobserved`` and ``excluded``
+        (Timedelta, scheduled time since each VM's first protecting span that was left
+        out for `unobserved`, and for `exclude`) and ``retired`` (VMs whose last gap in
+        the period was left out). With them ``observed`` makes up all scheduled time.
 
     Raises
     ------
@@ -150,11 +160,14 @@ def rpo_adherence(
     frame = window(records, since, until, freq, tz)
     group = grouping.groups(records, by)
     tally = Tally(group, frame)
-    exposure = measure(records, target, schedule, tz, protects, policies, frame)
+    terms = Terms(target, schedule, tz, protects, policies, exclude, retire_after)
+    exposure = measure(records, terms, frame)
     verdicts = _count_verdicts(records, tally)
     sums = _sum_exposure(exposure, tally)
     rpo = _common_target(records, exposure, tally, target)
-    return _table(tally, rpo, verdicts, sums, records.has_verdicts)
+    table = _table(tally, rpo, verdicts, sums, records.has_verdicts)
+    asked = {"unobserved": unobserved, "excluded": exclude, "retired": retire_after}
+    return table.assign(**_left_out(exposure, tally, asked))
 
 
 def gaps(
@@ -168,6 +181,8 @@ def gaps(
     protects: Collection[str] = PROTECTS,
     policies: pd.DataFrame | None = None,
     unobserved: pd.DataFrame | None = None,
+    exclude: Stretches | None = None,
+    retire_after: object = None,
 ) -> pd.DataFrame:
     """Return a row for each stretch in which a VM was not replicated.
 
@@ -177,7 +192,9 @@ def gaps(
 
     Parameters
     ----------
-    sessions, target, since, until, as_of, schedule, tz, protects, policies, unobserved
+    sessions, target, since, until, as_of, schedule, tz, protects, policies
+        As in `rpo_adherence`.
+    unobserved, exclude, retire_after
         As in `rpo_adherence`. Gaps with some scheduled time in the window are
         returned, whole.
 
@@ -189,7 +206,8 @@ def gaps(
         ``exposure`` (Timedelta, its scheduled length), ``breached``
         (``max(0, exposure - target)``, NaT where no target is known) and ``cause``:
         the newest verdict and reason among the sessions that did not protect in it,
-        or "no session".
+        or "no session". With `retire_after` also ``retired``: the gap of a VM taken for no
+        longer protected, which `rpo_adherence` leaves out of its sums.
 
     Raises
     ------
@@ -215,9 +233,11 @@ def gaps(
     """
     records = read(sessions, as_of, policies, unobserved)
     frame = window(records, since, until, None, tz)
-    found = measure(records, target, schedule, tz, protects, policies, frame)
+    terms = Terms(target, schedule, tz, protects, policies, exclude, retire_after)
+    found = measure(records, terms, frame)
     inside = np.zeros(len(found.length), dtype=bool)
     inside[found.piece_span[found.piece_exposed > 0]] = True
+    inside[found.gone[0]] = True
     spans = found.spans
     gap = np.flatnonzero(inside)
     row, start, end = spans.row[gap], spans.reach[gap], spans.finish[gap]
@@ -230,6 +250,8 @@ def gaps(
     excess = np.maximum(found.length[gap] - found.target[gap], 0)
     table["breached"] = lengths(np.where(found.target[gap] == UNKNOWN, UNKNOWN, excess))
     table["cause"] = _causes(records, protects, spans.vm[gap], start, end)
+    if retire_after is not None:
+        table["retired"] = found.retired[gap]
     return table.sort_values(["start", "backup_server", "vm"], kind="stable", ignore_index=True)
 
 
@@ -245,13 +267,15 @@ def what_if(
     protects: Collection[str] = PROTECTS,
     policies: pd.DataFrame | None = None,
     unobserved: pd.DataFrame | None = None,
+    exclude: Stretches | None = None,
+    retire_after: object = None,
 ) -> pd.DataFrame:
     """Return what adherence would have been under other targets, from one look at the gaps.
 
     Parameters
     ----------
-    sessions, by, since, until, as_of, schedule, tz, protects, policies, unobserved
-        As in `rpo_adherence`.
+    sessions, by, since, until, as_of, schedule, tz, protects, policies
+        As in `rpo_adherence`, as are `unobserved`, `exclude` and `retire_after`.
     targets : sequence of timedelta-like
         The RPOs to try, any number; one alone may stand bare.
 
@@ -260,8 +284,8 @@ def what_if(
     pandas.DataFrame
         A row a group and target, targets in the order given: the keys, ``rpo`` (the
         target), and of `rpo_adherence` with that target ``observed, exposed, breached,
-        gaps, breaches, adherence, gap_adherence``. Adherence never falls as the target
-        grows.
+        gaps, breaches, adherence, gap_adherence``, and what was left out, as there.
+        Adherence never falls as the target grows.
 
     Raises
     ------
@@ -293,7 +317,8 @@ def what_if(
     records = read(sessions, as_of, policies, unobserved)
     frame = window(records, since, until, None, tz)
     tally = Tally(grouping.groups(records, by), frame)
-    found = measure(records, pd.Timedelta(0), schedule, tz, protects, policies, frame)
+    terms = Terms(pd.Timedelta(0), schedule, tz, protects, policies, exclude, retire_after)
+    found = measure(records, terms, frame)
     sums = _sum_exposure(found, tally)
     observed, gaps = sums["observed"], sums["gaps"]
     in_gap = found.piece_exposed > 0
@@ -301,90 +326,18 @@ def what_if(
         values[in_gap] for values in (found.piece_span, found.piece_age, found.piece_final_age)
     )
     cells = tally.cells(found.spans.row[span_of], found.piece_period[in_gap])
-    keys, tables = tally.keys(), []
+    asked = {"unobserved": unobserved, "excluded": exclude, "retired": retire_after}
+    keys, left_out, tables = tally.keys(), _left_out(found, tally, asked), []
     for goal in goals:
-        breached = grouping.total(cells, _late(age, final_age, goal), tally.size)
+        breached = grouping.total(cells, late(age, final_age, goal), tally.size)
         breaches = grouping.count(cells, tally.size, found.length[span_of] > goal)
         table = keys.assign(rpo=lengths(np.full(tally.size, goal)))
         table["observed"], table["exposed"] = lengths(observed), lengths(sums["exposed"])
         table["breached"], table["gaps"], table["breaches"] = lengths(breached), gaps, breaches
         table["adherence"] = 1 - share(breached, observed, observed > 0)
         table["gap_adherence"] = 1 - share(breaches, gaps, gaps > 0)
-        tables.append(table)
+        tables.append(table.assign(**left_out))
     return pd.concat(tables).sort_index(kind="stable").reset_index(drop=True)
-
-
-@dataclass(frozen=True)
-class Exposure:
-    """Spans with their scheduled lengths, and their pieces by period.
-
-    By span: `length` of the whole gap and `target`. By piece: the span it comes from,
-    its period, its scheduled parts, and how old the gap is where the piece begins and
-    ends (0 while covered).
-    """
-
-    spans: Spans
-    length: Integers
-    target: Integers
-    piece_span: Integers
-    piece_period: Integers
-    piece_observed: Integers
-    piece_exposed: Integers
-    piece_breached: Integers
-    piece_breached_strict: Integers
-    piece_age: Integers
-    piece_final_age: Integers
-
-
-def measure(
-    records: Records,
-    target: object,
-    schedule: Schedule | None,
-    tz: str,
-    protects: Collection[str],
-    policies: pd.DataFrame | None,
-    frame: Window,
-) -> Exposure:
-    """Return observed, exposed and breached time of each span, cut at the window's edges.
-
-    Every length is a difference of two readings of the policy's clock, so forbidden
-    hours drop out by themselves. A breach begins when the clock has run `target`
-    since cover ended; where no target is known, nothing is known to be breached.
-    """
-    spans = sweep(records, protects)
-    goal = (
-        records.rpo[spans.row]
-        if target is None
-        else np.full(len(spans.row), span(target, "target"))
-    )
-    clocks = _clocks(records, spans, schedule, tz, policies)
-    covered_until = np.minimum(spans.reach, spans.finish)
-    dark = unseen(records, spans)
-    uncovered = _read(clocks, spans.reach, dark)
-    # A strict gap begun before the window still ages from its own beginning.
-    uncovered_strict = _read(clocks, spans.reach_strict, dark)
-    length = _read(clocks, spans.finish, dark) - _read(clocks, covered_until, dark)
-    piece, period, start, stop = _cut(spans, frame)
-    mine = [(which[piece], ticking) for which, ticking in clocks]
-    dark = [(begun[piece], over[piece]) for begun, over in dark]
-    opened, closed = _read(mine, start, dark), _read(mine, stop, dark)
-    exposed = closed - _read(mine, np.clip(covered_until[piece], start, stop), dark)
-    known = goal[piece] != UNKNOWN
-    age, final_age = (np.maximum(at - uncovered[piece], 0) for at in (opened, closed))
-    strict_age, strict_final = (
-        np.maximum(at - uncovered_strict[piece], 0) for at in (opened, closed)
-    )
-    breached = _late(age, final_age, goal[piece])
-    strict = _late(strict_age, strict_final, goal[piece])
-    return Exposure(
-        spans, length, goal, piece, period, closed - opened, exposed,
-        np.where(known, breached, 0), np.where(known, strict, 0), age, final_age,
-    )  # fmt: skip
-
-
-def _late(age: Integers, final_age: Integers, goal: Integers | int) -> Integers:
-    """Return how long a gap that grows from `age` to `final_age` is older than `goal`."""
-    return np.asarray(np.maximum(final_age - np.maximum(age, goal), 0))
 
 
 @dataclass(frozen=True)
@@ -443,6 +396,22 @@ def _sum_exposure(found: Exposure, tally: Tally) -> dict[str, Integers]:
     }
 
 
+def _left_out(
+    found: Exposure, tally: Tally, asked: dict[str, object]
+) -> dict[str, pd.Series | Integers]:
+    """What is left out of observed time, of each kind that was asked for."""
+    cells = tally.cells(found.spans.row[found.piece_span], found.piece_period)
+    span_of, period = found.gone
+    vms = pd.DataFrame({"cell": tally.cells(found.spans.row[span_of], period),
+                        "vm": found.spans.vm[span_of]}).drop_duplicates()  # fmt: skip
+    columns: dict[str, pd.Series | Integers] = {
+        "unobserved": lengths(grouping.total(cells, found.piece_unobserved, tally.size)),
+        "excluded": lengths(grouping.total(cells, found.piece_excluded, tally.size)),
+        "retired": grouping.count(vms["cell"].to_numpy(), tally.size),
+    }
+    return {name: values for name, values in columns.items() if asked[name] is not None}
+
+
 def _common_target(records: Records, found: Exposure, tally: Tally, target: object) -> Integers:
     """The one target of each cell's sessions and spans; UNKNOWN where mixed or none."""
     if target is not None:
@@ -492,62 +461,6 @@ def _table(
     table["gap_adherence"] = 1 - share(sums["breaches"], sums["gaps"], known & (sums["gaps"] > 0))
     table["success_rate"] = share(verdicts["success"], finished, finished > 0)
     return table
-
-
-def _clocks(
-    records: Records,
-    spans: Spans,
-    schedule: Schedule | None,
-    tz: str,
-    policies: pd.DataFrame | None,
-) -> list[tuple[Flags, Clock]]:
-    """Which spans go by which clock: the given schedule, else each policy's own."""
-    if not len(spans.row):
-        return []
-    start, stop = int(spans.begin.min()), int(max(records.as_of, spans.reach.max()))
-    everyone = np.ones(len(spans.row), dtype=bool)
-    if schedule is not None:
-        return [(everyone, clock(mask(schedule), start, stop, tz))]
-    own = setting(records, policies, "schedule").iloc[spans.row].reset_index(drop=True)
-    clocks = [
-        ((own == digits).fillna(False).to_numpy(dtype=bool), clock(mask(digits), start, stop, tz))
-        for digits in own.dropna().unique()
-    ]
-    return [(own.isna().to_numpy(), ALWAYS), *clocks]
-
-
-def _read(
-    clocks: list[tuple[Flags, Clock]],
-    instants: Integers,
-    dark: Sequence[tuple[Integers, Integers]] = (),
-) -> Integers:
-    """Read each instant off its own clock, which stands still in its own dark stretches."""
-    if len(clocks) == 1:
-        readings = clocks[0][1].elapsed(instants)
-    else:
-        readings = instants.copy()
-        for which, ticking in clocks:
-            readings[which] = ticking.elapsed(instants[which])
-    for start, stop in dark:
-        readings = readings + _read(clocks, start) - _read(clocks, np.clip(instants, start, stop))
-    return readings
-
-
-def _cut(spans: Spans, frame: Window) -> tuple[Integers, Integers, Integers, Integers]:
-    """Cut spans at the window's edges: span, period, start and stop of each piece."""
-    edges = frame.edges
-    start, stop = np.maximum(spans.begin, edges[0]), np.minimum(spans.finish, edges[-1])
-    inside = np.flatnonzero(stop > start)
-    first = np.searchsorted(edges, start[inside], side="right") - 1
-    last = np.searchsorted(edges, stop[inside], side="left") - 1
-    item, period = spread(first, last - first + 1)
-    piece = inside[item]
-    return (
-        piece,
-        period,
-        np.maximum(start[piece], edges[period]),
-        np.minimum(stop[piece], edges[period + 1]),
-    )
 
 
 def _causes(

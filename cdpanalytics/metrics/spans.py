@@ -93,6 +93,10 @@ class Records:
 
     def protecting(self, protects: Collection[str]) -> Flags:
         """Sessions that have a span and a verdict among `protects`, or none yet."""
+        if not set(protects) <= set(RESULTS[1:]):
+            raise InputError(
+                f"protects={protects!r} names no verdicts; use some of {list(RESULTS[1:])}, as a list"
+            )
         accepted = np.array([True, *(name in protects for name in RESULTS[1:])])
         return (self.stop != UNKNOWN) & (self.running | accepted[self.verdict])
 

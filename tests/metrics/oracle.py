@@ -199,7 +199,16 @@ def darkness(own, spans, as_of, holes):
     return found
 
 
-def steps_of(rows, as_of, hours_of, tz, protects, step, holes=()):
+def is_closed(exclude, row, instant):
+    """Whether a maintenance window of everyone's, or of this row's, lies over an instant."""
+    return any(
+        window["start"] <= instant < window["end"]
+        and all(window[key] in (None, row[key]) for key in KEYS)
+        for window in exclude
+    )
+
+
+def steps_of(rows, as_of, hours_of, tz, protects, step, holes=(), exclude=(), retire_after=None):
     """Every observed step of every VM, with all that is to be known of it."""
     steps = []
     for vm, own in vms_of(known_to_run(rows, as_of, holes)).items():
@@ -208,15 +217,18 @@ def steps_of(rows, as_of, hours_of, tz, protects, step, holes=()):
             continue
         dark = darkness(own, spans, as_of, holes)
 
-        def runs(hours, instant, tz, dark=dark):
-            return allowed(hours, instant, tz) and not any(a <= instant < b for a, b in dark)
+        def runs(row, instant, dark=dark):
+            is_dark = any(a <= instant < b for a, b in dark)
+            return allowed(hours_of(row), instant, tz) and not (
+                is_dark or is_closed(exclude, row, instant)
+            )
 
         strict = [s for s in spans if s[2]["state"] == "InProgress" or verdict(s[2]) == "Success"]
         at = first = min(s[0] for s in spans)
         gap = None
         while at < as_of:
             row = newest_begun(spans, at)[2]
-            ticks = runs(hours_of(row), at, tz)
+            ticks = runs(row, at)
             covered = any(s[0] <= at < s[1] for s in spans)
             if covered:
                 gap = None
@@ -231,20 +243,27 @@ def steps_of(rows, as_of, hours_of, tz, protects, step, holes=()):
             since = max([first, *past])
             strict_age = None
             if not any(s[0] <= at < s[1] for s in strict):
-                hours = hours_of(row)
-                ticking = range((at - since) // step) if hours or dark else ()
-                strict_age = ZERO if hours or dark else at - since
+                stands = hours_of(row) or dark or exclude
+                ticking = range((at - since) // step) if stands else ()
+                strict_age = ZERO if stands else at - since
                 for tick in ticking:
-                    strict_age += step if runs(hours, since + tick * step, tz) else ZERO
+                    strict_age += step if runs(row, since + tick * step) else ZERO
+            scheduled = allowed(hours_of(row), at, tz)
+            shut = is_closed(exclude, row, at)
             steps.append({"at": at, "row": row, "ticks": ticks, "covered": covered, "gap": gap,
-                          "age": age, "strict_age": strict_age, "goal": row["_goal"]})  # fmt: skip
+                          "age": age, "strict_age": strict_age, "goal": row["_goal"],
+                          "excluded": scheduled and shut, "retired": False, "vm": vm,
+                          "unobserved": scheduled and not shut and not ticks})  # fmt: skip
             at += step
+        if gap and retire_after is not None and gap["length"] >= max(retire_after, step):
+            for known in steps:
+                known["retired"] = known["retired"] or known["gap"] is gap
     return steps
 
 
 def rpo_adherence(rows, *, target=None, by=("policy", "vm"), since=None, until=None, as_of=None,
                   freq=None, schedule=None, tz="UTC", protects=("Success", "Warning"),
-                  policies=(), step=QUARTER, unobserved=()):  # fmt: skip
+                  policies=(), step=QUARTER, unobserved=(), exclude=(), retire_after=None):  # fmt: skip
     """Rows of the table as dictionaries, in order; None where it says NA."""
     rows = prepared(rows, policies, target)
     as_of = as_of or speaks_for(rows)
@@ -253,7 +272,9 @@ def rpo_adherence(rows, *, target=None, by=("policy", "vm"), since=None, until=N
     def hours_of(row):
         return schedule or setting(policies, row, "schedule")
 
-    steps = steps_of(rows, as_of, hours_of, tz, protects, step, unobserved)
+    steps = steps_of(
+        rows, as_of, hours_of, tz, protects, step, unobserved, exclude, retire_after
+    )
     listed = [{"backup_server": p["backup_server"], "policy": p["policy"], "vm": vm}
               for p in policies for vm in p["vms"]]  # fmt: skip
     keys = in_order({key_of(row, by) for row in [*rows, *listed]})
@@ -273,6 +294,9 @@ def rpo_adherence(rows, *, target=None, by=("policy", "vm"), since=None, until=N
 
 def cell(begun, inside, members, target, step):
     verdicts = [verdict(row) for row in begun]
+    gone = {s["vm"] for s in inside if s["retired"]}
+    goals = {row["_goal"] for row in begun} | {s["goal"] for s in inside if not s["retired"]}
+    inside = [s for s in inside if not s["retired"]]
     success, warning, failed = (verdicts.count(v) for v in ("Success", "Warning", "Failed"))
     seen = [s for s in inside if s["ticks"]]
     bare = [s for s in seen if not s["covered"]]
@@ -283,7 +307,6 @@ def cell(begun, inside, members, target, step):
     ]
     gaps = list({id(s["gap"]): s["gap"] for s in bare}.values())
     missed = [g for g in gaps if aimed and g["length"] > g["goal"]]
-    goals = {row["_goal"] for row in begun} | {s["goal"] for s in inside}
     goals = goals or {row["_goal"] for row in members} or {target}
     finished = success + warning + failed
     judged = bool(seen) and aimed
@@ -304,11 +327,15 @@ def cell(begun, inside, members, target, step):
         "adherence_strict": 1 - len(strict_late) / len(seen) if judged else None,
         "gap_adherence": 1 - len(missed) / len(gaps) if gaps and aimed else None,
         "success_rate": success / finished if finished else None,
+        "unobserved": sum(s["unobserved"] for s in inside) * step,
+        "excluded": sum(s["excluded"] for s in inside) * step,
+        "retired": len(gone),
     }
 
 
 def gaps(rows, *, target=None, since=None, until=None, as_of=None, schedule=None, tz="UTC",
-         protects=("Success", "Warning"), policies=(), step=QUARTER, unobserved=()):  # fmt: skip
+         protects=("Success", "Warning"), policies=(), step=QUARTER, unobserved=(), exclude=(),
+         retire_after=None):  # fmt: skip
     rows = prepared(rows, policies, target)
     as_of = as_of or speaks_for(rows)
     ((_, begin, end),) = window(rows, as_of, since, until, None, tz, step)
@@ -316,8 +343,14 @@ def gaps(rows, *, target=None, since=None, until=None, as_of=None, schedule=None
     def hours_of(row):
         return schedule or setting(policies, row, "schedule")
 
-    steps = steps_of(rows, as_of, hours_of, tz, protects, step, unobserved)
-    bare = [s for s in steps if s["ticks"] and not s["covered"] and begin <= s["at"] < end]
+    steps = steps_of(
+        rows, as_of, hours_of, tz, protects, step, unobserved, exclude, retire_after
+    )
+    bare = [
+        s for s in steps
+        if (s["ticks"] or s["retired"]) and not s["covered"] and begin <= s["at"] < end
+    ]  # fmt: skip
+    retired = {id(s["gap"]) for s in steps if s["retired"]}
     table = []
     for gap in {id(s["gap"]): s["gap"] for s in bare}.values():
         length, goal = gap["length"], gap["goal"]
@@ -342,6 +375,7 @@ def gaps(rows, *, target=None, since=None, until=None, as_of=None, schedule=None
             "policy": gap["row"]["policy"], "start": gap["start"], "end": gap["end"],
             "open": gap["end"] == as_of, "exposure": length,
             "breached": None if goal is None else max(length - goal, ZERO), "cause": cause,
+            "retired": id(gap) in retired,
         })  # fmt: skip
     return sorted(table, key=lambda g: (g["start"], g["backup_server"], g["vm"]))
 

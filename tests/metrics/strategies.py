@@ -100,6 +100,29 @@ def holes(draw, rows):
     ]  # fmt: skip
 
 
+@st.composite
+def maintenance(draw, rows):
+    """Maintenance windows of everyone, or of a server, a policy, a VM; overlapping or not."""
+    whom = {
+        "backup_server": st.sampled_from([None, None, "east", "nowhere"]),
+        "policy": st.sampled_from([None, None, "gold", "iron"]),
+        "vm": st.sampled_from([None, None, "db", "web"]),
+    }
+    edges = st.lists(instants(rows), min_size=2, max_size=2, unique=True).map(sorted)
+    return [
+        {"start": start, "end": end, **{key: draw(value) for key, value in whom.items()}}
+        for start, end in draw(st.lists(edges, max_size=3))
+    ]
+
+
+def maintenance_frame(rows):
+    """Maintenance windows as an analyst keeps them."""
+    table = pd.DataFrame(rows, columns=["start", "end", "backup_server", "policy", "vm"])
+    for column in ("start", "end"):
+        table[column] = pd.to_datetime(table[column], utc=True).dt.as_unit("us")
+    return table.astype(dict.fromkeys(("backup_server", "policy", "vm"), "str"))
+
+
 def hole_frame(rows):
     """Holes as `archive.holes()` gives them."""
     table = pd.DataFrame(rows, columns=["start", "end", "backup_server"])

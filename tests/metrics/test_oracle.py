@@ -20,12 +20,15 @@ from .strategies import (
     frame,
     hole_frame,
     holes,
+    maintenance,
+    maintenance_frame,
     mapping,
     policy_frame,
     settings_of_policies,
     windows,
 )
 
+FOREVER = "9999D"
 RATIOS = ("adherence", "adherence_strict", "gap_adherence", "success_rate")
 
 
@@ -63,10 +66,12 @@ def assert_same(table, expected, roughly=()):
 
 def compare_adherence(rows, policies, **asked):
     theirs = oracle.rpo_adherence(rows, policies=policies, **asked)
-    schedule, dark = asked.pop("schedule", None), asked.pop("unobserved", [])
+    schedule, retire_after = asked.pop("schedule", None), asked.pop("retire_after", None)
+    dark, closed = asked.pop("unobserved", []), asked.pop("exclude", [])
     mine = rpo_adherence(
         frame(rows), policies=policy_frame(policies) if policies else None,
-        schedule=mapping(schedule) if schedule else None, unobserved=hole_frame(dark), **asked,
+        schedule=mapping(schedule) if schedule else None, unobserved=hole_frame(dark),
+        exclude=maintenance_frame(closed), retire_after=FOREVER if retire_after is None else retire_after, **asked,
     )  # fmt: skip
     assert_same(mine, theirs, RATIOS)
 
@@ -100,6 +105,19 @@ def test_adherence_with_schedules_policies_and_periods_is_the_oracles(data):
         schedule=data.draw(st.one_of(st.none(), HOURS)), **data.draw(windows(rows)),
         protects=data.draw(st.sampled_from([("Success", "Warning"), ("Success",), ("Failed",)])),
         unobserved=data.draw(st.one_of(st.just([]), holes(rows))),
+        exclude=data.draw(st.one_of(st.just([]), maintenance(rows))),
+        retire_after=data.draw(st.one_of(st.none(), MINUTES)),
+    )  # fmt: skip
+
+
+@given(st.data())
+def test_adherence_with_maintenance_and_retired_vms_is_the_oracles(data):
+    rows = data.draw(fleets())
+    compare_adherence(
+        rows, [], by=data.draw(st.sampled_from(BY)), freq=data.draw(st.sampled_from([None, "D"])),
+        target=data.draw(st.one_of(st.none(), MINUTES)), **data.draw(windows(rows)),
+        exclude=data.draw(maintenance(rows)),
+        retire_after=data.draw(st.one_of(st.none(), MINUTES)),
     )  # fmt: skip
 
 
@@ -115,13 +133,18 @@ def test_gaps_are_the_oracles(data):
         **data.draw(windows(rows)),
     }
     dark = data.draw(st.one_of(st.just([]), holes(rows)))
+    closed = data.draw(st.one_of(st.just([]), maintenance(rows)))
+    retire_after = data.draw(st.one_of(st.none(), MINUTES))
     mine = gaps(
         frame(rows), policies=policy_frame(policies) if policies else None,
-        schedule=schedule, unobserved=hole_frame(dark), **asked,
+        schedule=schedule, unobserved=hole_frame(dark), exclude=maintenance_frame(closed),
+        retire_after=FOREVER if retire_after is None else retire_after, **asked,
     )  # fmt: skip
-    assert_same(
-        mine, oracle.gaps(rows, policies=policies, schedule=schedule, unobserved=dark, **asked)
-    )
+    theirs = oracle.gaps(
+        rows, policies=policies, schedule=schedule, unobserved=dark, exclude=closed,
+        retire_after=retire_after, **asked,
+    )  # fmt: skip
+    assert_same(mine, theirs)
 
 
 @given(st.data())

@@ -154,9 +154,9 @@ def test_nothing_observed_is_unknown_and_no_pass() -> None:
 def test_no_holes_and_no_sessions() -> None:
     frame = sessions((0, 8, "Success"), (16, 24, "Success"))
     none = pd.DataFrame({"start": [], "end": []})
-    pd.testing.assert_frame_equal(
-        rpo_adherence(frame, "15min", unobserved=none), rpo_adherence(frame, "15min")
-    )
+    found = rpo_adherence(frame, "15min", unobserved=none)
+    assert found.pop("unobserved").tolist() == [pd.Timedelta(0)]
+    pd.testing.assert_frame_equal(found, rpo_adherence(frame, "15min"))
     assert rpo_adherence(frame.iloc[:0], "15min", unobserved=holes((1, 2))).empty
 
 

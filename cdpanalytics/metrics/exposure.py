@@ -1,0 +1,169 @@
+"""How long each VM was exposed, span by span and period by period; groups and verdicts are not its business."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from cdpanalytics.metrics.clocks import Clocks, Schedule, Stretches, clocks
+from cdpanalytics.metrics.spans import (
+    PROTECTS,
+    UNKNOWN,
+    Flags,
+    Integers,
+    Records,
+    Spans,
+    span,
+    spread,
+    sweep,
+)
+from cdpanalytics.metrics.windows import Window
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What exposure is held against, as `rpo_adherence` is given it."""
+
+    target: object = None
+    schedule: Schedule | None = None
+    tz: str = "UTC"
+    protects: Collection[str] = PROTECTS
+    policies: pd.DataFrame | None = None
+    exclude: Stretches | None = None
+    retire_after: object = None
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """Spans with the scheduled lengths of their gaps, and their pieces by period.
+
+    By span: `length` of the whole gap, `target`, and whether its VM is `retired` in it:
+    then its pieces do not reach into the gap. By piece: the span it comes from, its
+    period, its scheduled parts, how old the gap is where the piece begins and ends
+    (0 while covered), and what was left out of it as never fetched or excluded. `gone`
+    are the spans and periods of retired gaps.
+    """
+
+    spans: Spans
+    length: Integers
+    target: Integers
+    retired: Flags
+    piece_span: Integers
+    piece_period: Integers
+    piece_observed: Integers
+    piece_exposed: Integers
+    piece_breached: Integers
+    piece_breached_strict: Integers
+    piece_age: Integers
+    piece_final_age: Integers
+    piece_unobserved: Integers
+    piece_excluded: Integers
+    gone: tuple[Integers, Integers]
+
+
+def measure(records: Records, terms: Terms, frame: Window) -> Exposure:
+    """Return observed, exposed and breached time of each span, cut at the window's edges.
+
+    Every length is a difference of two readings of the span's clock, so forbidden
+    hours, maintenance and holes drop out by themselves. A breach begins when the clock
+    has run `target` since cover ended; where no target is known, nothing is known to
+    be breached.
+    """
+    spans = sweep(records, terms.protects)
+    goal = (
+        records.rpo[spans.row]
+        if terms.target is None
+        else np.full(len(spans.row), span(terms.target, "target"))
+    )
+    clock = clocks(records, spans, terms.schedule, terms.tz, terms.policies, terms.exclude)
+    covered_until = np.minimum(spans.reach, spans.finish)
+    length = clock.read(spans.finish) - clock.read(covered_until)
+    retired = _is_retired(records, spans, length, terms.retire_after)
+    gone = _cut(covered_until[retired], spans.finish[retired], frame)
+    held = replace(spans, finish=np.where(retired, covered_until, spans.finish))
+    piece, period, start, stop = _cut(held.begin, held.finish, frame)
+    opened, closed = clock.read(start, piece), clock.read(stop, piece)
+    exposed = closed - clock.read(np.clip(covered_until[piece], start, stop), piece)
+    known = goal[piece] != UNKNOWN
+    age, final_age = _ages(clock.read(spans.reach), piece, opened, closed)
+    # A strict gap begun before the window still ages from its own beginning.
+    strict_ages = _ages(clock.read(spans.reach_strict), piece, opened, closed)
+    unobserved, excluded = _left_out(records, spans, terms, clock, (piece, start, stop))
+    return Exposure(
+        spans, length, goal, retired, piece, period, closed - opened, exposed,
+        np.where(known, late(age, final_age, goal[piece]), 0),
+        np.where(known, late(*strict_ages, goal[piece]), 0), age, final_age,
+        unobserved, excluded, (np.flatnonzero(retired)[gone[0]], gone[1]),
+    )  # fmt: skip
+
+
+def retirements(records: Records, terms: Terms) -> tuple[Integers, Integers]:
+    """Return the VMs taken for no longer protected, in order, and since when each is."""
+    spans = sweep(records, terms.protects)
+    clock = clocks(records, spans, terms.schedule, terms.tz, terms.policies, terms.exclude)
+    length = clock.read(spans.finish) - clock.read(np.minimum(spans.reach, spans.finish))
+    gone = _is_retired(records, spans, length, terms.retire_after)
+    return spans.vm[gone], spans.reach[gone]
+
+
+def _is_retired(records: Records, spans: Spans, length: Integers, after: object) -> Flags:
+    """Return which spans end in an open gap so long that the VM is taken for no longer protected."""
+    if after is None:
+        return np.zeros(len(length), dtype=bool)
+    is_open = (spans.finish == records.as_of) & (spans.reach < records.as_of)
+    return np.asarray(is_open & (length > 0) & (length >= span(after, "retire_after")))
+
+
+def late(age: Integers, final_age: Integers, goal: Integers | int) -> Integers:
+    """Return how long a gap that grows from `age` to `final_age` is older than `goal`."""
+    return np.asarray(np.maximum(final_age - np.maximum(age, goal), 0))
+
+
+def _ages(
+    uncovered: Integers, piece: Integers, opened: Integers, closed: Integers
+) -> tuple[Integers, Integers]:
+    return np.maximum(opened - uncovered[piece], 0), np.maximum(closed - uncovered[piece], 0)
+
+
+def _left_out(
+    records: Records,
+    spans: Spans,
+    terms: Terms,
+    clock: Clocks,
+    pieces: tuple[Integers, Integers, Integers],
+) -> tuple[Integers, Integers]:
+    """Return of each piece the scheduled time that was never fetched, and that was excluded."""
+    piece, start, stop = pieces
+
+    def run(by: Clocks) -> Integers:
+        return by.read(stop, piece) - by.read(start, piece)
+
+    fetched = replace(clock, dark=())
+    nothing = np.zeros(len(piece), dtype=np.int64)
+    unobserved = run(fetched) - run(clock) if clock.dark else nothing
+    if terms.exclude is None:
+        return unobserved, nothing
+    every = clocks(records, spans, terms.schedule, terms.tz, terms.policies)
+    return unobserved, run(replace(every, dark=())) - run(fetched)
+
+
+def _cut(
+    begin: Integers, finish: Integers, frame: Window
+) -> tuple[Integers, Integers, Integers, Integers]:
+    """Cut stretches at the window's edges: position, period, start and stop of each piece."""
+    edges = frame.edges
+    start, stop = np.maximum(begin, edges[0]), np.minimum(finish, edges[-1])
+    inside = np.flatnonzero(stop > start)
+    first = np.searchsorted(edges, start[inside], side="right") - 1
+    last = np.searchsorted(edges, stop[inside], side="left") - 1
+    item, period = spread(first, last - first + 1)
+    piece = inside[item]
+    return (
+        piece,
+        period,
+        np.maximum(start[piece], edges[period]),
+        np.minimum(stop[piece], edges[period + 1]),
+    )
