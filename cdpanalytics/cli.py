@@ -6,6 +6,7 @@ import argparse
 import inspect
 import sys
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -14,9 +15,14 @@ from cdpanalytics.errors import CdpError, InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-OK, ERROR = 0, 1
+    from cdpanalytics.archive import Archive
 
-METRICS = ("rpo", "gaps", "durations", "sizes", "size-trend", "what-if", "journal")
+OK, ERROR = 0, 1
+MISSED, NOT_KNOWN = 2, 3
+"""What `check` exits with besides, as monitoring systems expect it."""
+
+METRICS = ("rpo", "gaps", "durations", "sizes", "size-trend", "size-anomalies", "journal",
+           "what-if", "objectives", "worst", "compare")  # fmt: skip
 TARGETS = "1min,5min,15min,1h"
 FORMATS = ("table", "csv", "json", "parquet")
 
@@ -57,6 +63,7 @@ def parser() -> argparse.ArgumentParser:
     _query(commands)
     _metrics(commands)
     _report(commands)
+    _check(commands)
     _verify(commands)
     _simulate(commands)
     _login(commands)
@@ -161,6 +168,7 @@ def _metrics(commands: Any) -> None:
     command.add_argument("metric", choices=METRICS)
     _archive(command)
     _selection(command)
+    _left_out(command)
     command.add_argument(
         "--by",
         metavar="KEYS",
@@ -168,6 +176,9 @@ def _metrics(commands: Any) -> None:
         help="policy,vm,backup_server or none; default: policy,vm",
     )
     command.add_argument("--freq", choices=("h", "D", "W", "MS"), help="cut into periods")
+    command.add_argument(
+        "--objective", type=_percentage, metavar="PERCENT", help="objectives: default 99.9"
+    )
     _output(command)
     command.set_defaults(run=_run_metrics)
 
@@ -182,29 +193,54 @@ def _run_metrics(options: argparse.Namespace) -> int:
         "durations": metrics.durations,
         "sizes": metrics.sizes,
         "size-trend": metrics.size_trend,
-        "what-if": metrics.what_if,
+        "size-anomalies": metrics.size_anomalies,
         "journal": metrics.journal_adherence,
+        "what-if": metrics.what_if,
+        "objectives": metrics.objectives,
+        "worst": metrics.worst,
+        "compare": metrics.compare,
     }
     function = functions[options.metric]
     archive = Archive(options.archive)
+    asked = {"rpo": options.rpo, "by": options.by, "freq": options.freq, "tz": options.tz,
+             "objective": options.objective, "exclude": options.exclude,
+             "retire_after": options.retire_after}  # fmt: skip
+    always: dict[str, Any] = {}
+    if options.metric == "what-if":
+        asked["rpo"], always["targets"] = None, (options.rpo or TARGETS).split(",")
+    if options.metric == "compare":
+        if options.since is None:
+            raise InputError(
+                "compare needs --since T: it holds what follows against as long before"
+            )
+        since, until = archive.window(options.since, options.until)
+        newest = archive.ledger()["as_of"].max()
+        end = newest if until is None else min(until, newest)
+        always["before"] = (since - (end - since), since)
+    rows, settings = _selected(
+        archive, options, function, always.get("before", (options.since,))[0]
+    )
+    return _emit(function(rows, **_taken(function, asked, {**settings, **always})), options)
+
+
+def _selected(
+    archive: Archive, options: argparse.Namespace, function: Any, since: Any
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return the rows a metric is asked of, and what it takes besides: window, settings, holes."""
     chosen = {"policy": options.policy, "vm": options.vm}
-    if options.metric == "journal":
-        rows = archive.intervals(options.since, options.until, **chosen)
+    if "intervals" in inspect.signature(function).parameters:
+        rows = archive.intervals(since, options.until, **chosen)
     else:
-        rows = archive.sessions(options.since, options.until, **chosen, history=True)
-    policies = archive.policies(naming_vms=not (options.policy or options.vm))
-    since, until = archive.window(options.since, options.until)
-    asked = {"rpo": options.rpo, "by": options.by, "freq": options.freq, "tz": options.tz}
-    holes = archive.holes()
+        rows = archive.sessions(since, options.until, **chosen, history=True)
+    start, stop = archive.window(options.since, options.until)
+    holes = archive.holes() if "unobserved" in inspect.signature(function).parameters else ()
     if len(holes):
         print(f"{len(holes):,} holes of the archive are not observed time; see: cdpanalytics verify",
               file=sys.stderr)  # fmt: skip
-    always: dict[str, Any] = {
-        "since": since, "until": until, "policies": policies, "unobserved": holes,
+    return rows, {
+        "since": start, "until": stop, "unobserved": holes if len(holes) else None,
+        "policies": archive.policies(naming_vms=not (options.policy or options.vm)),
     }  # fmt: skip
-    if options.metric == "what-if":
-        asked["rpo"], always["targets"] = None, (options.rpo or TARGETS).split(",")
-    return _emit(function(rows, **_taken(function, asked, always)), options)
 
 
 def _taken(function: Any, asked: dict[str, Any], always: dict[str, Any]) -> dict[str, Any]:
@@ -216,7 +252,7 @@ def _taken(function: Any, asked: dict[str, Any], always: dict[str, Any]) -> dict
         if value is not None
     }
     for name in given.keys() - takes.keys() - {"tz"}:
-        option = {"target": "rpo"}.get(name, name)
+        option = {"target": "rpo"}.get(name, name).replace("_", "-")
         raise InputError(f"{function.__name__} takes no --{option}; leave it out")
     return {name: value for name, value in {**given, **always}.items() if name in takes}
 
@@ -250,6 +286,53 @@ def _run_report(options: argparse.Namespace) -> int:
     )  # fmt: skip
     print(page)
     return OK
+
+
+def _check(commands: Any) -> None:
+    command = commands.add_parser(
+        "check", help="was the objective met: 0 met, 2 missed, 3 unknown",
+        epilog="Example: cdpanalytics check --archive data/archive --objective 99.9 --since 1D",
+    )  # fmt: skip
+    _archive(command)
+    _selection(command)
+    _left_out(command)
+    command.add_argument(
+        "--by", metavar="KEYS", type=_keys, default=["policy"], help="default: policy"
+    )
+    command.add_argument(
+        "--objective", type=_percentage, default="99.9", metavar="PERCENT", help="default: 99.9"
+    )
+    command.set_defaults(run=_run_check)
+
+
+def _run_check(options: argparse.Namespace) -> int:
+    """Print a line a group; exit as the worst of them, an error being unknown."""
+    try:
+        return _checked(options)
+    except CdpError as error:
+        print(f"UNKNOWN: {_one_line(str(error))}")
+        return NOT_KNOWN
+
+
+def _checked(options: argparse.Namespace) -> int:
+    from cdpanalytics import metrics, tables
+    from cdpanalytics.archive import Archive
+
+    archive = Archive(options.archive)
+    function = metrics.objectives
+    rows, settings = _selected(archive, options, function, options.since)
+    asked = {
+        "rpo": options.rpo, "by": options.by, "objective": options.objective, "tz": options.tz,
+        "exclude": options.exclude, "retire_after": options.retire_after,
+    }  # fmt: skip
+    found = function(rows, **_taken(function, asked, settings))
+    for line in tables.verdicts(found):
+        print(line)
+    if found.empty:
+        print("UNKNOWN: no session matches, so nothing is known to have been met")
+    if (found["passed"] == False).any():  # noqa: E712
+        return MISSED
+    return NOT_KNOWN if found.empty or found["passed"].isna().any() else OK
 
 
 def _verify(commands: Any) -> None:
@@ -406,6 +489,16 @@ def _selection(command: argparse.ArgumentParser) -> None:
     command.add_argument("--tz", default="UTC", metavar="ZONE", help="default: %(default)s")
 
 
+def _left_out(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--exclude", metavar="FILE.csv", type=_maintenance,
+        help="maintenance windows: columns start, end, and backup_server, policy, vm",
+    )  # fmt: skip
+    command.add_argument(
+        "--retire-after", metavar="LENGTH", help="VMs uncovered that long now are left out, e.g. 7D"
+    )
+
+
 def _output(command: argparse.ArgumentParser) -> None:
     command.add_argument("--format", choices=FORMATS, default="table", help="default: %(default)s")
     command.add_argument("--output", metavar="FILE", type=Path, help="default: standard output")
@@ -451,6 +544,30 @@ def _print_table(table: pd.DataFrame) -> None:
 def _keys(text: str) -> list[str]:
     """Read "policy,vm"; "none" is one row in all."""
     return [] if text == "none" else [key.strip() for key in text.split(",") if key.strip()]
+
+
+def _percentage(text: str) -> float:
+    """Read "99.9" as the share it is, exact to the digit."""
+    try:
+        percent = Decimal(text)
+    except ArithmeticError:
+        percent = Decimal(0)
+    if not 0 < percent <= 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a percentage above 0 and up to 100")
+    return float(percent / 100)
+
+
+def _maintenance(path: str) -> pd.DataFrame:
+    """Read maintenance windows from a CSV file; times without a zone are UTC."""
+    import pandas as pd
+
+    try:
+        windows = pd.read_csv(path, dtype="str", skipinitialspace=True)
+        for column in windows.columns.intersection(["start", "end"]):
+            windows[column] = pd.to_datetime(windows[column], utc=True)
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{path} cannot be read: {error}") from None
+    return windows
 
 
 def _one_line(text: str) -> str:

@@ -18,10 +18,11 @@ from cdpanalytics.errors import InputError
 NOTHING = "–"
 """What stands where nothing is known."""
 
-_BYTES = ("size", "rolling", "projected", "total_size")
+_BYTES = ("size", "rolling", "projected", "total_size", "expected", "residual")
 _SLOPES = ("slope", "slope_low", "slope_high")
 _SHARES = ("adherence", "adherence_strict", "gap_adherence", "success_rate", "on_cadence", "growth",
-           "restorable_share", "share")  # fmt: skip
+           "restorable_share", "share", "objective", "elapsed", "explains", "explained",
+           "adherence_before", "change")  # fmt: skip
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -83,6 +84,23 @@ def words(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def verdicts(objectives: pd.DataFrame) -> list[str]:
+    """Return a line for each row of `metrics.objectives`: MET, MISSED or UNKNOWN, of whom, and why."""
+    said = []
+    for row in objectives.to_dict("records"):
+        keys = [row[key] for key in ("backup_server", "policy", "vm") if key in row]
+        name = " / ".join(_worded("", key) for key in keys) or "all"
+        goal = f"objective {share(row['objective'])}"
+        if _missing(row["passed"]):
+            said.append(f"UNKNOWN {name}: nothing observed, or no target known; {goal}")
+            continue
+        spent = f"{duration(row['spent'])} of {duration(row['budget'])} spent"
+        word = "MET" if row["passed"] else "MISSED"
+        seen = f"{share(row['adherence'])} of {duration(row['observed'])}"
+        said.append(f"{word} {name}: within RPO {seen}, {goal}, {spent}")
+    return said
+
+
 def duration(length: pd.Timedelta) -> str:
     """Return a length of time by its two largest units.
 
@@ -94,6 +112,10 @@ def duration(length: pd.Timedelta) -> str:
     if pd.isna(length):
         return NOTHING
     seconds = length.total_seconds()
+    if seconds < 0:
+        return f"-{duration(-length)}"
+    if seconds == 0:
+        return "0 s"
     if seconds < 60:
         return f"{seconds:.0f} s" if seconds == int(seconds) else f"{seconds:.1f} s"
     units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
@@ -200,8 +222,13 @@ def _worded(name: str, value: Any) -> str:
     return "".join(c if c.isprintable() else "\ufffd" for c in str(value))
 
 
+def _number(value: float) -> str:
+    return f"{value:,.2f}"
+
+
 _BY_NAME: tuple[tuple[tuple[str, ...], Callable[[Any], str]], ...] = (
     (_BYTES, size),
     (_SLOPES, lambda value: f"{size(value)}/d"),
     (_SHARES, share),
+    (("burn_rate", "score"), _number),
 )

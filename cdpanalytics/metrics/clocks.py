@@ -166,9 +166,13 @@ def windows(stretches: Stretches, name: str) -> pd.DataFrame:
         raise InputError(f"{name} has a row without start or end; drop it, or fill it in")
     if (start >= stop).any():
         row = int(np.flatnonzero(start >= stop)[0])
-        raise InputError(f"{name}: window {row} does not begin before it ends; a window is [start, end)")
+        raise InputError(
+            f"{name}: window {row} does not begin before it ends; a window is [start, end)"
+        )
     whom = {
-        key: frame[key].astype("str") if key in frame else pd.Series([None] * len(frame), dtype="str")
+        key: frame[key].astype("str")
+        if key in frame
+        else pd.Series([None] * len(frame), dtype="str")
         for key in KEYS
     }
     return pd.DataFrame({"start": start, "stop": stop, **whom})

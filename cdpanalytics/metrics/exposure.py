@@ -102,6 +102,8 @@ def measure(records: Records, terms: Terms, frame: Window) -> Exposure:
 
 def retirements(records: Records, terms: Terms) -> tuple[Integers, Integers]:
     """Return the VMs taken for no longer protected, in order, and since when each is."""
+    if terms.retire_after is None:
+        return np.array([], dtype=np.int64), np.array([], dtype=np.int64)
     spans = sweep(records, terms.protects)
     clock = clocks(records, spans, terms.schedule, terms.tz, terms.policies, terms.exclude)
     length = clock.read(spans.finish) - clock.read(np.minimum(spans.reach, spans.finish))

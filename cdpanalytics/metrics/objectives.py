@@ -113,7 +113,7 @@ def objectives(
     ...     "ended": day + pd.to_timedelta([8, 24], unit="h"),
     ... })
     >>> row = objectives(sessions, 0.95, "15min", by="vm").iloc[0]
-    >>> row["passed"], row["budget"], row["remaining"], float(round(row["burn_rate"], 3))
+    >>> bool(row["passed"]), row["budget"], row["remaining"], float(round(row["burn_rate"], 3))
     (True, Timedelta('0 days 01:12:00'), Timedelta('0 days 00:27:00'), 0.625)
     """
     allowed = 1 - _share(objective)
@@ -164,8 +164,7 @@ def _ahead(records: Records, terms: Terms, by: By, end: int) -> Integers:
     group = grouping.groups(records, by)
     spans = sweep(records, terms.protects)
     last = np.flatnonzero(spans.finish == records.as_of)
-    if terms.retire_after is not None:
-        last = last[~np.isin(spans.vm[last], retirements(records, terms)[0])]
+    last = last[~np.isin(spans.vm[last], retirements(records, terms)[0])]
     reach = np.full(len(last), end, dtype=np.int64)
     kept = replace(
         spans, reach=reach, reach_strict=reach,

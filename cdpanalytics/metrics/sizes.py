@@ -9,6 +9,7 @@ import pandas as pd
 
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics import groups as grouping
+from cdpanalytics.metrics.exposure import Terms, retirements
 from cdpanalytics.metrics.groups import By
 from cdpanalytics.metrics.spans import Flags, Integers, Records, read, span
 from cdpanalytics.metrics.windows import Window, window
@@ -21,6 +22,12 @@ ROLLING = 7
 ENOUGH = 5
 """Whole periods below which a trend says nothing."""
 
+AROUND = 7
+"""Periods in the running median: the one, and three on each side."""
+
+NORMAL = 0.6745
+"""Median absolute deviation of a standard normal variable."""
+
 
 def sizes(
     sessions: pd.DataFrame,
@@ -31,6 +38,9 @@ def sizes(
     until: object = None,
     as_of: object = None,
     tz: str = "UTC",
+    policies: pd.DataFrame | None = None,
+    unobserved: pd.DataFrame | None = None,
+    retire_after: object = None,
 ) -> pd.DataFrame:
     """Return the size of the protected VMs in each period.
 
@@ -50,11 +60,14 @@ def sizes(
         Periods of the wall clock in `tz`.
     reading : {"size", "volume"}
         "size": a VM's size is that of its newest session ended by the period's end,
-        carried forward to `as_of`; a group's is the sum over its VMs, a VM being in
-        the policy of that session. "volume": the manual's reading, the sum over the
+        carried forward to `as_of`, or until it is retired; a group's is the sum over its
+        VMs, a VM being in the policy of that session. "volume": the manual's reading, the sum over the
         sessions that ended in the period.
     since, until, as_of, tz
         As in `rpo_adherence`. Sessions before the window give the size it opens with.
+    policies, unobserved, retire_after
+        As in `rpo_adherence`. A VM that is retired has no size from the beginning of its
+        open gap on; how long that is, is scheduled time by its policy's own schedule.
 
     Returns
     -------
@@ -63,7 +76,8 @@ def sizes(
         a known size), ``sessions`` (ended in the period with a size), ``size``
         (bytes, ``Int64``; NA while no VM has one), ``rolling`` (bytes, mean over 7
         periods, NA in the first six) and ``running`` (sessions that began in the
-        period and still run: left out of all the others).
+        period and still run: left out of all the others). With `retire_after` also
+        ``retired`` (VMs that had a size and are retired by the period's end).
 
     Raises
     ------
@@ -88,9 +102,10 @@ def sizes(
         raise InputError(f"reading={reading!r} is not known; use size or volume")
     if "total_size" not in sessions:
         raise InputError("no column 'total_size' (bytes); sizes need it beside vm, created, ended")
-    records = read(sessions, as_of)
+    records = read(sessions, as_of, policies, unobserved)
     frame = window(records, since, until, freq, tz)
     group = grouping.groups(records, by)
+    gone = retirements(records, Terms(tz=tz, policies=policies, retire_after=retire_after))
     size = records.frame["total_size"].astype("Int64")
     last = min(int(frame.edges[-1]), records.as_of)
     sized = records.finished & size.notna().to_numpy() & (records.ended <= last)
@@ -100,14 +115,15 @@ def sizes(
     cells = _cells(group.of, frame.place(records.ended), frame)
     shape = (group.count, frame.count)
     ended_here = grouping.count(cells, group.count * frame.count, sized).reshape(shape)
-    vms, level = _levels(records, group.of, amount, sized, frame, group.count)
+    vms, level, retired = _levels(records, group.of, amount, sized, frame, group.count, gone)
     if reading == "volume":
         inside = sized & (cells >= 0)
         level = grouping.total(cells[inside], amount[inside], cells_in(shape)).reshape(shape)
     began = _cells(group.of, frame.place(records.created), frame)
     running = grouping.count(began, cells_in(shape), records.running)
     known = (vms > 0) | ((ended_here > 0) & (reading == "volume"))
-    return _table(group.keys, frame, vms, ended_here, level, known, running)
+    table = _table(group.keys, frame, vms, ended_here, level, known, running)
+    return table if retire_after is None else table.assign(retired=retired.ravel())
 
 
 def size_trend(
@@ -119,6 +135,9 @@ def size_trend(
     until: object = None,
     as_of: object = None,
     tz: str = "UTC",
+    policies: pd.DataFrame | None = None,
+    unobserved: pd.DataFrame | None = None,
+    retire_after: object = None,
 ) -> pd.DataFrame:
     """Return where sizes head: the Theil-Sen slope of `sizes` and its projection.
 
@@ -128,7 +147,7 @@ def size_trend(
     Parameters
     ----------
     sessions, by, freq, since, until, as_of, tz
-        As in `sizes`.
+        As in `sizes`, as are `policies`, `unobserved` and `retire_after`.
     horizon : timedelta-like
         How far beyond the last whole period to project.
 
@@ -164,10 +183,10 @@ def size_trend(
     0  db-01   10.0      260.0
     """
     ahead = span(horizon, "horizon") / 86_400_000_000
-    daily = sizes(sessions, by, freq, "size", since, until, as_of, tz)
+    daily, frame, whole = _whole_periods(
+        sessions, by, freq, since, until, as_of, tz, policies, unobserved, retire_after
+    )
     keys = grouping.keys_of(by)
-    frame = window(read(sessions, as_of), since, until, freq, tz)
-    whole = np.tile(frame.whole, len(daily) // frame.count) & daily["size"].notna().to_numpy()
     days = ((daily["period"] - pd.Timestamp(0, tz="UTC")) / pd.Timedelta("1D")).to_numpy()
     size = daily["size"].to_numpy(dtype=float, na_value=np.nan)
     first = np.arange(0, len(daily), frame.count)
@@ -180,6 +199,105 @@ def size_trend(
     return table
 
 
+def size_anomalies(
+    sessions: pd.DataFrame,
+    by: By = ("policy", "vm"),
+    freq: str = "D",
+    z: float = 3.5,
+    since: object = None,
+    until: object = None,
+    as_of: object = None,
+    tz: str = "UTC",
+    policies: pd.DataFrame | None = None,
+    unobserved: pd.DataFrame | None = None,
+    retire_after: object = None,
+) -> pd.DataFrame:
+    """Return the periods in which a size is far from those around it.
+
+    A period's residual is its size less the running median of seven periods (three on
+    each side, fewer at the ends). Its score is ``0.6745 * (residual - median residual) /
+    MAD``, where the MAD is the median absolute deviation of the group's residuals: for
+    normal noise, the distance in standard deviations. One odd period moves neither.
+
+    Parameters
+    ----------
+    sessions, by, freq, since, until, as_of, tz
+        As in `sizes`, as are `policies`, `unobserved` and `retire_after`.
+    z : float
+        Score beyond which, to either side, a period is an outlier.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a finding, by group and time: the keys, ``period`` (its start, UTC), ``size``
+        and ``expected`` (bytes: what it was, and the running median), ``residual``
+        (bytes), ``score`` and ``kind``. "outlier": the score exceeds `z`. "step": more than
+        half of the group's residuals are equal, so the MAD is 0 and there is no score
+        (NA); then each period counts whose size differs from that of the one before,
+        ``expected`` being the latter. A size that never changes has no rows, as has a
+        group with under 5 whole periods, of which nothing can be said (`size_trend`
+        lists those). Unfinished first and last periods are left out.
+
+    Raises
+    ------
+    InputError
+        When `z` is no positive number, or a column or an argument is wrong.
+
+    References
+    ----------
+    B. Iglewicz and D. C. Hoaglin, "How to Detect and Handle Outliers" (1993).
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> day = pd.date_range("2026-10-01", periods=8, tz="UTC")
+    >>> sessions = pd.DataFrame({
+    ...     "vm": "db-01", "created": day, "ended": day + pd.Timedelta("23h"),
+    ...     "total_size": [10, 12, 11, 13, 99, 14, 12, 13],
+    ... })
+    >>> size_anomalies(sessions, by="vm")[["period", "size", "expected", "kind"]]
+                         period  size  expected     kind
+    0 2026-10-05 00:00:00+00:00    99      12.5  outlier
+    """
+    if isinstance(z, bool) or not isinstance(z, int | float) or not z > 0:
+        raise InputError(f"z={z!r} is not a positive number; 3.5 is usual")
+    daily, frame, whole = _whole_periods(
+        sessions, by, freq, since, until, as_of, tz, policies, unobserved, retire_after
+    )
+    keys = grouping.keys_of(by)
+    known = daily.loc[whole, [*keys, "period", "size"]].assign(
+        group=(np.arange(len(daily)) // frame.count)[whole]
+    )
+    judged = known.groupby("group")["size"].transform("size") >= ENOUGH
+    known = known[judged].reset_index(drop=True)
+    size, grouped = known["size"].astype(float), known["group"]
+    median = size.groupby(grouped).rolling(AROUND, center=True, min_periods=1).median()
+    expected = median.reset_index(drop=True).astype(float)
+    residual = size - expected
+    off = residual - residual.groupby(grouped).transform("median")
+    spread = off.abs().groupby(grouped).transform("median")
+    score = NORMAL * off / spread.where(spread > 0)
+    earlier = size.groupby(grouped).shift()
+    step = (spread == 0) & earlier.notna() & (size != earlier)
+    known["expected"] = expected.where(spread > 0, earlier)
+    known["residual"] = size - known["expected"]
+    known["score"] = score
+    known["kind"] = pd.Series(np.where(step, "step", "outlier"), dtype="str")
+    odd = step | (score.abs() > z)
+    return known.loc[odd].drop(columns="group").reset_index(drop=True)
+
+
+def _whole_periods(
+    sessions: pd.DataFrame, by: By, freq: str, since: object, until: object, as_of: object,
+    tz: str, *rest: object,
+) -> tuple[pd.DataFrame, Window, Flags]:  # fmt: skip
+    """The sizes, the window, and which rows are of whole periods with a size."""
+    daily = sizes(sessions, by, freq, "size", since, until, as_of, tz, *rest)  # type: ignore[arg-type]
+    frame = window(read(sessions, as_of), since, until, freq, tz)
+    whole = np.tile(frame.whole, len(daily) // frame.count) & daily["size"].notna().to_numpy()
+    return daily, frame, whole
+
+
 def cells_in(shape: tuple[int, int]) -> int:
     """Return how many cells a table of groups and periods has."""
     return shape[0] * shape[1]
@@ -190,28 +308,57 @@ def _cells(of: Integers, period: Integers, frame: Window) -> Integers:
 
 
 def _levels(
-    records: Records, of: Integers, amount: Integers, sized: Flags, frame: Window, groups: int
-) -> tuple[Integers, Integers]:
-    """VMs with a known size, and the sum of their sizes, by group and period.
+    records: Records,
+    of: Integers,
+    amount: Integers,
+    sized: Flags,
+    frame: Window,
+    groups: int,
+    gone: tuple[Integers, Integers],
+) -> tuple[Integers, Integers, Integers]:
+    """VMs with a known size, the sum of their sizes, and those retired, by group and period.
 
     Each ended session moves its VM to its own group and size; what it moves away
-    from is taken off, so sums of changes carry every level forward.
+    from is taken off, so sums of changes carry every level forward. Where a VM is
+    retired it moves nowhere.
     """
     row = np.flatnonzero(sized)
-    by_age = (of[row], amount[row], records.created[row], records.ended[row], records.vm[row])
-    row = row[np.lexsort(by_age)]
-    vm, group, size = records.vm[row], of[row], amount[row]
-    period = np.maximum(np.searchsorted(frame.edges, records.ended[row], side="right") - 1, 0)
-    period = np.minimum(period, frame.count - 1)
-    again = np.zeros(len(row), dtype=bool)
+    row = row[records.ended[row] <= _retired_since(records.vm[row], gone)]
+    nowhere = np.isin(gone[0], records.vm[row]) & (gone[1] <= frame.edges[-1])
+    leaving, since = gone[0][nowhere], gone[1][nowhere]
+    moves = pd.DataFrame({
+        "vm": np.concatenate([records.vm[row], leaving]),
+        "ended": np.concatenate([records.ended[row], since]),
+        "leaves": np.repeat([False, True], [len(row), len(leaving)]),
+        "created": np.concatenate([records.created[row], since]),
+        "size": np.concatenate([amount[row], np.zeros(len(leaving), dtype=np.int64)]),
+        "group": np.concatenate([of[row], np.full(len(leaving), -1)]),
+    }).sort_values(["vm", "ended", "leaves", "created", "size", "group"])  # fmt: skip
+    vm, group, size, ended = (moves[name].to_numpy() for name in ("vm", "group", "size", "ended"))
+    leaves = moves["leaves"].to_numpy(dtype=bool)
+    period = np.searchsorted(frame.edges, ended, side="right") - 1
+    period = np.clip(period, 0, frame.count - 1)
+    again = np.zeros(len(moves), dtype=bool)
     again[1:] = vm[1:] == vm[:-1]
     before = np.flatnonzero(again) - 1
-    gained, lost = group * frame.count + period, group[before] * frame.count + period[again]
+    gained = np.where(leaves, -1, group * frame.count + period)
+    lost = group[before] * frame.count + period[again]
     cells = groups * frame.count
     vms = grouping.count(gained, cells) - grouping.count(lost, cells)
-    levels = grouping.total(gained, size, cells) - grouping.total(lost, size[before], cells)
+    levels = grouping.total(gained[~leaves], size[~leaves], cells)
+    levels -= grouping.total(lost, size[before], cells)
+    retired = grouping.count(lost[leaves[again]], cells)
     shape = (groups, frame.count)
-    return vms.reshape(shape).cumsum(axis=1), levels.reshape(shape).cumsum(axis=1)
+    found = (values.reshape(shape).cumsum(axis=1) for values in (vms, levels, retired))
+    return tuple(found)  # type: ignore[return-value]
+
+
+def _retired_since(vm: Integers, gone: tuple[Integers, Integers]) -> Integers:
+    """Since when the VM of each row is retired; the end of time where it is not."""
+    never = np.iinfo(np.int64).max
+    vms, since = np.append(gone[0], never), np.append(gone[1], never)
+    at = np.searchsorted(vms, vm)
+    return np.where(vms[at] == vm, since[at], never)
 
 
 def _table(

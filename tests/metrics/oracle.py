@@ -272,9 +272,7 @@ def rpo_adherence(rows, *, target=None, by=("policy", "vm"), since=None, until=N
     def hours_of(row):
         return schedule or setting(policies, row, "schedule")
 
-    steps = steps_of(
-        rows, as_of, hours_of, tz, protects, step, unobserved, exclude, retire_after
-    )
+    steps = steps_of(rows, as_of, hours_of, tz, protects, step, unobserved, exclude, retire_after)
     listed = [{"backup_server": p["backup_server"], "policy": p["policy"], "vm": vm}
               for p in policies for vm in p["vms"]]  # fmt: skip
     keys = in_order({key_of(row, by) for row in [*rows, *listed]})
@@ -343,9 +341,7 @@ def gaps(rows, *, target=None, since=None, until=None, as_of=None, schedule=None
     def hours_of(row):
         return schedule or setting(policies, row, "schedule")
 
-    steps = steps_of(
-        rows, as_of, hours_of, tz, protects, step, unobserved, exclude, retire_after
-    )
+    steps = steps_of(rows, as_of, hours_of, tz, protects, step, unobserved, exclude, retire_after)
     bare = [
         s for s in steps
         if (s["ticks"] or s["retired"]) and not s["covered"] and begin <= s["at"] < end

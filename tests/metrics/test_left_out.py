@@ -1,0 +1,109 @@
+"""Maintenance windows and retired VMs, worked out on paper."""
+
+import pandas as pd
+import pytest
+
+from cdpanalytics.errors import InputError
+from cdpanalytics.metrics import gaps, rpo_adherence, sizes, what_if
+
+from .test_worked_examples import at, hours, minutes, only, table
+
+
+@pytest.fixture
+def bare():
+    """00-08 covered, bare to 16, covered to 24."""
+    return table(("db", "00:00", "08:00", "Success"), ("db", "16:00", "24:00", "Success"))
+
+
+def test_a_gap_loses_just_its_overlap_with_maintenance(bare):
+    """Bare 08-16, excluded 09-15: 2 h of exposure, 1 h 45 min late; 18 h of 24 remain."""
+    row = only(rpo_adherence(bare, "15min", exclude=[("2026-10-01 09:00", "2026-10-01 15:00")]))
+    assert (row["observed"], row["exposed"], row["breached"]) == (hours(18), hours(2), hours(1.75))
+    assert (row["excluded"], row["gaps"], row["worst_gap"]) == (hours(6), 1, hours(2))
+    assert row["adherence"] == 1 - 1.75 / 18
+
+
+def test_overlapping_windows_are_left_out_once_and_a_gap_inside_is_none(bare):
+    closed = [(at("10:00"), at("17:00")), (at("07:00"), at("12:00"))]
+    row = only(rpo_adherence(bare, "15min", exclude=closed))
+    assert (row["observed"], row["excluded"], row["gaps"]) == (hours(14), hours(10), 0)
+    assert row["adherence"] == 1.0
+    assert gaps(bare, "15min", exclude=closed).empty
+
+
+def test_a_schedule_of_maintenance_windows_overrides_the_policys_own(bare):
+    policies = pd.DataFrame({"policy": ["gold"], "schedule": ["0" * 168]})
+    never = only(rpo_adherence(bare, "15min", policies=policies))
+    assert pd.isna(never["adherence"])
+    row = only(rpo_adherence(
+        bare, "15min", policies=policies, schedule=[("2026-10-01 08:00", "2026-10-01 15:30")],
+    ))  # fmt: skip
+    assert (row["observed"], row["breached"]) == (hours(16.5), minutes(15))
+    assert "excluded" not in row.index
+
+
+def test_a_window_of_one_vm_concerns_no_other(bare):
+    both = pd.concat([bare, bare.assign(vm="web", policy="iron")], ignore_index=True)
+    off = pd.DataFrame({"start": [at("08:00")], "end": [at("16:00")], "vm": ["web"]})
+    found = rpo_adherence(both, "15min", exclude=off).set_index("vm")
+    assert found["excluded"].tolist() == [hours(0), hours(8)]
+    assert found["adherence"].tolist() == [1 - 7.75 / 24, 1.0]
+    named = off.assign(vm=None, policy="gold")
+    found = rpo_adherence(both, "15min", exclude=named).set_index("vm")
+    assert found["excluded"].tolist() == [hours(8), hours(0)]
+
+
+def test_a_retired_vm_is_left_out_from_its_last_cover_and_listed():
+    """db ends at 04 and web runs to 24: after 20 h db is retired, its 4 h stay."""
+    sessions = table(("db", "00:00", "04:00", "Success"), ("web", "00:00", "24:00", "Success"))
+    kept = rpo_adherence(sessions, "1h", by=())
+    assert kept["breached"].tolist() == [hours(19)]
+    row = only(rpo_adherence(sessions, "1h", by=(), retire_after="20h"))
+    assert (row["observed"], row["breached"], row["retired"]) == (hours(28), hours(0), 1)
+    row = only(rpo_adherence(sessions, "1h", by=(), retire_after="20h1s"))
+    assert (row["observed"], row["breached"], row["retired"]) == (hours(48), hours(19), 0)
+    later = rpo_adherence(sessions, "1h", since=at("12:00"), retire_after="20h")
+    assert later["retired"].tolist() == [1, 0]
+    assert pd.isna(later["adherence"][0])
+    listed = only(gaps(sessions, "1h", retire_after="20h"))
+    assert (listed["open"], listed["retired"], listed["exposure"]) == (True, True, hours(20))
+    assert what_if(sessions, "1h", retire_after="20h")["retired"].tolist() == [1]
+
+
+def test_forbidden_hours_retire_nobody():
+    sessions = table(("db", "00:00", "04:00", "Success"), ("web", "00:00", "24:00", "Success"))
+    closed = [(at("05:00"), at("23:00"))]
+    row = only(rpo_adherence(sessions, "1h", by=(), exclude=closed, retire_after="3h"))
+    assert (row["retired"], row["exposed"]) == (0, hours(2))
+
+
+def test_a_retired_vm_has_no_size_any_more():
+    day = pd.Timestamp("2026-10-01", tz="UTC")
+    begun = day + pd.to_timedelta([0, 0, 24, 48], unit="h")
+    sessions = pd.DataFrame({
+        "vm": ["db", "web", "web", "web"], "created": begun, "ended": begun + pd.Timedelta("23h"),
+        "total_size": [10, 5, 5, 6],
+    })  # fmt: skip
+    kept = sizes(sessions, by=())
+    assert kept["size"].tolist() == [15, 15, 16]
+    gone = sizes(sessions, by=(), retire_after="1D")
+    assert gone["size"].tolist() == [5, 5, 6]
+    assert (gone["vms"].tolist(), gone["retired"].tolist()) == ([1, 1, 1], [1, 1, 1])
+    assert gone["sessions"].tolist() == [2, 1, 1]
+    late = sizes(sessions.assign(vm=["web", "db", "db", "web"]), by="vm", retire_after="1h")
+    assert late["size"].isna().tolist() == [False, True, True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("closed", "told"),
+    [
+        ("weekend", "exclude='weekend' is no list of maintenance windows"),
+        ([("2026-10-01", "2026-10-01")], "exclude: window 0 does not begin before it ends"),
+        ([("soon", "2026-10-01")], "exclude='soon' is not a time"),
+        (7, "exclude=7 is no list of maintenance windows"),
+        (pd.DataFrame({"start": [at("08:00")]}), "no column 'end' in exclude"),
+    ],
+)
+def test_what_is_no_maintenance_window_is_refused(bare, closed, told):
+    with pytest.raises(InputError, match="^" + told):
+        rpo_adherence(bare, "15min", exclude=closed)

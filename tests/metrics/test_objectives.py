@@ -1,0 +1,199 @@
+"""Objectives, the worst, two periods compared, and odd sizes, worked out on paper."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cdpanalytics.errors import InputError
+from cdpanalytics.metrics import (
+    compare,
+    objectives,
+    rpo_adherence,
+    size_anomalies,
+    worst,
+)
+
+from .strategies import BY, HOURS, MINUTES, fleets, frame, maintenance, maintenance_frame, windows
+from .test_worked_examples import at, hours, only, table
+
+
+@pytest.fixture
+def fleet():
+    """Of 24 h each: a misses 3 h (05-09, target 1 h), b 1 h (20-22), c nothing."""
+    return table(
+        ("a", "00:00", "05:00", "Success"), ("a", "09:00", "24:00", "Success"),
+        ("b", "00:00", "20:00", "Success"), ("b", "22:00", "24:00", "Success"),
+        ("c", "00:00", "24:00", "Success"),
+    )  # fmt: skip
+
+
+def test_budget_spent_and_left(fleet):
+    """95 % of 24 h allows 1 h 12 min: a spent 3 h, b 1 h, c nothing."""
+    found = objectives(fleet, 0.95, "1h")
+    assert found["budget"].tolist() == [hours(1.2)] * 3
+    assert found["spent"].tolist() == [hours(3), hours(1), hours(0)]
+    assert found["remaining"].tolist() == [hours(-1.8), hours(0.2), hours(1.2)]
+    assert found["passed"].tolist() == [False, True, True]
+    assert found["burn_rate"].tolist() == pytest.approx([2.5, 1 / 1.2, 0])
+    assert found["elapsed"].tolist() == [1, 1, 1]
+
+
+def test_an_adherence_table_gives_the_same(fleet):
+    table = rpo_adherence(fleet, "1h")
+    pd.testing.assert_frame_equal(objectives(table, 0.95), objectives(fleet, 0.95, "1h"))
+    with pytest.raises(InputError, match="takes only objective="):
+        objectives(table, 0.95, since="2026-10-01")
+
+
+def test_a_window_not_over_has_the_budget_of_all_of_it(fleet):
+    """One day of four is over: 95 % of 96 h allows 4 h 48 min, burnt at the same rate."""
+    found = objectives(fleet, 0.95, "1h", until=at("2026-10-05 00:00"))
+    assert found["budget"].tolist() == [hours(4.8)] * 3
+    assert found["elapsed"].tolist() == [0.25] * 3
+    assert found["remaining"].tolist() == [hours(1.8), hours(3.8), hours(4.8)]
+    assert found["passed"].tolist() == [False, True, True]  # so far
+    assert found["burn_rate"].tolist() == pytest.approx([2.5, 1 / 1.2, 0])
+
+
+def test_a_period_not_over_counts_to_its_natural_end(fleet):
+    """Thursday 1 October is one of the four days that are left of its week."""
+    found = objectives(fleet, 0.95, "1h", by=(), freq="W")
+    assert found["elapsed"].tolist() == [0.25]
+    assert found["budget"].tolist() == [3 * hours(4.8)]
+
+
+def test_exactly_the_objective_passes_and_a_microsecond_more_does_not():
+    """0.999 of 1000 s: 1 s may be late. In floats 1 - 0.999 is a little more than 0.001."""
+    for late, passed in (("1s", True), ("1000001us", False)):
+        begin = at("00:00")
+        sessions = pd.DataFrame({
+            "vm": "db", "created": [begin, begin + pd.Timedelta("500s") + pd.Timedelta(late)],
+            "ended": [begin + pd.Timedelta("500s"), begin + pd.Timedelta("1000s")],
+        })  # fmt: skip
+        row = only(objectives(sessions, 0.999, "0s"))
+        assert row["budget"] == pd.Timedelta("1s")
+        assert bool(row["passed"]) is passed
+
+
+def test_nothing_observed_is_neither_passed_nor_missed(fleet):
+    found = only(objectives(fleet.iloc[:0], 0.95, "1h", by=()))
+    assert found[["passed", "budget", "spent", "remaining", "elapsed", "burn_rate"]].isna().all()
+    assert objectives(fleet, 0.95)["passed"].isna().all()  # no target is known
+
+
+def test_an_objective_of_everything_allows_nothing(fleet):
+    found = objectives(fleet, 1, "1h")
+    assert found["budget"].tolist() == [hours(0)] * 3
+    assert found["passed"].tolist() == [False, False, True]
+    assert found["burn_rate"].isna().all()
+
+
+@pytest.mark.parametrize("objective", [99.9, 0, -1, "all", None, np.nan])
+def test_an_objective_that_is_no_share_is_refused(fleet, objective):
+    with pytest.raises(InputError, match="is not a share above 0 and up to 1; write 0.999 for"):
+        objectives(fleet, objective, "1h")
+
+
+@given(data=st.data())
+def test_an_objective_is_passed_where_adherence_reaches_it(data):
+    rows = data.draw(fleets())
+    asked = {
+        "by": data.draw(st.sampled_from(BY)), "target": data.draw(MINUTES),
+        "schedule": data.draw(st.one_of(st.none(), HOURS)), **data.draw(windows(rows)),
+        "exclude": maintenance_frame(data.draw(maintenance(rows))),
+    }  # fmt: skip
+    found = objectives(frame(rows), 0.9, **asked)
+    told = rpo_adherence(frame(rows), **asked)
+    known = told["adherence"].notna()
+    assert (found["passed"].notna() == known).all()
+    assert (found["passed"][known] == (told["breached"] * 10 <= told["observed"])[known]).all()
+    assert (found["spent"][known] == told["breached"][known]).all()
+    assert (found["budget"] - found["spent"] == found["remaining"])[known].all()
+    assert found["elapsed"][known].between(0, 1).all()
+
+
+def test_the_worst_and_what_they_explain(fleet):
+    found = worst(fleet, target="1h")
+    assert found["vm"].tolist() == ["a", "b"]  # c missed nothing
+    assert found["explains"].tolist() == [0.75, 0.25]
+    assert found["explained"].tolist() == [0.75, 1.0]
+    assert worst(fleet, 1, "1h")["vm"].tolist() == ["a"]
+    assert worst(fleet, target="9h").empty
+
+
+def test_the_worst_hide_nobody_without_a_target(fleet):
+    some = fleet.assign(rpo=pd.to_timedelta(["1h", "1h", None, None, "1h"]))
+    found = worst(some)
+    assert found["vm"].tolist() == ["a", "b"]
+    assert found["explains"].tolist()[0] == 1.0
+    assert pd.isna(found["explains"][1])
+
+
+@pytest.mark.parametrize("n", [0, -1, 1.5, "ten", True])
+def test_the_worst_n_is_a_positive_whole_number(fleet, n):
+    with pytest.raises(InputError, match="is no positive whole number"):
+        worst(fleet, n, "1h")
+
+
+def test_two_halves_of_the_day_compared(fleet):
+    """a: 3 h of 12 late, then none; b: none, then 1 of 12; c: none, none."""
+    found = compare(fleet, at("12:00"), target="1h")
+    assert found["vm"].tolist() == ["a", "b", "c"]
+    assert found["verdict"].tolist() == ["better", "worse", "same"]
+    assert found["change"].tolist() == pytest.approx([0.25, -1 / 12, 0])
+    assert found["breached_before"].tolist() == [hours(3), hours(0), hours(0)]
+    assert found["breached"].tolist() == [hours(0), hours(1), hours(0)]
+    other = compare(fleet, at("12:00"), before=(at("00:00"), at("06:00")), target="1h")
+    assert other["observed_before"].tolist() == [hours(6)] * 3
+
+
+def test_who_came_and_who_was_never_there(fleet):
+    late = pd.concat([fleet, table(("new", "13:00", "24:00", "Success"))], ignore_index=True)
+    found = compare(late, at("12:00"), target="1h").set_index("vm")
+    assert found.loc["new", "verdict"] == "new"
+    assert found.index[-1] == "new"
+    policies = pd.DataFrame({"policy": ["gold"], "vms": [["never"]]})
+    found = compare(late, at("12:00"), target="1h", policies=policies).set_index("vm")
+    assert found.loc["never", "verdict"] == "unknown"
+    gone = compare(fleet, at("12:00"), target="1h", exclude=[(at("12:00"), at("24:00"))])
+    assert set(gone["verdict"]) == {"gone"}
+
+
+def test_a_period_to_compare_must_begin_before_as_of(fleet):
+    with pytest.raises(InputError, match="is not before as_of"):
+        compare(fleet, at("24:00"), target="1h")
+
+
+def sized(*amounts):
+    begun = pd.date_range("2026-10-01", periods=len(amounts), tz="UTC")
+    return pd.DataFrame({
+        "vm": "db", "created": begun, "ended": begun + pd.Timedelta("23h"),
+        "total_size": pd.array(amounts, dtype="Int64"),
+    })  # fmt: skip
+
+
+def test_an_odd_size_is_an_outlier_with_its_score():
+    """Running medians 11 11.5 12 12 12 12.5 12 12.5: residuals -1 .5 -1 1 87 1.5 0 .5; of them
+    the median is .5, the deviations 1.5 0 1.5 .5 86.5 1 .5 0, the MAD .75."""
+    found = size_anomalies(sized(10, 12, 11, 13, 99, 14, 12, 13, 13), by="vm")
+    row = only(found)
+    assert (row["kind"], row["size"], row["expected"], row["residual"]) == ("outlier", 99, 12, 87)
+    assert row["score"] == pytest.approx(0.6745 * 86.5 / 0.75)
+    assert size_anomalies(sized(10, 12, 11, 13, 99, 14, 12, 13, 13), by="vm", z=100).empty
+
+
+def test_a_step_of_a_constant_size_is_a_step():
+    found = size_anomalies(sized(16, 16, 16, 16, 20, 20, 20, 20, 20), by="vm")
+    row = only(found)
+    assert (row["kind"], row["size"], row["expected"], row["residual"]) == ("step", 20, 16, 4)
+    assert pd.isna(row["score"])
+
+
+def test_few_or_equal_sizes_are_no_anomaly():
+    assert size_anomalies(sized(1, 9, 1, 9), by="vm").empty
+    assert size_anomalies(sized(*[16] * 9), by="vm").empty
+    assert size_anomalies(sized().astype({"created": "datetime64[us, UTC]"})).empty
+    with pytest.raises(InputError, match="z=0 is not a positive number"):
+        size_anomalies(sized(1, 2), z=0)
