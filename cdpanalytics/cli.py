@@ -267,7 +267,7 @@ def _report(commands: Any) -> None:
     command.add_argument("--output", required=True, metavar="FILE.html", type=Path)
     _selection(command)
     command.add_argument(
-        "--objective", type=float, default=99.9, metavar="PERCENT", help="default: %(default)s"
+        "--objective", type=_percentage, default="99.9", metavar="PERCENT", help="default: 99.9"
     )
     command.add_argument("--title", metavar="TEXT")
     command.set_defaults(run=_run_report)
@@ -277,11 +277,9 @@ def _run_report(options: argparse.Namespace) -> int:
     from cdpanalytics.archive import Archive
     from cdpanalytics.report import report
 
-    if not 0 < options.objective <= 100:
-        raise InputError(f"--objective {options.objective} is not a percentage between 0 and 100")
     page = report(
         Archive(options.archive), options.output, since=options.since, until=options.until,
-        policy=options.policy, vm=options.vm, rpo=options.rpo, objective=options.objective / 100,
+        policy=options.policy, vm=options.vm, rpo=options.rpo, objective=options.objective,
         tz=options.tz, title=options.title,
     )  # fmt: skip
     print(page)

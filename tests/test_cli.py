@@ -70,22 +70,63 @@ def test_wrong_usage_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
 def test_each_metric_in_each_format(
     metric: str, archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    since = ["--since", "2D"] if metric == "compare" else []
-    _, table, noise = run(capsys, "metrics", metric, "--archive", archive, *since)
+    asked = ["metrics", metric, "--archive", archive]
+    asked += ["--since", "2D"] if metric == "compare" else []
+    _, table, noise = run(capsys, *asked)
     assert len(table.splitlines()) > 2 or (metric, table) == ("size-anomalies", "nothing to show\n")
     assert noise == ""
-    _, text, _ = run(capsys, "metrics", metric, "--archive", archive, "--format", "json")
+    _, text, _ = run(capsys, *asked, "--format", "json")
     rows = json.loads(text)
-    _, text, _ = run(capsys, "metrics", metric, "--archive", archive, "--format", "csv")
+    _, text, _ = run(capsys, *asked, "--format", "csv")
     lines = list(csv.DictReader(io.StringIO(text)))
     assert len(lines) == len(rows)
-    assert list(lines[0]) == list(rows[0])
+    assert [list(line) for line in lines] == [list(row) for row in rows]
     target = tmp_path / "out.parquet"
-    code, _, _ = run(
-        capsys, "metrics", metric, "--archive", archive, "--format", "parquet", "--output", target
-    )
+    code, _, _ = run(capsys, *asked, "--format", "parquet", "--output", target)
     assert code == 0
     assert len(pd.read_parquet(target)) == len(rows)
+
+
+def test_check_exits_as_monitoring_expects(
+    archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def check(*asked: object) -> tuple[int, list[str]]:
+        code, text, noise = run(capsys, "check", "--archive", archive, *asked)
+        assert noise == ""
+        return code, text.splitlines()
+
+    code, lines = check("--rpo", "9999D", "--objective", "100")
+    assert code == 0
+    assert len(lines) == 4
+    assert all(line.startswith("MET ") for line in lines)
+    code, lines = check("--rpo", "1s", "--objective", "100")
+    assert code == 2
+    assert any(line.startswith("MISSED ") for line in lines)
+    assert check("--rpo", "1s", "--objective", "100", "--by", "none")[1][0].startswith(
+        "MISSED all:"
+    )
+    code, lines = check("--rpo", "1s", "--since", "2020-01-01", "--until", "2020-02-01")
+    assert code == 3
+    assert all(line.startswith("UNKNOWN") for line in lines)
+    code, lines = check("--rpo", "soon")
+    assert (code, len(lines)) == (3, 1)
+    assert lines[0].startswith("UNKNOWN: target='soon' is not a length of time")
+    code, text, _ = run(capsys, "check", "--archive", tmp_path / "none")
+    assert (code, text.startswith("UNKNOWN: ")) == (3, True)
+
+
+def test_maintenance_windows_come_from_a_file(
+    archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "maintenance.csv"
+    file.write_text("start,end,policy\n2020-01-01,2030-01-01,\n")
+    asked = ["check", "--archive", archive, "--rpo", "1s", "--exclude", file]
+    code, text, _ = run(capsys, *asked)
+    assert code == 3
+    assert "UNKNOWN" in text
+    with pytest.raises(SystemExit):
+        cli.main(["check", "--archive", str(archive), "--exclude", str(tmp_path / "none.csv")])
+    assert "cannot be read" in capsys.readouterr().err
 
 
 def test_json_speaks_seconds_bytes_and_iso_times(
@@ -297,8 +338,11 @@ def test_bad_archives_and_selections_end_in_one_line(
     assert_one_line_and_nothing_written(result, "'colour' is not a key")
     result = run(capsys, "metrics", "rpo", "--archive", archive, "--format", "parquet")
     assert_one_line_and_nothing_written(result, "needs --output FILE")
-    result = run(capsys, "report", "--archive", archive, "--output", page, "--objective", "120")
-    assert_one_line_and_nothing_written(result, "is not a percentage", page)
+    with pytest.raises(SystemExit) as wrong_usage:
+        run(capsys, "report", "--archive", archive, "--output", page, "--objective", "120")
+    assert wrong_usage.value.code == 2
+    assert "'120' is not a percentage above 0 and up to 100" in capsys.readouterr().err
+    assert not page.exists()
 
 
 def test_hostile_text_reaches_no_terminal_and_no_formula(

@@ -12,7 +12,6 @@ import pandas as pd
 from cdpanalytics import metrics, tables
 from cdpanalytics.archive import Archive, Patterns
 from cdpanalytics.config import Moment
-from cdpanalytics.errors import InputError
 
 VM = ["backup_server", "policy", "vm"]
 """What tells one VM from another: names repeat on other servers, and VMs move between policies."""
@@ -47,8 +46,10 @@ class Findings:
     start: pd.Timestamp | None
     stop: pd.Timestamp | None
     whole: pd.Series
+    promise: pd.Series
     vms: pd.DataFrame
     policies: pd.DataFrame
+    objectives: pd.DataFrame
     periods: pd.DataFrame
     gaps: pd.DataFrame
     durations: pd.DataFrame
@@ -84,8 +85,6 @@ def find(archive: Archive, question: Question) -> Findings:
         When a selection matches nothing, a length or zone cannot be read, or the
         objective is not a share.
     """
-    if not 0 < question.objective <= 1:
-        raise InputError(f"objective={question.objective} is not a share between 0 and 1")
     start, stop = archive.window(question.since, question.until)
     sessions = archive.sessions(
         question.since, question.until, policy=question.policy, vm=question.vm, history=True
@@ -95,19 +94,24 @@ def find(archive: Archive, question: Question) -> Findings:
     window: dict[str, Any] = {"since": start, "until": stop, "policies": settings}
     holes = archive.holes()
     timed: dict[str, Any] = {
-        **window, "target": question.rpo, "tz": question.tz, "unobserved": holes,
+        **window, "target": question.rpo, "tz": question.tz,
+        "unobserved": holes if len(holes) else None,
     }  # fmt: skip
     stop = min(stop, sessions["as_of"].max()) if stop is not None and len(sessions) else stop
     freq = _freq(sessions, start, stop)
     sized: dict[str, Any] = {"since": start, "until": window["until"], "tz": question.tz}
+    whole = metrics.rpo_adherence(sessions, by=(), **timed)
+    by_policy = metrics.rpo_adherence(sessions, by="policy", **timed)
     return Findings(
         question=question,
         sessions=sessions,
         start=start if start is not None else sessions["created"].min() if len(sessions) else None,
         stop=stop if stop is not None else sessions["as_of"].max() if len(sessions) else None,
-        whole=metrics.rpo_adherence(sessions, by=(), **timed).iloc[0],
+        whole=whole.iloc[0],
+        promise=metrics.objectives(whole, question.objective).iloc[0],
         vms=metrics.rpo_adherence(sessions, by=VM, **timed),
-        policies=metrics.rpo_adherence(sessions, by="policy", **timed),
+        policies=by_policy,
+        objectives=metrics.objectives(by_policy, question.objective),
         periods=metrics.rpo_adherence(sessions, by=VM, freq=freq, **timed),
         gaps=metrics.gaps(sessions, **timed),
         durations=metrics.durations(sessions, by="policy", **window),
@@ -134,14 +138,12 @@ def verdict(found: Findings) -> str:
     )
 
 
-def objective(row: pd.Series, share: float) -> tuple[str, str]:
-    """Return whether a row met the objective, and what is left of its budget of breached time."""
-    if pd.isna(row["adherence"]):
+def spent(promise: pd.Series) -> tuple[str, str]:
+    """Return whether an objective was met, and what is spent of its budget of breached time."""
+    if pd.isna(promise["passed"]):
         return "unknown", "nothing observed, or no target known"
-    budget = row["observed"] * (1 - share)
-    left = budget - row["breached"]
-    used = f"{tables.duration(row['breached'])} of {tables.duration(budget)} spent"
-    return ("met", used) if left >= pd.Timedelta(0) else ("missed", used)
+    used = f"{tables.duration(promise['spent'])} of {tables.duration(promise['budget'])} spent"
+    return ("met" if promise["passed"] else "missed"), used
 
 
 def wilson(success: int, count: int) -> tuple[float, float]:

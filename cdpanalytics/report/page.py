@@ -147,7 +147,7 @@ def _tiles(found: Findings) -> list[dict[str, str]]:
     whole, missed = found.whole, len(found.worst)
     finished = int(whole["success"] + whole["warning"] + whole["failed"])
     low, high = findings.wilson(int(whole["success"]), finished)
-    state, used = findings.objective(whole, found.question.objective)
+    state, used = findings.spent(found.promise)
     known = not pd.isna(whole["adherence"])
     return [
         {"name": "Adherence", "value": tables.share(whole["adherence"]),
@@ -168,8 +168,10 @@ def _tiles(found: Findings) -> list[dict[str, str]]:
 
 def _objectives(found: Findings) -> list[dict[str, str]]:
     rows = []
-    for _, row in found.policies.iterrows():
-        state, used = findings.objective(row, found.question.objective)
+    for (_, row), (_, promise) in zip(
+        found.policies.iterrows(), found.objectives.iterrows(), strict=True
+    ):
+        state, used = findings.spent(promise)
         rows.append({"policy": str(row["policy"]), "rpo": tables.duration(row["rpo"]), "state": state,
                      "adherence": tables.share(row["adherence"]),
                      "strict": tables.share(row["adherence_strict"]), "used": used})  # fmt: skip

@@ -92,7 +92,7 @@ def test_an_objective_of_everything_allows_nothing(fleet):
 
 @pytest.mark.parametrize("objective", [99.9, 0, -1, "all", None, np.nan])
 def test_an_objective_that_is_no_share_is_refused(fleet, objective):
-    with pytest.raises(InputError, match="is not a share above 0 and up to 1; write 0.999 for"):
+    with pytest.raises(InputError, match=r"is not a share above 0 and up to 1; write 0\.999 for"):
         objectives(fleet, objective, "1h")
 
 
@@ -175,12 +175,13 @@ def sized(*amounts):
 
 
 def test_an_odd_size_is_an_outlier_with_its_score():
-    """Running medians 11 11.5 12 12 12 12.5 12 12.5: residuals -1 .5 -1 1 87 1.5 0 .5; of them
-    the median is .5, the deviations 1.5 0 1.5 .5 86.5 1 .5 0, the MAD .75."""
+    """Running medians 11.5 12 12.5 12 13 13 13 13.5 (the ninth day is not whole): residuals
+    -1.5 0 -1.5 1 86 1 -1 -.5; their median is -.25, the deviations from it 1.25 .25 1.25 1.25
+    86.25 1.25 .75 .25, and the median of those 1.25."""
     found = size_anomalies(sized(10, 12, 11, 13, 99, 14, 12, 13, 13), by="vm")
     row = only(found)
-    assert (row["kind"], row["size"], row["expected"], row["residual"]) == ("outlier", 99, 12, 87)
-    assert row["score"] == pytest.approx(0.6745 * 86.5 / 0.75)
+    assert (row["kind"], row["size"], row["expected"], row["residual"]) == ("outlier", 99, 13, 86)
+    assert row["score"] == pytest.approx(0.6745 * 86.25 / 1.25)
     assert size_anomalies(sized(10, 12, 11, 13, 99, 14, 12, 13, 13), by="vm", z=100).empty
 
 
