@@ -10,6 +10,7 @@ from cdpanalytics.metrics.spans import (
     UNKNOWN,
     Flags,
     Records,
+    amounts,
     instants,
     read,
     running_maximum,
@@ -142,7 +143,7 @@ def _findings(records: Records) -> dict[str, tuple[Flags, str]]:
     if "rpo" in frame or (records.rpo != UNKNOWN).any():
         found["no target"] = (records.rpo == UNKNOWN, "adherence is NA")
     if "total_size" in frame:
-        size = frame["total_size"].astype("Int64")
+        size = amounts(frame)
         found["no size"] = (records.finished & size.isna().to_numpy(), "left out of sizes")
         found["negative size"] = (
             (size < 0).fillna(False).to_numpy(dtype=bool),

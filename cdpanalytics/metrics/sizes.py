@@ -11,7 +11,7 @@ from cdpanalytics.errors import InputError
 from cdpanalytics.metrics import groups as grouping
 from cdpanalytics.metrics.exposure import Terms, retirements
 from cdpanalytics.metrics.groups import By
-from cdpanalytics.metrics.spans import Flags, Integers, Records, read, span
+from cdpanalytics.metrics.spans import Flags, Integers, Records, amounts, read, span
 from cdpanalytics.metrics.windows import Window, window
 
 Reading = Literal["size", "volume"]
@@ -106,7 +106,7 @@ def sizes(
     frame = window(records, since, until, freq, tz)
     group = grouping.groups(records, by)
     gone = retirements(records, Terms(tz=tz, policies=policies, retire_after=retire_after))
-    size = records.frame["total_size"].astype("Int64")
+    size = amounts(records.frame)
     last = min(int(frame.edges[-1]), records.as_of)
     sized = records.finished & size.notna().to_numpy() & (records.ended <= last)
     amount = np.asarray(size.fillna(0), dtype=np.int64)

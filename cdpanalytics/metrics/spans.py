@@ -333,6 +333,31 @@ def require(frame: pd.DataFrame, columns: Sequence[str], told: str) -> None:
             raise InputError(f"no column {column!r}{told} {', '.join(columns)} (has: {has})")
 
 
+def amounts(frame: pd.DataFrame) -> pd.Series:
+    """Return `total_size` as whole bytes, missing where it is.
+
+    Raises
+    ------
+    InputError
+        When it holds text, or parts of a byte.
+    """
+    column = frame["total_size"]
+    if not column.notna().any():
+        return pd.Series(pd.NA, index=column.index, dtype="Int64")
+    if pd.api.types.is_bool_dtype(column) or not pd.api.types.is_numeric_dtype(column):
+        raise InputError(
+            f"column 'total_size' holds {column.dtype}, not bytes; "
+            "convert it: df['total_size'] = pd.to_numeric(df['total_size'])"
+        )
+    try:
+        return column.astype("Int64")
+    except (TypeError, ValueError, ArithmeticError):
+        raise InputError(
+            "column 'total_size' holds parts of a byte; "
+            "convert it: df['total_size'] = df['total_size'].round().astype('Int64')"
+        ) from None
+
+
 def _unique(frame: pd.DataFrame) -> pd.DataFrame:
     """Of rows with one uid keep the newest `as_of`, or the last where that is unknown."""
     if "uid" not in frame or not (frame["uid"].duplicated() & frame["uid"].notna()).any():

@@ -12,6 +12,7 @@ _COMMON = {
 }
 
 settings.register_profile("quick", max_examples=50, **_COMMON)
+settings.register_profile("mutants", max_examples=20, derandomize=True, **_COMMON)
 settings.register_profile("ci", max_examples=200, **_COMMON)
 settings.register_profile("nightly", max_examples=10_000, **_COMMON)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))

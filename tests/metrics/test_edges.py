@@ -5,10 +5,29 @@ import pandas as pd
 import pytest
 
 from cdpanalytics.errors import InputError
-from cdpanalytics.metrics import durations, gaps, rpo_adherence, size_trend, sizes
+from cdpanalytics.metrics import (
+    compare,
+    durations,
+    gaps,
+    objectives,
+    rpo_adherence,
+    size_anomalies,
+    size_trend,
+    sizes,
+    what_if,
+    worst,
+)
 
 DAY = pd.Timestamp("2026-10-01", tz="UTC")
-METRICS = (rpo_adherence, gaps, durations, sizes, size_trend)
+
+
+def one_target(sessions, by="vm", **asked):
+    return what_if(sessions, ["1h"], by=by, **asked)
+
+
+METRICS = (
+    rpo_adherence, gaps, durations, sizes, size_trend, size_anomalies, objectives, worst, one_target,
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -33,10 +52,13 @@ def test_an_empty_frame_has_an_empty_answer_with_all_columns(metric, sessions):
     assert empty.columns.tolist() == metric(sessions).columns.tolist()
 
 
-@pytest.mark.parametrize("metric", [rpo_adherence, durations, sizes, size_trend])
+@pytest.mark.parametrize(
+    "metric", [rpo_adherence, durations, sizes, size_trend, objectives, one_target]
+)
 def test_an_empty_frame_as_one_group_is_one_row_that_claims_nothing(metric, sessions):
     row = metric(sessions.iloc[:0], by=()).iloc[0]
-    known = {"adherence", "success_rate", "mean", "size", "slope"} & set(row.index)
+    claims = ("adherence", "success_rate", "mean", "size", "slope", "passed", "budget", "burn_rate")
+    known = set(claims) & set(row.index)
     assert row[list(known)].isna().all()
 
 
@@ -59,6 +81,39 @@ def test_sizes_without_sizes(sessions):
     assert error(sizes, sessions.drop(columns="total_size")) == (
         "no column 'total_size' (bytes); sizes need it beside vm, created, ended"
     )
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("column", ["created", "ended"])
+def test_no_metric_takes_times_as_text(metric, column, sessions):
+    text = sessions.assign(**{column: sessions[column].astype("str")})
+    line = f"df['{column}'] = pd.to_datetime(df['{column}'], utc=True)"
+    assert error(metric, text) == (
+        f"column '{column}' holds str, not times with a zone; convert it: {line}"
+    )
+
+
+@pytest.mark.parametrize("metric", [sizes, size_trend, size_anomalies])
+def test_sizes_as_text_are_refused_with_the_line_that_converts_them(metric, sessions):
+    text = sessions.assign(total_size=["10", "12"])
+    assert error(metric, text) == (
+        "column 'total_size' holds str, not bytes; "
+        "convert it: df['total_size'] = pd.to_numeric(df['total_size'])"
+    )
+
+
+def test_sizes_as_numbers_of_any_kind_are_taken_and_parts_of_a_byte_are_not(sessions):
+    expected = sizes(sessions)
+    for dtype in ("float64", "int32", "uint64", "Float64", "int64[pyarrow]", "double[pyarrow]"):
+        other = sessions.assign(total_size=sessions["total_size"].astype(dtype))
+        pd.testing.assert_frame_equal(sizes(other), expected)
+    nothing = sizes(sessions.assign(total_size=None))
+    assert nothing["size"].isna().all()
+    assert error(sizes, sessions.assign(total_size=[1.5, 2.0])) == (
+        "column 'total_size' holds parts of a byte; "
+        "convert it: df['total_size'] = df['total_size'].round().astype('Int64')"
+    )
+    assert "holds bool, not bytes" in error(sizes, sessions.assign(total_size=True))
 
 
 def test_times_as_text_are_refused_with_the_line_that_converts_them(sessions):
@@ -238,3 +293,78 @@ def test_a_policy_lists_the_vms_of_its_newest_settings_only() -> None:
     )
     found = rpo_adherence(sessions, "1h", by="vm", policies=policies)
     assert found["vm"].tolist() == ["a", "never seen"]
+
+
+def test_a_changed_rpo_holds_for_the_sessions_that_had_it():
+    """15 min until noon, 2 h from noon on; bare 09-10 and 13-14: 45 min late, then none."""
+    begun = DAY + pd.to_timedelta([0, 10, 12, 14], unit="h")
+    sessions = pd.DataFrame({
+        "vm": "db", "policy": "gold", "created": begun,
+        "ended": DAY + pd.to_timedelta([9, 12, 13, 24], unit="h"),
+        "rpo": pd.to_timedelta(["15min", "15min", "2h", "2h"]),
+    })  # fmt: skip
+    row = rpo_adherence(sessions).iloc[0]
+    assert row["breached"] == pd.Timedelta("45min")
+    assert row["exposed"] == pd.Timedelta("2h")
+    assert pd.isna(row["rpo"]), "the group mixes targets"
+    assert row["adherence"] == 1 - 0.75 / 24
+    halves = rpo_adherence(sessions, freq="h").set_index("period")
+    assert halves["rpo"].iloc[0] == pd.Timedelta("15min")
+    assert halves["rpo"].iloc[-1] == pd.Timedelta("2h")
+
+
+def test_a_vm_that_moved_leaves_its_gap_to_the_policy_that_protected_last():
+    """gold covers 00-08, iron 10-24 with an hour allowed: two hours bare are gold's, one of them late."""
+    sessions = pd.DataFrame({
+        "vm": "db", "policy": ["gold", "iron"],
+        "created": DAY + pd.to_timedelta([0, 10], unit="h"),
+        "ended": DAY + pd.to_timedelta([8, 24], unit="h"),
+    })  # fmt: skip
+    table = rpo_adherence(sessions, "1h").set_index("policy")
+    assert table["observed"].tolist() == [pd.Timedelta("10h"), pd.Timedelta("14h")]
+    assert table["breached"].tolist() == [pd.Timedelta("1h"), pd.Timedelta(0)]
+    assert gaps(sessions, "1h")["policy"].tolist() == ["gold"]
+    budgets = objectives(sessions, 0.9, "1h").set_index("policy")
+    assert budgets["passed"].tolist() == [True, True]
+    assert budgets["budget"].tolist() == [pd.Timedelta("1h"), pd.Timedelta("84min")]
+
+
+@pytest.mark.parametrize(
+    ("states", "results"),
+    [(["Completed"] * 2, ["Failed"] * 2), (["Pending"] * 2, ["None"] * 2)],
+)
+def test_where_nothing_ever_protected_nothing_is_claimed(sessions, states, results):
+    never = sessions.assign(state=states, result=results)
+    row = rpo_adherence(never, "1h").iloc[0]
+    assert (row["sessions"], row["observed"]) == (2, pd.Timedelta(0))
+    assert pd.isna(row["adherence"])
+    assert gaps(never, "1h").empty
+    assert objectives(never, 0.9, "1h")["passed"].isna().all()
+    assert worst(never, target="1h").empty
+    later = never.assign(created=never["created"] + pd.Timedelta("2D"),
+                         ended=never["ended"] + pd.Timedelta("2D"))  # fmt: skip
+    change = compare(
+        pd.concat([sessions.assign(state="Completed", result="Success"), later]),
+        DAY + pd.Timedelta("2D"), before=(DAY, DAY + pd.Timedelta("16h")), target="1h",
+    )  # fmt: skip
+    assert change["verdict"].tolist() == ["worse"], "protected once, it is judged ever after"
+
+
+def test_a_million_rows_in_random_order():
+    """The answer is that of the same rows in order, and of the hundredth part of them by hand."""
+    count, vms = 1_000_000, 1_000
+    number = np.arange(count)
+    vm, turn = number % vms, number // vms
+    created = DAY + pd.to_timedelta(turn * 3600, unit="s")
+    ordered = pd.DataFrame({
+        "vm": pd.Categorical.from_codes(vm, [f"vm-{n:04d}" for n in range(vms)]),
+        "created": created, "ended": created + pd.to_timedelta(3600 - 1200 * (vm % 2), unit="s"),
+    })  # fmt: skip
+    mixed = ordered.iloc[np.random.default_rng(7).permutation(count)]
+    table = rpo_adherence(mixed, "15min", by="vm")
+    pd.testing.assert_frame_equal(table, rpo_adherence(ordered, "15min", by="vm"))
+    hours = count // vms
+    assert table["sessions"].eq(hours).all()
+    assert table["breached"][0::2].eq(pd.Timedelta(0)).all()
+    late = (hours - 1) * pd.Timedelta("5min") + pd.Timedelta("5min")
+    assert table["breached"][1::2].eq(late).all(), "as_of is the end of the even ones"

@@ -8,7 +8,19 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
-from cdpanalytics.metrics import durations, gaps, rpo_adherence, size_trend, sizes
+from cdpanalytics.metrics import (
+    compare,
+    durations,
+    gaps,
+    objectives,
+    quality,
+    rpo_adherence,
+    size_anomalies,
+    size_trend,
+    sizes,
+    what_if,
+    worst,
+)
 
 from .strategies import (
     BY,
@@ -19,7 +31,11 @@ from .strategies import (
     ZONES,
     fleets,
     frame,
+    hole_frame,
+    holes,
     instants,
+    maintenance,
+    maintenance_frame,
     policy_frame,
     settings_of_policies,
     windows,
@@ -33,13 +49,26 @@ EVERY = {
     "durations": durations,
     "sizes": sizes,
     "size_trend": size_trend,
+    "size_anomalies": lambda table, **asked: size_anomalies(table, z=0.5, **asked),
+    "objectives": lambda table, **asked: objectives(table, 0.9, **asked),
+    "what_if": lambda table, **asked: what_if(table, ["15min", "2h"], **asked),
 }
 METRICS = st.sampled_from(list(EVERY.values()))
+BESIDE = {
+    **EVERY,
+    "worst": lambda table: worst(table, n=None, target=TARGET),
+    "compare": lambda table: compare(
+        table, table["created"].min() + HALF_A_DAY, target=TARGET,
+        as_of=table["created"].min() + 2 * HALF_A_DAY,
+    ),
+}  # fmt: skip
+"""With those that rank groups, or count rows, and so are no sum of their parts."""
+HALF_A_DAY = pd.Timedelta("12h")
 
 
 @given(data=st.data())
 def test_1_row_order_pages_and_duplicated_rows_never_change_a_result(data):
-    rows, metric = data.draw(fleets()), data.draw(METRICS)
+    rows, metric = data.draw(fleets()), BESIDE[data.draw(st.sampled_from(list(BESIDE)))]
     again = data.draw(st.lists(st.sampled_from(rows), max_size=3))
     shuffled = data.draw(st.permutations(again + rows))
     cut = data.draw(st.integers(0, len(shuffled)))
@@ -195,6 +224,75 @@ def test_7_nothing_vanishes(data):
 
 
 @given(data=st.data())
+def test_7_what_is_not_observed_is_said_to_be_unobserved_or_excluded(data):
+    """Of the scheduled time since a VM first protected, nothing is lost between the three."""
+    rows = data.draw(fleets())
+    asked = {
+        "target": data.draw(MINUTES), "by": data.draw(st.sampled_from(BY)),
+        "freq": data.draw(st.sampled_from([None, "D"])), "tz": data.draw(st.sampled_from(ZONES)),
+        "schedule": data.draw(st.one_of(st.none(), HOURS)), **data.draw(windows(rows)),
+    }  # fmt: skip
+    whole = rpo_adherence(frame(rows), **asked)
+    parts = rpo_adherence(
+        frame(rows), unobserved=hole_frame(data.draw(holes(rows))),
+        exclude=maintenance_frame(data.draw(maintenance(rows))), **asked,
+    )  # fmt: skip
+    told = parts[["observed", "unobserved", "excluded"]].sum(axis=1)
+    assert (told == whole["observed"]).all()
+    assert (parts[["unobserved", "excluded"]] >= pd.Timedelta(0)).all(axis=None)
+
+
+@given(data=st.data())
+def test_a_budget_is_of_the_time_observed_and_what_is_left_of_it(data):
+    rows, share = data.draw(fleets()), data.draw(st.sampled_from([0.5, 0.9, 0.999, 1]))
+    asked = {
+        "target": data.draw(MINUTES), "by": data.draw(st.sampled_from(BY)),
+        "schedule": data.draw(st.one_of(st.none(), HOURS)),
+    }  # fmt: skip
+    adherence = rpo_adherence(frame(rows), **asked)
+    found = objectives(frame(rows), share, **asked)
+    assert_frame_equal(found, objectives(adherence, share))
+    known = adherence["adherence"].notna()
+    assert (found["passed"].isna() == ~known).all()
+    assert (found["spent"] == adherence["breached"])[known].all()
+    assert (found["remaining"] == found["budget"] - found["spent"])[known].all()
+    assert (found["passed"] == (found["remaining"] >= pd.Timedelta(0)))[known].all()
+    assert (found["elapsed"] == 1)[known].all()
+    loose = objectives(frame(rows), share / 2, **asked)
+    assert (loose["passed"] >= found["passed"])[known].all(), "a smaller promise is kept sooner"
+
+
+@given(data=st.data())
+def test_the_worst_explain_no_more_than_all_and_come_in_order(data):
+    rows = data.draw(fleets())
+    asked = {"target": data.draw(MINUTES), "by": data.draw(st.sampled_from(BY))}
+    every = worst(frame(rows), n=None, **asked)
+    breached = rpo_adherence(frame(rows), **asked)["breached"]
+    assert every["breached"].sum() == breached.sum()
+    assert every["breached"].is_monotonic_decreasing
+    if len(every):
+        assert every["explained"].iloc[-1] == pytest.approx(1)
+        assert every["explains"].sum() == pytest.approx(1)
+    few = data.draw(st.integers(1, 3))
+    assert_frame_equal(worst(frame(rows), n=few, **asked), every.head(few))
+
+
+@given(data=st.data())
+def test_compare_puts_two_answers_side_by_side(data):
+    rows = data.draw(fleets())
+    moments = st.lists(instants(rows), min_size=3, max_size=3, unique=True)
+    before, since, until = sorted(data.draw(moments))
+    asked = {"target": data.draw(MINUTES), "by": ("backup_server", "policy", "vm")}
+    table = compare(frame(rows), since, until, (before, since), **asked)
+    now = rpo_adherence(frame(rows), since=since, until=until, **asked)
+    then = rpo_adherence(frame(rows), since=before, until=since, **asked)
+    assert table["breached"].sum() == now["breached"].sum()
+    assert table["breached_before"].sum() == then["breached"].sum()
+    same = compare(frame(rows), since, until, (since, until), **asked)
+    assert not same["verdict"].isin(["better", "worse", "new", "gone"]).any()
+
+
+@given(data=st.data())
 def test_groups_are_sums_of_their_vms(data):
     rows = data.draw(fleets())
     fleet = frame(rows)
@@ -267,9 +365,11 @@ def test_types_and_indexes_never_change_the_worked_answers(dress):
     assert gaps(plain)["cause"].tolist() == ["Failed: why"]
 
 
-@given(rows=fleets(), metric=METRICS, dress=st.sampled_from(list(DRESSES)))
-def test_types_and_indexes_never_change_a_result_and_inputs_stay_as_they_are(rows, metric, dress):
-    plain = frame(rows)
+@given(
+    rows=fleets(), name=st.sampled_from([*BESIDE, "quality"]), dress=st.sampled_from(list(DRESSES))
+)
+def test_types_and_indexes_never_change_a_result_and_inputs_stay_as_they_are(rows, name, dress):
+    metric, plain = {**BESIDE, "quality": quality}[name], frame(rows)
     dressed = DRESSES[dress](plain)
     before = dressed.copy(deep=True)
     assert_frame_equal(metric(dressed), metric(plain))
