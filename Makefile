@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint reliability bench notebooks clean
+.PHONY: help demo test nightly mutants lint docs reliability bench notebooks clean
 
 help:            ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -15,11 +15,22 @@ demo: $(VENV)/ready            ## simulated server -> sync -> metrics -> demo/re
 test: $(VENV)/ready-dev            ## every test
 	$(BIN)/python -m pytest -n auto --dist loadscope --cov --cov-report=term --cov-fail-under=90
 
+nightly: $(VENV)/ready-dev            ## the laws and the oracle on 10,000 random fleets each
+	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -n auto tests/metrics
+
+mutants: $(VENV)/ready-dev            ## do the tests notice when a metric is changed by one token
+	$(BIN)/pip install --quiet --disable-pip-version-check 'mutmut>=3.3'
+	HYPOTHESIS_PROFILE=mutants PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/mutmut run
+	$(BIN)/mutmut results
+
 lint: $(VENV)/ready-dev            ## style, types, layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(VENV)/ready-dev            ## write definitions and pictures of docs/ from the docstrings
+	$(BIN)/python docs/fill.py
 
 reliability: $(VENV)/ready-dev            ## write the fault matrix of docs/reliability.md from the tests
 	CDPANALYTICS_WRITE_DOCS=1 $(BIN)/python -m pytest -q tests/test_faults.py
@@ -32,7 +43,7 @@ notebooks: $(VENV)/ready-dev            ## run each notebook from top to bottom
 	$(BIN)/python -m pytest tests/test_notebooks.py
 
 clean:            ## forget the environment and what was made
-	rm -rf $(VENV) demo dist build .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) demo dist build .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis mutants
 
 $(VENV)/ready: pyproject.toml | $(VENV)/bin/pip
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable .

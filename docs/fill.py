@@ -1,0 +1,181 @@
+"""Fill the definitions and pictures of docs/metrics.md and docs/verdicts.md: ``make docs``.
+
+What stands in a file between ``<!-- NAME -->`` and ``<!-- / -->`` is written here, from the
+docstrings and from metrics of the sessions shown; the rest is written by hand.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from pathlib import Path
+
+import matplotlib.dates as mdates
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from cdpanalytics import metrics, plots, tables
+from cdpanalytics.plots import charts
+
+DOCS = Path(__file__).parent
+DAY = pd.Timestamp("2026-10-01", tz="UTC")
+SHOWN = ("Parameters", "Returns", "Raises", "Notes", "References", "Examples")
+REGION = re.compile(r"(<!-- (?P<name>\w+) -->\n).*?(<!-- / -->)", re.S)
+
+
+def definition(name: str) -> str:
+    """A metric's docstring as Markdown."""
+    function = getattr(metrics, name)
+    text = inspect.getdoc(function) or ""
+    parts = re.split(r"^(\w[\w ]*)\n-{3,}\n", text, flags=re.M)
+    sections = dict(zip(parts[1::2], parts[2::2], strict=True))
+    shown = [f"### {name}", _markdown(parts[0].strip())]
+    for section, body in ((name, sections[name].strip("\n")) for name in SHOWN if name in sections):
+        if section == "Examples":
+            shown.append(f"```pycon\n{body}\n\n```")
+        elif section == "Returns":
+            kind, _, rest = body.partition("\n")
+            shown.append(f"**Returns** a `{kind.strip()}`. {_columns(inspect.cleandoc(rest))}")
+        elif section in ("Parameters", "Raises"):
+            shown.append(f"**{section}**\n\n{_arguments(body)}")
+        else:
+            shown.append(f"**{section}.** {_markdown(body)}")
+    return "\n\n".join(part.strip("\n") for part in shown) + "\n"
+
+
+def _columns(text: str) -> str:
+    """What is said of a table, its columns as items."""
+    paragraphs = []
+    for paragraph in text.split("\n\n"):
+        items = re.split(r"^(?=``[^`]+`` : )", paragraph, flags=re.M)
+        paragraphs += [
+            re.sub(r"^(``[^`]+``) : ", r"- \1: ", item.strip()).replace("\n", "\n  ")
+            if re.match("``[^`]+`` : ", item)
+            else item.strip() + "\n"
+            for item in items
+            if item.strip()
+        ]
+        paragraphs.append("")
+    return _markdown("\n".join(paragraphs))
+
+
+def _arguments(text: str) -> str:
+    """Arguments, or errors, as items."""
+    items = []
+    for item in re.split(r"^(?=\S)", text, flags=re.M)[1:]:
+        head, _, body = item.partition("\n")
+        names, _, kind = head.partition(" : ")
+        said = " ".join(inspect.cleandoc(body).split())
+        items.append(f"- `{names}`{f' ({kind})' if kind else ''}{': ' if said else ''}{said}")
+    return _markdown("\n".join(items))
+
+
+def _markdown(text: str) -> str:
+    return re.sub(r"``([^`]+)``", r"`\1`", text)
+
+
+def at(clock: str) -> pd.Timestamp:
+    """An instant of the day shown."""
+    return DAY + pd.Timedelta(f"{clock}:00")
+
+
+def gaps_picture() -> str:
+    """Draw sessions, exposure and breaches of one VM's day; return the caption."""
+    rows = [("00:00", "06:00", "Success"), ("06:00", "09:00", "Failed"),
+            ("09:00", "14:00", "Warning"), ("14:40", "20:00", "Success"),
+            ("22:00", "24:00", "Success")]  # fmt: skip
+    sessions = pd.DataFrame({
+        "vm": "db-01", "created": [at(row[0]) for row in rows], "ended": [at(row[1]) for row in rows],
+        "state": "Completed", "result": [row[2] for row in rows],
+    })  # fmt: skip
+    target = pd.Timedelta("1h")
+    whole = metrics.rpo_adherence(sessions, target, by="vm").iloc[0]
+    found = metrics.gaps(sessions, target)
+    with charts.styled():
+        figure, (upper, lower) = plt.subplots(
+            2, 1, figsize=(8, 4.2), sharex=True, height_ratios=[1, 2], layout="constrained"
+        )
+        for _, row in sessions.iterrows():
+            protects = row["result"] != "Failed"
+            upper.barh(0, row["ended"] - row["created"], left=row["created"], height=0.6,
+                       color=charts.COVERED if protects else "white", edgecolor=charts.INK,
+                       hatch=None if protects else "////")  # fmt: skip
+            middle = row["created"] + (row["ended"] - row["created"]) / 2
+            upper.annotate(row["result"], (middle, 0), ha="center", va="center",
+                           bbox={"fc": "white", "ec": "none", "pad": 1, "alpha": 0.8})  # fmt: skip
+        upper.set(yticks=[], ylim=(-0.5, 0.5))
+        upper.set_title("Two of three gaps outlast the target of 1 h", loc="left")
+        for number, (_, gap) in enumerate(found.iterrows()):
+            hours = gap["exposure"] / pd.Timedelta("1h")
+            lower.plot([gap["start"], gap["end"], gap["end"]], [0, hours, 0], color=charts.INK)
+            late = gap["start"] + target
+            if gap["breached"] > pd.Timedelta(0):
+                lower.fill_between([late, gap["end"]], [1, 1], [1, hours], color=charts.GAP, alpha=0.8,
+                                   label=None if number else "breached", linewidth=0)  # fmt: skip
+                lower.annotate(tables.duration(gap["breached"]), (gap["end"], hours), xytext=(6, -4),
+                               textcoords="offset points", color=charts.GAP)  # fmt: skip
+        lower.axhline(1, color=charts.INK, linestyle="--", linewidth=1)
+        lower.annotate("target", (DAY, 1), xytext=(4, 4), textcoords="offset points")
+        lower.set(ylabel="exposure (h)", xlabel="1 October 2026 (UTC)", ylim=(0, 3.3),
+                  xlim=(DAY, at("24:00")))  # fmt: skip
+        lower.xaxis.set_major_formatter(mdates.DateFormatter("%H:%M"))
+        lower.legend(loc="upper right", frameon=False)
+        said = (
+            f"Observed {tables.duration(whole['observed'])}, exposed {tables.duration(whole['exposed'])} "
+            f"in {whole['gaps']} gaps, breached {tables.duration(whole['breached'])} in "
+            f"{whole['breaches']} of them: adherence {tables.share(whole['adherence'])}, "
+            f"gap adherence {tables.share(whole['gap_adherence'])}."
+        )
+        _save(figure, "metrics-gaps.svg", said)
+    return f"![{said}](metrics-gaps.svg)\n\n{said}\n"
+
+
+def verdicts_picture() -> str:
+    """Draw the fleet of docs/verdicts.md, which makes it in its first example."""
+    code = re.search(r"```pycon\n(.*?)```", (DOCS / "verdicts.md").read_text(), re.S)
+    lines = [line[4:] for line in code[1].splitlines() if line.startswith((">>> ", "... "))]  # type: ignore[index]
+    scope: dict[str, pd.DataFrame] = {}
+    exec("\n".join(lines), scope)  # noqa: S102 - our own file
+    ax = plots.timeline(scope["sessions"], metrics.gaps(scope["sessions"], "15min"))
+    ax.set_title("Three of the five have gaps: the other two were replicated all day", loc="left")
+    said = "A line a VM: when its sessions covered it, and its gaps; the examples give the numbers."
+    _save(ax.figure, "verdicts.svg", said)
+    return f"![{said}](verdicts.svg)\n"
+
+
+def _save(figure: object, name: str, alt: str) -> None:
+    if "--check" not in sys.argv:
+        (DOCS / name).write_text(plots.Chart(figure, alt).svg(name.removesuffix("svg")))  # type: ignore[arg-type]
+    plt.close(figure)  # type: ignore[arg-type]
+
+
+def filled(text: str) -> str:
+    """A file's text with its regions written anew."""
+    made = {"gaps_picture": gaps_picture, "verdicts_picture": verdicts_picture}
+
+    def written(region: re.Match[str]) -> str:
+        name = region["name"]
+        return region[1] + (made[name]() if name in made else definition(name)) + region[3]
+
+    return REGION.sub(written, text)
+
+
+def main() -> int:
+    """Write the files, or with --check only say whether they are as they would be written."""
+    stale = []
+    for path in (DOCS / "metrics.md", DOCS / "verdicts.md"):
+        before = path.read_text()
+        after = filled(before)
+        if before != after:
+            stale.append(path.name)
+            if "--check" not in sys.argv:
+                path.write_text(after)
+    if "--check" in sys.argv and stale:
+        print(f"{', '.join(stale)} would be written differently; run: make docs", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
