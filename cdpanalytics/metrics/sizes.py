@@ -324,7 +324,7 @@ def _levels(
     """
     row = np.flatnonzero(sized)
     row = row[records.ended[row] <= _retired_since(records.vm[row], gone)]
-    nowhere = np.isin(gone[0], records.vm[row]) & (gone[1] <= frame.edges[-1])
+    nowhere = np.isin(gone[0], records.vm[row]) & (gone[1] < frame.edges[-1])
     leaving, since = gone[0][nowhere], gone[1][nowhere]
     moves = pd.DataFrame({
         "vm": np.concatenate([records.vm[row], leaving]),

@@ -412,10 +412,16 @@ def quantile(ordered, share):
 
 
 def sizes(rows, *, by=("policy", "vm"), freq="D", reading="size", since=None, until=None,
-          as_of=None, tz="UTC", step=QUARTER):  # fmt: skip
-    rows = unique(rows)
+          as_of=None, tz="UTC", policies=(), unobserved=(), retire_after=None,
+          step=QUARTER):  # fmt: skip
+    rows = prepared(rows, policies, None)
     as_of = as_of or speaks_for(rows)
     periods = window(rows, as_of, since, until, freq, tz, step)
+    steps = steps_of(
+        rows, as_of, lambda row: setting(policies, row, "schedule"), tz, ("Success", "Warning"),
+        step, unobserved, (), retire_after,
+    )  # fmt: skip
+    gone = {s["vm"]: s["gap"]["start"] for s in steps if s["retired"]}
     reaches = until is None or until > as_of
     sized = [r for r in rows if is_finished(r) and r["total_size"] is not None
              and r["ended"] <= as_of]  # fmt: skip
@@ -424,17 +430,20 @@ def sizes(rows, *, by=("policy", "vm"), freq="D", reading="size", since=None, un
         known = []
         for number, (name, _, end) in enumerate(periods):
             last = number == len(periods) - 1
-            held = []
-            for own in vms_of(sized).values():
+            held, retired = [], 0
+            for vm, own in vms_of(sized).items():
                 past = [r for r in own if r["ended"] < end
                         or (last and reaches and r["ended"] == end == as_of)]  # fmt: skip
+                past = [r for r in past if vm not in gone or r["ended"] <= gone[vm]]
                 newest = max(
                     past, default=None,
                     key=lambda r: (r["ended"], r["created"], r["total_size"], r["policy"] is None,
                                    r["policy"] or ""),
                 )  # fmt: skip
+                is_gone = vm in gone and gone[vm] < end
                 if newest and key_of(newest, by) == key:
-                    held.append(newest["total_size"])
+                    retired += is_gone
+                    held += [] if is_gone else [newest["total_size"]]
             here = [r for r in sized if key_of(r, by) == key
                     and place(r["ended"], periods, as_of, until) == number]  # fmt: skip
             size = sum(held) if held else None
@@ -449,5 +458,6 @@ def sizes(rows, *, by=("policy", "vm"), freq="D", reading="size", since=None, un
                     r["state"] == "InProgress" and key_of(r, by) == key
                     and place(r["created"], periods, as_of, until) == number for r in rows
                 ),
+                "retired": retired,
             })  # fmt: skip
     return table

@@ -165,5 +165,15 @@ def test_sizes_are_the_oracles(data):
         "reading": data.draw(st.sampled_from(["size", "volume"])),
         **data.draw(windows(rows)),
     }
-    mine = sizes(frame(rows), **asked)
-    assert_same(mine, oracle.sizes(rows, **asked), ("rolling",))
+    policies = data.draw(st.one_of(st.just([]), settings_of_policies()))
+    dark = data.draw(st.one_of(st.just([]), holes(rows)))
+    retire_after = data.draw(st.one_of(st.none(), MINUTES))
+    unnamed = policy_frame(policies).drop(columns="vms") if policies else None
+    mine = sizes(
+        frame(rows), policies=unnamed, unobserved=hole_frame(dark),
+        retire_after=FOREVER if retire_after is None else retire_after, **asked,
+    )  # fmt: skip
+    theirs = oracle.sizes(
+        rows, policies=policies, unobserved=dark, retire_after=retire_after, **asked
+    )
+    assert_same(mine, theirs, ("rolling",))
