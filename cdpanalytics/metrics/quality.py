@@ -89,8 +89,9 @@ def quality(
     records = read(dated, as_of, policies)
     rows = [
         ("no beginning", len(sessions) - len(dated), _vms(sessions[~begun]), "refused: drop them"),
-        ("fetched twice", len(dated) - len(records.created), 0, "the newest row counts"),
-    ]
+        ("fetched twice", len(dated) - len(records.created), _vms(_repeated(dated)),
+         "the newest row counts"),
+    ]  # fmt: skip
     for finding, (where, consequence) in _findings(records).items():
         machines = len(np.unique(records.vm[: len(where)][where]))
         rows.append((finding, int(where.sum()), machines, consequence))
@@ -103,6 +104,12 @@ def quality(
 def _vms(sessions: pd.DataFrame) -> int:
     keys = [key for key in ("backup_server", "vm") if key in sessions]
     return len(sessions[keys].drop_duplicates())
+
+
+def _repeated(sessions: pd.DataFrame) -> pd.DataFrame:
+    if "uid" not in sessions:
+        return sessions.iloc[:0]
+    return sessions[sessions["uid"].duplicated() & sessions["uid"].notna()]
 
 
 def _findings(records: Records) -> dict[str, tuple[Flags, str]]:

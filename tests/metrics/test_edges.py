@@ -368,3 +368,14 @@ def test_a_million_rows_in_random_order():
     assert table["breached"][0::2].eq(pd.Timedelta(0)).all()
     late = (hours - 1) * pd.Timedelta("5min") + pd.Timedelta("5min")
     assert table["breached"][1::2].eq(late).all(), "as_of is the end of the even ones"
+
+
+def test_hours_begin_at_the_full_hour_whatever_the_window_begins_with(sessions):
+    asked = {"since": "2026-10-01T08:59:59.000007", "until": "2026-10-01T11:00:00", "freq": "h"}
+    table = rpo_adherence(sessions, "15min", **asked)
+    assert table["period"].dt.strftime("%H:%M:%S.%f").tolist() == [
+        "08:00:00.000000", "09:00:00.000000", "10:00:00.000000",
+    ]  # fmt: skip
+    bare = pd.Timedelta("1s") - pd.Timedelta("7us")
+    assert table["exposed"].tolist() == [bare, pd.Timedelta(0), pd.Timedelta(0)]
+    assert table["breached"].tolist() == [bare, pd.Timedelta(0), pd.Timedelta(0)]

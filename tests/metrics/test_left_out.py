@@ -102,6 +102,15 @@ def test_a_retired_vm_has_no_size_any_more():
         ([("soon", "2026-10-01")], "exclude='soon' is not a time"),
         (7, "exclude=7 is no list of maintenance windows"),
         (pd.DataFrame({"start": [at("08:00")]}), "no column 'end' in exclude"),
+        (
+            pd.DataFrame({"start": [at("08:00")], "end": [pd.NaT]}),
+            "exclude has a row without start or end; drop it, or fill it in",
+        ),
+        (
+            [("2026-10-01", "2026-10-02", "vm")],
+            r"exclude=.* is no list of maintenance windows; write pairs like "
+            r"\[\('2026-10-03T20:00Z', '2026-10-04T02:00Z'\)\], or a frame with start, end$",
+        ),
     ],
 )
 def test_what_is_no_maintenance_window_is_refused(bare, closed, told):

@@ -72,6 +72,46 @@ def test_each_oddity_is_counted_once(odd: dict[str, object], finding: str) -> No
     assert share == 0.5
 
 
+def test_each_finding_says_how_many_of_whom_and_what_becomes_of_them() -> None:
+    """Two servers have an "a"; the first row is fetched twice, and one has no beginning."""
+    frame = table(
+        row(-10, -9, as_of=at(50)), row(None, 8), row(None, 9, vm="b"),
+        row(0, 1, policy_result="Failed", result="Warning"),
+        row(2, 3, policy_result="Failed", result="Failed"), row(4, 4, total_size=0),
+        row(5, 6, uid=None), row(5, 6, uid=None), row(99, 100), row(100, 100, rpo=pd.NaT, policy=None),
+    )  # fmt: skip
+    frame["backup_server"] = ["east"] * 8 + ["west"] * 3
+    got = [tuple(found) for found in quality(frame).itertuples(index=False)]
+    share = 1 / 11
+    assert got == [
+        ("no beginning", 2, 2 * share, 2, "refused: drop them"),
+        ("fetched twice", 1, share, 1, "the newest row counts"),
+        ("no vm", 0, 0, 0, "one VM without a name"),
+        ("begins after as_of", 0, 0, 0, "covers nothing yet"),
+        ("ends after as_of", 0, 0, 0, "covers up to as_of"),
+        ("ends before it begins", 0, 0, 0, "no span, no verdict"),
+        ("completed without an end", 0, 0, 0, "no span, no verdict"),
+        ("running", 0, 0, 0, "covers, no verdict yet"),
+        ("pending", 0, 0, 0, "does not cover, no verdict yet"),
+        ("unknown state", 0, 0, 0, "no span, no verdict"),
+        ("no known result", 0, 0, 0, "covers, but not strictly"),
+        ("overlaps an earlier one", 0, 0, 0, "cover is their union"),
+        ("first of its VM", 2, 2 * share, 2, "may hold the initial synchronisation"),
+        ("policy failed", 1, share, 1, "covers: both verdicts are kept"),
+        ("no policy", 1, share, 1, "grouped under a missing name"),
+        ("no target", 1, share, 1, "adherence is NA"),
+        ("no size", 0, 0, 0, "left out of sizes"),
+        ("negative size", 0, 0, 0, "taken as it is"),
+    ]
+    early = quality(frame, as_of=at(3)).set_index("finding")["sessions"]
+    assert (early["begins after as_of"], early["ends after as_of"]) == (5, 5)
+    policies = pd.DataFrame({"policy": ["Gold"], "rpo": [pd.Timedelta("1min")]})
+    without = frame.drop(columns="rpo")
+    assert "no target" not in quality(without)["finding"].tolist()
+    told = quality(without, policies=policies).set_index("finding")
+    assert told.loc["no target", "sessions"] == 1
+
+
 def test_touching_sessions_do_not_overlap_and_names_may_be_missing() -> None:
     frame = table(row(-9, -8), row(-8, -7, vm=None), row(-7.5, -7, vm="b"))
     assert counted(frame) == {"no vm": 1, "first of its VM": 3}
