@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from cdpanalytics import findings, report
 from cdpanalytics.cli import main
 from cdpanalytics.client import EnterpriseManager
-from cdpanalytics.report import findings, report
 from cdpanalytics.simulator import Fleet, Simulator
 from cdpanalytics.sync import Memory, plan
 

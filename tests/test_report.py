@@ -14,8 +14,8 @@ import pytest
 from cdpanalytics import schema, tables
 from cdpanalytics.archive import Archive
 from cdpanalytics.errors import InputError
+from cdpanalytics.findings import level, wilson
 from cdpanalytics.report import report
-from cdpanalytics.report.findings import level, wilson
 
 EM = "https://em.tech.local:9398"
 OCT = pd.Timestamp("2026-10-01", tz="UTC")

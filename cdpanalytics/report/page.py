@@ -16,11 +16,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from cdpanalytics import plots, tables
+from cdpanalytics import findings, plots, tables
 from cdpanalytics.archive import Archive, Patterns
 from cdpanalytics.config import Moment
-from cdpanalytics.report import findings
-from cdpanalytics.report.findings import Findings, Question
+from cdpanalytics.findings import Findings, Question
 
 GAPS_SHOWN = 50
 VMS_SHOWN = 15

@@ -1,9 +1,10 @@
-"""What a report says, as tables and sentences; it knows nothing of HTML."""
+"""What is to be said to a question, as tables and sentences; it knows nothing of HTML or widgets."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -37,28 +38,106 @@ class Question:
     tz: str = "UTC"
 
 
-@dataclass(frozen=True)
 class Findings:
-    """The numbers of a report; each table is a metric's own."""
+    """The numbers that answer a question; each table is a metric's own, made when first asked for.
 
-    question: Question
-    sessions: pd.DataFrame
-    start: pd.Timestamp | None
-    stop: pd.Timestamp | None
-    whole: pd.Series
-    promise: pd.Series
-    vms: pd.DataFrame
-    policies: pd.DataFrame
-    objectives: pd.DataFrame
-    periods: pd.DataFrame
-    gaps: pd.DataFrame
-    durations: pd.DataFrame
-    sizes: pd.DataFrame
-    trends: pd.DataFrame
-    holes: pd.DataFrame
-    provenance: dict[str, object]
+    Parameters
+    ----------
+    question : Question
+    sessions : pandas.DataFrame
+        What it is about, with what came before the window and decides how it begins.
+    settings, holes : pandas.DataFrame
+        As `Archive.policies` and `Archive.holes` give them.
+    window : pair of timestamps or None
+        Where the question's window begins and ends.
+    provenance : dict, optional
+        Where the sessions come from.
+    """
+
+    def __init__(
+        self,
+        question: Question,
+        sessions: pd.DataFrame,
+        settings: pd.DataFrame | None,
+        holes: pd.DataFrame,
+        window: tuple[pd.Timestamp | None, pd.Timestamp | None],
+        provenance: dict[str, Any] | None = None,
+    ) -> None:
+        self.question, self.sessions, self.holes = question, sessions, holes
+        self.provenance = provenance or {}
+        since, until = window
+        as_of = _as_of(sessions)
+        self.start = since if since is not None or sessions.empty else sessions["created"].min()
+        self.stop = until if as_of is None else as_of if until is None else min(until, as_of)
+        self._window: dict[str, Any] = {"since": since, "until": until, "policies": settings}
+        self._timed: dict[str, Any] = {
+            **self._window, "target": question.rpo, "tz": question.tz,
+            "unobserved": holes if len(holes) else None,
+        }  # fmt: skip
+        self._sized: dict[str, Any] = {"since": since, "until": until, "tz": question.tz}
+
+    @cached_property
+    def freq(self) -> str:
+        """Days, or weeks where there would be too many days to draw."""
+        if self.start is None or self.stop is None:
+            return "D"
+        return "D" if self.stop - self.start <= pd.Timedelta(days=DAYS_SHOWN) else "W"
+
+    @cached_property
+    def _whole(self) -> pd.DataFrame:
+        return metrics.rpo_adherence(self.sessions, by=(), **self._timed)
 
     @property
+    def whole(self) -> pd.Series:
+        """Adherence of all together."""
+        return self._whole.iloc[0]
+
+    @cached_property
+    def promise(self) -> pd.Series:
+        """The objective of all together."""
+        return metrics.objectives(self._whole, self.question.objective).iloc[0]
+
+    @cached_property
+    def vms(self) -> pd.DataFrame:
+        """Adherence by VM."""
+        return metrics.rpo_adherence(self.sessions, by=VM, **self._timed)
+
+    @cached_property
+    def policies(self) -> pd.DataFrame:
+        """Adherence by policy."""
+        return metrics.rpo_adherence(self.sessions, by="policy", **self._timed)
+
+    @cached_property
+    def objectives(self) -> pd.DataFrame:
+        """The objective by policy."""
+        return metrics.objectives(self.policies, self.question.objective)
+
+    @cached_property
+    def periods(self) -> pd.DataFrame:
+        """Adherence by VM and period."""
+        return metrics.rpo_adherence(self.sessions, by=VM, freq=self.freq, **self._timed)
+
+    @cached_property
+    def gaps(self) -> pd.DataFrame:
+        """Every gap."""
+        return metrics.gaps(self.sessions, **self._timed)
+
+    @cached_property
+    def durations(self) -> pd.DataFrame:
+        """How long sessions lasted, by policy."""
+        return metrics.durations(self.sessions, by="policy", **self._window)
+
+    @cached_property
+    def sizes(self) -> pd.DataFrame:
+        """Sizes by policy and day."""
+        return metrics.sizes(self.sessions, by="policy", **self._sized)
+
+    @cached_property
+    def trends(self) -> pd.DataFrame:
+        """Where sizes head, by policy."""
+        return metrics.size_trend(self.sessions, by="policy", **self._sized)
+
+    @cached_property
     def worst(self) -> pd.DataFrame:
         """VMs that missed their target, most breached first."""
         missed = self.vms[self.vms["breached"] > pd.Timedelta(0)]
@@ -66,7 +145,7 @@ class Findings:
             ["breached", *VM], ascending=[False, True, True, True], ignore_index=True
         )
 
-    @property
+    @cached_property
     def unseen(self) -> pd.DataFrame:
         """VMs that a policy names and no session does."""
         seen = set(
@@ -77,49 +156,21 @@ class Findings:
 
 
 def find(archive: Archive, question: Question) -> Findings:
-    """Compute what a report says.
+    """Return what an archive says to a question.
 
     Raises
     ------
     InputError
-        When a selection matches nothing, a length or zone cannot be read, or the
-        objective is not a share.
+        When a selection matches nothing, or a length, zone or objective cannot be read.
     """
     start, stop = archive.window(question.since, question.until)
     sessions = archive.sessions(
         question.since, question.until, policy=question.policy, vm=question.vm, history=True
     )
     named = question.policy is None and question.vm is None
-    settings = archive.policies(naming_vms=named)
-    window: dict[str, Any] = {"since": start, "until": stop, "policies": settings}
-    holes = archive.holes()
-    timed: dict[str, Any] = {
-        **window, "target": question.rpo, "tz": question.tz,
-        "unobserved": holes if len(holes) else None,
-    }  # fmt: skip
-    stop = min(stop, sessions["as_of"].max()) if stop is not None and len(sessions) else stop
-    freq = _freq(sessions, start, stop)
-    sized: dict[str, Any] = {"since": start, "until": window["until"], "tz": question.tz}
-    whole = metrics.rpo_adherence(sessions, by=(), **timed)
-    by_policy = metrics.rpo_adherence(sessions, by="policy", **timed)
-    return Findings(
-        question=question,
-        sessions=sessions,
-        start=start if start is not None else sessions["created"].min() if len(sessions) else None,
-        stop=stop if stop is not None else sessions["as_of"].max() if len(sessions) else None,
-        whole=whole.iloc[0],
-        promise=metrics.objectives(whole, question.objective).iloc[0],
-        vms=metrics.rpo_adherence(sessions, by=VM, **timed),
-        policies=by_policy,
-        objectives=metrics.objectives(by_policy, question.objective),
-        periods=metrics.rpo_adherence(sessions, by=VM, freq=freq, **timed),
-        gaps=metrics.gaps(sessions, **timed),
-        durations=metrics.durations(sessions, by="policy", **window),
-        sizes=metrics.sizes(sessions, by="policy", **sized),
-        trends=metrics.size_trend(sessions, by="policy", **sized),
-        holes=holes,
-        provenance=archive.provenance(question.since, question.until),
-    )
+    provenance = archive.provenance(question.since, question.until)
+    settings, holes = archive.policies(naming_vms=named), archive.holes()
+    return Findings(question, sessions, settings, holes, (start, stop), provenance)
 
 
 def verdict(found: Findings) -> str:
@@ -178,9 +229,5 @@ def level(cell: pd.Series) -> int | None:
     return 0 if breached <= 0 else 1 + int(np.searchsorted(LEVELS, breached, side="right"))
 
 
-def _freq(sessions: pd.DataFrame, start: pd.Timestamp | None, stop: pd.Timestamp | None) -> str:
-    if not len(sessions):
-        return "D"
-    first = start if start is not None else sessions["created"].min()
-    last = stop if stop is not None else sessions["as_of"].max()
-    return "D" if last - first <= pd.Timedelta(days=DAYS_SHOWN) else "W"
+def _as_of(sessions: pd.DataFrame) -> pd.Timestamp | None:
+    return sessions["as_of"].max() if len(sessions) else None
