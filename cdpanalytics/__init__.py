@@ -18,12 +18,14 @@ from cdpanalytics.metrics import quality
 if TYPE_CHECKING:
     from cdpanalytics.archive import Archive
     from cdpanalytics.client import EnterpriseManager
+    from cdpanalytics.explorer import explore
     from cdpanalytics.filters import field
 
 __all__ = [
     "Archive",
     "EnterpriseManager",
     "errors",
+    "explore",
     "field",
     "metrics",
     "quality",
@@ -34,6 +36,7 @@ __all__ = [
 _HOME = {
     "Archive": "cdpanalytics.archive",
     "EnterpriseManager": "cdpanalytics.client",
+    "explore": "cdpanalytics.explorer",
     "field": "cdpanalytics.filters",
 }
 

@@ -61,6 +61,12 @@ class CdpAccessor:
     journal_adherence = _Bound(metrics.journal_adherence)
     quality = _Bound(metrics.quality)
 
+    def explore(self, **asked: Any) -> Any:
+        """Explore this frame in a notebook (parameters of `cdpanalytics.explore`)."""
+        from cdpanalytics.explorer import explore
+
+        return explore(self.frame, **asked)
+
     @property
     def plot(self) -> PlotAccessor:
         """Pictures of the metrics: each method takes its metric's parameters and `ax`."""

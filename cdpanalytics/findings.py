@@ -21,6 +21,7 @@ DAYS_SHOWN = 62
 """Above this many days the heat map goes by weeks."""
 
 ROWS_SHOWN = 30
+TARGETS = ("15s", "1min", "5min", "15min", "1h", "4h")
 LEVELS = (0.01, 0.05, 0.2)
 """Shares of a period in breach at which the heat map grows darker."""
 
@@ -52,6 +53,8 @@ class Findings:
         Where the question's window begins and ends.
     provenance : dict, optional
         Where the sessions come from.
+    intervals : pandas.DataFrame, optional
+        The journal, as `Archive.intervals` gives it.
     """
 
     def __init__(
@@ -62,8 +65,10 @@ class Findings:
         holes: pd.DataFrame,
         window: tuple[pd.Timestamp | None, pd.Timestamp | None],
         provenance: dict[str, Any] | None = None,
+        intervals: pd.DataFrame | None = None,
     ) -> None:
         self.question, self.sessions, self.holes = question, sessions, holes
+        self.intervals = intervals
         self.provenance = provenance or {}
         since, until = window
         as_of = _as_of(sessions)
@@ -136,6 +141,19 @@ class Findings:
     def trends(self) -> pd.DataFrame:
         """Where sizes head, by policy."""
         return metrics.size_trend(self.sessions, by="policy", **self._sized)
+
+    @cached_property
+    def what_if(self) -> pd.DataFrame:
+        """Adherence of all together under other targets."""
+        asked = {name: value for name, value in self._timed.items() if name != "target"}
+        return metrics.what_if(self.sessions, TARGETS, **asked)
+
+    @cached_property
+    def journal(self) -> pd.DataFrame:
+        """The RPO really achieved, by VM; needs `intervals`."""
+        found: pd.DataFrame = self.intervals  # type: ignore[assignment]
+        settings = self._window["policies"]
+        return metrics.journal_adherence(found, self.question.rpo, by=VM, policies=settings)
 
     @cached_property
     def worst(self) -> pd.DataFrame:
@@ -230,4 +248,9 @@ def level(cell: pd.Series) -> int | None:
 
 
 def _as_of(sessions: pd.DataFrame) -> pd.Timestamp | None:
-    return sessions["as_of"].max() if len(sessions) else None
+    """What the frame speaks for, as the metrics take it."""
+    if sessions.empty:
+        return None
+    stamped = sessions["as_of"].max() if "as_of" in sessions else pd.NaT
+    ends = sessions[["created", "ended"]].max().max()
+    return ends if pd.isna(stamped) else stamped

@@ -1,0 +1,152 @@
+"""Parts of a page: tiles, the heat map, tables; their contents, and the macros that write them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from cdpanalytics import findings, tables
+from cdpanalytics.findings import Findings
+
+_HEADINGS = {
+    "backup_server": "Backup server", "policy": "Policy", "vm": "VM", "rpo": "RPO", "sessions": "Sessions",
+    "success": "Success", "warning": "Warning", "failed": "Failed", "unknown": "No verdict",
+    "observed": "Observed", "exposed": "Exposed", "breached": "Breached", "gaps": "Gaps",
+    "breaches": "Breaches", "worst_gap": "Longest gap", "adherence": "Adherence",
+    "adherence_strict": "Strict", "gap_adherence": "Gaps within RPO", "success_rate": "Success rate",
+    "start": "Start (UTC)", "end": "End (UTC)", "open": "Still open", "exposure": "Length", "cause": "Cause",
+    "running": "Running", "mean": "Mean", "median": "Median", "p95": "95th percentile", "max": "Longest",
+    "total": "Total", "expected": "Expected", "on_cadence": "On cadence", "periods": "Whole days",
+    "size": "Size", "slope": "Slope", "slope_low": "from", "slope_high": "to", "projected": "In 30 days",
+    "growth": "Growth", "source": "Enterprise Manager", "period": "Day (UTC)", "vms": "VMs",
+}  # fmt: skip
+_NUMBERS = {"backup_server", "policy", "vm", "cause", "source", "start", "end", "open", "period"}
+
+
+def environment() -> Environment:
+    """Return the templates, in which all text is escaped."""
+    return Environment(
+        loader=PackageLoader("cdpanalytics.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def source(name: str) -> str:
+    """Return one of our own files as it is."""
+    made = environment()
+    return made.loader.get_source(made, name)[0]  # type: ignore[union-attr]
+
+
+def macro(name: str) -> Callable[..., Markup]:
+    """Return a macro of `parts.html.j2` as a function."""
+    return getattr(environment().get_template("parts.html.j2").module, name)
+
+
+def tiles(found: Findings) -> list[dict[str, str]]:
+    """Return the figures that answer first: name, value, note, state."""
+    whole, missed = found.whole, len(found.worst)
+    finished = int(whole["success"] + whole["warning"] + whole["failed"])
+    low, high = findings.wilson(int(whole["success"]), finished)
+    state, used = findings.spent(found.promise)
+    known = not pd.isna(whole["adherence"])
+    return [
+        {"name": "Adherence", "value": tables.share(whole["adherence"]),
+         "note": f"strict {tables.share(whole['adherence_strict'])}", "state": "" if known else "unknown"},
+        {"name": f"Objective {tables.share(found.question.objective)}", "value": state.capitalize(),
+         "note": used, "state": state},
+        {"name": "VMs that missed", "value": f"{missed:,} of {len(found.vms):,}",
+         "note": f"{_count(whole['breaches'])} breaches in {_count(whole['gaps'])} gaps",
+         "state": ""},
+        {"name": "Longest gap", "value": tables.duration(whole["worst_gap"]),
+         "note": f"{tables.duration(whole['breached'])} breached in all", "state": ""},
+        {"name": "Success rate", "value": tables.share(whole["success_rate"]),
+         "note": f"of {finished:,} sessions; 95 %: {tables.share(low)} to {tables.share(high)}", "state": ""},
+        {"name": "As of", "value": instant(found.stop, "UTC")[:10],
+         "note": f"{instant(found.stop, 'UTC')[11:]} UTC; nothing later is judged", "state": ""},
+    ]  # fmt: skip
+
+
+def _count(number: int) -> str:
+    return tables.NOTHING if pd.isna(number) else f"{number:,}"
+
+
+def objectives(found: Findings) -> list[dict[str, str]]:
+    """Return a row a policy: was its objective met, and what is spent of its budget."""
+    rows = []
+    for (_, row), (_, promise) in zip(
+        found.policies.iterrows(), found.objectives.iterrows(), strict=True
+    ):
+        state, used = findings.spent(promise)
+        rows.append({"policy": str(row["policy"]), "rpo": tables.duration(row["rpo"]), "state": state,
+                     "adherence": tables.share(row["adherence"]),
+                     "strict": tables.share(row["adherence_strict"]), "used": used})  # fmt: skip
+    return rows
+
+
+def heat(found: Findings) -> dict[str, Any]:
+    """Return the worst VMs by period, each cell with its level, label and title."""
+    periods, vms = findings.heat(found)
+    rows = []
+    for vm, cells in vms:
+        drawn = []
+        for _, cell in cells.iterrows():
+            level = findings.level(cell)
+            breached = tables.duration(cell["breached"])
+            said = (
+                "not observed"
+                if level is None
+                else f"{breached} of {tables.duration(cell['observed'])} breached"
+            )
+            label = "–" if level is None else "" if level == 0 else _percent(cell["adherence"])
+            drawn.append({"level": level, "text": label, "start": cell["period"].isoformat(),
+                          "title": f"{vm['vm']}, {cell['period']:%Y-%m-%d}: {said}"})  # fmt: skip
+        rows.append({"vm": vm["vm"], "policy": vm["policy"], "server": vm["backup_server"], "cells": drawn,
+                     "total": tables.duration(vm["breached"])})  # fmt: skip
+    zoned = [period.tz_convert(found.question.tz) for period in periods]
+    return {"periods": [(f"{day:%d}", f"{day:%Y-%m-%d}") for day in zoned],
+            "months": _months(zoned), "rows": rows}  # fmt: skip
+
+
+def _percent(adherence: float) -> str:
+    """What was breached, in whole percents as a cell has room for."""
+    breached = 100 * (1 - adherence)
+    return "<1" if breached < 1 else f"{math.floor(breached + 1e-9)}"
+
+
+def _months(days: list[pd.Timestamp]) -> list[tuple[str, int]]:
+    months: list[tuple[str, int]] = []
+    for day in days:
+        name = f"{day:%b %Y}"
+        if months and months[-1][0] == name:
+            months[-1] = (name, months[-1][1] + 1)
+        else:
+            months.append((name, 1))
+    return months
+
+
+def table(table: pd.DataFrame, name: str, *, tools: bool = False) -> dict[str, Any]:
+    """Return a table with its words, and what to sort them by."""
+    exact = tables.records(table)
+    shown = tables.words(table)
+    heads = [{"name": _HEADINGS.get(c, c), "number": c not in _NUMBERS} for c in table.columns]
+    rows = [
+        [{"text": text, "sort": "" if row[c] is None else row[c], "number": c not in _NUMBERS}
+         for c, text in zip(table.columns, line, strict=True)]
+        for row, line in zip(exact, shown.to_numpy().tolist(), strict=True)
+    ]  # fmt: skip
+    return {"id": name, "heads": heads, "rows": rows, "tools": tools}
+
+
+def instant(stamp: pd.Timestamp | None, zone: str) -> str:
+    """Return an instant to the minute on the wall of a zone."""
+    if stamp is None or pd.isna(stamp):
+        return tables.NOTHING
+    return tables.instant(pd.Timestamp(stamp).tz_convert(zone))
