@@ -17,6 +17,7 @@ from cdpanalytics.metrics import (
     what_if,
     worst,
 )
+from cdpanalytics.metrics.spans import running_maximum
 
 DAY = pd.Timestamp("2026-10-01", tz="UTC")
 
@@ -379,3 +380,67 @@ def test_hours_begin_at_the_full_hour_whatever_the_window_begins_with(sessions):
     bare = pd.Timedelta("1s") - pd.Timedelta("7us")
     assert table["exposed"].tolist() == [bare, pd.Timedelta(0), pd.Timedelta(0)]
     assert table["breached"].tolist() == [bare, pd.Timedelta(0), pd.Timedelta(0)]
+
+
+@pytest.mark.parametrize(
+    ("ask", "name"),
+    [
+        (lambda t: rpo_adherence(t, "1h", until="soon"), "until"),
+        (lambda t: rpo_adherence(t, "1h", retire_after="soon"), "retire_after"),
+        (lambda t: rpo_adherence(t, "1h", schedule=[("soon", "2026-10-01")]), "schedule"),
+        (lambda t: rpo_adherence(t, "soon"), "target"),
+        (lambda t: objectives(t, 0.9, "1h", until="soon"), "until"),
+        (lambda t: compare(t, "soon", target="1h"), "since"),
+        (lambda t: compare(t, "2026-10-01", "soon", target="1h"), "until"),
+        (lambda t: what_if(t, ["1h", "soon"]), "targets"),
+        (lambda t: size_trend(t, horizon="soon"), "horizon"),
+    ],
+)
+def test_an_error_names_the_argument(sessions, ask, name):
+    assert error(ask, sessions).startswith(f"{name}='soon' is not a ")
+
+
+def test_what_holes_lack_is_told(sessions):
+    hole = pd.DataFrame({"start": [DAY], "end": [pd.NaT]})
+    assert error(rpo_adherence, sessions, "1h", unobserved=hole) == (
+        "unobserved has a row without start or end; drop it, or fill it in"
+    )
+    assert error(what_if, sessions, []) == (
+        "targets is empty; name at least one, e.g. what_if(sessions, ['15min'])"
+    )
+    assert error(rpo_adherence, sessions, "1h", protects=["Fine"]) == (
+        "protects=['Fine'] names no verdicts; use some of ['Success', 'Warning', 'Failed'], as a list"
+    )
+
+
+@pytest.mark.parametrize("named", [[], ["policy_uid"], ["backup_server"]])
+@pytest.mark.parametrize("server", [[], ["backup_server"]])
+def test_vms_that_only_a_policy_names_are_listed_whatever_else_is_known(sessions, named, server):
+    """The newer settings name `idle` no more, and `spare` for the first time."""
+    policies = pd.DataFrame({
+        "policy": "gold", "policy_uid": "p", "backup_server": "east",
+        "vms": [["db", "idle"], ["db", "spare", None]], "seen_from": [DAY, DAY + pd.Timedelta("1D")],
+    })[["policy", "vms", "seen_from", *named]]  # fmt: skip
+    own = sessions.assign(backup_server="east").drop(columns={"backup_server"} - set(server))
+    table = rpo_adherence(own, "1h", by=("policy", "vm"), policies=policies)
+    assert table["vm"].tolist() == ["db", "spare"]
+    assert table["policy"].tolist() == ["gold", "gold"]
+    assert table["sessions"].tolist() == [2, 0]
+    assert table["adherence"].isna().tolist() == [False, True]
+
+
+def test_a_state_that_is_missing_is_neither_running_nor_completed(sessions):
+    none = sessions.assign(state=pd.Series([None, "Completed"], dtype="category"), result="Success")
+    row = rpo_adherence(none, "1h").iloc[0]
+    assert (row["unknown"], row["success"], row["observed"]) == (1, 1, pd.Timedelta("7h"))
+
+
+def test_running_maxima_too_far_apart_for_one_number_are_right_all_the_same():
+    low, high = np.iinfo(np.int64).min // 4, np.iinfo(np.int64).max // 4
+    values = np.array([low, high, 0, 5, low, 3, high, 1])
+    segment = np.array([0, 0, 0, 1, 1, 1, 2, 2])
+    expected = [low, high, high, 5, 5, 5, high, high]
+    assert running_maximum(values, segment).tolist() == expected
+    small = np.array([1, 3, 2, 5, 0, 6, 4, 4])
+    assert running_maximum(small, segment).tolist() == [1, 3, 3, 5, 5, 6, 4, 4]
+    assert running_maximum(small[:0], segment[:0]).tolist() == []
