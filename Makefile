@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test nightly mutants lint docs reliability bench notebooks clean
+.PHONY: help demo test nightly mutants lint docs reliability bench notebooks sample clean
 
 help:            ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -38,6 +38,9 @@ reliability: $(VENV)/ready-dev            ## write the fault matrix of docs/reli
 bench: $(VENV)/ready-dev            ## figures beside their peers
 	$(BIN)/python benchmarks/metrics.py
 	$(BIN)/python benchmarks/sync.py
+
+sample: $(VENV)/ready            ## make data/sample anew, from a simulated estate
+	$(BIN)/python data/make_sample.py
 
 notebooks: $(VENV)/ready-dev            ## run each notebook from top to bottom
 	$(BIN)/python -m pytest tests/test_notebooks.py

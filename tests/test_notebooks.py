@@ -8,14 +8,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from cdpanalytics.demo import demo
-
-NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
-
-
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return demo(tmp_path_factory.mktemp("demo"), vms=8, days=9, progress=False).archive
+FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -26,16 +20,17 @@ def test_outputs_are_stripped(path: Path) -> None:
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
-def test_it_runs(path: Path, archive: Path) -> None:
+def test_it_runs_as_it_is_on_the_sample(path: Path) -> None:
+    """With no credentials, and nothing but what a checkout holds; its outputs have alternatives."""
     notebook = nbformat.read(path, as_version=4)
-    parameters = next(
-        cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])
-    )
-    parameters.source += f"\narchive = {str(archive)!r}"
-    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    assert [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    resources = {"metadata": {"path": str(FOLDER)}}
+    NotebookClient(notebook, timeout=120, kernel_name="python3", resources=resources).execute()
     outputs = [cell.outputs for cell in notebook.cells if cell.cell_type == "code"]
-    assert not [out for cell in outputs for out in cell if out.output_type in ("error", "stream")]
-    assert sum(bool(cell) for cell in outputs) >= 4
+    wrong = [out for cell in outputs for out in cell
+             if out.output_type == "error" or out.get("name") == "stderr"]  # fmt: skip
+    assert not wrong
+    assert sum(bool(cell) for cell in outputs) >= 3
     pages = [out.data.get("text/html", "") for cell in outputs for out in cell if "data" in out]
-    assert [page for page in pages if "<img alt=" in page and "data:image/png" in page]
+    assert [page for page in pages if "<img alt=" in page or 'class="heat"' in page]
     assert not [page for page in pages if "&lt;Figure" in page]
