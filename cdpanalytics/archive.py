@@ -416,7 +416,7 @@ class Archive:
             When another process holds it for ten minutes, or it cannot be written.
         """
         with self._writable(self.path):
-            self._mark()
+            self.path.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.path / LOCK)
             try:
                 lock.acquire(timeout=0)
@@ -424,8 +424,10 @@ class Archive:
                 _log.warning("%s: another sync is writing it; waiting for it to end", self.path)
                 self._wait(lock)
         try:
+            # Only who holds the lock may sweep, and only what was begun under the lock is swept.
             with self._writable(self.path):
                 files.sweep(self.path)
+                self._mark()
             yield
         finally:
             lock.release()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from filelock import FileLock
 
 from cdpanalytics import archive as archives
 from cdpanalytics.archive import Archive
@@ -172,6 +173,20 @@ def test_a_sync_that_does_not_end_is_not_waited_for_for_ever(
     holder.kill()
     holder.join()
     synced(server, folder)  # the lock went with the process that held it
+
+
+def test_who_waits_for_a_new_archive_has_written_nothing_into_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archives, "PATIENCE", 0.1)
+    folder.mkdir(parents=True)
+    with (
+        FileLock(folder / archives.LOCK),
+        pytest.raises(ArchiveError, match="another sync has been writing it"),
+        Archive(folder).writing(),
+    ):
+        pass
+    assert [path.name for path in folder.iterdir()] == [archives.LOCK]
 
 
 def test_two_syncs_started_together_both_end_right(
