@@ -106,7 +106,7 @@ def worst(found: Findings) -> Markup:
 def sparkline(days: pd.DataFrame) -> Markup:
     """A bar a period, of the height of its level in the heat map; a dot where nothing was observed."""
     bars, bar = [], Markup('<rect x="{}" y="{}" width="{}" height="{}" class="{}"/>')
-    levels = [findings.level(day) for _, day in days.iterrows()]
+    levels = [tables.severity(adherence) for adherence in days["adherence"]]
     for number, level in enumerate(levels):
         if level is None:
             bars.append(bar.format(4 * number + 1, 17, 1, 1, "none"))

@@ -80,8 +80,13 @@ def worst(
         sessions, target, by, since, until, as_of, None, schedule, tz, protects, policies,
         unobserved, exclude, retire_after,
     )  # fmt: skip
-    missed = found[found["breached"].isna() | (found["breached"] > pd.Timedelta(0))]
-    keys = keys_of(by)
+    table = ranked(found, keys_of(by))
+    return table.head(len(table) if n is None else n)
+
+
+def ranked(adherence: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Return the groups of an adherence table that missed their target, as `worst` orders them."""
+    missed = adherence[adherence["breached"].isna() | (adherence["breached"] > pd.Timedelta(0))]
     missed = missed.sort_values(
         ["breached", *keys], ascending=[False, *(True for _ in keys)], ignore_index=True
     )
@@ -89,7 +94,7 @@ def worst(
     table = missed[[*keys, *figures]].copy()
     table["explains"] = (missed["breached"] / missed["breached"].sum()).astype(float)
     table["explained"] = (missed["breached"].cumsum() / missed["breached"].sum()).astype(float)
-    return table.head(len(table) if n is None else n)
+    return table
 
 
 def compare(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -23,9 +22,17 @@ _HEADINGS = {
     "running": "Running", "mean": "Mean", "median": "Median", "p95": "95th percentile", "max": "Longest",
     "total": "Total", "expected": "Expected", "on_cadence": "On cadence", "periods": "Whole days",
     "size": "Size", "slope": "Slope", "slope_low": "from", "slope_high": "to", "projected": "In 30 days",
-    "growth": "Growth", "source": "Enterprise Manager", "period": "Day (UTC)", "vms": "VMs",
+    "growth": "Growth", "source": "Enterprise Manager", "period": "Day (UTC)", "vms": "VMs", "explains": "Explains",
+    "explained": "Up to here", "first": "From (UTC)", "last": "To (UTC)", "adherence_before": "Before",
+    "change": "Change", "verdict": "Verdict", "finding": "Sessions that", "share": "Share",
+    "consequence": "What becomes of them", "breached_before": "Breached before", "restorable": "Restorable",
+    "within": "Within RPO", "restorable_share": "Restorable share", "worst_rpo": "Worst RPO", "p95_rpo": "95 % within",
+    "created": "Begun (UTC)", "ended": "Ended (UTC)", "state": "State", "result": "Result", "reason": "Reason",
+    "policy_result": "Policy's result", "total_size": "Size", "rolling": "7-day mean",
 }  # fmt: skip
-_NUMBERS = {"backup_server", "policy", "vm", "cause", "source", "start", "end", "open", "period"}
+_TEXTS = {"backup_server", "policy", "vm", "cause", "source", "start", "end", "open", "period", "first", "last",
+          "verdict", "finding", "consequence", "created", "ended", "state", "result", "reason",
+          "policy_result"}  # fmt: skip
 
 
 def environment() -> Environment:
@@ -98,14 +105,16 @@ def heat(found: Findings) -> dict[str, Any]:
     for vm, cells in vms:
         drawn = []
         for _, cell in cells.iterrows():
-            level = findings.level(cell)
+            level = tables.severity(cell["adherence"])
             breached = tables.duration(cell["breached"])
             said = (
                 "not observed"
                 if level is None
                 else f"{breached} of {tables.duration(cell['observed'])} breached"
             )
-            label = "–" if level is None else "" if level == 0 else _percent(cell["adherence"])
+            label = (
+                "–" if level is None else "" if level == 0 else tables.percent(cell["adherence"])
+            )
             drawn.append({"level": level, "text": label, "start": cell["period"].isoformat(),
                           "title": f"{vm['vm']}, {cell['period']:%Y-%m-%d}: {said}"})  # fmt: skip
         rows.append({"vm": vm["vm"], "policy": vm["policy"], "server": vm["backup_server"], "cells": drawn,
@@ -113,12 +122,6 @@ def heat(found: Findings) -> dict[str, Any]:
     zoned = [period.tz_convert(found.question.tz) for period in periods]
     return {"periods": [(f"{day:%d}", f"{day:%Y-%m-%d}") for day in zoned],
             "months": _months(zoned), "rows": rows}  # fmt: skip
-
-
-def _percent(adherence: float) -> str:
-    """What was breached, in whole percents as a cell has room for."""
-    breached = 100 * (1 - adherence)
-    return "<1" if breached < 1 else f"{math.floor(breached + 1e-9)}"
 
 
 def _months(days: list[pd.Timestamp]) -> list[tuple[str, int]]:
@@ -132,17 +135,26 @@ def _months(days: list[pd.Timestamp]) -> list[tuple[str, int]]:
     return months
 
 
-def table(table: pd.DataFrame, name: str, *, tools: bool = False) -> dict[str, Any]:
-    """Return a table with its words, and what to sort them by."""
+def table(
+    table: pd.DataFrame, name: str, *, tools: bool = False, of: str | None = None
+) -> dict[str, Any]:
+    """Return a table with its words, and what to sort them by; `of` as in `tables.words`."""
     exact = tables.records(table)
-    shown = tables.words(table)
-    heads = [{"name": _HEADINGS.get(c, c), "number": c not in _NUMBERS} for c in table.columns]
+    shown = tables.words(table, of)
+    heads = [{"name": _HEADINGS.get(c, c), "number": c not in _TEXTS} for c in table.columns]
     rows = [
-        [{"text": text, "sort": "" if row[c] is None else row[c], "number": c not in _NUMBERS}
+        [{"text": text, "sort": "" if row[c] is None else row[c], "number": c not in _TEXTS}
          for c, text in zip(table.columns, line, strict=True)]
         for row, line in zip(exact, shown.to_numpy().tolist(), strict=True)
     ]  # fmt: skip
     return {"id": name, "heads": heads, "rows": rows, "tools": tools}
+
+
+def by_day(sizes: pd.DataFrame, name: str) -> dict[str, Any]:
+    """Return sizes with a row a day and a column a policy."""
+    named = sizes.assign(policy=sizes["policy"].astype("str").fillna(tables.NOTHING))
+    wide = named.pivot(index="period", columns="policy", values="size").reset_index()
+    return table(wide, name, of="size")
 
 
 def instant(stamp: pd.Timestamp | None, zone: str) -> str:
