@@ -84,7 +84,8 @@ class PlotAccessor:
         from cdpanalytics.plots import timeline
 
         found = metrics.gaps(self.frame, **window)
-        return timeline(self.frame, found, unobserved=window.get("unobserved"), ax=ax)
+        shown = {name: window.get(name) for name in ("since", "until", "unobserved")}
+        return timeline(self.frame, found, **shown, ax=ax)
 
     def heat_map(self, target: Any = None, freq: str = "D", *, ax: Any = None, **rest: Any) -> Any:
         """Draw when the worst VMs were in breach (parameters of `rpo_adherence`)."""

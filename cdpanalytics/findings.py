@@ -193,9 +193,7 @@ class Findings:
     @cached_property
     def quality(self) -> pd.DataFrame:
         """What is odd about the sessions that begin in the window; only what was found."""
-        begun = self.sessions["created"]
-        inside = (begun >= self.start) & (begun < self.stop)
-        found = metrics.quality(self.sessions[inside], policies=self._window["policies"])
+        found = metrics.quality(self.sessions, **self._window)
         return found[found["sessions"] > 0].reset_index(drop=True)
 
     @cached_property

@@ -92,7 +92,9 @@ def words_of(page: Path) -> str:
 def test_the_period_is_held_against_the_one_before_it(archive: Archive, tmp_path: Path) -> None:
     # db's gap is 08:00 to 10:00, breached from 08:15: 45 min of the three hours up to 09:00, then
     # one hour of the next three; a second VM was covered all the time.
-    said = words_of(report(archive, tmp_path / "r.html", since="2026-10-01T09:00", until="2026-10-01T12:00"))  # fmt: skip
+    said = words_of(
+        report(archive, tmp_path / "r.html", since="2026-10-01T09:00", until="2026-10-01T12:00")
+    )
     assert (
         "The promise was kept 83.33 % of the time, worse than in the period before, "
         "2026-10-01 06:00 to 2026-10-01 09:00 (87.50 %)." in said
@@ -103,7 +105,10 @@ def test_the_period_is_held_against_the_one_before_it(archive: Archive, tmp_path
 
 def test_without_a_beginning_the_halves_are_compared(archive: Archive, tmp_path: Path) -> None:
     said = words_of(report(archive, tmp_path / "r.html"))
-    assert "In the second half the promise was kept 100 % of the time, better than in the first half" in said  # fmt: skip
+    assert (
+        "In the second half the promise was kept 100 % of the time, better than in the first"
+        in said
+    )
     said = words_of(report(archive, tmp_path / "r.html", since="2026-10-01", until="2026-10-02"))
     assert "Nothing was observed in the period before, 2026-09-30 00:00 to 2026-10-01 00:00" in said
 
@@ -273,3 +278,16 @@ def test_tables_are_inert_in_spreadsheets_and_terminals() -> None:
     assert "\x1b" not in tables.text(frame)
     assert "1.0 TiB" in tables.text(frame)
     assert tables.text(frame.iloc[:0]) == "nothing to show\n"
+
+
+def test_a_sheet_shows_whole_texts_and_what_a_server_said_is_no_markup() -> None:
+    cause = "<script>alert(1)</script>" + "long " * 30
+    table = pd.DataFrame({"vm": ["a"], "breached": pd.to_timedelta(["90min"]), "cause": [cause]})
+    page = tables.sheet(table).to_html()
+    assert page == tables.sheet(table).to_html(), "the same bytes for the same table"
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+    assert "long " * 29 in page
+    assert ">1 h 30 min<" in page
+    styles = page[: page.index("<table")]
+    assert ".col0" in styles and ".col2" in styles and ".col1" not in styles, "text on the left"  # noqa: PT018

@@ -98,8 +98,8 @@ def timeline(
     gaps: pd.DataFrame,
     *,
     vms: Sequence[str] | None = None,
-    since: pd.Timestamp | None = None,
-    until: pd.Timestamp | None = None,
+    since: pd.Timestamp | str | None = None,
+    until: pd.Timestamp | str | None = None,
     unobserved: pd.DataFrame | None = None,
     ax: Axes | None = None,
 ) -> Axes:
@@ -114,8 +114,8 @@ def timeline(
     vms : sequence of str, optional
         Which to draw, by name, first on top. Default: the twelve with most exposure. One name
         on two backup servers is two VMs, told apart by their server.
-    since, until : timestamp, optional
-        What part of time to draw. Default: all the sessions span.
+    since, until : timestamp-like, optional
+        What part of time to draw; text without a zone is UTC. Default: all the sessions span.
     unobserved : pandas.DataFrame, optional
         Holes of the archive, as the metrics take them.
     ax : matplotlib Axes, optional
@@ -128,6 +128,8 @@ def timeline(
         thinner than a line, are left to the table.
     """
     sessions, gaps = _with_server(sessions), _with_server(gaps)
+    start = None if since is None else pd.to_datetime(since, utc=True)
+    stop = None if until is None else pd.to_datetime(until, utc=True)
     first = sessions.groupby(_VM, observed=True, dropna=False)["created"].min()
     longest = gaps.groupby(_VM, observed=True, dropna=False)["exposure"].sum()
     ranked = list(longest.sort_values(ascending=False, kind="stable").index)
@@ -140,11 +142,11 @@ def timeline(
         ax = ax or _axes(height=1.1 + 0.26 * max(len(shown), 2))
         if not shown:
             return _nothing(ax, "No gaps: each VM was covered from its first session on")
-        stop = until if until is not None else max(sessions["created"].max(), gaps["end"].max())
-        earliest = min(first.min(), gaps["start"].min()) if since is None else since
+        stop = max(sessions["created"].max(), gaps["end"].max()) if stop is None else stop
+        earliest = min(first.min(), gaps["start"].min()) if start is None else start
         thinnest = _bar(earliest, stop)[1] / _FINEST
         for row, vm in enumerate(shown):
-            begin = first.get(vm, stop) if since is None else max(first.get(vm, stop), since)
+            begin = max(first.get(vm, stop), earliest)
             ax.broken_barh([_bar(begin, stop)], (row - 0.35, 0.7), facecolors=COVERED)
             mine = gaps[(gaps["backup_server"] == vm[0]) & (gaps["vm"] == vm[1])]
             edges = zip(mine["start"], mine["end"], strict=True)
