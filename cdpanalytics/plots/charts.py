@@ -160,14 +160,7 @@ def timeline(
                 ax.broken_barh(blank, (row - 0.4, 0.8), facecolors="white", lw=0)
             if mine["open"].any():
                 ax.plot([mdates.date2num(stop)], [row], marker=">", color=GAP, ms=7, clip_on=False)
-        names = [name for _, name in shown]
-        ax.set_yticks(
-            range(len(shown)),
-            [
-                _short(f"{name} ({server})" if names.count(name) > 1 else name)
-                for server, name in shown
-            ],
-        )
+        ax.set_yticks(range(len(shown)), _told_apart(shown))
         ax.set_ylim(len(shown) - 0.4, -0.6)
         _dates(ax)
         worst = gaps.nlargest(1, "exposure").iloc[0]
@@ -178,6 +171,15 @@ def timeline(
         ax.set_xlabel(f"time (UTC); dark: not replicated, arrow: still open{known}")
         ax.grid(axis="y", visible=False)
     return ax
+
+
+def _told_apart(vms: Sequence[tuple[object, ...]]) -> list[str]:
+    """The names of VMs, the last of their keys; with the other keys where a name is not enough."""
+    names = [_short(vm[-1]) for vm in vms]
+    return [
+        f"{name} ({', '.join(_short(key) for key in vm[:-1])})" if names.count(name) > 1 else name
+        for name, vm in zip(names, vms, strict=True)
+    ]
 
 
 def _with_server(table: pd.DataFrame) -> pd.DataFrame:
@@ -421,8 +423,8 @@ def heat_map(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         ax.imshow(
             levels, cmap=ListedColormap(SEVERITY), vmin=0, vmax=len(SEVERITY) - 1, aspect="auto"
         )
-        names = [vm[-1] if isinstance(vm, tuple) else vm for vm in shown]
-        ax.set_yticks(range(len(shown)), [_short(name) for name in names])
+        names = _told_apart([vm if isinstance(vm, tuple) else (vm,) for vm in shown])
+        ax.set_yticks(range(len(shown)), names)
         step = -(-len(periods) // 16)
         ax.set_xticks(
             range(0, len(periods), step), [f"{period:%d %b}" for period in periods[::step]]
@@ -431,7 +433,7 @@ def heat_map(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         more = (
             f"; {len(late) - len(shown):,} more VMs missed theirs" if len(late) > len(shown) else ""
         )
-        ax.set_title(f"{_short(names[0])} missed its RPO longest: {duration(late.iloc[0])}{more}")
+        ax.set_title(f"{names[0]} missed its RPO longest: {duration(late.iloc[0])}{more}")
         ax.set_xlabel("period (UTC); number: % of it in breach, white: not observed")
     return ax
 

@@ -30,7 +30,6 @@ class CdpHTMLExporter(HTMLExporter):
         own = Config({
             "HTMLExporter": {"exclude_input_prompt": True, "exclude_output_prompt": True,
                              "exclude_anchor_links": True, "embed_images": True},
-            "TagRemovePreprocessor": {"enabled": True, "remove_cell_tags": ["no-export"]},
         })  # fmt: skip
         own.merge(super().default_config)
         return own
