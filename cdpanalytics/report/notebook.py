@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nbconvert.exporters import HTMLExporter
+from nbconvert.preprocessors import Preprocessor
 from traitlets import default
 from traitlets.config import Config
 
@@ -23,6 +24,10 @@ class CdpHTMLExporter(HTMLExporter):
     """
 
     export_from_notebook = "Cdp-html"
+
+    def __init__(self, *given: Any, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self.register_preprocessor(Still, enabled=True)  # the last, hence after any execution
 
     @property
     def default_config(self) -> Config:
@@ -46,18 +51,21 @@ class CdpHTMLExporter(HTMLExporter):
         self, nb: Any, resources: dict[str, Any] | None = None, **options: Any
     ) -> Any:
         """Return the page and its resources."""
-        nb = _still(nb.copy())
+        nb = nb.copy()
         nb.metadata.setdefault("title", _title(nb))
         return super().from_notebook_node(nb, resources, **options)
 
 
-def _still(nb: Any) -> Any:
-    """Without the state of widgets, so that what stands for them is shown."""
-    nb.metadata.pop("widgets", None)
-    for cell in nb.cells:
-        for output in cell.get("outputs", []):
-            output.get("data", {}).pop(_WIDGETS, None)
-    return nb
+class Still(Preprocessor):
+    """Takes the state of widgets away, so that what stands for them is shown; after cells are run."""
+
+    def preprocess(self, nb: Any, resources: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Return the notebook without widgets."""
+        nb.metadata.pop("widgets", None)
+        for cell in nb.cells:
+            for output in cell.get("outputs", []):
+                output.get("data", {}).pop(_WIDGETS, None)
+        return nb, resources
 
 
 def _title(nb: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,9 +76,9 @@ def test_it_opens_offline_and_every_picture_has_words(offline: Page, file: Path)
         assert drawing.get_attribute("aria-hidden") == "true" or label
     pictures = offline.locator("img, svg[role=img], table.heat").count()
     assert pictures >= 1
-    assert offline.get_by_text("<script>alert(1)</script>", exact=False).count() > 0, (
-        "a name is text"
-    )
+    if "alert(1)" in file.read_text():
+        hostile = offline.get_by_text("<script>alert(1)</script>", exact=False)
+        assert hostile.count() > 0, "a name is text"
     assert offline.evaluate("document.documentElement.scrollWidth <= window.innerWidth + 1")
 
 
@@ -123,7 +124,8 @@ def test_the_report_prints_every_row_even_of_what_is_folded(
         "#vms tbody td:nth-child(3)", "all => all.map(o => o.textContent)"
     )
     printed = PdfReader(io.BytesIO(page.pdf(prefer_css_page_size=True)))
-    text = "".join("".join(one.extract_text().split()) for one in printed.pages)
+    drawn = "".join("".join(one.extract_text().split()) for one in printed.pages)
+    text = unicodedata.normalize("NFKC", drawn)  # "fi" may be one letter in print
     assert len(names) == 16
     for name in names:
         if name.isascii():  # another script may have no font here
