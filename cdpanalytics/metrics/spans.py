@@ -484,21 +484,30 @@ def _targets(
     """Each session's own RPO, else its policy's newest one, in microseconds; UNKNOWN without."""
     rpo = np.full(len(frame), UNKNOWN, dtype=np.int64)
     if "rpo" in frame:
-        rpo = _timedeltas(frame["rpo"]).dt.as_unit("us").to_numpy(dtype="m8[us]").view(np.int64)
+        rpo = spans_of(frame["rpo"])
     if not (rpo == UNKNOWN).any():
         return rpo
     newest = _setting(labels, len(frame), policies, "rpo")
-    other = _timedeltas(newest).dt.as_unit("us").to_numpy(dtype="m8[us]").view(np.int64)
+    other = spans_of(newest)
     return np.where(rpo == UNKNOWN, other, rpo)
 
 
-def _timedeltas(values: pd.Series) -> pd.Series:
-    if pd.api.types.is_numeric_dtype(values) and values.notna().any():
+def spans_of(values: pd.Series) -> Integers:
+    """Return a column `rpo` in microseconds, UNKNOWN where there is none.
+
+    Raises
+    ------
+    InputError
+        When it holds numbers, instants or words, not lengths of time.
+    """
+    if values.isna().all():
+        return np.full(len(values), UNKNOWN, dtype=np.int64)
+    if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_datetime64_any_dtype(values):
         raise InputError(
             f"column 'rpo' holds {values.dtype}, not lengths of time; "
             "convert it: df['rpo'] = pd.to_timedelta(df['rpo'], unit='s')"
         )
-    return pd.to_timedelta(values.astype("timedelta64[us]") if values.isna().all() else values)
+    return pd.to_timedelta(values).dt.as_unit("us").to_numpy(dtype="m8[us]").view(np.int64)
 
 
 def setting(records: Records, policies: pd.DataFrame | None, column: str) -> pd.Series:
