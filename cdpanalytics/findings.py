@@ -292,10 +292,16 @@ def heat(found: Findings) -> tuple[list[pd.Timestamp], list[tuple[pd.Series, pd.
     order = shown.assign(whole=by_policy).sort_values(
         ["whole", "policy", "breached"], ascending=[False, True, False], kind="stable"
     )
-    rows = dict(list(found.periods.groupby(VM, dropna=False)))
     periods = sorted(found.periods["period"].unique())
-    vms = [(vm, rows[tuple(vm[VM])].sort_values("period")) for _, vm in order.iterrows()]
-    return periods, vms
+    vms = [vm for _, vm in order.iterrows()]
+    return periods, list(zip(vms, daily(found, order), strict=True))
+
+
+def daily(found: Findings, vms: pd.DataFrame) -> list[pd.DataFrame]:
+    """Return the rows of `Findings.periods` of each of some VMs, in order of time."""
+    placed = vms[VM].assign(place=range(len(vms)))
+    mine = found.periods.merge(placed, on=VM).sort_values("period", kind="stable")
+    return [rows for _, rows in mine.groupby("place")]
 
 
 def _as_of(sessions: pd.DataFrame) -> pd.Timestamp | None:

@@ -73,11 +73,9 @@ def worst(found: Findings) -> Markup:
     shown = found.worst.head(WORST_SHOWN)
     if shown.empty:
         return _said("No VM missed its target in this selection.")
-    daily = dict(list(found.periods.groupby(findings.VM, dropna=False)))
     whole = found.worst["breached"].sum()
     rows = []
-    for _, vm in shown.iterrows():
-        days = daily[tuple(vm[findings.VM])].sort_values("period")
+    for (_, vm), days in zip(shown.iterrows(), findings.daily(found, shown), strict=True):
         who = {"server": vm["backup_server"], "policy": vm["policy"], "vm": vm["vm"]}
         rows.append(Markup(
             '<tr{}><th scope="row">{}</th><td>{}</td><td class="number">{}</td><td class="number">{}</td>'

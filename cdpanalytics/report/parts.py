@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import pandas as pd
@@ -35,8 +36,9 @@ _TEXTS = {"backup_server", "policy", "vm", "cause", "source", "start", "end", "o
           "policy_result"}  # fmt: skip
 
 
+@cache
 def environment() -> Environment:
-    """Return the templates, in which all text is escaped."""
+    """Return the templates, in which all text is escaped; read once."""
     return Environment(
         loader=PackageLoader("cdpanalytics.report", "."),
         autoescape=True,
@@ -104,19 +106,17 @@ def heat(found: Findings) -> dict[str, Any]:
     rows = []
     for vm, cells in vms:
         drawn = []
-        for _, cell in cells.iterrows():
-            level = tables.severity(cell["adherence"])
-            breached = tables.duration(cell["breached"])
+        columns = (cells[name] for name in ("period", "adherence", "breached", "observed"))
+        for period, adherence, breached, observed in zip(*columns, strict=True):
+            level = tables.severity(adherence)
             said = (
                 "not observed"
                 if level is None
-                else f"{breached} of {tables.duration(cell['observed'])} breached"
+                else f"{tables.duration(breached)} of {tables.duration(observed)} breached"
             )
-            label = (
-                "–" if level is None else "" if level == 0 else tables.percent(cell["adherence"])
-            )
-            drawn.append({"level": level, "text": label, "start": cell["period"].isoformat(),
-                          "title": f"{vm['vm']}, {cell['period']:%Y-%m-%d}: {said}"})  # fmt: skip
+            label = "–" if level is None else "" if level == 0 else tables.percent(adherence)
+            drawn.append({"level": level, "text": label, "start": period.isoformat(),
+                          "title": f"{vm['vm']}, {period:%Y-%m-%d}: {said}"})  # fmt: skip
         rows.append({"vm": vm["vm"], "policy": vm["policy"], "server": vm["backup_server"], "cells": drawn,
                      "total": tables.duration(vm["breached"])})  # fmt: skip
     zoned = [period.tz_convert(found.question.tz) for period in periods]

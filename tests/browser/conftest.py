@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -102,15 +103,21 @@ class Lab:
 
 
 @pytest.fixture(scope="session")
-def jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """JupyterLab on loopback, with settings of its own, over a copy of the notebooks and the sample."""
-    folder = tmp_path_factory.mktemp("lab")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the notebooks and the sample, with settings of its own beside."""
+    folder = tmp_path_factory.mktemp("workshop")
     shutil.copytree(ROOT / "notebooks", folder / "root" / "notebooks",
                     ignore=shutil.ignore_patterns(".ipynb_checkpoints"))  # fmt: skip
     shutil.copytree(ROOT / "data" / "sample", folder / "root" / "data" / "sample")
     news = folder / "settings" / "@jupyterlab" / "apputils-extension"
     news.mkdir(parents=True)
     (news / "notification.jupyterlab-settings").write_text(json.dumps({"fetchNews": "false"}))
+    return folder
+
+
+@contextmanager
+def serving(folder: Path, module: str, *options: str, path: str = "/") -> Iterator[str]:
+    """Run a server of the folder on loopback; gives its address once it answers."""
     own = {name: str(folder / name.lower()) for name in (
         "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_WORKSPACES_DIR",
         "IPYTHONDIR",
@@ -118,22 +125,29 @@ def jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pat
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with (folder / "log").open("w") as log:
+    with (folder / f"{module}.log").open("w") as log:
         server = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", "--no-browser", f"--port={port}", "--allow-root",
-             f"--IdentityProvider.token={TOKEN}", "--LabApp.expose_app_in_browser=True",
-             "--LabApp.news_url=None", "--ServerApp.port_retries=0",
-             f"--ServerApp.root_dir={folder / 'root'}", "--ServerApp.ip=127.0.0.1"],
+            [sys.executable, "-m", module, "--no-browser", f"--port={port}", *options],
             env={**os.environ, **own, "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings")},
-            stdout=log, stderr=subprocess.STDOUT,
+            stdout=log, stderr=subprocess.STDOUT, cwd=folder / "root" / "notebooks",
         )  # fmt: skip
         try:
             address = f"http://127.0.0.1:{port}"
-            _answers(f"{address}/api/status?token={TOKEN}", server, folder / "log")
-            yield address, folder / "root"
+            _answers(address + path, server, Path(log.name))
+            yield address
         finally:
             server.terminate()
             server.wait(30)
+
+
+@pytest.fixture(scope="session")
+def jupyter(workshop: Path) -> Iterator[str]:
+    """JupyterLab on loopback."""
+    options = ("--allow-root", f"--IdentityProvider.token={TOKEN}", "--LabApp.expose_app_in_browser=True",
+               "--LabApp.news_url=None", "--ServerApp.port_retries=0", "--ServerApp.ip=127.0.0.1",
+               f"--ServerApp.root_dir={workshop / 'root'}")  # fmt: skip
+    with serving(workshop, "jupyterlab", *options, path=f"/api/status?token={TOKEN}") as address:
+        yield address
 
 
 def _answers(url: str, server: subprocess.Popen[Any], log: Path) -> None:
@@ -150,19 +164,18 @@ def _answers(url: str, server: subprocess.Popen[Any], log: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def lab(browser: Browser, jupyter: tuple[str, Path]) -> Iterator[Lab]:
+def lab(browser: Browser, jupyter: str) -> Iterator[Lab]:
     """A page of that JupyterLab; whatever it asks another host for is refused, and told."""
-    address, _ = jupyter
     context = browser.new_context(viewport={"width": 1500, "height": 1000}, bypass_csp=True)
     context.set_default_timeout(PATIENCE)
     page = context.new_page()
     strangers: list[str] = []
     page.route(
-        lambda url: not url.startswith((address, "data:", "blob:")),
+        lambda url: not url.startswith((jupyter, "data:", "blob:")),
         lambda route: (strangers.append(route.request.url), route.abort()),
     )
     page.add_init_script("window.onbeforeunload = null")
-    opened = Lab(page, address)
+    opened = Lab(page, jupyter)
     yield opened
     opened.close()
     context.close()
