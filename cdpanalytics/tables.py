@@ -5,19 +5,15 @@ from __future__ import annotations
 import io
 import json
 import math
-import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from cdpanalytics import files
 from cdpanalytics.errors import InputError
-
-if TYPE_CHECKING:
-    from pandas.io.formats.style import Styler
 
 NOTHING = "–"
 """What stands where nothing is known."""
@@ -97,33 +93,6 @@ def words(table: pd.DataFrame, of: str | None = None) -> pd.DataFrame:
         {name: [_worded(of or name, value) for value in table[name]] for name in table.columns},
         dtype=object,
     )
-
-
-def sheet(table: pd.DataFrame, of: str | None = None) -> Styler:
-    """Return a table to look at in a notebook: words with units, whole texts, no row numbers.
-
-    Parameters
-    ----------
-    table, of
-        As in `words`.
-
-    Returns
-    -------
-    pandas.io.formats.style.Styler
-        Text on the left, numbers on the right; what a server said is text, never markup.
-    """
-    from pandas.io.formats.style import Styler
-
-    shown = words(table, of)
-    name = f"{zlib.crc32(shown.to_csv(index=False).encode()):08x}"  # the same table, the same page
-    left = [("text-align", "left"), ("max-width", "44ch"), ("white-space", "normal")]
-    texts: list[Any] = [
-        {"selector": f".col{at}", "props": left}
-        for at, column in enumerate(table.columns)
-        if _is_text(table[column])
-    ]
-    styled = Styler(shown, uuid=name, cell_ids=False).format(escape="html").hide(axis="index")
-    return styled.set_table_styles(texts)
 
 
 def verdicts(objectives: pd.DataFrame) -> list[str]:
@@ -245,12 +214,6 @@ def write(path: Path, body: bytes) -> None:
         files.write(path, body)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
-
-
-def _is_text(column: pd.Series) -> bool:
-    return not pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_timedelta64_dtype(
-        column
-    )
 
 
 def _values(column: pd.Series) -> list[Any]:

@@ -11,6 +11,8 @@ from nbconvert.preprocessors import Preprocessor
 from traitlets import default
 from traitlets.config import Config
 
+from cdpanalytics.report import parts
+
 _WIDGETS = "application/vnd.jupyter.widget-view+json"
 
 
@@ -53,7 +55,9 @@ class CdpHTMLExporter(HTMLExporter):
         """Return the page and its resources."""
         nb = nb.copy()
         nb.metadata.setdefault("title", _title(nb))
-        return super().from_notebook_node(nb, resources, **options)
+        script = parts.source("tables.js") + "enliven(document);\n"
+        own = {"script": script, "digest": parts.digest(script)}
+        return super().from_notebook_node(nb, {**(resources or {}), "cdp": own}, **options)
 
 
 class Still(Preprocessor):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import base64
+import hashlib
+import zlib
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
@@ -31,6 +34,7 @@ _HEADINGS = {
     "created": "Begun (UTC)", "ended": "Ended (UTC)", "state": "State", "result": "Result", "reason": "Reason",
     "policy_result": "Policy's result", "total_size": "Size", "rolling": "7-day mean",
 }  # fmt: skip
+_SEEN_AT_ONCE = 12
 _TEXTS = {"backup_server", "policy", "vm", "cause", "source", "start", "end", "open", "period", "first", "last",
           "verdict", "finding", "consequence", "created", "ended", "state", "result", "reason",
           "policy_result"}  # fmt: skip
@@ -52,6 +56,11 @@ def source(name: str) -> str:
     """Return one of our own files as it is."""
     made = environment()
     return made.loader.get_source(made, name)[0]  # type: ignore[union-attr]
+
+
+def digest(script: str) -> str:
+    """Return what a Content-Security-Policy knows a script by."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def macro(name: str) -> Callable[..., Markup]:
@@ -135,19 +144,51 @@ def _months(days: list[pd.Timestamp]) -> list[tuple[str, int]]:
     return months
 
 
+class Sheet:
+    """A table to look at in a notebook: words with units, whole texts, no row numbers.
+
+    Sorted by a click on a head, and filtered, where it is exported as ``cdp-html``.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        A metric's, or any other; it keeps its exact values.
+    of : str, optional
+        As in `tables.words`.
+    """
+
+    def __init__(self, table: pd.DataFrame, of: str | None = None) -> None:
+        self.table, self.of = table, of
+
+    def __repr__(self) -> str:
+        return tables.text(self.table)
+
+    def _repr_html_(self) -> str:
+        text = self.table.to_csv(index=False)
+        name = f"sheet-{zlib.crc32(text.encode()):08x}"  # the same table, the same page
+        made = table(self.table, name, tools=len(self.table) > _SEEN_AT_ONCE, of=self.of, heads={})
+        style = Markup(source("sheet.css"))  # noqa: S704 - our own file
+        return Markup("<style>{}</style>{}").format(style, macro("table")(made))
+
+
 def table(
-    table: pd.DataFrame, name: str, *, tools: bool = False, of: str | None = None
+    table: pd.DataFrame,
+    name: str,
+    *,
+    tools: bool = False,
+    of: str | None = None,
+    heads: Mapping[str, str] = _HEADINGS,
 ) -> dict[str, Any]:
     """Return a table with its words, and what to sort them by; `of` as in `tables.words`."""
     exact = tables.records(table)
     shown = tables.words(table, of)
-    heads = [{"name": _HEADINGS.get(c, c), "number": c not in _TEXTS} for c in table.columns]
+    named = [{"name": heads.get(c, c), "number": c not in _TEXTS} for c in table.columns]
     rows = [
         [{"text": text, "sort": "" if row[c] is None else row[c], "number": c not in _TEXTS}
          for c, text in zip(table.columns, line, strict=True)]
         for row, line in zip(exact, shown.to_numpy().tolist(), strict=True)
     ]  # fmt: skip
-    return {"id": name, "heads": heads, "rows": rows, "tools": tools}
+    return {"id": name, "heads": named, "rows": rows, "tools": tools}
 
 
 def by_day(sizes: pd.DataFrame, name: str) -> dict[str, Any]:

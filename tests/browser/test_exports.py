@@ -143,11 +143,25 @@ def test_tables_of_the_report_are_sorted_and_filtered(
     seconds = [float(cell.get_attribute("data-sort") or "nan") for cell in column.all()]
     assert seconds == sorted(seconds, reverse=True)
     assert offline.locator("#vms th").nth(5).get_attribute("aria-sort") == "descending"
-    offline.locator("input[data-filters=vms]").fill("sql-0")
+    offline.locator(".cdp-sheet:has(#vms) input").fill("sql-0")
     rows = offline.locator("#vms tbody tr").all()
     named = ["sql-0" in (row.text_content() or "") for row in rows]
     assert [row.is_visible() for row in rows] == named
     assert 0 < sum(named) < len(rows)
+
+
+def test_tables_of_an_exported_notebook_are_sorted_too(
+    offline: Page, files: dict[str, Path]
+) -> None:
+    offline.goto(files["notebook report"].as_uri())
+    sheet = offline.locator(
+        ".cdp-sheet", has=offline.get_by_role("button", name="adherence_before")
+    )
+    name = sheet.get_by_role("button", name="vm", exact=True)
+    name.click()
+    shown = [row.inner_text() for row in sheet.locator("tbody td:nth-child(2)").all()]
+    assert shown == sorted(shown, key=str.casefold)
+    assert sheet.locator("th:nth-child(2)").get_attribute("aria-sort") == "ascending"
 
 
 def test_a_notebook_is_exported_twice_as_the_same_bytes(
