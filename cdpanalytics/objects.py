@@ -28,8 +28,8 @@ T = TypeVar("T")
 PARALLEL = 16
 """Objects asked for at once: a request is mostly waiting."""
 
-END = 64 * 1024
-"""Bytes of an object's end that are fetched first: its footer, mostly; of a small one, all."""
+END = 16 * 1024
+"""Bytes of an object's end that are fetched first: its footer, or all of a small object."""
 
 TRIES = 3
 """How often an object is read that is replaced while it is read."""
@@ -62,6 +62,15 @@ class Entry:
     version: str
 
 
+@dataclass(frozen=True)
+class Footer:
+    """What is kept of a version of a Parquet object: its metadata, and its bytes if they are few."""
+
+    entry: Entry
+    metadata: pq.FileMetaData
+    whole: bytes | None
+
+
 class Objects:
     """A prefix of an object store as the place of an archive: `store.Store` over fsspec.
 
@@ -79,7 +88,7 @@ class Objects:
         self._fs, self._root = self._opened()
         self._there = False
         self._entries: dict[PurePosixPath, Entry] = {}
-        self._ends: dict[PurePosixPath, tuple[Entry, bytes]] = {}
+        self._footers: dict[PurePosixPath, Footer] = {}
         self._lease: Lease | None = None
 
     def __reduce__(self) -> tuple[type[Objects], tuple[str, dict[str, Any]]]:
@@ -134,12 +143,15 @@ class Objects:
             entry = self._entries.get(name) or self._look(name)
             reader = Ranges(self, name, entry)
             try:
-                made = function(_parquet(reader))
+                made = function(self._parquet(name, reader))
+            except StoreError:
+                raise
             except Exception:
-                if self._still(name, reader):
+                if self._still(name, entry):
                     raise
             else:
-                if self._still(name, reader):
+                # A footer comes with one request, which cannot be of two versions.
+                if reader.requests == 0 or self._still(name, entry):
                     return made
         raise StoreError(f"{self.at(name)} is replaced again and again while it is read; try again")
 
@@ -162,14 +174,6 @@ class Objects:
         """Return bytes `[start, end)` of an object."""
         with self._asking("read", name):
             return bytes(self._fs.cat_file(self._key(name), start=start, end=end))
-
-    def end(self, name: PurePosixPath, entry: Entry) -> bytes:
-        """Return the last bytes of a version of an object; fetched once."""
-        known = self._ends.get(name)
-        if known is None or known[0] != entry:
-            body = self.range(name, max(0, entry.size - END), entry.size) if entry.size else b""
-            known = self._ends[name] = (entry, body)
-        return known[1]
 
     # -- writing ---------------------------------------------------------------
 
@@ -245,16 +249,24 @@ class Objects:
         with self._asking("read", name):
             return _entry(self._fs.info(self._key(name)))
 
-    def _still(self, name: PurePosixPath, reader: Ranges) -> bool:
-        """Whether all that was read is of one version; one request cannot be of two."""
-        if reader.requests == 0:
-            return True
+    def _parquet(self, name: PurePosixPath, reader: Ranges) -> pq.ParquetFile:
+        """Open an object of which the footer is known; what lies together is one request."""
+        footer = self._footers.get(name)
+        if footer is None or footer.entry != reader.entry:
+            footer = self._footers[name] = _footer(Ranges(self, name, reader.entry))
+        source = reader if footer.whole is None else io.BytesIO(footer.whole)
+        return pq.ParquetFile(
+            pa.PythonFile(source, mode="r"), metadata=footer.metadata,
+            page_checksum_verification=True, pre_buffer=footer.whole is None,
+        )  # fmt: skip
+
+    def _still(self, name: PurePosixPath, entry: Entry) -> bool:
+        """Whether an object is the version that was read; if not, remember which it is."""
         try:
             self._entries[name] = self._look(name)
         except FileNotFoundError:
-            del self._entries[name]
             return True
-        return self._entries[name] == reader.entry
+        return self._entries[name] == entry
 
     def _listed(self, folder: PurePosixPath) -> dict[PurePosixPath, Entry]:
         with self._asking("read", folder):
@@ -287,13 +299,12 @@ class Objects:
 
 
 class Ranges(io.RawIOBase):
-    """An object as a file that is read at random: its end once, the rest as asked for."""
+    """An object as a file that is read at random, a request each time; it counts them."""
 
     def __init__(self, objects: Objects, name: PurePosixPath, entry: Entry) -> None:
         super().__init__()
         self.entry, self.requests = entry, 0
         self._objects, self._name, self._at = objects, name, 0
-        self._end = objects.end(name, entry)
 
     def readable(self) -> bool:
         """Return True."""
@@ -315,11 +326,10 @@ class Ranges(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         """Return bytes from the position on."""
-        start, size_all = self._at, self.entry.size
-        self._at = size_all if size < 0 else min(start + size, size_all)
-        kept = size_all - len(self._end)
-        if start >= kept:
-            return self._end[start - kept : self._at - kept]
+        start, end = self._at, self.entry.size
+        self._at = end if size < 0 else min(start + size, end)
+        if start == self._at:
+            return b""
         self.requests += 1
         return self._objects.range(self._name, start, self._at)
 
@@ -422,10 +432,17 @@ class Lease:
         return json.dumps({"owner": self._owner, "beats": self._beats}).encode()
 
 
-def _parquet(reader: Ranges) -> pq.ParquetFile:
-    """Open what neighbours in the object with one request for the stretch."""
-    source = pa.PythonFile(reader, mode="r")
-    return pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=True)
+def _footer(reader: Ranges) -> Footer:
+    """Read an object's footer with one request, or two when it is long."""
+    size = reader.entry.size
+    reader.seek(max(0, size - END))
+    end = reader.read()
+    needed = int.from_bytes(end[-8:-4], "little") + 8
+    if len(end) < needed <= size:
+        reader.seek(size - needed)
+        end = reader.read()
+    metadata = pq.read_metadata(pa.BufferReader(end))
+    return Footer(reader.entry, metadata, end if len(end) == size else None)
 
 
 def _entry(told: Mapping[str, Any]) -> Entry:
