@@ -390,7 +390,7 @@ def test_a_selection_is_what_is_left_of_everything(wide: Place, folder: Path) ->
             for column, pattern in named.items():
                 patterns = [pattern] if isinstance(pattern, str) else pattern
                 names = everything[column].astype("str").str.lower()
-                keep &= [any(fnmatchcase(name, p.lower()) for p in patterns) for name in names]
+                keep &= names.map(lambda name: any(fnmatchcase(name, p.lower()) for p in patterns))  # noqa: B023
             if not keep.any():
                 with pytest.raises(
                     InputError, match=r"no session of policy 's\*' here \(known: Gold"
@@ -448,8 +448,8 @@ def test_a_day_replaced_while_it_is_read_is_read_again(
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A dead writer is given up after half a second."""
-    for name, seconds in (("BEAT", 0.1), ("EXPIRY", 0.6), ("POLL", 0.05)):
+    """A dead writer is given up after seconds, which a live one is not silent for, however busy."""
+    for name, seconds in (("BEAT", 0.2), ("EXPIRY", 5.0), ("POLL", 0.05)):
         monkeypatch.setattr(objects, name, seconds)
 
 
@@ -464,7 +464,7 @@ def holding(url: str, options: dict[str, Any], taken: Any) -> None:
 def test_a_lock_outlives_its_expiry_while_its_holder_lives(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archives, "PATIENCE", 1.5)
+    monkeypatch.setattr(archives, "PATIENCE", 7.0)
     with place.archive().writing():
         began = time.monotonic()
         with (
@@ -472,7 +472,7 @@ def test_a_lock_outlives_its_expiry_while_its_holder_lives(
             place.archive().writing(),
         ):
             pass
-        assert time.monotonic() - began >= 1.5
+        assert time.monotonic() - began >= 7.0
     with place.archive().writing():
         pass
     assert len([key for key in place.names() if key.startswith("archive.lock/")]) == 1
