@@ -10,7 +10,8 @@
     DIR/damaged/...                                files that could not be read, set aside under their names
     DIR/archive.lock                               held by the sync that writes
 
-SOURCE is the Enterprise Manager they came from: its host and port. ``pandas.read_parquet(DIR + "/sessions")``
+DIR is a directory or a prefix of an object store (`store`). SOURCE is the Enterprise
+Manager they came from: its host and port. ``pandas.read_parquet(DIR + "/sessions")``
 reads the sessions with no help of ours. What was fetched, when, and whether it can
 still change is in each file's own metadata, so that no second record can disagree.
 """
@@ -23,27 +24,29 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import date, timedelta
 from fnmatch import translate
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
 
-from cdpanalytics import files, schema
+from cdpanalytics import schema, store
 from cdpanalytics.config import Moment, instant
-from cdpanalytics.errors import ArchiveError, InputError
+from cdpanalytics.errors import ArchiveError, InputError, StoreError
 
 Patterns = str | Sequence[str] | None
 Stretch = tuple[pd.Timestamp, pd.Timestamp]
+Name = PurePosixPath
+"""A file's name inside the archive."""
 
 MARKER = "archive.json"
 LOCK = "archive.lock"
@@ -100,13 +103,21 @@ class Stamp:
 
 
 class Archive:
-    """A directory of what was fetched.
+    """A directory of what was fetched, or a prefix of an object store.
 
     Parameters
     ----------
-    path : path-like
-        The directory. It is made by the first write; reading one that is not there,
-        or not an archive, is an error.
+    path : path-like or str
+        The directory, or a URL that fsspec knows: ``s3://bucket/prefix``. It is made by
+        the first write; reading one that is not there, or not an archive, is an error.
+    storage_options : mapping, optional
+        For a URL, as in pandas: what fsspec's file system takes (``endpoint_url``,
+        ``key``, ``secret``). They are kept in memory only, and shown nowhere.
+
+    Attributes
+    ----------
+    path : pathlib.Path or str
+        The directory, or the URL.
 
     Examples
     --------
@@ -117,13 +128,17 @@ class Archive:
     0
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-        if not self.path.exists():
-            return
-        if not self.path.is_dir():
-            raise ArchiveError(f"{self.path} is a file; an archive is a directory")
-        self._check_marker()
+    def __init__(
+        self, path: str | os.PathLike[str], *, storage_options: Mapping[str, Any] | None = None
+    ) -> None:
+        self._store: store.Store = store.opened(path, storage_options)
+        if self._store.found():
+            self._check_marker()
+
+    @property
+    def path(self) -> Path | str:
+        """Where the archive lies: the directory, or the URL."""
+        return self._store.home
 
     def __repr__(self) -> str:
         return f"Archive({str(self.path)!r})"
@@ -166,14 +181,16 @@ class Archive:
             When there is no archive, or a file cannot be read.
         """
         start, stop = self.window(since, until)
-        table = self._read("sessions", start, stop)
-        if history and start is not None:
-            table = pa.concat_tables([self._history(start), table])
-        frame = schema.to_frame(table)
-        if len(self.sources()) > 1:
-            frame = frame.sort_values("as_of", kind="stable").drop_duplicates("uid", keep="last")
-            frame = frame.sort_index(ignore_index=True)
-        frame = _matching(frame, policy=policy, vm=vm, backup_server=server)
+        before = start if history else None
+        wanted = {"policy": policy, "vm": vm, "backup_server": server}
+        named = {column: given for column, given in wanted.items() if given is not None}
+        several = len(self.sources()) > 1
+        try:
+            # The newest of a session's rows may have another name: with several sources all are read.
+            frame = self._sessions(start, stop, before, several, {} if several else named)
+            frame = _matching(frame, **wanted)
+        except InputError:
+            frame = _matching(self._sessions(start, stop, before, several, {}), **wanted)
         for column in frame.columns[frame.dtypes == "category"]:
             if column not in ("result", "policy_result"):
                 frame[column] = frame[column].cat.remove_unused_categories()
@@ -276,10 +293,10 @@ class Archive:
             {
                 **asdict(stamp),
                 "missing": stamp.lost(),
-                "rows": pq.read_metadata(path).num_rows,
-                "path": str(path),
+                "rows": rows,
+                "path": self._store.at(path),
             }
-            for path, stamp in self._stamps("sessions")
+            for path, stamp, rows in self._stamped(self._paths("sessions", None, None))
         ]
         columns = ["source", "day", "as_of", "final", "missing", "rows", "path"]
         frame = pd.DataFrame(rows, columns=columns)
@@ -327,14 +344,15 @@ class Archive:
             ``sha256``: of the files' bytes, in order of their names.
         """
         paths = self._paths("sessions", *self.window(since, until))
-        stamps = [self._stamp(path) for path in paths]
+        stamped = list(self._stamped(paths))
+        stamps = [stamp for _, stamp, _ in stamped]
         digest = hashlib.sha256()
-        for path in paths:
-            digest.update(path.read_bytes())
+        for body in self._store.each(self._store.read, paths):
+            digest.update(body)
         as_of = [pd.Timestamp(stamp.as_of) for stamp in stamps if stamp.as_of]
         return {
             "sources": sorted({stamp.source for stamp in stamps}),
-            "rows": sum(pq.read_metadata(path).num_rows for path in paths),
+            "rows": sum(rows for _, _, rows in stamped),
             "files": len(paths),
             "as_of": max(as_of, default=None),
             "sha256": digest.hexdigest(),
@@ -356,11 +374,14 @@ class Archive:
         findings: list[tuple[str, str]] = []
         seen: dict[str, dict[str, str]] = {}
         for path in self._files():
-            name = str(path.relative_to(self.path))
+            name = str(path)
             try:
                 findings += [(name, finding) for finding in self._inspect(path, seen)]
+            except StoreError:
+                raise
             except ArchiveError as error:
-                findings.append((name, str(error).removeprefix(f"{path} ").partition("; see:")[0]))
+                said = str(error).removeprefix(f"{self._store.at(path)} ")
+                findings.append((name, said.partition("; see:")[0]))
         return pd.DataFrame(findings, columns=["path", "finding"]).astype("str")
 
     # -- one day, one source: what a sync reads and writes ------------------------
@@ -368,7 +389,9 @@ class Archive:
     def day(self, table: str, source: str, day: pd.Timestamp) -> pa.Table:
         """Return the rows kept of one day, or none."""
         path = self._day_path(table, source, day)
-        return self._load(path, _TABLES[table]) if path.exists() else _TABLES[table].empty_table()
+        if not self._store.exists(path):
+            return _TABLES[table].empty_table()
+        return self._load(path, _TABLES[table])
 
     def put_day(
         self,
@@ -387,8 +410,8 @@ class Archive:
 
     def known_policies(self, source: str) -> pa.Table:
         """Return one source's settings with `seen_from` and `seen_to`."""
-        path = self.path / "policies" / f"{_slug(source)}.parquet"
-        return self._load(path, _SEEN) if path.exists() else _SEEN.empty_table()
+        path = Name("policies") / f"{_slug(source)}.parquet"
+        return self._load(path, _SEEN) if self._store.exists(path) else _SEEN.empty_table()
 
     def put_policies(self, source: str, policies: pa.Table, seen: pd.Timestamp) -> None:
         """Keep settings as seen at one instant: extend what is unchanged, add what is new."""
@@ -401,7 +424,7 @@ class Archive:
             else:
                 known.append({**row, "seen_from": seen, "seen_to": seen})
         stamp = Stamp("policies", source, None, seen.isoformat(), False)
-        path = self.path / "policies" / f"{_slug(source)}.parquet"
+        path = Name("policies") / f"{_slug(source)}.parquet"
         self._write(path, pa.Table.from_pylist(known, schema=_SEEN), stamp)
 
     @contextmanager
@@ -415,24 +438,23 @@ class Archive:
         ArchiveError
             When another process holds it for ten minutes, or it cannot be written.
         """
-        with self._writable(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.path / LOCK)
+        with self._writable(Name()):
+            lock = self._store.lock(Name(LOCK))
             try:
                 lock.acquire(timeout=0)
-            except Timeout:
+            except TimeoutError:
                 _log.warning("%s: another sync is writing it; waiting for it to end", self.path)
                 self._wait(lock)
         try:
             # Only who holds the lock may sweep, and only what was begun under the lock is swept.
-            with self._writable(self.path):
-                files.sweep(self.path)
+            with self._writable(Name()):
+                self._store.sweep()
                 self._mark()
             yield
         finally:
             lock.release()
 
-    def set_aside(self, *, thorough: bool = False) -> list[Path]:
+    def set_aside(self, *, thorough: bool = False) -> list[str]:
         """Move files that cannot be read or are not what their place says to ``damaged/``.
 
         The next sync fetches their days again where the server still has them; what it has
@@ -446,33 +468,35 @@ class Archive:
 
         Returns
         -------
-        list of pathlib.Path
-            Where they were.
+        list of str
+            Where they were, inside the archive.
         """
         self._require()
-        found = [path for path in self._files() if not self._sound(path, thorough)]
+        paths = self._files()
+        sound = self._store.each(lambda path: self._sound(path, thorough), paths)
+        found = [path for path, well in zip(paths, sound, strict=True) if not well]
         for path in found:
             with self._writable(path):
-                aside = self.path / DAMAGED / path.relative_to(self.path)
-                aside.parent.mkdir(parents=True, exist_ok=True)
-                number = sum(1 for _ in aside.parent.glob(f"{aside.stem}*"))
-                os.replace(path, aside.with_stem(f"{aside.stem}.{number}"))
-        return found
+                aside = DAMAGED / path
+                before = self._store.glob(aside.parent, "*")
+                number = sum(1 for other in before if other.name.startswith(aside.stem))
+                self._store.move(path, aside.with_stem(f"{aside.stem}.{number}"))
+        return [str(path) for path in found]
 
     def damaged_days(self, source: str) -> list[pd.Timestamp]:
         """Return the days of a source of which a file was ever set aside."""
-        paths = (self.path / DAMAGED / "sessions" / _slug(source)).glob("*.parquet")
+        paths = self._store.glob(Name(DAMAGED, "sessions", _slug(source)), "*.parquet")
         return [pd.Timestamp(path.name[:10], tz="UTC") for path in paths]
 
     # -- below ------------------------------------------------------------------
 
-    def _files(self) -> list[Path]:
-        every = sorted(self.path.glob("*/**/*.parquet"))
-        return [path for path in every if path.relative_to(self.path).parts[0] != DAMAGED]
+    def _files(self) -> list[Name]:
+        every = self._store.glob(Name(), "*/**/*.parquet")
+        return [path for path in every if path.parts[0] != DAMAGED]
 
-    def _sound(self, path: Path, thorough: bool) -> bool:
+    def _sound(self, path: Name, thorough: bool) -> bool:
         try:
-            metadata = pq.read_metadata(path)
+            metadata = self._store.parsed(path, _metadata)
             stamp = _read_stamp(metadata)
             expected = _TABLES.get(stamp.table, _SEEN)
             if stamp.final and not thorough:
@@ -480,14 +504,16 @@ class Archive:
                 return shape and self._odd(path, stamp) is None
             self._load(path, expected)
             return True
+        except StoreError:
+            raise
         except (ArchiveError, *_UNREADABLE):
             return False
 
-    def _odd(self, path: Path, stamp: Stamp) -> str | None:
+    def _odd(self, path: Name, stamp: Stamp) -> str | None:
         """Say what a file claims to be, where that is not what its place says or we can read."""
         if stamp.version != schema.VERSION:
             return f"has schema version {stamp.version}, not {schema.VERSION}"
-        place = path.relative_to(self.path).parts
+        place = path.parts
         if place[0] != stamp.table or stamp.table not in (*_TABLES, "policies"):
             return f"says it is of table {stamp.table!r}"
         slug = _slug(stamp.source)
@@ -497,21 +523,22 @@ class Archive:
         day = path.stem if by_day else None
         return None if stamp.day == day else f"says it holds {stamp.day}"
 
-    def _wait(self, lock: FileLock) -> None:
+    def _wait(self, lock: store.Lock) -> None:
         try:
             lock.acquire(timeout=PATIENCE)
-        except Timeout:
+        except TimeoutError:
             raise ArchiveError(
                 f"{self.path}: another sync has been writing it for {PATIENCE / 60:.0f} minutes; "
                 "try again when it has ended"
             ) from None
 
     @contextmanager
-    def _writable(self, path: Path) -> Iterator[None]:
+    def _writable(self, path: Name) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            raise ArchiveError(f"{path} cannot be written: {error.strerror or error}") from None
+            place = self._store.at(path)
+            raise ArchiveError(f"{place} cannot be written: {error.strerror or error}") from None
 
     def _known(self) -> dict[str, list[Stretch]]:
         """Of each source the stretches its sessions are known of, in order."""
@@ -522,29 +549,30 @@ class Archive:
         return {source: sorted(stretches) for source, stretches in known.items() if stretches}
 
     def _backup_servers(self, source: str) -> set[str]:
-        paths = (self.path / "sessions" / _slug(source)).glob("*.parquet")
-        columns = [self._load(path, schema.SESSIONS, ["backup_server"]) for path in paths]
+        paths = self._store.glob(Name("sessions", _slug(source)), "*.parquet")
+        columns = self._store.each(
+            lambda path: self._load(path, schema.SESSIONS, ["backup_server"]), paths
+        )
         names = (pc.unique(table["backup_server"].cast(pa.string())) for table in columns)
         return {name for column in names for name in column.to_pylist() if name is not None}
 
     def _require(self) -> None:
-        if not self.path.is_dir():
+        if not self._store.found():
             raise ArchiveError(
                 f"no archive at {self.path}; make one: cdpanalytics sync URL --archive {self.path}"
             )
 
     def _check_marker(self) -> None:
-        marker = self.path / MARKER
-        if not marker.exists():
-            if any(entry.name not in (".gitkeep", LOCK) and not entry.name.endswith(".tmp")
-                   for entry in self.path.iterdir()):  # fmt: skip
+        if not self._store.exists(Name(MARKER)):
+            if any(entry not in (".gitkeep", LOCK) for entry in self._store.entries()):
                 raise ArchiveError(
                     f"{self.path} is not an archive: it has no {MARKER}; name another directory"
                 )
             return
         try:
-            found = json.loads(marker.read_text(encoding="utf-8"))["version"]
+            found = json.loads(self._store.read(Name(MARKER)))["version"]
         except (OSError, ValueError, KeyError, TypeError):
+            marker = self._store.at(Name(MARKER))
             raise ArchiveError(f"{marker} cannot be read; is {self.path} an archive?") from None
         if found != schema.VERSION:
             raise ArchiveError(
@@ -552,63 +580,120 @@ class Archive:
                 "upgrade cdpanalytics"
             )
 
-    def _day_path(self, table: str, source: str, day: pd.Timestamp) -> Path:
-        return self.path / table / _slug(source) / f"{day:%Y-%m-%d}.parquet"
+    def _day_path(self, table: str, source: str, day: pd.Timestamp) -> Name:
+        return Name(table, _slug(source), f"{day:%Y-%m-%d}.parquet")
 
     def _paths(
         self, table: str, start: pd.Timestamp | None, stop: pd.Timestamp | None
-    ) -> list[Path]:
+    ) -> list[Name]:
         """Files of the days that `[start, stop)` touches, by source and day."""
         first = "" if start is None else f"{start:%Y-%m-%d}"
-        paths = sorted((self.path / table).glob("*/*.parquet"))
+        paths = self._store.glob(Name(table), "*/*.parquet")
         return [
             path
             for path in paths
             if path.stem >= first and (stop is None or pd.Timestamp(path.stem, tz="UTC") < stop)
         ]
 
-    def _stamps(self, table: str) -> Iterator[tuple[Path, Stamp]]:
-        for path in self._paths(table, None, None):
-            yield path, self._stamp(path)
+    def _stamps(self, table: str) -> Iterator[tuple[Name, Stamp]]:
+        for path, stamp, _ in self._stamped(self._paths(table, None, None)):
+            yield path, stamp
 
-    def _stamp(self, path: Path) -> Stamp:
+    def _stamped(self, paths: Sequence[Name]) -> Iterator[tuple[Name, Stamp, int]]:
+        """Yield files with what they say of themselves, and how many rows they have."""
+        for path, (stamp, rows) in zip(paths, self._store.each(self._footer, paths), strict=True):
+            yield path, stamp, rows
+
+    def _stamp(self, path: Name) -> Stamp:
+        return self._footer(path)[0]
+
+    def _footer(self, path: Name) -> tuple[Stamp, int]:
         try:
-            return _read_stamp(pq.read_metadata(path))
+            metadata = self._store.parsed(path, _metadata)
+            return _read_stamp(metadata), metadata.num_rows
         except _UNREADABLE:
-            raise _damaged(path) from None
+            raise self._damaged(path) from None
+
+    def _damaged(self, path: Name) -> ArchiveError:
+        return ArchiveError(
+            f"{self._store.at(path)} cannot be read; see: cdpanalytics verify --archive DIR"
+        )
 
     def _load(
-        self, path: Path, expected: pa.Schema, columns: Iterable[str] | None = None
+        self,
+        path: Name,
+        expected: pa.Schema,
+        columns: Iterable[str] | None = None,
+        named: Mapping[str, str | Sequence[str]] | None = None,
     ) -> pa.Table:
-        try:
-            file = pq.ParquetFile(path, page_checksum_verification=True)
-            odd = self._odd(path, _read_stamp(file.metadata))
-            if odd is None:
-                table = file.read(columns=list(columns or expected.names))
-                return table.cast(pa.schema([expected.field(name) for name in table.column_names]))
-        except _UNREADABLE:
-            raise _damaged(path) from None
-        raise ArchiveError(f"{path} {odd}; see: cdpanalytics verify --archive DIR")
+        """Return the rows of a file, of some columns, with these names; read no more than that takes."""
+        names = list(columns or expected.names)
 
-    def _read(self, table: str, start: pd.Timestamp | None, stop: pd.Timestamp | None) -> pa.Table:
+        def rows(file: pq.ParquetFile) -> pa.Table | str:
+            odd = self._odd(path, _read_stamp(file.metadata))
+            if odd is not None:
+                return odd
+            table = _named_rows(file, expected, names, named) if named else file.read(columns=names)
+            return table.cast(pa.schema([expected.field(name) for name in table.column_names]))
+
+        try:
+            found = self._store.parsed(path, rows)
+        except _UNREADABLE:
+            raise self._damaged(path) from None
+        if isinstance(found, str):
+            place = self._store.at(path)
+            raise ArchiveError(f"{place} {found}; see: cdpanalytics verify --archive DIR")
+        return found
+
+    def _sessions(
+        self,
+        start: pd.Timestamp | None,
+        stop: pd.Timestamp | None,
+        before: pd.Timestamp | None,
+        several: bool,
+        named: Mapping[str, str | Sequence[str]],
+    ) -> pd.DataFrame:
+        """Sessions of a window, and those before it that matter; each uid once."""
+        table = self._read("sessions", start, stop, named)
+        if before is not None:
+            table = pa.concat_tables([self._history(before, named), table])
+        frame = schema.to_frame(table)
+        if several:
+            frame = frame.sort_values("as_of", kind="stable").drop_duplicates("uid", keep="last")
+            frame = frame.sort_index(ignore_index=True)
+        return frame
+
+    def _read(
+        self,
+        table: str,
+        start: pd.Timestamp | None,
+        stop: pd.Timestamp | None,
+        named: Mapping[str, str | Sequence[str]] | None = None,
+    ) -> pa.Table:
         expected = _TABLES[table]
         parts = []
-        for path in self._paths(table, start, stop):
-            part = self._load(path, expected)
+        paths = self._paths(table, start, stop)
+        loaded = self._store.each(lambda path: self._load(path, expected, named=named), paths)
+        for path, part in zip(paths, loaded, strict=True):
             for edge, keep in ((start, pc.greater_equal), (stop, pc.less)):
                 if edge is not None and path.stem == f"{edge:%Y-%m-%d}":
                     part = part.filter(keep(part[_WHEN[table]], _scalar(edge)))
             parts.append(part)
         return pa.concat_tables(parts) if parts else expected.empty_table()
 
-    def _history(self, start: pd.Timestamp) -> pa.Table:
+    def _history(self, start: pd.Timestamp, named: Mapping[str, str | Sequence[str]]) -> pa.Table:
         """Of each VM and verdict before `start`, the newest begun and the last to end."""
         paths = self._paths("sessions", None, start)
+        # What is chosen of a VM does not depend on other VMs, but does on its other policies.
+        named = {column: given for column, given in named.items() if column in _NARROW}
+        loaded = self._store.each(
+            lambda path: self._load(path, schema.SESSIONS, _NARROW, named), paths
+        )
         narrow = [
-            self._load(path, schema.SESSIONS, _NARROW)
-            .append_column("file", pa.array(np.full(pq.read_metadata(path).num_rows, number)))
-            .append_column("row", pa.array(np.arange(pq.read_metadata(path).num_rows)))
-            for number, path in enumerate(paths)
+            table.append_column("file", pa.array(np.full(len(table), number))).append_column(
+                "row", pa.array(np.arange(len(table)))
+            )
+            for number, table in enumerate(loaded)
         ]
         if not narrow:
             return schema.SESSIONS.empty_table()
@@ -621,15 +706,15 @@ class Archive:
             for order in ("created", "last")
         ]
         rows = pd.concat(chosen)[["file", "row"]].drop_duplicates().sort_values(["file", "row"])
-        parts = [
-            self._load(paths[number], schema.SESSIONS).take(
-                pa.array(rows.loc[rows["file"] == number, "row"].to_numpy())
-            )
-            for number in rows["file"].unique().tolist()
-        ]
+
+        def chosen_of(number: int) -> pa.Table:
+            taken = pa.array(rows.loc[rows["file"] == number, "row"].to_numpy())
+            return self._load(paths[number], schema.SESSIONS, named=named).take(taken)
+
+        parts = list(self._store.each(chosen_of, rows["file"].unique().tolist()))
         return pa.concat_tables(parts) if parts else schema.SESSIONS.empty_table()
 
-    def _write(self, path: Path, table: pa.Table, stamp: Stamp) -> None:
+    def _write(self, path: Name, table: pa.Table, stamp: Stamp) -> None:
         said = json.dumps({**asdict(stamp), "creator": f"cdpanalytics {_own_version()}"})
         labelled = table.replace_schema_metadata({_KEY: said.encode()})
         body = io.BytesIO()
@@ -639,17 +724,14 @@ class Archive:
         )  # fmt: skip
         with self._writable(path):
             self._mark()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            files.write(path, body.getvalue())
+            self._store.write(path, body.getvalue())
 
     def _mark(self) -> None:
-        marker = self.path / MARKER
-        if not marker.exists():
-            self.path.mkdir(parents=True, exist_ok=True)
+        if not self._store.exists(Name(MARKER)):
             said = json.dumps({"format": "cdpanalytics archive", "version": schema.VERSION})
-            files.write(marker, said.encode())
+            self._store.write(Name(MARKER), said.encode())
 
-    def _inspect(self, path: Path, seen: dict[str, dict[str, str]]) -> Iterator[str]:
+    def _inspect(self, path: Name, seen: dict[str, dict[str, str]]) -> Iterator[str]:
         stamp = self._stamp(path)
         table = self._load(path, _TABLES.get(stamp.table, _SEEN))
         if stamp.day is None:
@@ -723,13 +805,59 @@ def _named(column: pd.Series, patterns: str | Sequence[str]) -> set[str]:
     names = sorted(set(column.dropna().unique()))
     wanted: set[str] = set()
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        found = [name for name in names if re.match(translate(pattern.casefold()), name.casefold())]
-        found += [name for name in names if name == pattern and name not in found]
+        found = _alike(names, pattern)
         if not found:
             known = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "") or "none"
             raise InputError(f"no session of {column.name} {pattern!r} here (known: {known})")
         wanted.update(found)
     return wanted
+
+
+def _alike(names: Iterable[str], pattern: str) -> list[str]:
+    """Return the names that fit a pattern, in any case, or are it to the letter."""
+    fits = re.compile(translate(pattern.casefold()))
+    return [name for name in names if fits.match(name.casefold()) or name == pattern]
+
+
+def _named_rows(
+    file: pq.ParquetFile,
+    expected: pa.Schema,
+    columns: Sequence[str],
+    named: Mapping[str, str | Sequence[str]],
+) -> pa.Table:
+    """Read the rows whose names fit: labels of all rows first, the rest of row groups that have one.
+
+    The labels of all rows, so that the order of a label's values is that of the whole file.
+    """
+    labels = [f.name for f in expected if pa.types.is_dictionary(f.type)]
+    labels = [name for name in labels if name in columns or name in named]
+    known = file.read(columns=labels)
+    keep = _fitting(known, named)
+    begin = np.cumsum(
+        [0] + [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
+    )
+    groups = [n for n in range(file.num_row_groups) if keep[begin[n] : begin[n + 1]].any()]
+    among = np.concatenate([keep[:0], *(keep[begin[n] : begin[n + 1]] for n in groups)])
+    others = [name for name in columns if name not in labels]
+    rest = file.read_row_groups(groups, columns=others).filter(pa.array(among))
+    known = known.filter(pa.array(keep))
+    return pa.table({n: (known if n in labels else rest)[n] for n in columns})
+
+
+def _fitting(labels: pa.Table, named: Mapping[str, str | Sequence[str]]) -> np.ndarray:
+    """Which rows have, in each column that is named, a name that fits one of its patterns."""
+    keep = np.ones(len(labels), dtype=bool)
+    for column, given in named.items():
+        texts = labels[column].cast(pa.string())
+        names = [name for name in pc.unique(texts).to_pylist() if name is not None]
+        patterns = [given] if isinstance(given, str) else given
+        fit = {name for pattern in patterns for name in _alike(names, pattern)}
+        keep &= pc.is_in(texts, pa.array(sorted(fit), pa.string())).to_numpy(zero_copy_only=False)
+    return keep
+
+
+def _metadata(file: pq.ParquetFile) -> pq.FileMetaData:
+    return file.metadata
 
 
 def _ordered(rows: pa.Table) -> pa.Table:
@@ -746,10 +874,6 @@ def _read_stamp(metadata: pq.FileMetaData) -> Stamp:
     said = json.loads((metadata.metadata or {})[_KEY])
     known = {field.name for field in fields(Stamp)}
     return Stamp(**{name: value for name, value in said.items() if name in known})
-
-
-def _damaged(path: Path) -> ArchiveError:
-    return ArchiveError(f"{path} cannot be read; see: cdpanalytics verify --archive DIR")
 
 
 def _slug(source: str) -> str:
