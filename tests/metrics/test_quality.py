@@ -143,6 +143,8 @@ def test_a_window_counts_what_begins_in_it_and_judges_by_the_whole_frame() -> No
     assert later["overlaps an earlier one"] == 0
     assert later["first of its VM"] == 1
     assert quality(frame, since=at(50))["share"].isna().all()
+    edges = quality(table(row(5, 6), row(7, 6), row(9, 8)), since=at(7), until=at(9))
+    assert edges.set_index("finding")["sessions"]["ends before it begins"] == 1, "[since, until)"
     ahead = quality(frame, since=at(5), as_of=at(14)).set_index("finding")["sessions"]
     assert ahead["begins after as_of"] == 2
     with pytest.raises(InputError, match="is not before until"):
