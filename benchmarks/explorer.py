@@ -13,17 +13,16 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from metrics import fleet
-
 from cdpanalytics.explorer import Explorer, explore
+from data import fleet, for_pandas
 
 VMS = 1000
 
 CHANGES: dict[str, list[dict[str, Any]]] = {
     "RPO": [{"rpo": "1h"}, {"rpo": "5min"}],
     "period": [{"period": "last 7 days"}, {"period": "last 30 days"}],
-    "policy": [{"policies": ("policy-1",)}, {"policies": ()}],
-    "VMs": [{"vms": ("vm-0001", "vm-0002")}, {"vms": ()}],
+    "policy": [{"policies": ("policy-01",)}, {"policies": ()}],
+    "VMs": [{"vms": ("vm-00001.tech.local", "vm-00002.tech.local")}, {"vms": ()}],
     "view: Timeline": [{"view": "Timeline"}, {"view": "Heat map"}],
     "view: Exposure": [{"view": "Exposure"}, {"view": "Heat map"}],
     "view: Worst VMs": [{"view": "Worst VMs"}, {"view": "Heat map"}],
@@ -54,7 +53,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=7)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
-    sessions = fleet(options.sessions, vms=VMS).assign(backup_server="server-1")
+    sessions = for_pandas(fleet(options.sessions, vms=VMS))
     begun = time.perf_counter()
     desk = explore(sessions, rpo="5min", period="last 30 days")
     print(
