@@ -39,8 +39,10 @@ reliability: $(VENV)/ready-dev            ## write the fault matrix of docs/reli
 	CDPANALYTICS_WRITE_DOCS=1 $(BIN)/python -m pytest -q tests/test_faults.py
 
 bench: $(VENV)/ready-dev            ## figures beside their peers
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python benchmarks/metrics.py
 	$(BIN)/python benchmarks/sync.py
+	$(BIN)/python benchmarks/explorer.py
 
 sample: $(VENV)/ready            ## make data/sample anew, from a simulated estate
 	$(BIN)/python data/make_sample.py
