@@ -1,0 +1,34 @@
+"""Figures as Markdown: what each benchmark prints, and what stands in docs/performance.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+Row = dict[str, Any]
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> str:
+    """A table; all but the first columns are numbers."""
+    rules = ["---"] * words + ["--:"] * (len(head) - words)
+    lines = ["| " + " | ".join(row) + " |" for row in (head, *rows)]
+    return "\n".join([lines[0], f"|{'|'.join(rules)}|", *lines[1:]]) + "\n"
+
+
+def of(rows: list[Row], what: str) -> list[Row]:
+    """The rows of one kind."""
+    return [row for row in rows if row["what"] == what]
+
+
+def parsing(rows: list[Row]) -> str:
+    """A row a parser: time, sessions a second, and how many times as long as the one by hand."""
+    shown = []
+    for row in of(rows, "parsing"):
+        ours = next(r for r in of(rows, "parsing") if r["format"] == row["format"])
+        shown.append([
+            row["format"].upper(), row["way"], f"{1e3 * row['seconds']:.2f}",
+            f"{row['rows'] / row['seconds']:,.0f}", f"{ours['seconds'] / row['seconds']:.2f}",
+            f"{row['peak_mb']:,.0f}", {True: "yes", False: "NO", None: ""}[row["agrees"]],
+        ])  # fmt: skip
+    head = ["page", "read by", "ms", "sessions a second", "ours / this", "peak MB", "same table"]
+    return markdown(head, shown, words=2)
