@@ -278,12 +278,10 @@ class Archive:
         >>> found.equals(rpo_adherence(archive.sessions(), by="policy"))
         True
         """
-        wanted, whole = parts.crew(workers), parts.size(memory)
-        # Where memory is short of so many processes, fewer take longer.
-        crew = max(1, min(wanted, whole // (2 * parts.BASE)))
+        crew, each = parts.crew(workers, parts.size(memory))
         plan = self.plan(
             metric, *arguments, since=since, until=until, policy=policy, vm=vm, server=server,
-            memory=whole // crew, least=crew, **named,
+            memory=each, least=crew, **named,
         )  # fmt: skip
         crew = min(crew, len(plan.ranges))
         computed = parts.here(plan) if crew == 1 else parts.on_processes(plan, crew)

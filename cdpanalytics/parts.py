@@ -31,7 +31,7 @@ Metric = Callable[..., pd.DataFrame]
 BASE = 200_000_000
 """Bytes of a process that has imported all it needs and computes nothing."""
 
-ROW = 700
+ROW = 1_000
 """Bytes at most a session, from its file to its part of a metric (`benchmarks/scale.py`)."""
 
 FINER = ("vm", "policy", "backup_server")
@@ -158,7 +158,7 @@ def ranges(column: str | None, rows: pd.Series, most: int, least: int = 1) -> li
 
     Examples
     --------
-    >>> ranges("vm", pd.Series({"a": 4, "b": 4, "c": 4}), most=8)
+    >>> ranges("vm", pd.Series({"a": 4, "b": 4, "c": 4, "d": 4}), most=12)
     [Range(column='vm', first=None, stop='c'), Range(column='vm', first='c', stop=None)]
     """
     total, longest = int(rows.sum()), int(rows.max()) if len(rows) else 0
@@ -171,23 +171,14 @@ def ranges(column: str | None, rows: pd.Series, most: int, least: int = 1) -> li
         )
     if column is None or not len(rows):
         return [Range(column)]
-    edges = [rows.index[at] for at in _edges(rows.to_numpy(), most, least)]
-    named = [edge for edge in edges if not pd.isna(edge)]
+    # A name begins before its range is full, so ranges exceed the even share by at most one name.
+    share = max(least, -(-total // max(1, most - longest)))
+    place = (rows.cumsum() - rows).to_numpy() * share // total
+    edges = rows.index[1:][np.diff(place) > 0].dropna()
     return [
         Range(column, first, stop)
-        for first, stop in zip([None, *named], [*named, None], strict=True)
+        for first, stop in zip([None, *edges], [*edges, None], strict=True)
     ]
-
-
-def _edges(rows: NDArray[np.int64], most: int, least: int) -> Iterator[int]:
-    """Yield the positions at which a new range begins: even ones, none with over `most` rows."""
-    even = min(most, max(1, -(-int(rows.sum()) // max(least, 1))))
-    held = 0
-    for position, count in enumerate(rows.tolist()):
-        if held and held + count > even:
-            yield position
-            held = 0
-        held += count
 
 
 def size(memory: str | int) -> int:
@@ -379,14 +370,21 @@ def gathered(plan: Plan, parts: Iterator[tuple[int, Any]], progress: bool = True
     return plan.result([found[number] for number in range(len(plan.ranges))])
 
 
-def crew(workers: int | None) -> int:
-    """Return how many processes to use: by default as many as there are CPUs for this one."""
+def crew(workers: int | None, memory: int) -> tuple[int, int]:
+    """Return how many processes to use, and how much memory each may take.
+
+    By default as many as there are CPUs for this process; fewer, which take longer, where
+    there is not memory for so many. With several this process is one more.
+
+    Examples
+    --------
+    >>> crew(4, size("2.6GB")), crew(4, size("1GB")), crew(1, size("1GB"))
+    ((4, 600000000), (2, 400000000), (1, 1000000000))
+    """
     if workers is None:
-        return (
-            len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else os.cpu_count() or 1
-        )
+        fit = hasattr(os, "sched_getaffinity")
+        workers = len(os.sched_getaffinity(0)) if fit else os.cpu_count() or 1
     if isinstance(workers, bool) or not isinstance(workers, int | np.integer) or workers < 1:
         raise InputError(f"workers={workers!r} is no positive whole number; None for one a CPU")
-    return int(workers)
+    count = min(int(workers), (memory - BASE) // (2 * BASE))
+    return (count, (memory - BASE) // count) if count > 1 else (1, memory)
