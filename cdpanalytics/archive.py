@@ -736,7 +736,9 @@ class Archive:
             before = _newest(before) if several else before
         narrow = [*(["uid"] if several else []), *_WHO, when, "ended", "as_of"]
         narrow = [name for name in narrow if name in _TABLES[recipe.table].names]
-        reader = Chosen(self.path, recipe.table, start, stop, tuple(narrow), several, None, {}, ())
+        reader = Chosen(
+            self.path.absolute(), recipe.table, start, stop, tuple(narrow), several, None, {}, ()
+        )
         counted = [_counted(table, when) for table in reader.days(Range(None))]
         counted += [] if before is None else [_counted(before.select(narrow), when)]
         rows = _matching(_together(counted), **patterns)
@@ -757,7 +759,7 @@ class Archive:
         best: dict[str, list[pd.DataFrame]] = {"created": [], "last": []}
         for number, path in enumerate(paths):
             day = schema.to_frame(self._load(path, schema.SESSIONS, _NARROW))
-            day = day.assign(file=number, row=np.arange(len(day)))
+            day = day.assign(file=np.full(len(day), number), row=np.arange(len(day)))
             day = day[day["created"] < start].assign(last=day["ended"].fillna(_NEVER))
             for order, kept in best.items():
                 kept.append(_last_of_kind(day, order))

@@ -161,20 +161,25 @@ def ranges(column: str | None, rows: pd.Series, most: int, least: int = 1) -> li
     >>> ranges("vm", pd.Series({"a": 4, "b": 4, "c": 4, "d": 4}), most=12)
     [Range(column='vm', first=None, stop='c'), Range(column='vm', first='c', stop=None)]
     """
+    named = rows[rows.index.notna()]
+    if len(named) and len(named) < len(rows):
+        # Those without a name go with the last.
+        rows = named.add(pd.Series({named.index[-1]: rows.sum() - named.sum()}), fill_value=0)
+        rows = rows.astype("int64")
     total, longest = int(rows.sum()), int(rows.max()) if len(rows) else 0
     if longest > most or (column is None and total > most):
         whole = "all" if column is None else f"{column}={rows.idxmax()!r}"
         count = total if column is None else longest
         raise InputError(
-            f"{count:,} sessions of {whole} are needed together and memory holds {most:,}; "
-            f"give memory={memory_for(count)!r} a worker, a shorter window, or by= a finer key"
+            f"{count:,} sessions of {whole} are needed together and memory= holds {most:,}; a worker "
+            f"wants {memory_for(count)} for that; give more, or a shorter window, or by= a finer key"
         )
     if column is None or not len(rows):
         return [Range(column)]
     # A name begins before its range is full, so ranges exceed the even share by at most one name.
     share = max(least, -(-total // max(1, most - longest)))
     place = (rows.cumsum() - rows).to_numpy() * share // total
-    edges = rows.index[1:][np.diff(place) > 0].dropna()
+    edges = rows.index[1:][np.diff(place) > 0]
     return [
         Range(column, first, stop)
         for first, stop in zip([None, *edges], [*edges, None], strict=True)
