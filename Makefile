@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test nightly mutants lint docs reliability bench notebooks sample clean
+.PHONY: help demo test nightly mutants lint docs screenshots reliability bench notebooks sample clean
 
 help:            ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -32,12 +32,17 @@ lint: $(VENV)/ready-dev            ## style, types, layers
 docs: $(VENV)/ready-dev            ## write definitions and pictures of docs/ from the docstrings
 	$(BIN)/python docs/fill.py
 
+screenshots: $(VENV)/ready-dev            ## take the pictures of docs/ anew, in a real browser
+	CDPANALYTICS_WRITE_DOCS=1 $(BIN)/python -m pytest -q tests/browser/test_screenshots.py
+
 reliability: $(VENV)/ready-dev            ## write the fault matrix of docs/reliability.md from the tests
 	CDPANALYTICS_WRITE_DOCS=1 $(BIN)/python -m pytest -q tests/test_faults.py
 
 bench: $(VENV)/ready-dev            ## figures beside their peers
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python benchmarks/metrics.py
 	$(BIN)/python benchmarks/sync.py
+	$(BIN)/python benchmarks/explorer.py
 
 sample: $(VENV)/ready            ## make data/sample anew, from a simulated estate
 	$(BIN)/python data/make_sample.py

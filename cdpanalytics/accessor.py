@@ -84,7 +84,15 @@ class PlotAccessor:
         from cdpanalytics.plots import timeline
 
         found = metrics.gaps(self.frame, **window)
-        return timeline(self.frame, found, unobserved=window.get("unobserved"), ax=ax)
+        shown = {name: window.get(name) for name in ("since", "until", "unobserved")}
+        return timeline(self.frame, found, **shown, ax=ax)
+
+    def heat_map(self, target: Any = None, freq: str = "D", *, ax: Any = None, **rest: Any) -> Any:
+        """Draw when the worst VMs were in breach (parameters of `rpo_adherence`)."""
+        from cdpanalytics.plots import heat_map
+
+        rest = {"by": ("backup_server", "policy", "vm"), **rest}
+        return heat_map(metrics.rpo_adherence(self.frame, target, freq=freq, **rest), ax=ax)
 
     def adherence(self, target: Any = None, freq: str = "D", *, ax: Any = None, **rest: Any) -> Any:
         """Draw adherence by policy and period (parameters of `rpo_adherence`)."""

@@ -10,7 +10,8 @@
     DIR/damaged/...                                files that could not be read, set aside under their names
     DIR/archive.lock                               held by the sync that writes
 
-SOURCE is the Enterprise Manager they came from: its host and port. ``pandas.read_parquet(DIR + "/sessions")``
+DIR is a directory or a prefix of an object store (`store`). SOURCE is the Enterprise
+Manager they came from: its host and port. ``pandas.read_parquet(DIR + "/sessions")``
 reads the sessions with no help of ours. What was fetched, when, and whether it can
 still change is in each file's own metadata, so that no second record can disagree.
 """
@@ -24,28 +25,30 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import date, timedelta
 from fnmatch import translate
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
 
-from cdpanalytics import files, parts, schema
+from cdpanalytics import parts, schema, store
 from cdpanalytics.config import Moment, instant
-from cdpanalytics.errors import ArchiveError, InputError
+from cdpanalytics.errors import ArchiveError, InputError, StoreError
 from cdpanalytics.parts import EVERYTHING, Metric, Plan, Range
 
 Patterns = str | Sequence[str] | None
 Stretch = tuple[pd.Timestamp, pd.Timestamp]
+Name = PurePosixPath
+"""A file's name inside the archive."""
 
 MARKER = "archive.json"
 LOCK = "archive.lock"
@@ -104,13 +107,21 @@ class Stamp:
 
 
 class Archive:
-    """A directory of what was fetched.
+    """A directory of what was fetched, or a prefix of an object store.
 
     Parameters
     ----------
-    path : path-like
-        The directory. It is made by the first write; reading one that is not there,
-        or not an archive, is an error.
+    path : path-like or str
+        The directory, or a URL that fsspec knows: ``s3://bucket/prefix``. It is made by
+        the first write; reading one that is not there, or not an archive, is an error.
+    storage_options : mapping, optional
+        For a URL, as in pandas: what fsspec's file system takes (``endpoint_url``,
+        ``key``, ``secret``). They are kept in memory only, and shown nowhere.
+
+    Attributes
+    ----------
+    path : pathlib.Path or str
+        The directory, or the URL.
 
     Examples
     --------
@@ -121,13 +132,17 @@ class Archive:
     0
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-        if not self.path.exists():
-            return
-        if not self.path.is_dir():
-            raise ArchiveError(f"{self.path} is a file; an archive is a directory")
-        self._check_marker()
+    def __init__(
+        self, path: str | os.PathLike[str], *, storage_options: Mapping[str, Any] | None = None
+    ) -> None:
+        self._store: store.Store = store.opened(path, storage_options)
+        if self._store.found():
+            self._check_marker()
+
+    @property
+    def path(self) -> Path | str:
+        """Where the archive lies: the directory, or the URL."""
+        return self._store.home
 
     def __repr__(self) -> str:
         return f"Archive({str(self.path)!r})"
@@ -170,13 +185,16 @@ class Archive:
             When there is no archive, or a file cannot be read.
         """
         start, stop = self.window(since, until)
-        table = self._read("sessions", start, stop)
-        if history and start is not None:
-            table = pa.concat_tables([self._history(start), table])
-        if len(self.sources()) > 1:
-            table = _newest(table)
-        frame = schema.to_frame(table)
-        frame = _matching(frame, policy=policy, vm=vm, backup_server=server)
+        before = start if history else None
+        wanted = {"policy": policy, "vm": vm, "backup_server": server}
+        named = {column: given for column, given in wanted.items() if given is not None}
+        several = len(self.sources()) > 1
+        try:
+            # The newest of a session's rows may have another name: with several sources all are read.
+            frame = self._sessions(start, stop, before, several, {} if several else named)
+            frame = _matching(frame, **wanted)
+        except InputError:
+            frame = _matching(self._sessions(start, stop, before, several, {}), **wanted)
         for column in frame.columns[frame.dtypes == "category"]:
             if column not in ("result", "policy_result"):
                 frame[column] = frame[column].cat.remove_unused_categories()
@@ -393,10 +411,10 @@ class Archive:
             {
                 **asdict(stamp),
                 "missing": stamp.lost(),
-                "rows": pq.read_metadata(path).num_rows,
-                "path": str(path),
+                "rows": rows,
+                "path": self._store.at(path),
             }
-            for path, stamp in self._stamps("sessions")
+            for path, stamp, rows in self._stamped(self._paths("sessions", None, None))
         ]
         columns = ["source", "day", "as_of", "final", "missing", "rows", "path"]
         frame = pd.DataFrame(rows, columns=columns)
@@ -444,14 +462,15 @@ class Archive:
             ``sha256``: of the files' bytes, in order of their names.
         """
         paths = self._paths("sessions", *self.window(since, until))
-        stamps = [self._stamp(path) for path in paths]
+        stamped = list(self._stamped(paths))
+        stamps = [stamp for _, stamp, _ in stamped]
         digest = hashlib.sha256()
-        for path in paths:
-            digest.update(path.read_bytes())
+        for body in self._store.each(self._store.read, paths):
+            digest.update(body)
         as_of = [pd.Timestamp(stamp.as_of) for stamp in stamps if stamp.as_of]
         return {
             "sources": sorted({stamp.source for stamp in stamps}),
-            "rows": sum(pq.read_metadata(path).num_rows for path in paths),
+            "rows": sum(rows for _, _, rows in stamped),
             "files": len(paths),
             "as_of": max(as_of, default=None),
             "sha256": digest.hexdigest(),
@@ -473,11 +492,14 @@ class Archive:
         findings: list[tuple[str, str]] = []
         seen: dict[str, dict[str, str]] = {}
         for path in self._files():
-            name = str(path.relative_to(self.path))
+            name = str(path)
             try:
                 findings += [(name, finding) for finding in self._inspect(path, seen)]
+            except StoreError:
+                raise
             except ArchiveError as error:
-                findings.append((name, str(error).removeprefix(f"{path} ").partition("; see:")[0]))
+                said = str(error).removeprefix(f"{self._store.at(path)} ")
+                findings.append((name, said.partition("; see:")[0]))
         return pd.DataFrame(findings, columns=["path", "finding"]).astype("str")
 
     # -- one day, one source: what a sync reads and writes ------------------------
@@ -485,7 +507,9 @@ class Archive:
     def day(self, table: str, source: str, day: pd.Timestamp) -> pa.Table:
         """Return the rows kept of one day, or none."""
         path = self._day_path(table, source, day)
-        return self._load(path, _TABLES[table]) if path.exists() else _TABLES[table].empty_table()
+        if not self._store.exists(path):
+            return _TABLES[table].empty_table()
+        return self._load(path, _TABLES[table])
 
     def put_day(
         self,
@@ -504,8 +528,8 @@ class Archive:
 
     def known_policies(self, source: str) -> pa.Table:
         """Return one source's settings with `seen_from` and `seen_to`."""
-        path = self.path / "policies" / f"{_slug(source)}.parquet"
-        return self._load(path, _SEEN) if path.exists() else _SEEN.empty_table()
+        path = Name("policies") / f"{_slug(source)}.parquet"
+        return self._load(path, _SEEN) if self._store.exists(path) else _SEEN.empty_table()
 
     def put_policies(self, source: str, policies: pa.Table, seen: pd.Timestamp) -> None:
         """Keep settings as seen at one instant: extend what is unchanged, add what is new."""
@@ -518,7 +542,7 @@ class Archive:
             else:
                 known.append({**row, "seen_from": seen, "seen_to": seen})
         stamp = Stamp("policies", source, None, seen.isoformat(), False)
-        path = self.path / "policies" / f"{_slug(source)}.parquet"
+        path = Name("policies") / f"{_slug(source)}.parquet"
         self._write(path, pa.Table.from_pylist(known, schema=_SEEN), stamp)
 
     @contextmanager
@@ -532,24 +556,23 @@ class Archive:
         ArchiveError
             When another process holds it for ten minutes, or it cannot be written.
         """
-        with self._writable(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.path / LOCK)
+        with self._writable(Name()):
+            lock = self._store.lock(Name(LOCK))
             try:
                 lock.acquire(timeout=0)
-            except Timeout:
+            except TimeoutError:
                 _log.warning("%s: another sync is writing it; waiting for it to end", self.path)
                 self._wait(lock)
         try:
             # Only who holds the lock may sweep, and only what was begun under the lock is swept.
-            with self._writable(self.path):
-                files.sweep(self.path)
+            with self._writable(Name()):
+                self._store.sweep()
                 self._mark()
             yield
         finally:
             lock.release()
 
-    def set_aside(self, *, thorough: bool = False) -> list[Path]:
+    def set_aside(self, *, thorough: bool = False) -> list[str]:
         """Move files that cannot be read or are not what their place says to ``damaged/``.
 
         The next sync fetches their days again where the server still has them; what it has
@@ -563,33 +586,35 @@ class Archive:
 
         Returns
         -------
-        list of pathlib.Path
-            Where they were.
+        list of str
+            Where they were, inside the archive.
         """
         self._require()
-        found = [path for path in self._files() if not self._sound(path, thorough)]
+        paths = self._files()
+        sound = self._store.each(lambda path: self._sound(path, thorough), paths)
+        found = [path for path, well in zip(paths, sound, strict=True) if not well]
         for path in found:
             with self._writable(path):
-                aside = self.path / DAMAGED / path.relative_to(self.path)
-                aside.parent.mkdir(parents=True, exist_ok=True)
-                number = sum(1 for _ in aside.parent.glob(f"{aside.stem}*"))
-                os.replace(path, aside.with_stem(f"{aside.stem}.{number}"))
-        return found
+                aside = DAMAGED / path
+                before = self._store.glob(aside.parent, "*")
+                number = sum(1 for other in before if other.name.startswith(aside.stem))
+                self._store.move(path, aside.with_stem(f"{aside.stem}.{number}"))
+        return [str(path) for path in found]
 
     def damaged_days(self, source: str) -> list[pd.Timestamp]:
         """Return the days of a source of which a file was ever set aside."""
-        paths = (self.path / DAMAGED / "sessions" / _slug(source)).glob("*.parquet")
+        paths = self._store.glob(Name(DAMAGED, "sessions", _slug(source)), "*.parquet")
         return [pd.Timestamp(path.name[:10], tz="UTC") for path in paths]
 
     # -- below ------------------------------------------------------------------
 
-    def _files(self) -> list[Path]:
-        every = sorted(self.path.glob("*/**/*.parquet"))
-        return [path for path in every if path.relative_to(self.path).parts[0] != DAMAGED]
+    def _files(self) -> list[Name]:
+        every = self._store.glob(Name(), "*/**/*.parquet")
+        return [path for path in every if path.parts[0] != DAMAGED]
 
-    def _sound(self, path: Path, thorough: bool) -> bool:
+    def _sound(self, path: Name, thorough: bool) -> bool:
         try:
-            metadata = pq.read_metadata(path)
+            metadata = self._store.parsed(path, _metadata)
             stamp = _read_stamp(metadata)
             expected = _TABLES.get(stamp.table, _SEEN)
             if stamp.final and not thorough:
@@ -597,14 +622,16 @@ class Archive:
                 return shape and self._odd(path, stamp) is None
             self._load(path, expected)
             return True
+        except StoreError:
+            raise
         except (ArchiveError, *_UNREADABLE):
             return False
 
-    def _odd(self, path: Path, stamp: Stamp) -> str | None:
+    def _odd(self, path: Name, stamp: Stamp) -> str | None:
         """Say what a file claims to be, where that is not what its place says or we can read."""
         if stamp.version != schema.VERSION:
             return f"has schema version {stamp.version}, not {schema.VERSION}"
-        place = path.relative_to(self.path).parts
+        place = path.parts
         if place[0] != stamp.table or stamp.table not in (*_TABLES, "policies"):
             return f"says it is of table {stamp.table!r}"
         slug = _slug(stamp.source)
@@ -614,21 +641,22 @@ class Archive:
         day = path.stem if by_day else None
         return None if stamp.day == day else f"says it holds {stamp.day}"
 
-    def _wait(self, lock: FileLock) -> None:
+    def _wait(self, lock: store.Lock) -> None:
         try:
             lock.acquire(timeout=PATIENCE)
-        except Timeout:
+        except TimeoutError:
             raise ArchiveError(
                 f"{self.path}: another sync has been writing it for {PATIENCE / 60:.0f} minutes; "
                 "try again when it has ended"
             ) from None
 
     @contextmanager
-    def _writable(self, path: Path) -> Iterator[None]:
+    def _writable(self, path: Name) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            raise ArchiveError(f"{path} cannot be written: {error.strerror or error}") from None
+            place = self._store.at(path)
+            raise ArchiveError(f"{place} cannot be written: {error.strerror or error}") from None
 
     def _known(self) -> dict[str, list[Stretch]]:
         """Of each source the stretches its sessions are known of, in order."""
@@ -639,29 +667,30 @@ class Archive:
         return {source: sorted(stretches) for source, stretches in known.items() if stretches}
 
     def _backup_servers(self, source: str) -> set[str]:
-        paths = (self.path / "sessions" / _slug(source)).glob("*.parquet")
-        columns = [self._load(path, schema.SESSIONS, ["backup_server"]) for path in paths]
+        paths = self._store.glob(Name("sessions", _slug(source)), "*.parquet")
+        columns = self._store.each(
+            lambda path: self._load(path, schema.SESSIONS, ["backup_server"]), paths
+        )
         names = (pc.unique(table["backup_server"].cast(pa.string())) for table in columns)
         return {name for column in names for name in column.to_pylist() if name is not None}
 
     def _require(self) -> None:
-        if not self.path.is_dir():
+        if not self._store.found():
             raise ArchiveError(
                 f"no archive at {self.path}; make one: cdpanalytics sync URL --archive {self.path}"
             )
 
     def _check_marker(self) -> None:
-        marker = self.path / MARKER
-        if not marker.exists():
-            if any(entry.name not in (".gitkeep", LOCK) and not entry.name.endswith(".tmp")
-                   for entry in self.path.iterdir()):  # fmt: skip
+        if not self._store.exists(Name(MARKER)):
+            if any(entry not in (".gitkeep", LOCK) for entry in self._store.entries()):
                 raise ArchiveError(
                     f"{self.path} is not an archive: it has no {MARKER}; name another directory"
                 )
             return
         try:
-            found = json.loads(marker.read_text(encoding="utf-8"))["version"]
+            found = json.loads(self._store.read(Name(MARKER)))["version"]
         except (OSError, ValueError, KeyError, TypeError):
+            marker = self._store.at(Name(MARKER))
             raise ArchiveError(f"{marker} cannot be read; is {self.path} an archive?") from None
         if found != schema.VERSION:
             raise ArchiveError(
@@ -669,56 +698,105 @@ class Archive:
                 "upgrade cdpanalytics"
             )
 
-    def _day_path(self, table: str, source: str, day: pd.Timestamp) -> Path:
-        return self.path / table / _slug(source) / f"{day:%Y-%m-%d}.parquet"
+    def _day_path(self, table: str, source: str, day: pd.Timestamp) -> Name:
+        return Name(table, _slug(source), f"{day:%Y-%m-%d}.parquet")
 
     def _paths(
         self, table: str, start: pd.Timestamp | None, stop: pd.Timestamp | None
-    ) -> list[Path]:
+    ) -> list[Name]:
         """Files of the days that `[start, stop)` touches, by source and day."""
         first = "" if start is None else f"{start:%Y-%m-%d}"
-        paths = sorted((self.path / table).glob("*/*.parquet"))
+        paths = self._store.glob(Name(table), "*/*.parquet")
         return [
             path
             for path in paths
             if path.stem >= first and (stop is None or pd.Timestamp(path.stem, tz="UTC") < stop)
         ]
 
-    def _stamps(self, table: str) -> Iterator[tuple[Path, Stamp]]:
-        for path in self._paths(table, None, None):
-            yield path, self._stamp(path)
+    def _stamps(self, table: str) -> Iterator[tuple[Name, Stamp]]:
+        for path, stamp, _ in self._stamped(self._paths(table, None, None)):
+            yield path, stamp
 
-    def _stamp(self, path: Path) -> Stamp:
+    def _stamped(self, paths: Sequence[Name]) -> Iterator[tuple[Name, Stamp, int]]:
+        """Yield files with what they say of themselves, and how many rows they have."""
+        for path, (stamp, rows) in zip(paths, self._store.each(self._footer, paths), strict=True):
+            yield path, stamp, rows
+
+    def _stamp(self, path: Name) -> Stamp:
+        return self._footer(path)[0]
+
+    def _footer(self, path: Name) -> tuple[Stamp, int]:
         try:
-            return _read_stamp(pq.read_metadata(path))
+            metadata = self._store.parsed(path, _metadata)
+            return _read_stamp(metadata), metadata.num_rows
         except _UNREADABLE:
-            raise _damaged(path) from None
+            raise self._damaged(path) from None
+
+    def _damaged(self, path: Name) -> ArchiveError:
+        return ArchiveError(
+            f"{self._store.at(path)} cannot be read; see: cdpanalytics verify --archive DIR"
+        )
 
     def _load(
         self,
-        path: Path,
+        path: Name,
         expected: pa.Schema,
         columns: Iterable[str] | None = None,
+        named: Mapping[str, str | Sequence[str]] | None = None,
         within: Range = EVERYTHING,
     ) -> pa.Table:
-        try:
-            file = pq.ParquetFile(path, page_checksum_verification=True)
-            odd = self._odd(path, _read_stamp(file.metadata))
-            if odd is None:
-                names = list(columns or expected.names)
-                groups = _groups_of(file.metadata, within)
-                table = file.read_row_groups(groups, columns=names)
-                table = table.select(names).cast(pa.schema([expected.field(n) for n in names]))
-                return _inside(table, within)
-        except _UNREADABLE:
-            raise _damaged(path) from None
-        raise ArchiveError(f"{path} {odd}; see: cdpanalytics verify --archive DIR")
+        """Return the rows of a file: some columns, of these names or a range; read no more than that takes."""
+        names = list(columns or expected.names)
 
-    def _read(self, table: str, start: pd.Timestamp | None, stop: pd.Timestamp | None) -> pa.Table:
+        def rows(file: pq.ParquetFile) -> pa.Table | str:
+            odd = self._odd(path, _read_stamp(file.metadata))
+            if odd is not None:
+                return odd
+            table = (
+                _named_rows(file, expected, names, named)
+                if named
+                else _inside(
+                    file.read_row_groups(_groups_of(file.metadata, within), columns=names), within
+                )
+            )
+            return table.select(names).cast(pa.schema([expected.field(name) for name in names]))
+
+        try:
+            found = self._store.parsed(path, rows)
+        except _UNREADABLE:
+            raise self._damaged(path) from None
+        if isinstance(found, str):
+            place = self._store.at(path)
+            raise ArchiveError(f"{place} {found}; see: cdpanalytics verify --archive DIR")
+        return found
+
+    def _sessions(
+        self,
+        start: pd.Timestamp | None,
+        stop: pd.Timestamp | None,
+        before: pd.Timestamp | None,
+        several: bool,
+        named: Mapping[str, str | Sequence[str]],
+    ) -> pd.DataFrame:
+        """Sessions of a window, and those before it that matter; each uid once."""
+        table = self._read("sessions", start, stop, named)
+        if before is not None:
+            table = pa.concat_tables([self._history(before, named), table])
+        return schema.to_frame(_newest(table) if several else table)
+
+    def _read(
+        self,
+        table: str,
+        start: pd.Timestamp | None,
+        stop: pd.Timestamp | None,
+        named: Mapping[str, str | Sequence[str]] | None = None,
+    ) -> pa.Table:
         expected = _TABLES[table]
+        paths = self._paths(table, start, stop)
+        loaded = self._store.each(lambda path: self._load(path, expected, named=named), paths)
         found = [
-            _between(self._load(path, expected), path, _WHEN[table], start, stop)
-            for path in self._paths(table, start, stop)
+            _between(part, path, _WHEN[table], start, stop)
+            for path, part in zip(paths, loaded, strict=True)
         ]
         return pa.concat_tables([expected.empty_table(), *found])
 
@@ -732,13 +810,11 @@ class Archive:
         when, several = _WHEN[recipe.table], len(self.sources()) > 1
         before = None
         if history and start is not None and recipe.table == "sessions":
-            before = self._history(start)
+            before = self._history(start, {})
             before = _newest(before) if several else before
         narrow = [*(["uid"] if several else []), *_WHO, when, "ended", "as_of"]
         narrow = [name for name in narrow if name in _TABLES[recipe.table].names]
-        reader = Chosen(
-            self.path.absolute(), recipe.table, start, stop, tuple(narrow), several, None, {}, ()
-        )
+        reader = Chosen(self, recipe.table, start, stop, tuple(narrow), several, None, {}, ())
         counted = [_counted(table, when) for table in reader.days(Range(None))]
         counted += [] if before is None else [_counted(before.select(narrow), when)]
         rows = _matching(_together(counted), **patterns)
@@ -753,14 +829,20 @@ class Archive:
         )
         return chosen, rows
 
-    def _history(self, start: pd.Timestamp) -> pa.Table:
+    def _history(self, start: pd.Timestamp, named: Mapping[str, str | Sequence[str]]) -> pa.Table:
         """Of each VM and verdict before `start`, the newest begun and the last to end."""
         paths = self._paths("sessions", None, start)
+        # What is chosen of a VM does not depend on other VMs, but does on its other policies.
+        named = {column: given for column, given in named.items() if column in _NARROW}
+        loaded = self._store.each(
+            lambda path: self._load(path, schema.SESSIONS, _NARROW, named), paths
+        )
         best: dict[str, list[pd.DataFrame]] = {"created": [], "last": []}
-        for number, path in enumerate(paths):
-            day = schema.to_frame(self._load(path, schema.SESSIONS, _NARROW))
+        for number, table in enumerate(loaded):
+            day = schema.to_frame(table)
             day = day.assign(file=np.full(len(day), number), row=np.arange(len(day)))
-            day = day[day["created"] < start].assign(last=day["ended"].fillna(_NEVER))
+            day = day[day["created"] < start]
+            day = day.assign(last=day["ended"].fillna(_NEVER))
             for order, kept in best.items():
                 kept.append(_last_of_kind(day, order))
                 # What has been passed over is forgotten every so often, to bound memory.
@@ -770,15 +852,15 @@ class Archive:
             return schema.SESSIONS.empty_table()
         chosen = [_last_of_kind(pd.concat(kept), order) for order, kept in best.items()]
         rows = pd.concat(chosen)[["file", "row"]].drop_duplicates().sort_values(["file", "row"])
-        found = [
-            self._load(paths[number], schema.SESSIONS).take(
-                pa.array(rows.loc[rows["file"] == number, "row"].to_numpy())
-            )
-            for number in rows["file"].unique().tolist()
-        ]
+
+        def chosen_of(number: int) -> pa.Table:
+            taken = pa.array(rows.loc[rows["file"] == number, "row"].to_numpy())
+            return self._load(paths[number], schema.SESSIONS, named=named).take(taken)
+
+        found = self._store.each(chosen_of, rows["file"].unique().tolist())
         return pa.concat_tables([schema.SESSIONS.empty_table(), *found])
 
-    def _write(self, path: Path, table: pa.Table, stamp: Stamp) -> None:
+    def _write(self, path: Name, table: pa.Table, stamp: Stamp) -> None:
         said = json.dumps({**asdict(stamp), "creator": f"cdpanalytics {_own_version()}"})
         labelled = table.replace_schema_metadata({_KEY: said.encode()})
         body = io.BytesIO()
@@ -788,17 +870,14 @@ class Archive:
         )  # fmt: skip
         with self._writable(path):
             self._mark()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            files.write(path, body.getvalue())
+            self._store.write(path, body.getvalue())
 
     def _mark(self) -> None:
-        marker = self.path / MARKER
-        if not marker.exists():
-            self.path.mkdir(parents=True, exist_ok=True)
+        if not self._store.exists(Name(MARKER)):
             said = json.dumps({"format": "cdpanalytics archive", "version": schema.VERSION})
-            files.write(marker, said.encode())
+            self._store.write(Name(MARKER), said.encode())
 
-    def _inspect(self, path: Path, seen: dict[str, dict[str, str]]) -> Iterator[str]:
+    def _inspect(self, path: Name, seen: dict[str, dict[str, str]]) -> Iterator[str]:
         stamp = self._stamp(path)
         table = self._load(path, _TABLES.get(stamp.table, _SEEN))
         if stamp.day is None:
@@ -831,7 +910,7 @@ class Chosen:
     there can one uid stand twice.
     """
 
-    path: Path
+    archive: Archive
     table: str
     start: pd.Timestamp | None
     stop: pd.Timestamp | None
@@ -862,36 +941,40 @@ class Chosen:
 
     def days(self, within: Range) -> Iterator[pa.Table]:
         """Yield the rows of a range from each file, by source and day."""
-        archive = Archive(self.path)
-        paths = archive._paths(self.table, self.start, self.stop)
-        twice: dict[str, list[Path]] = {}
-        for path in paths if self.several and "uid" in self.columns else ():
-            twice.setdefault(path.stem, []).append(path)
+        paths = self.archive._paths(self.table, self.start, self.stop)
+        alike: dict[str, list[Name]] = {}
         for path in paths:
-            others = twice.get(path.stem, [])
-            if len(others) > 1:
-                yield self._cut(_inside(self._current(archive, path, others), within), path)
-            else:
-                rows = archive._load(path, _TABLES[self.table], self.columns, within)
-                yield self._cut(rows, path)
+            alike.setdefault(path.stem, []).append(path)
+        told_twice = self.several and "uid" in self.columns
 
-    def _current(self, archive: Archive, path: Path, others: list[Path]) -> pa.Table:
+        def rows(path: Name) -> pa.Table:
+            others = alike[path.stem]
+            if told_twice and len(others) > 1:
+                return self._cut(_inside(self._current(path, others), within), path)
+            return self._cut(self._load(path, within), path)
+
+        return self.archive._store.each(rows, paths)
+
+    def _load(self, path: Name, within: Range = EVERYTHING) -> pa.Table:
+        return self.archive._load(path, _TABLES[self.table], self.columns, within=within)
+
+    def _current(self, path: Name, others: list[Name]) -> pa.Table:
         """Rows of one file of a day, without those that another source has a newer word on."""
-        every = [
-            archive._load(other, _TABLES[self.table], self.columns).append_column(
-                "file", pa.array(np.full(pq.read_metadata(other).num_rows, number))
+        loaded = [self._load(other) for other in others]
+        kept = _newest(
+            pa.concat_tables(
+                rows.append_column("file", pa.array(np.full(len(rows), number)))
+                for number, rows in enumerate(loaded)
             )
-            for number, other in enumerate(others)
-        ]
-        kept = _newest(pa.concat_tables(every))
+        )
         return kept.filter(pc.equal(kept["file"], others.index(path))).drop_columns("file")
 
-    def _cut(self, rows: pa.Table, path: Path) -> pa.Table:
+    def _cut(self, rows: pa.Table, path: Name) -> pa.Table:
         return _between(rows, path, _WHEN[self.table], self.start, self.stop)
 
 
 def _between(
-    rows: pa.Table, path: Path, when: str, start: pd.Timestamp | None, stop: pd.Timestamp | None
+    rows: pa.Table, path: Name, when: str, start: pd.Timestamp | None, stop: pd.Timestamp | None
 ) -> pa.Table:
     """Rows of a day's file that lie in ``[start, stop)``."""
     for edge, keep in ((start, pc.greater_equal), (stop, pc.less)):
@@ -1032,13 +1115,59 @@ def _named(column: pd.Series, patterns: str | Sequence[str]) -> set[str]:
     names = sorted(set(column.dropna().unique()))
     wanted: set[str] = set()
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        found = [name for name in names if re.match(translate(pattern.casefold()), name.casefold())]
-        found += [name for name in names if name == pattern and name not in found]
+        found = _alike(names, pattern)
         if not found:
             known = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "") or "none"
             raise InputError(f"no session of {column.name} {pattern!r} here (known: {known})")
         wanted.update(found)
     return wanted
+
+
+def _alike(names: Iterable[str], pattern: str) -> list[str]:
+    """Return the names that fit a pattern, in any case, or are it to the letter."""
+    fits = re.compile(translate(pattern.casefold()))
+    return [name for name in names if fits.match(name.casefold()) or name == pattern]
+
+
+def _named_rows(
+    file: pq.ParquetFile,
+    expected: pa.Schema,
+    columns: Sequence[str],
+    named: Mapping[str, str | Sequence[str]],
+) -> pa.Table:
+    """Read the rows whose names fit: labels of all rows first, the rest of row groups that have one.
+
+    The labels of all rows, so that the order of a label's values is that of the whole file.
+    """
+    labels = [f.name for f in expected if pa.types.is_dictionary(f.type)]
+    labels = [name for name in labels if name in columns or name in named]
+    known = file.read(columns=labels)
+    keep = _fitting(known, named)
+    begin = np.cumsum(
+        [0] + [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
+    )
+    groups = [n for n in range(file.num_row_groups) if keep[begin[n] : begin[n + 1]].any()]
+    among = np.concatenate([keep[:0], *(keep[begin[n] : begin[n + 1]] for n in groups)])
+    others = [name for name in columns if name not in labels]
+    rest = file.read_row_groups(groups, columns=others).filter(pa.array(among))
+    known = known.filter(pa.array(keep))
+    return pa.table({n: (known if n in labels else rest)[n] for n in columns})
+
+
+def _fitting(labels: pa.Table, named: Mapping[str, str | Sequence[str]]) -> np.ndarray:
+    """Which rows have, in each column that is named, a name that fits one of its patterns."""
+    keep = np.ones(len(labels), dtype=bool)
+    for column, given in named.items():
+        texts = labels[column].cast(pa.string())
+        names = [name for name in pc.unique(texts).to_pylist() if name is not None]
+        patterns = [given] if isinstance(given, str) else given
+        fit = {name for pattern in patterns for name in _alike(names, pattern)}
+        keep &= pc.is_in(texts, pa.array(sorted(fit), pa.string())).to_numpy(zero_copy_only=False)
+    return keep
+
+
+def _metadata(file: pq.ParquetFile) -> pq.FileMetaData:
+    return file.metadata
 
 
 def _ordered(rows: pa.Table) -> pa.Table:
@@ -1055,10 +1184,6 @@ def _read_stamp(metadata: pq.FileMetaData) -> Stamp:
     said = json.loads((metadata.metadata or {})[_KEY])
     known = {field.name for field in fields(Stamp)}
     return Stamp(**{name: value for name, value in said.items() if name in known})
-
-
-def _damaged(path: Path) -> ArchiveError:
-    return ArchiveError(f"{path} cannot be read; see: cdpanalytics verify --archive DIR")
 
 
 def _slug(source: str) -> str:

@@ -357,7 +357,8 @@ def _run_verify(options: argparse.Namespace) -> int:
         with archive.writing():
             for path in archive.set_aside(thorough=True):
                 print(
-                    f"{path} was moved to {archive.path}/damaged; sync fetches what the server has"
+                    f"{archive.path}/{path} was moved to {archive.path}/damaged; "
+                    "sync fetches what the server has"
                 )
     if not findings.empty:
         return ERROR
@@ -459,7 +460,9 @@ def _server(command: argparse.ArgumentParser) -> None:
 
 
 def _archive(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--archive", required=True, metavar="DIR")
+    command.add_argument(
+        "--archive", required=True, metavar="DIR", help="a directory, or s3://bucket/prefix"
+    )
 
 
 def _estate(command: argparse.ArgumentParser) -> None:

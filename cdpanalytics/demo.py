@@ -70,4 +70,4 @@ def demo(
     )
     worst = adherence.sort_values("breached", ascending=False, kind="stable").head(3)
     page = report(archive, home / "report.html", title="Demonstration: a simulated estate")
-    return Demonstration(archive.path, page, synced, worst.reset_index(drop=True))
+    return Demonstration(home / "archive", page, synced, worst.reset_index(drop=True))

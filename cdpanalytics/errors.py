@@ -42,3 +42,7 @@ class WireError(CdpError):
 
 class ArchiveError(CdpError):
     """A directory or file that is not an archive of ours, or not one that can be read."""
+
+
+class StoreError(ArchiveError):
+    """The place of an archive that does not answer or refuses: nothing is known of what lies there."""

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from cdpanalytics import metrics, tables
 from cdpanalytics.archive import Archive, Patterns
 from cdpanalytics.config import Moment
+from cdpanalytics.metrics.ranking import ranked
 
 VM = ["backup_server", "policy", "vm"]
 """What tells one VM from another: names repeat on other servers, and VMs move between policies."""
@@ -22,8 +22,6 @@ DAYS_SHOWN = 62
 
 ROWS_SHOWN = 30
 TARGETS = ("15s", "1min", "5min", "15min", "1h", "4h")
-LEVELS = (0.01, 0.05, 0.2)
-"""Shares of a period in breach at which the heat map grows darker."""
 
 
 @dataclass(frozen=True)
@@ -157,11 +155,46 @@ class Findings:
 
     @cached_property
     def worst(self) -> pd.DataFrame:
-        """VMs that missed their target, most breached first."""
-        missed = self.vms[self.vms["breached"] > pd.Timedelta(0)]
-        return missed.sort_values(
-            ["breached", *VM], ascending=[False, True, True, True], ignore_index=True
-        )
+        """VMs that missed their target, most breached first, with what each explains."""
+        return ranked(self.vms, VM).dropna(subset=["breached"])
+
+    @cached_property
+    def causes(self) -> pd.DataFrame:
+        """What the gaps in breach are put down to, most breached first."""
+        late = self.gaps[self.gaps["breached"] > pd.Timedelta(0)]
+        named = late.assign(vm=late["backup_server"].fillna("") + "/" + late["vm"].fillna(""))
+        found = named.groupby("cause", sort=True).agg(
+            breaches=("cause", "size"), vms=("vm", "nunique"), breached=("breached", "sum"),
+            first=("start", "min"), last=("end", "max"),
+        ).reset_index()  # fmt: skip
+        found.insert(4, "explains", (found["breached"] / found["breached"].sum()).astype(float))
+        return found.sort_values("breached", ascending=False, kind="stable", ignore_index=True)
+
+    @cached_property
+    def before(self) -> tuple[pd.Timestamp, pd.Timestamp] | None:
+        """The period to hold this one against: as long a one just before it, if any is known.
+
+        Where the question has no beginning there is none before: the later half of what is
+        known is held against the earlier.
+        """
+        if self.start is None or self.stop is None or self.start >= self.stop:
+            return None
+        length = self.stop - self.start
+        if self._window["since"] is None:
+            return self.start, self.start + length / 2
+        return self.start - length, self.start
+
+    def compared(self, by: list[str]) -> pd.DataFrame:
+        """Adherence beside that of the period before, largest change first; needs `before`."""
+        assert self.before is not None  # noqa: S101 - said above
+        asked = {name: value for name, value in self._timed.items() if name != "since"}
+        return metrics.compare(self.sessions, self.before[1], before=self.before, by=by, **asked)
+
+    @cached_property
+    def quality(self) -> pd.DataFrame:
+        """What is odd about the sessions that begin in the window; only what was found."""
+        found = metrics.quality(self.sessions, **self._window)
+        return found[found["sessions"] > 0].reset_index(drop=True)
 
     @cached_property
     def unseen(self) -> pd.DataFrame:
@@ -182,13 +215,20 @@ def find(archive: Archive, question: Question) -> Findings:
         When a selection matches nothing, or a length, zone or objective cannot be read.
     """
     start, stop = archive.window(question.since, question.until)
-    sessions = archive.sessions(
-        question.since, question.until, policy=question.policy, vm=question.vm, history=True
-    )
+    chosen: dict[str, Patterns] = {"policy": question.policy, "vm": question.vm}
+    before = start  # whence sessions are needed, to hold the window against the one before it
+    if start is not None:
+        newest = archive.ledger()["as_of"].max()
+        end = newest if stop is None else min(stop, newest)
+        before = start - max(end - start, pd.Timedelta(0))
+    sessions = archive.sessions(before, question.until, **chosen, history=True)
     named = question.policy is None and question.vm is None
     provenance = archive.provenance(question.since, question.until)
     settings, holes = archive.policies(naming_vms=named), archive.holes()
-    return Findings(question, sessions, settings, holes, (start, stop), provenance)
+    journal = archive.intervals(question.since, question.until)
+    mine = [journal[key].isin(sessions[key].astype("str")) for key in VM]
+    intervals = journal[mine[0] & mine[1] & mine[2]]
+    return Findings(question, sessions, settings, holes, (start, stop), provenance, intervals)
 
 
 def verdict(found: Findings) -> str:
@@ -205,6 +245,25 @@ def verdict(found: Findings) -> str:
         f"The promise was kept {kept} of the time; {missed:,} of {len(found.vms):,} VMs broke it. "
         f"The longest gap was {tables.duration(longest['exposure'])} ({longest['vm']})."
     )
+
+
+def change(found: Findings) -> str:
+    """Return in a sentence how the period compares with the one before it."""
+    if found.before is None:
+        return "Nothing is known of a period before this one."
+    row = found.compared([]).iloc[0]
+    first, last = (tables.instant(edge.tz_convert(found.question.tz)) for edge in found.before)
+    halves = found.question.since is None
+    which = (
+        f"the first half, {first} to {last}" if halves else f"the period before, {first} to {last}"
+    )
+    if pd.isna(row["change"]):
+        return f"Nothing was observed in {which}, so there is nothing to hold this period against."
+    now, then = tables.share(row["adherence"]), tables.share(row["adherence_before"])
+    what = "In the second half the" if halves else "The"
+    if row["verdict"] == "same":
+        return f"{what} promise was kept {now} of the time, just as in {which}."
+    return f"{what} promise was kept {now} of the time, {row['verdict']} than in {which} ({then})."
 
 
 def spent(promise: pd.Series) -> tuple[str, str]:
@@ -233,18 +292,16 @@ def heat(found: Findings) -> tuple[list[pd.Timestamp], list[tuple[pd.Series, pd.
     order = shown.assign(whole=by_policy).sort_values(
         ["whole", "policy", "breached"], ascending=[False, True, False], kind="stable"
     )
-    rows = dict(list(found.periods.groupby(VM, dropna=False)))
     periods = sorted(found.periods["period"].unique())
-    vms = [(vm, rows[tuple(vm[VM])].sort_values("period")) for _, vm in order.iterrows()]
-    return periods, vms
+    vms = [vm for _, vm in order.iterrows()]
+    return periods, list(zip(vms, daily(found, order), strict=True))
 
 
-def level(cell: pd.Series) -> int | None:
-    """Return how dark a cell is, 0 for no breach; None where nothing is known."""
-    if pd.isna(cell["adherence"]):
-        return None
-    breached = 1 - cell["adherence"]
-    return 0 if breached <= 0 else 1 + int(np.searchsorted(LEVELS, breached, side="right"))
+def daily(found: Findings, vms: pd.DataFrame) -> list[pd.DataFrame]:
+    """Return the rows of `Findings.periods` of each of some VMs, in order of time."""
+    placed = vms[VM].assign(place=range(len(vms)))
+    mine = found.periods.merge(placed, on=VM).sort_values("period", kind="stable")
+    return [rows for _, rows in mine.groupby("place")]
 
 
 def _as_of(sessions: pd.DataFrame) -> pd.Timestamp | None:

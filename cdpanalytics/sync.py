@@ -193,7 +193,7 @@ def _synced(
     return SyncResult(
         len(wanted), counts[0], counts[1], counts[2], as_of, took, intervals,
         _lost(archive, em.url, ledger),
-        tuple(str(path.relative_to(archive.path)) for path in set_aside),
+        tuple(set_aside),
     )  # fmt: skip
 
 

@@ -18,11 +18,14 @@ from cdpanalytics.errors import InputError
 NOTHING = "–"
 """What stands where nothing is known."""
 
+LEVELS = (0.01, 0.05, 0.2)
+"""Shares of a period in breach at which a map of it grows darker."""
+
 _BYTES = ("size", "rolling", "projected", "total_size", "expected", "residual")
 _SLOPES = ("slope", "slope_low", "slope_high")
 _SHARES = ("adherence", "adherence_strict", "gap_adherence", "success_rate", "on_cadence", "growth",
            "restorable_share", "share", "objective", "elapsed", "explains", "explained",
-           "adherence_before", "change")  # fmt: skip
+           "adherence_before")  # fmt: skip
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -76,10 +79,18 @@ def text(table: pd.DataFrame) -> str:
     return words(table).to_string(index=False) + "\n"
 
 
-def words(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table with each value as a person reads it; column names as they were."""
+def words(table: pd.DataFrame, of: str | None = None) -> pd.DataFrame:
+    """Return a table with each value as a person reads it; column names as they were.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+    of : str, optional
+        The column name whose words all numbers get, where columns are named otherwise: a
+        table turned so that each policy is a column of sizes is of ``"size"``.
+    """
     return pd.DataFrame(
-        {name: [_worded(name, value) for value in table[name]] for name in table.columns},
+        {name: [_worded(of or name, value) for value in table[name]] for name in table.columns},
         dtype=object,
     )
 
@@ -141,6 +152,32 @@ def share(ratio: float) -> str:
     if ratio < 1:
         cut = min(cut, 99.99)
     return f"{cut:.0f} %" if cut in (0, 100) else f"{cut:.2f} %"
+
+
+def severity(adherence: float) -> int | None:
+    """Return how dark a cell of a map is, 0 for no breach; None where nothing is known.
+
+    Examples
+    --------
+    >>> severity(1.0), severity(0.995), severity(0.5), severity(float("nan"))
+    (0, 1, 4, None)
+    """
+    if pd.isna(adherence):
+        return None
+    breached = 1 - adherence
+    return 0 if breached <= 0 else 1 + int(np.searchsorted(LEVELS, breached, side="right"))
+
+
+def percent(adherence: float) -> str:
+    """Return what was breached in whole percents, as a cell of a map has room for.
+
+    Examples
+    --------
+    >>> percent(0.999), percent(0.86)
+    ('<1', '14')
+    """
+    breached = 100 * (1 - adherence)
+    return "<1" if breached < 1 else f"{math.floor(breached + 1e-9)}"
 
 
 def size(amount: float) -> str:
@@ -231,4 +268,5 @@ _BY_NAME: tuple[tuple[tuple[str, ...], Callable[[Any], str]], ...] = (
     (_SLOPES, lambda value: f"{size(value)}/d"),
     (_SHARES, share),
     (("burn_rate", "score"), _number),
+    (("change",), lambda value: f"{100 * value:+,.2f} points"),
 )

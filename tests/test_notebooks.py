@@ -8,6 +8,9 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from cdpanalytics.archive import Archive
+from cdpanalytics.simulator import Fleet, Simulator
+
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
@@ -16,6 +19,27 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 def test_outputs_are_stripped(path: Path) -> None:
     cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
     assert all(cell.outputs == [] and cell.execution_count is None for cell in cells)
+
+
+@pytest.mark.parametrize("name", ["00_quickstart", "04_explorer"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_it_runs_on_a_server(
+    name: str, fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over https, with the name and password of the environment; what it got stays in an archive."""
+    (tmp_path / "notebooks").mkdir()
+    with Simulator(fleet, tls=True) as server:
+        monkeypatch.setenv("CDPANALYTICS_USERNAME", "demo")
+        monkeypatch.setenv("CDPANALYTICS_PASSWORD", "demo")
+        monkeypatch.setenv("CDPANALYTICS_CA_BUNDLE", str(server.ca_bundle))
+        notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
+        for cell in notebook.cells:
+            if "parameters" in cell.metadata.get("tags", []):
+                cell.source += f"\nsource = {server.url!r}\nperiod = 'all'\n"
+        resources = {"metadata": {"path": str(tmp_path / "notebooks")}}
+        NotebookClient(notebook, timeout=120, kernel_name="python3", resources=resources).execute()
+    assert len(Archive(tmp_path / "data" / "archive").sessions()) > 100
+    assert "demo" not in "".join(str(cell.get("outputs", "")) for cell in notebook.cells)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

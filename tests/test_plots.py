@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from pathlib import Path
+
 import matplotlib as mpl
+import matplotlib.colors as mcolors
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
@@ -76,12 +80,62 @@ def test_durations_sizes_and_exposure_say_what_they_show(sessions: pd.DataFrame)
     assert [bar.get_width() for bar in ax.patches] == pytest.approx([21, 47])
     assert ax.get_title(loc="left") == "Sessions of Silver last longest: median 1 d 23 h"
     ax = plots.sizes(metrics.sizes(sessions, by="policy"))
-    assert ax.get_title(loc="left") == "4.0 GiB protected, 1.0 GiB at first"
+    assert ax.get_title(loc="left") == "4.0 GiB protected", "Silver has no size on the first day"
     gaps = metrics.gaps(sessions)
     ax = plots.exposure(gaps, target="3h")
     assert ax.get_title(loc="left") == "1 of 2 gaps lasted longer than 3 h"
     assert ax.get_xscale() == ax.get_yscale() == "log"
     assert plots.exposure(gaps).get_title(loc="left") == "2 gaps, the longest 6 h"
+
+
+def test_sizes_are_held_against_the_first_period_in_which_all_had_one(
+    sessions: pd.DataFrame,
+) -> None:
+    days = [DAY + pd.Timedelta(days=day) for day in range(3)]
+    table = pd.DataFrame({
+        "policy": ["Gold"] * 3 + ["Silver"] * 3, "period": [*days, *days],
+        "size": pd.array([2**30, 2**30, 2**31, None, 2**30, 2**30], dtype="Int64"),
+    })  # fmt: skip
+    ax = plots.sizes(table)
+    assert ax.get_title(loc="left") == "3.0 GiB protected, +50.0 % since 2026-10-02"
+    shown = [tick for tick in ax.get_yticks() if tick <= ax.get_ylim()[1]]
+    assert [tick / 2**30 % 0.5 for tick in shown] == [0] * len(shown), "round in binary units"
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["Gold", "Silver"]
+
+
+def test_exposure_is_held_against_each_policys_own_target(sessions: pd.DataFrame) -> None:
+    own = sessions.assign(rpo=pd.to_timedelta(["1h", "1h", "3h", "3h"]))
+    ax = plots.exposure(metrics.gaps(own))
+    assert ax.get_title(loc="left") == "1 of 2 gaps lasted longer than their RPO"
+    assert [line.get_xdata()[0] for line in ax.lines[1:]] == [3600.0]
+    assert [text.get_text() for text in ax.texts] == ["1 h"]
+
+
+def test_one_name_on_two_servers_is_two_rows_of_the_timeline(sessions: pd.DataFrame) -> None:
+    twins = pd.concat([sessions.assign(backup_server=server) for server in ("one", "two")])
+    ax = plots.timeline(twins, metrics.gaps(twins), vms=["a", "b"])
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    assert labels == ["a (one)", "a (two)", "b (one)", "b (two)"]
+
+
+def test_the_heat_map_is_darker_the_longer_a_vm_was_in_breach(sessions: pd.DataFrame) -> None:
+    ax = sessions.cdp.plot.heat_map("1h")
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
+    assert ax.images[0].get_array().tolist() == [[4, 0], [0, 2]]
+    assert [text.get_text() for text in ax.texts] == ["20", "4"]
+    assert ax.get_title(loc="left") == "a missed its RPO longest: 5 h"
+    found = plots.heat_map(metrics.rpo_adherence(sessions, "9h", by="vm", freq="D"))
+    assert found.get_title(loc="left") == "No VM missed its RPO"
+
+
+def test_the_severity_ramp_falls_in_lightness_so_it_reads_in_grey() -> None:
+    channels = [mcolors.to_rgb(colour) for colour in plots.charts.SEVERITY]
+    shine = [0.2126 * r**2.2 + 0.7152 * g**2.2 + 0.0722 * b**2.2 for r, g, b in channels]
+    lightness = [116 * light ** (1 / 3) - 16 for light in shine]  # CIE L*
+    assert all(light - dark > 10 for light, dark in pairwise(lightness))
+    css = Path(plots.charts.__file__).parents[1] / "report" / "report.css"
+    for colour in plots.charts.SEVERITY:
+        assert colour.lower() in css.read_text(), "one ramp in pictures and in maps"
 
 
 def test_nothing_to_draw_is_said(sessions: pd.DataFrame) -> None:
@@ -92,6 +146,7 @@ def test_nothing_to_draw_is_said(sessions: pd.DataFrame) -> None:
         plots.durations(metrics.durations(none)),
         plots.sizes(metrics.sizes(none)),
         plots.exposure(metrics.gaps(none)),
+        plots.heat_map(metrics.rpo_adherence(none, freq="D")),
     ]
     assert all(ax.get_title(loc="left") for ax in said)
     assert all(not ax.lines and not ax.collections for ax in said)

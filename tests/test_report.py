@@ -14,8 +14,8 @@ import pytest
 from cdpanalytics import schema, tables
 from cdpanalytics.archive import Archive
 from cdpanalytics.errors import InputError
-from cdpanalytics.findings import level, wilson
-from cdpanalytics.report import report
+from cdpanalytics.findings import wilson
+from cdpanalytics.report import Sheet, report
 
 EM = "https://em.tech.local:9398"
 OCT = pd.Timestamp("2026-10-01", tz="UTC")
@@ -83,6 +83,75 @@ def test_the_answer_comes_first(archive: Archive, tmp_path: Path) -> None:
     assert "1 h 45 min of 2 min 52 s spent" in words
     assert "never-seen (Gold)" in words, "a VM that no session names is listed"
     assert "Failed: <b>boom</b>" in words
+
+
+def words_of(page: Path) -> str:
+    return " ".join(" ".join(Reader(page.read_text()).words).split())
+
+
+def test_the_period_is_held_against_the_one_before_it(archive: Archive, tmp_path: Path) -> None:
+    # db's gap is 08:00 to 10:00, breached from 08:15: 45 min of the three hours up to 09:00, then
+    # one hour of the next three; a second VM was covered all the time.
+    said = words_of(
+        report(archive, tmp_path / "r.html", since="2026-10-01T09:00", until="2026-10-01T12:00")
+    )
+    assert (
+        "The promise was kept 83.33 % of the time, worse than in the period before, "
+        "2026-10-01 06:00 to 2026-10-01 09:00 (87.50 %)." in said
+    )
+    assert "Gold 87.50 % 83.33 % -4.17 points 45 min 1 h worse" in said
+    assert "b1 Gold db 75.00 % 66.66 % -8.33 points 45 min 1 h worse" in said
+
+
+def test_without_a_beginning_the_halves_are_compared(archive: Archive, tmp_path: Path) -> None:
+    said = words_of(report(archive, tmp_path / "r.html"))
+    assert (
+        "In the second half the promise was kept 100 % of the time, better than in the first"
+        in said
+    )
+    said = words_of(report(archive, tmp_path / "r.html", since="2026-10-01", until="2026-10-02"))
+    assert "Nothing was observed in the period before, 2026-09-30 00:00 to 2026-10-01 00:00" in said
+
+
+def test_breaches_are_put_down_to_their_causes(folder: Path, tmp_path: Path) -> None:
+    broken = [
+        session(f"{vm}{number}", vm, begin, end, **more)
+        for vm in ("a", "b")
+        for number, (begin, end, more) in enumerate([
+            (0, 8, {}), (8, 9, {"result": "Failed", "reason": "storage is down"}), (9, 24, {}),
+        ])
+    ]  # fmt: skip
+    archive = kept(folder, *broken, session("c1", "c", 0, 4), session("c2", "c", 5, 24))
+    said = words_of(report(archive, tmp_path / "r.html"))
+    assert (
+        "Failed: storage is down 2 2 1 h 30 min 66.66 % 2026-10-01 08:00 2026-10-01 09:00" in said
+    )
+    assert "no session 1 1 45 min 33.33 % 2026-10-01 04:00 2026-10-01 05:00" in said
+    assert "All 3 gaps in breach" in said
+
+
+def test_the_journal_is_told_where_anybody_asked(archive: Archive, tmp_path: Path) -> None:
+    assert "What could be restored" not in words_of(report(archive, tmp_path / "r.html"))
+    stretch = {"vm": "db", "vm_uid": "v1", "policy": "Gold", "policy_uid": "p1", "backup_server": "b1",
+               "start": OCT, "end": OCT + pd.Timedelta("10h"), "as_of": OCT + pd.Timedelta("1D")}  # fmt: skip
+    rows = [
+        {**stretch, "kind": "Asked", "rpo": None},
+        {**stretch, "kind": "RestoreAvailable", "rpo": pd.Timedelta("20s"), "end": OCT + pd.Timedelta("8h")},
+    ]  # fmt: skip
+    table = pa.Table.from_pylist(rows, schema=schema.JOURNAL)
+    archive.put_day("intervals", EM, OCT, table, OCT + pd.Timedelta("1D"), final=True)
+    said = words_of(report(archive, tmp_path / "r.html"))
+    assert "What could be restored, and how far apart restore points really were" in said
+    assert "b1 Gold db 15 min 10 h 8 h 8 h 80.00 % 80.00 % 20 s 20 s" in said
+    assert "What could be restored" not in words_of(report(archive, tmp_path / "r.html", vm="<*"))
+
+
+def test_odd_sessions_are_counted_with_what_becomes_of_them(folder: Path, tmp_path: Path) -> None:
+    odd = kept(
+        folder, session("u1", "db", 0, 8), session("u2", "db", 9, 7), session("u3", "db", 10, 24)
+    )
+    said = words_of(report(odd, tmp_path / "r.html"))
+    assert "ends before it begins 1 33.33 % 1 no span, no verdict" in said
 
 
 def test_exact_numbers_are_inside(archive: Archive, tmp_path: Path) -> None:
@@ -183,10 +252,7 @@ def test_wilson_as_published() -> None:
 
 def test_the_heat_map_grows_darker_by_share() -> None:
     cells = {1.0: 0, 0.995: 1, 0.98: 2, 0.9: 3, 0.5: 4, float("nan"): None}
-    assert {a: level(pd.Series({"adherence": a})) for a in list(cells)[:5]} == dict(
-        list(cells.items())[:5]
-    )
-    assert level(pd.Series({"adherence": float("nan")})) is None
+    assert [tables.severity(adherence) for adherence in cells] == list(cells.values())
 
 
 def test_words_for_people_never_flatter() -> None:
@@ -212,3 +278,16 @@ def test_tables_are_inert_in_spreadsheets_and_terminals() -> None:
     assert "\x1b" not in tables.text(frame)
     assert "1.0 TiB" in tables.text(frame)
     assert tables.text(frame.iloc[:0]) == "nothing to show\n"
+
+
+def test_a_sheet_shows_whole_texts_and_what_a_server_said_is_no_markup() -> None:
+    cause = "<script>alert(1)</script>" + "long " * 30
+    table = pd.DataFrame({"vm": ["a"], "breached": pd.to_timedelta(["90min"]), "cause": [cause]})
+    page = Sheet(table)._repr_html_()
+    assert page == Sheet(table)._repr_html_(), "the same bytes for the same table"
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+    assert "long " * 29 in page
+    assert '<td data-sort="5400.0" class="number">1 h 30 min</td>' in page
+    assert re.findall(r"<th[^>]*>(\w+)</th>", page) == list(table), "columns by their own names"
+    assert "1 h 30 min" in repr(Sheet(table))

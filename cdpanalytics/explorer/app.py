@@ -19,6 +19,7 @@ from cdpanalytics.archive import Archive
 from cdpanalytics.errors import CdpError, InputError
 from cdpanalytics.explorer import views
 from cdpanalytics.findings import VM, Findings, Question
+from cdpanalytics.report import parts
 
 DAY = pd.Timedelta(days=1)
 PERIODS: dict[str, int | None] = {
@@ -40,7 +41,9 @@ EVERY = "all"
 class Board(anywidget.AnyWidget):
     """Regions of HTML, and the VM or cell that was picked in them."""
 
-    _esm = Path(__file__).with_name("board.js")
+    _esm = parts.source("tables.js") + Path(__file__).with_name("board.js").read_text(
+        encoding="utf-8"
+    )
     _css = t.Unicode("").tag(sync=True)
     tiles = t.Unicode("").tag(sync=True)
     main = t.Unicode("").tag(sync=True)

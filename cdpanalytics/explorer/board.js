@@ -10,6 +10,7 @@ function render({ model, el }) {
     const draw = () => {
       const focused = box.contains(document.activeElement) ? place(document.activeElement) : null;
       box.innerHTML = model.get(name);
+      enliven(box);
       const stops = box.querySelectorAll("button[data-start]");
       if (stops.length) stops[0].tabIndex = 0;
       if (focused !== null && stops[focused]) stops[focused].focus();
@@ -23,8 +24,7 @@ function render({ model, el }) {
 
   el.addEventListener("click", (event) => {
     const button = event.target.closest("button");
-    if (!button) return;
-    if (button.dataset.start === undefined) return sort(button);
+    if (button?.dataset.start === undefined) return;
     const { server, policy, vm } = button.closest("tr").dataset;
     number += 1;
     model.set("picked", [server, policy, vm, button.dataset.start, number]);
@@ -48,24 +48,6 @@ function render({ model, el }) {
     next.tabIndex = 0;
     next.focus();
   });
-}
-
-function sort(button) {
-  const head = button.closest("th");
-  const body = button.closest("table")?.tBodies[0];
-  if (!head || !body) return;
-  const column = [...head.parentElement.children].indexOf(head);
-  const rising = head.getAttribute("aria-sort") !== "ascending";
-  for (const other of head.parentElement.children) other.removeAttribute("aria-sort");
-  head.setAttribute("aria-sort", rising ? "ascending" : "descending");
-  const key = (row) => row.cells[column]?.dataset.sort ?? row.cells[column]?.textContent ?? "";
-  const compare = (a, b) => {
-    const [x, y] = [key(a), key(b)];
-    if (x === "" || y === "") return (x === "") - (y === "");
-    const order = isNaN(x) || isNaN(y) ? x.localeCompare(y) : x - y;
-    return rising ? order : -order;
-  };
-  body.append(...[...body.rows].sort(compare));
 }
 
 export default { render };

@@ -73,11 +73,9 @@ def worst(found: Findings) -> Markup:
     shown = found.worst.head(WORST_SHOWN)
     if shown.empty:
         return _said("No VM missed its target in this selection.")
-    daily = dict(list(found.periods.groupby(findings.VM, dropna=False)))
     whole = found.worst["breached"].sum()
     rows = []
-    for _, vm in shown.iterrows():
-        days = daily[tuple(vm[findings.VM])].sort_values("period")
+    for (_, vm), days in zip(shown.iterrows(), findings.daily(found, shown), strict=True):
         who = {"server": vm["backup_server"], "policy": vm["policy"], "vm": vm["vm"]}
         rows.append(Markup(
             '<tr{}><th scope="row">{}</th><td>{}</td><td class="number">{}</td><td class="number">{}</td>'
@@ -106,7 +104,7 @@ def worst(found: Findings) -> Markup:
 def sparkline(days: pd.DataFrame) -> Markup:
     """A bar a period, of the height of its level in the heat map; a dot where nothing was observed."""
     bars, bar = [], Markup('<rect x="{}" y="{}" width="{}" height="{}" class="{}"/>')
-    levels = [findings.level(day) for _, day in days.iterrows()]
+    levels = [tables.severity(adherence) for adherence in days["adherence"]]
     for number, level in enumerate(levels):
         if level is None:
             bars.append(bar.format(4 * number + 1, 17, 1, 1, "none"))

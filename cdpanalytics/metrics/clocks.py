@@ -43,6 +43,8 @@ class Clocks:
 
         `span` says whose clock each instant is read off; without it there is one a span.
         """
+        if len(self.kinds) == 1 and not self.dark:
+            return self.kinds[0].elapsed(at)
         of = self.of if span is None else self.of[span]
         readings = self._scheduled(at, of)
         for start, stop in self.dark:
@@ -106,9 +108,9 @@ def clocks(
     weeks = [np.ones(168, dtype=bool) if week is None else week]
     of = np.zeros(len(spans.row), dtype=np.int64)
     if schedule is None:
-        own = setting(records, policies, "schedule").iloc[spans.row]
+        policy, own = setting(records, policies, "schedule")
         code, digits = pd.factorize(own, use_na_sentinel=True)
-        of = code.astype(np.int64) + 1
+        of = (code.astype(np.int64) + 1)[policy[spans.row]]
         weeks += [mask(text) for text in digits]
     if not closed:
         return Clocks(of, tuple(clock(hours, start, stop, tz) for hours in weeks), dark)

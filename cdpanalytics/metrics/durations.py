@@ -114,8 +114,9 @@ def _rounded(figures: pd.Series) -> pd.Series:
 
 def _expected(records: Records, policies: pd.DataFrame | None) -> Integers:
     """Each session's step between long-term restore points in microseconds, 0 where unknown."""
-    steps = pd.to_timedelta(setting(records, policies, "long_term")).fillna(pd.Timedelta(0))
-    return steps.dt.as_unit("us").to_numpy(dtype="m8[us]").view(np.int64)
+    policy, steps = setting(records, policies, "long_term")
+    steps = pd.to_timedelta(steps).fillna(pd.Timedelta(0)).dt.as_unit("us")
+    return steps.to_numpy(dtype="m8[us]").view(np.int64)[policy]
 
 
 def _common(of: Integers, expected: Integers, size: int) -> pd.Series:

@@ -17,6 +17,7 @@ from cdpanalytics.metrics.spans import (
     newest_setting,
     require,
     span,
+    spans_of,
     spread,
 )
 from cdpanalytics.parts import Recipe, declare
@@ -112,16 +113,13 @@ def _restorable(
 
 def _stretches(intervals: pd.DataFrame) -> pd.DataFrame:
     require(intervals, ("vm", "start", "end", "rpo", "kind"), "; intervals need")
-    if pd.api.types.is_numeric_dtype(intervals["rpo"]) and intervals["rpo"].notna().any():
-        raise InputError("column 'rpo' holds numbers, not lengths of time; "
-                         "convert it: df['rpo'] = pd.to_timedelta(df['rpo'], unit='s')")  # fmt: skip
     names = {
         key: intervals[key].astype("str")
         if key in intervals
         else pd.Series([None] * len(intervals), dtype="str", index=intervals.index)
         for key in _VM
     }
-    rpo = intervals["rpo"].astype("timedelta64[us]").to_numpy().view(np.int64)
+    rpo = spans_of(intervals["rpo"])
     asked = intervals["kind"].astype("str").eq(ASKED).to_numpy()
     made = pd.DataFrame(names).reset_index(drop=True).assign(
         start=instants(intervals, "start"), end=instants(intervals, "end"),
@@ -165,7 +163,7 @@ def _targets(pieces: pd.DataFrame, target: object, policies: pd.DataFrame | None
     named = pieces["backup_server"].notna().any()
     own = pieces[["backup_server", "policy"] if named else ["policy"]]
     found = newest_setting(own, policies, "rpo")
-    return found.astype("timedelta64[us]").to_numpy().view(np.int64)
+    return spans_of(found)
 
 
 def _summed(

@@ -11,18 +11,25 @@ from cdpanalytics.metrics.spans import (
     NO_VERDICT,
     UNKNOWN,
     Flags,
+    Integers,
     Records,
     amounts,
     instants,
+    microseconds,
     read,
     running_maximum,
 )
+from cdpanalytics.metrics.windows import window
 from cdpanalytics.parts import Recipe, declare
 from cdpanalytics.schema import RESULTS, SESSIONS, STATES
 
 
 def quality(
-    sessions: pd.DataFrame, as_of: object = None, policies: pd.DataFrame | None = None
+    sessions: pd.DataFrame,
+    as_of: object = None,
+    policies: pd.DataFrame | None = None,
+    since: object = None,
+    until: object = None,
 ) -> pd.DataFrame:
     """Count the sessions about which something is odd, and say what the metrics make of each.
 
@@ -31,15 +38,17 @@ def quality(
     sessions : pandas.DataFrame
         One row a task session; needs `vm`, `created`, `ended`. Of the other columns of a
         session frame those that are there are looked at.
-    as_of, policies
-        As in `rpo_adherence`.
+    as_of, policies, since, until
+        As in `rpo_adherence`. Sessions that begin in the window are counted; what is odd
+        about one is found in the whole frame, so that the first of a VM is not the first
+        of the window. What has no beginning lies in no window: it counts without one.
 
     Returns
     -------
     pandas.DataFrame
         A row a finding, in the order below, whether or not there are any; of a column
         that the frame has not, none. ``finding``, ``sessions`` (rows that have it),
-        ``share`` (of all rows; NA of none), ``vms`` (that have such rows) and
+        ``share`` (of all rows counted; NA of none), ``vms`` (that have such rows) and
         ``consequence``, what the metrics make of them. A session may have several
         findings.
 
@@ -83,11 +92,15 @@ def quality(
     >>> found[found > 0].to_dict()
     {'ends before it begins': 1, 'first of its VM': 1}
     """
-    return _shares(_counts(sessions, as_of, policies))
+    return _shares(_counts(sessions, as_of, policies, since, until))
 
 
 def _counts(
-    sessions: pd.DataFrame, as_of: object = None, policies: pd.DataFrame | None = None
+    sessions: pd.DataFrame,
+    as_of: object = None,
+    policies: pd.DataFrame | None = None,
+    since: object = None,
+    until: object = None,
 ) -> pd.DataFrame:
     """A row a finding, and last one of all sessions, of which there is no finding."""
     begun = (
@@ -97,12 +110,18 @@ def _counts(
     )
     dated = sessions[begun]
     records = read(dated, as_of, policies)
+    inside = _begun(records.created, since, until)
+    if not (since is None and until is None):
+        window(records, since, until)  # refuses what is none
+        dated = dated[_begun(instants(dated, "created"), since, until)]
+        sessions, begun = dated, np.ones(len(dated), dtype=bool)
     rows = [
-        ("no beginning", len(sessions) - len(dated), _vms(sessions[~begun]), "refused: drop them"),
-        ("fetched twice", len(dated) - len(records.created), _vms(_repeated(dated)),
+        ("no beginning", int((~begun).sum()), _vms(sessions[~begun]), "refused: drop them"),
+        ("fetched twice", len(dated) - int(inside.sum()), _vms(_repeated(dated)),
          "the newest row counts"),
     ]  # fmt: skip
-    for finding, (where, consequence) in _findings(records).items():
+    for finding, (odd, consequence) in _findings(records).items():
+        where = odd & inside
         machines = len(np.unique(records.vm[: len(where)][where]))
         rows.append((finding, int(where.sum()), machines, consequence))
     rows.append(("", len(sessions), 0, ""))
@@ -121,6 +140,13 @@ def _shares(counts: pd.DataFrame) -> pd.DataFrame:
     table = table.reset_index(drop=True)
     table.insert(2, "share", table["sessions"] / every if every else np.nan)
     return table.astype({"finding": "str", "share": float, "consequence": "str"})
+
+
+def _begun(created: Integers, since: object, until: object) -> Flags:
+    """Which sessions begin in the window, also after as_of."""
+    start = UNKNOWN if since is None else microseconds(since, "since")
+    stop = np.iinfo(np.int64).max if until is None else microseconds(until, "until")
+    return (created >= start) & (created < stop)
 
 
 def _vms(sessions: pd.DataFrame) -> int:

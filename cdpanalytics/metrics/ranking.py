@@ -81,7 +81,7 @@ def worst(
         sessions, target, by, since, until, as_of, None, schedule, tz, protects, policies,
         unobserved, exclude, retire_after,
     )  # fmt: skip
-    return _ranked(found, n, by)
+    return _worst(found, n, by)
 
 
 def _check(n: int | None) -> None:
@@ -89,11 +89,15 @@ def _check(n: int | None) -> None:
         raise InputError(f"n={n!r} is no positive whole number; use None for all")
 
 
-def _ranked(sums: Sums, n: int | None, by: By) -> pd.DataFrame:
+def _worst(sums: Sums, n: int | None, by: By) -> pd.DataFrame:
     _check(n)
-    found = adherence_of(sums)
-    missed = found[found["breached"].isna() | (found["breached"] > pd.Timedelta(0))]
-    keys = keys_of(by)
+    table = ranked(adherence_of(sums), keys_of(by))
+    return table.head(len(table) if n is None else n)
+
+
+def ranked(adherence: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Return the groups of an adherence table that missed their target, as `worst` orders them."""
+    missed = adherence[adherence["breached"].isna() | (adherence["breached"] > pd.Timedelta(0))]
     missed = missed.sort_values(
         ["breached", *keys], ascending=[False, *(True for _ in keys)], ignore_index=True
     )
@@ -101,7 +105,7 @@ def _ranked(sums: Sums, n: int | None, by: By) -> pd.DataFrame:
     table = missed[[*keys, *figures]].copy()
     table["explains"] = (missed["breached"] / missed["breached"].sum()).astype(float)
     table["explained"] = (missed["breached"].cumsum() / missed["breached"].sum()).astype(float)
-    return table.head(len(table) if n is None else n)
+    return table
 
 
 def compare(
@@ -240,5 +244,5 @@ def _instant(microseconds: int) -> pd.Timestamp:
     return pd.Timestamp(microseconds, unit="us", tz="UTC")
 
 
-declare(worst, Recipe(VM, COLUMNS, exposure_sums, merge, _ranked))
+declare(worst, Recipe(VM, COLUMNS, exposure_sums, merge, _worst))
 declare(compare, Recipe(VM, COLUMNS, _both, _merge_both, _changed, looks_back=True))

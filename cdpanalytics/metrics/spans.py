@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from numbers import Number
 
 import numpy as np
@@ -41,11 +42,8 @@ class Labels:
 
     def at(self, rows: Integers) -> pd.Series:
         """Return the names at `rows` as a column of text, missing where there is none."""
-        codes = self.codes[rows]
-        if not len(self.names):
-            return pd.Series([None] * len(codes), dtype="str")
-        names = self.names.astype("str").take(np.maximum(codes, 0))
-        return pd.Series(names).where(codes >= 0).astype("str")
+        names = self.names.astype("str").array
+        return pd.Series(names.take(self.codes[rows], allow_fill=True), dtype="str")
 
 
 @dataclass(frozen=True)
@@ -80,16 +78,19 @@ class Records:
     runs_until: Integers
     holes: tuple[Hole, ...] = ()
 
-    @property
+    @cached_property
     def finished(self) -> Flags:
         """Completed with an end at or after the beginning."""
         return self.completed & (self.ended >= self.created) & (self.ended != UNKNOWN)
 
-    @property
+    @cached_property
     def stop(self) -> Integers:
         """Where each span stops; UNKNOWN where a session has none."""
-        running = np.where(self.ended == UNKNOWN, self.runs_until, self.ended)
-        return np.where(self.running, running, np.where(self.finished, self.ended, UNKNOWN))
+        has_span = self.running | self.finished
+        stop = np.where(has_span, self.ended, UNKNOWN)
+        endless = has_span & (stop == UNKNOWN)
+        stop[endless] = self.runs_until[endless]
+        return stop
 
     def protecting(self, protects: Collection[str]) -> Flags:
         """Sessions that have a span and a verdict among `protects`, or none yet."""
@@ -197,20 +198,55 @@ def sweep(records: Records, protects: Collection[str] = PROTECTS) -> Spans:
     policy = records.labels["policy"].codes[row]
     # Of spans begun together the longest owns the time, then the last policy by name, then the
     # smallest target (no target, the least integer, stays the least when negated).
-    order = np.lexsort((-records.rpo[row], policy, stop, begin, vm))
+    order = in_order(vm, begin, stop, policy, -records.rpo[row])
     row, begin, stop, vm = row[order], begin[order], stop[order], vm[order]
     first = np.ones(len(row), dtype=bool)
     first[1:] = vm[1:] != vm[:-1]
     finish = np.full(len(row), records.as_of, dtype=np.int64)
     finish[:-1] = np.where(first[1:], records.as_of, begin[1:])
-    segment = np.cumsum(first) - 1
-    seen_from = begin[first][segment] if len(row) else begin
     strict = (records.verdict[row] == SUCCESS) | records.running[row]
+    # Where none covers strictly yet, exposure counts from the VM's first beginning.
+    stop_strict = np.where(strict, stop, begin.min(initial=records.as_of))
+    stop_strict[first] = np.maximum(stop_strict[first], begin[first])
     return Spans(
-        row, vm, begin, finish,
-        running_maximum(stop, segment),
-        running_maximum(np.where(strict, stop, seen_from), segment),
-    )  # fmt: skip
+        row, vm, begin, finish, running_maximum(stop, vm), running_maximum(stop_strict, vm)
+    )
+
+
+def in_order(vm: Integers, time: Integers, *ties: Integers) -> Integers:
+    """Return the positions of rows by VM, then time, then each of `ties` in turn.
+
+    Archives are in order of time within each VM, and ties are few: so this is one stable
+    sort of small numbers, which NumPy does by radix, and a slow one of the ties alone.
+    """
+    few, _ = numbered(vm)
+    order = np.argsort(few, kind="stable")
+    same = few[order][1:] == few[order][:-1]
+    if (same & (time[order][1:] < time[order][:-1])).any():
+        order = np.argsort(time)
+        order = order[np.argsort(few[order], kind="stable")]
+    tied = np.zeros(len(vm) + 1, dtype=bool)
+    tied[1:-1] = same & (time[order][1:] == time[order][:-1])
+    tied = np.flatnonzero(tied[1:] | tied[:-1])
+    if len(tied):
+        rows = order[tied]
+        order[tied] = rows[
+            np.lexsort((*(key[rows] for key in reversed(ties)), time[rows], vm[rows]))
+        ]
+    return order
+
+
+def numbered(codes: Integers) -> tuple[NDArray[np.integer], Integers]:
+    """Return each code's rank among the distinct ones, in as few bytes as it needs, and these."""
+    size = int(codes.max(initial=0)) + 1
+    if size > 8 * len(codes) + 1024:
+        values, rank = np.unique(codes, return_inverse=True)
+        return rank, values
+    there = np.zeros(size, dtype=bool)
+    there[codes] = True
+    values = np.flatnonzero(there)
+    rank = np.cumsum(there) - 1
+    return rank.astype(np.min_scalar_type(len(values)))[codes], values
 
 
 def unseen(records: Records, spans: Spans) -> list[tuple[Integers, Integers]]:
@@ -259,14 +295,18 @@ def last_before(vms: Integers, created: Integers, vm: Integers, end: Integers) -
 
 
 def running_maximum(values: Integers, segment: Integers) -> Integers:
-    """Return the running maximum of `values`, begun anew in each segment (0, 0, 1, 1, 2, ...)."""
+    """Return the running maximum of `values`, begun anew in each segment (0, 0, 1, 3, 3, ...)."""
     if not len(values):
         return values
     low = values.min()
     width = values.max() - low + 1
     if int(width) * (int(segment[-1]) + 1) < 2**62:
         lift = segment * width
-        return np.asarray(np.maximum.accumulate(values - low + lift) - lift + low, dtype=np.int64)
+        lift -= low
+        highest = values + lift
+        np.maximum.accumulate(highest, out=highest)
+        highest -= lift
+        return highest
     grouped = pd.Series(values).groupby(segment)
     return np.asarray(grouped.cummax(), dtype=np.int64)
 
@@ -283,7 +323,9 @@ def instants(frame: pd.DataFrame, column: str) -> Integers:
             f"column {column!r} holds {values.dtype}, not times with a zone; "
             f"convert it: df[{column!r}] = pd.to_datetime(df[{column!r}], utc=True)"
         )
-    return values.dt.tz_convert("UTC").dt.as_unit("us").to_numpy(dtype="M8[us]").view(np.int64)
+    if values.dtype.unit != "us":
+        values = values.dt.as_unit("us")
+    return values.to_numpy(dtype="M8[us]").view(np.int64)
 
 
 def microseconds(value: object, name: str) -> int:
@@ -403,7 +445,7 @@ def _runs_until(
     frame: pd.DataFrame, server: Integers, as_of: int, holes: tuple[Hole, ...]
 ) -> Integers:
     """Until when each session is known to run, if it does: to as_of, but into no hole."""
-    until = np.full(len(frame), as_of, dtype=np.int64)
+    until = np.broadcast_to(np.int64(as_of), len(frame))
     if not holes:
         return until
     stamped = instants(frame, "as_of") if "as_of" in frame else np.full(len(frame), UNKNOWN)
@@ -465,17 +507,14 @@ def _labels(frame: pd.DataFrame, listed: pd.DataFrame, key: str) -> Labels:
     names = (
         known.categories.astype("str").union(more.categories.astype("str")).unique().sort_values()
     )
-    codes = np.concatenate(
-        [_recode(known, names), _recode(more, names)],
-    )
+    codes = np.concatenate([_recode(known, names), _recode(more, names)])
     return Labels(codes, names)
 
 
 def _recode(column: pd.Categorical, names: pd.Index) -> Integers:
-    if not len(column.categories):
-        return np.full(len(column), -1, dtype=np.int64)
+    """Codes into `names` instead; -1, no name, is the place after the last category's."""
     place = names.get_indexer(column.categories.astype("str"))
-    return np.where(column.codes >= 0, place[column.codes], -1).astype(np.int64)
+    return np.append(place, -1)[column.codes].astype(np.int64, copy=False)
 
 
 def _targets(
@@ -484,25 +523,35 @@ def _targets(
     """Each session's own RPO, else its policy's newest one, in microseconds; UNKNOWN without."""
     rpo = np.full(len(frame), UNKNOWN, dtype=np.int64)
     if "rpo" in frame:
-        rpo = _timedeltas(frame["rpo"]).dt.as_unit("us").to_numpy(dtype="m8[us]").view(np.int64)
+        rpo = spans_of(frame["rpo"])
     if not (rpo == UNKNOWN).any():
         return rpo
-    newest = _setting(labels, len(frame), policies, "rpo")
-    other = _timedeltas(newest).dt.as_unit("us").to_numpy(dtype="m8[us]").view(np.int64)
-    return np.where(rpo == UNKNOWN, other, rpo)
+    policy, newest = _setting(labels, len(frame), policies, "rpo")
+    return np.where(rpo == UNKNOWN, spans_of(newest)[policy], rpo)
 
 
-def _timedeltas(values: pd.Series) -> pd.Series:
-    if pd.api.types.is_numeric_dtype(values) and values.notna().any():
+def spans_of(values: pd.Series) -> Integers:
+    """Return a column `rpo` in microseconds, UNKNOWN where there is none.
+
+    Raises
+    ------
+    InputError
+        When it holds numbers, instants or words, not lengths of time.
+    """
+    if values.isna().all():
+        return np.full(len(values), UNKNOWN, dtype=np.int64)
+    if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_datetime64_any_dtype(values):
         raise InputError(
             f"column 'rpo' holds {values.dtype}, not lengths of time; "
             "convert it: df['rpo'] = pd.to_timedelta(df['rpo'], unit='s')"
         )
-    return pd.to_timedelta(values.astype("timedelta64[us]") if values.isna().all() else values)
+    return pd.to_timedelta(values).dt.as_unit("us").to_numpy(dtype="m8[us]").view(np.int64)
 
 
-def setting(records: Records, policies: pd.DataFrame | None, column: str) -> pd.Series:
-    """Return the newest `column` of each session's policy, missing where it is not known.
+def setting(
+    records: Records, policies: pd.DataFrame | None, column: str
+) -> tuple[NDArray[np.integer], pd.Series]:
+    """Return each session's policy as a number, and their newest `column`, missing if not known.
 
     A policy is known by its backup server and name, or by its name alone where
     either side does not say the server.
@@ -512,12 +561,19 @@ def setting(records: Records, policies: pd.DataFrame | None, column: str) -> pd.
 
 def _setting(
     labels: dict[str, Labels], count: int, policies: pd.DataFrame | None, column: str
-) -> pd.Series:
-    rows = np.arange(count, dtype=np.int64)
-    keys = [key for key in ("backup_server", "policy") if key == "policy" or len(labels[key].names)]
-    return newest_setting(
-        pd.DataFrame({key: labels[key].at(rows) for key in keys}), policies, column
-    )
+) -> tuple[NDArray[np.integer], pd.Series]:
+    if policies is None:
+        return np.zeros(count, dtype=np.uint8), pd.Series([None], dtype=object)
+    server, policy = (labels[key].codes[:count] for key in ("backup_server", "policy"))
+    many = len(labels["policy"].names) + 1
+    number, pairs = numbered((server + 1) * many + policy + 1)
+    known = {"backup_server": pairs // many - 1, "policy": pairs % many - 1}
+    own = {
+        key: Labels(codes, labels[key].names).at(np.arange(len(pairs)))
+        for key, codes in known.items()
+        if key == "policy" or len(labels[key].names)
+    }
+    return number, newest_setting(pd.DataFrame(own), policies, column)
 
 
 def newest_setting(own: pd.DataFrame, policies: pd.DataFrame | None, column: str) -> pd.Series:

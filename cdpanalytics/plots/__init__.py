@@ -9,9 +9,10 @@ from cdpanalytics.plots.charts import (
     adherence,
     durations,
     exposure,
+    heat_map,
     sizes,
     styled,
     timeline,
 )
 
-__all__ = ["Chart", "adherence", "durations", "exposure", "sizes", "styled", "timeline"]
+__all__ = ["Chart", "adherence", "durations", "exposure", "heat_map", "sizes", "styled", "timeline"]

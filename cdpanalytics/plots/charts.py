@@ -17,16 +17,22 @@ import matplotlib.style
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
-from cdpanalytics.tables import duration, share, size
+from cdpanalytics.tables import duration, percent, severity, share, size
 
 STYLE = Path(__file__).with_name("light.mplstyle")
 
 COVERED, GAP, INK = "#C6DBEF", "#B35806", "#24292F"
+SEVERITY = ("#EAF1F7", "#F5C98B", "#E08214", "#B35806", "#5E2A04")
+"""From no breach to much: lightness falls in even steps, so it reads without colour and on paper."""
+
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 _MOST = 12
+_ROWS = 30
+_VM = ["backup_server", "vm"]
 _FINEST = 5000
 _TICKS = [1, 10, 60, 600, 3600, 6 * 3600, 86400, 7 * 86400]
 _TICK_NAMES = ["1 s", "10 s", "1 min", "10 min", "1 h", "6 h", "1 d", "7 d"]
@@ -92,8 +98,8 @@ def timeline(
     gaps: pd.DataFrame,
     *,
     vms: Sequence[str] | None = None,
-    since: pd.Timestamp | None = None,
-    until: pd.Timestamp | None = None,
+    since: pd.Timestamp | str | None = None,
+    until: pd.Timestamp | str | None = None,
     unobserved: pd.DataFrame | None = None,
     ax: Axes | None = None,
 ) -> Axes:
@@ -106,9 +112,10 @@ def timeline(
     gaps : pandas.DataFrame
         From `metrics.gaps`.
     vms : sequence of str, optional
-        Which to draw, first on top. Default: the twelve with most exposure.
-    since, until : timestamp, optional
-        What part of time to draw. Default: all the sessions span.
+        Which to draw, by name, first on top. Default: the twelve with most exposure. One name
+        on two backup servers is two VMs, told apart by their server.
+    since, until : timestamp-like, optional
+        What part of time to draw; text without a zone is UTC. Default: all the sessions span.
     unobserved : pandas.DataFrame, optional
         Holes of the archive, as the metrics take them.
     ax : matplotlib Axes, optional
@@ -120,20 +127,28 @@ def timeline(
         hole; a gap that is still open ends in an arrow head. Gaps below a five-thousandth of the time shown,
         thinner than a line, are left to the table.
     """
-    longest = gaps.groupby("vm", observed=True)["exposure"].sum().sort_values(ascending=False)
-    shown = list(longest.index[:_MOST]) if vms is None else list(vms)
+    sessions, gaps = _with_server(sessions), _with_server(gaps)
+    start = None if since is None else pd.to_datetime(since, utc=True)
+    stop = None if until is None else pd.to_datetime(until, utc=True)
+    first = sessions.groupby(_VM, observed=True, dropna=False)["created"].min()
+    longest = gaps.groupby(_VM, observed=True, dropna=False)["exposure"].sum()
+    ranked = list(longest.sort_values(ascending=False, kind="stable").index)
+    shown = (
+        ranked[:_MOST]
+        if vms is None
+        else [vm for name in vms for vm in dict.fromkeys([*ranked, *first.index]) if vm[1] == name]
+    )
     with styled():
         ax = ax or _axes(height=1.1 + 0.26 * max(len(shown), 2))
         if not shown:
             return _nothing(ax, "No gaps: each VM was covered from its first session on")
-        first = sessions.groupby("vm", observed=True)["created"].min()
-        stop = until if until is not None else max(sessions["created"].max(), gaps["end"].max())
-        earliest = min(first.min(), gaps["start"].min()) if since is None else since
+        stop = max(sessions["created"].max(), gaps["end"].max()) if stop is None else stop
+        earliest = min(first.min(), gaps["start"].min()) if start is None else start
         thinnest = _bar(earliest, stop)[1] / _FINEST
         for row, vm in enumerate(shown):
-            begin = first.get(vm, stop) if since is None else max(first.get(vm, stop), since)
+            begin = max(first.get(vm, stop), earliest)
             ax.broken_barh([_bar(begin, stop)], (row - 0.35, 0.7), facecolors=COVERED)
-            mine = gaps[gaps["vm"] == vm]
+            mine = gaps[(gaps["backup_server"] == vm[0]) & (gaps["vm"] == vm[1])]
             edges = zip(mine["start"], mine["end"], strict=True)
             bars = [_bar(max(s, begin), min(e, stop)) for s, e in edges]
             bars = [bar for bar in bars if bar[1] > thinnest]
@@ -145,7 +160,7 @@ def timeline(
                 ax.broken_barh(blank, (row - 0.4, 0.8), facecolors="white", lw=0)
             if mine["open"].any():
                 ax.plot([mdates.date2num(stop)], [row], marker=">", color=GAP, ms=7, clip_on=False)
-        ax.set_yticks(range(len(shown)), [_short(vm) for vm in shown])
+        ax.set_yticks(range(len(shown)), _told_apart(shown))
         ax.set_ylim(len(shown) - 0.4, -0.6)
         _dates(ax)
         worst = gaps.nlargest(1, "exposure").iloc[0]
@@ -158,6 +173,21 @@ def timeline(
     return ax
 
 
+def _told_apart(vms: Sequence[tuple[object, ...]]) -> list[str]:
+    """The names of VMs, the last of their keys; with the other keys where a name is not enough."""
+    names = [_short(vm[-1]) for vm in vms]
+    return [
+        f"{name} ({', '.join(_short(key) for key in vm[:-1])})" if names.count(name) > 1 else name
+        for name, vm in zip(names, vms, strict=True)
+    ]
+
+
+def _with_server(table: pd.DataFrame) -> pd.DataFrame:
+    """A table's VMs with their backup server, as text, empty where none is known."""
+    own = table["backup_server"].astype("str").fillna("") if "backup_server" in table else ""
+    return table.assign(backup_server=own)
+
+
 def _holes(
     unobserved: pd.DataFrame | None, gaps: pd.DataFrame
 ) -> list[tuple[pd.Timestamp, pd.Timestamp]]:
@@ -167,7 +197,7 @@ def _holes(
     mine = np.ones(len(unobserved), dtype=bool)
     if "backup_server" in unobserved:
         server = unobserved["backup_server"]
-        mine = (server.isna() | server.isin(set(gaps["backup_server"].dropna()))).to_numpy()
+        mine = (server.isna() | server.isin(set(gaps["backup_server"]))).to_numpy()
     return list(unobserved.loc[mine, ["start", "end"]].itertuples(index=False, name=None))
 
 
@@ -213,7 +243,7 @@ def adherence(
         ax.set_xlabel("period (UTC)")
         _dates(ax)
         if key:
-            ax.legend(loc="lower left", ncols=3)
+            _legend(ax)
     return ax
 
 
@@ -274,17 +304,35 @@ def sizes(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
                 linestyle=dash,
                 drawstyle="steps-post",
             )
-        total = known.groupby("period")["size"].sum()
-        first, last = total.iloc[0], total.iloc[-1]
-        ax.set_title(f"{size(last)} protected, {size(first)} at first")
-        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: size(value)))
+        ax.set_title(_growth(known, key))
         ax.set_ylim(bottom=0)
+        ax.set_yticks(_binary_ticks(ax.get_ylim()[1]))
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: size(value)))
         ax.set_ylabel("size of the VMs (binary units)")
         ax.set_xlabel("period (UTC)")
         _dates(ax)
         if key:
-            ax.legend(loc="upper left", ncols=3)
+            _legend(ax)
     return ax
+
+
+def _growth(known: pd.DataFrame, key: str | None) -> str:
+    """What is protected now, and how it changed since all that is protected now had a size."""
+    last = known[known["period"] == known["period"].max()]
+    now = known if key is None else known[known[key].isin(last[key])]
+    total = now.groupby("period")["size"].agg(["sum", "count"])
+    whole = total[total["count"] == len(last)]["sum"]
+    said = f"{size(last['size'].sum())} protected"
+    if len(whole) < 2 or not whole.iloc[0]:
+        return said
+    changed = 100 * (whole.iloc[-1] / whole.iloc[0] - 1)
+    return f"{said}, {changed:+.1f} % since {whole.index[0]:%Y-%m-%d}"
+
+
+def _binary_ticks(top: float) -> list[float]:
+    """Four to six round values of the largest binary unit up to `top`."""
+    unit = 1024 ** int(np.log(max(top, 1)) / np.log(1024))
+    return [unit * tick for tick in MaxNLocator(5).tick_values(0, top / unit)]
 
 
 def exposure(gaps: pd.DataFrame, *, target: object = None, ax: Axes | None = None) -> Axes:
@@ -295,8 +343,14 @@ def exposure(gaps: pd.DataFrame, *, target: object = None, ax: Axes | None = Non
     gaps : pandas.DataFrame
         From `metrics.gaps`.
     target : timedelta-like, optional
-        An RPO to draw a line at.
+        An RPO to draw a line at. Default: those that the gaps were held against, where some
+        were breached.
     ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Gaps under a second are counted in the title and left of the picture.
     """
     with styled():
         ax = ax or _axes()
@@ -308,17 +362,89 @@ def exposure(gaps: pd.DataFrame, *, target: object = None, ax: Axes | None = Non
         ax.set_yscale("log")
         ax.set_xticks(_TICKS, _TICK_NAMES)
         ax.minorticks_off()
-        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        left = min(1.0, seconds[-1] / 2)
+        ax.set_xlim(left, max(2 * seconds[-1], 2.0))
+        ax.set_ylim(0.7, 2 * max((seconds >= left).sum(), 1))
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        late = gaps["breached"] > pd.Timedelta(0)
+        goals = sorted((gaps["exposure"] - gaps["breached"])[late].unique())
         title = f"{len(seconds):,} gaps, the longest {duration(gaps['exposure'].max())}"
         if target is not None:
-            goal = pd.Timedelta(target)  # type: ignore[arg-type]
-            over = int((seconds > goal.total_seconds()).sum())
+            goals = [pd.Timedelta(target)]  # type: ignore[arg-type]
+            over = int((gaps["exposure"] > goals[0]).sum())
+            title = f"{over:,} of {len(seconds):,} gaps lasted longer than {duration(goals[0])}"
+        elif late.any():
+            title = f"{int(late.sum()):,} of {len(seconds):,} gaps lasted longer than their RPO"
+        for goal in goals[:_MOST]:
             ax.axvline(goal.total_seconds(), color=GAP, lw=1.2, ls="--")
-            title = f"{over:,} of {len(seconds):,} gaps lasted longer than {duration(goal)}"
+            ax.annotate(duration(goal), (goal.total_seconds(), 1), xycoords=("data", "axes fraction"),
+                        xytext=(3, -2), textcoords="offset points", rotation=90, va="top", color=GAP,
+                        fontsize=8)  # fmt: skip
         ax.set_title(title)
-        ax.set_xlabel("length of the gap")
+        ax.set_xlabel("length of the gap (dashed: RPO)" if goals else "length of the gap")
         ax.set_ylabel("gaps at least as long")
     return ax
+
+
+def heat_map(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Draw when VMs were in breach, a row a VM, those with most breached time on top.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        From ``metrics.rpo_adherence(..., freq=...)``, by `vm` at least.
+    ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        At most thirty VMs; darker is worse, in the steps of `tables.LEVELS`, and white is not
+        observed. Each cell in breach has its share of the period in percent.
+    """
+    with styled():
+        keys = [key for key in ("backup_server", "policy", "vm") if key in table]
+        late = table.groupby(keys, observed=True, dropna=False)["breached"].sum()
+        late = late[late > pd.Timedelta(0)].sort_values(ascending=False, kind="stable")
+        shown = late.index[:_ROWS]
+        if shown.empty:
+            return _nothing(ax or _axes(), "No VM missed its RPO")
+        ax = ax or _axes(height=1.2 + 0.22 * len(shown))
+        cells = table.set_index(keys)
+        periods = sorted(table["period"].unique())
+        levels = np.full((len(shown), len(periods)), np.nan)
+        for row, vm in enumerate(shown):
+            mine = cells.loc[[vm]]
+            for period, kept in zip(mine["period"], mine["adherence"], strict=True):
+                column, level = periods.index(period), severity(kept)
+                levels[row, column] = np.nan if level is None else level
+                if level:
+                    ax.text(column, row, percent(kept), ha="center", va="center", fontsize=7,
+                            color="white" if level > 2 else INK)  # fmt: skip
+        ax.imshow(
+            levels, cmap=ListedColormap(SEVERITY), vmin=0, vmax=len(SEVERITY) - 1, aspect="auto"
+        )
+        names = _told_apart([vm if isinstance(vm, tuple) else (vm,) for vm in shown])
+        ax.set_yticks(range(len(shown)), names)
+        step = -(-len(periods) // 16)
+        ax.set_xticks(
+            range(0, len(periods), step), [f"{period:%d %b}" for period in periods[::step]]
+        )
+        ax.grid(visible=False)
+        more = (
+            f"; {len(late) - len(shown):,} more VMs missed theirs" if len(late) > len(shown) else ""
+        )
+        ax.set_title(f"{names[0]} missed its RPO longest: {duration(late.iloc[0])}{more}")
+        ax.set_xlabel("period (UTC); number: % of it in breach, white: not observed")
+    return ax
+
+
+def _legend(ax: Axes) -> None:
+    """Name the lines beside the picture, in the order in which they end."""
+    handles, names = ax.get_legend_handles_labels()
+    ends = [-float(np.asarray(line.get_ydata())[-1]) for line in handles]  # type: ignore[attr-defined]
+    order = np.argsort(ends, kind="stable")
+    ax.legend([handles[at] for at in order], [names[at] for at in order], loc="upper left",
+              bbox_to_anchor=(1.0, 1.0))  # fmt: skip
 
 
 def _axes(height: float = 3.4) -> Axes:

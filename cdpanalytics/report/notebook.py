@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from nbconvert.exporters import HTMLExporter
+from nbconvert.preprocessors import Preprocessor
 from traitlets import default
 from traitlets.config import Config
+
+from cdpanalytics.report import parts
 
 _WIDGETS = "application/vnd.jupyter.widget-view+json"
 
@@ -24,13 +27,16 @@ class CdpHTMLExporter(HTMLExporter):
 
     export_from_notebook = "Cdp-html"
 
+    def __init__(self, *given: Any, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self.register_preprocessor(Still, enabled=True)  # the last, hence after any execution
+
     @property
     def default_config(self) -> Config:
         """Leave out what a reader of a report does not read."""
         own = Config({
             "HTMLExporter": {"exclude_input_prompt": True, "exclude_output_prompt": True,
                              "exclude_anchor_links": True, "embed_images": True},
-            "TagRemovePreprocessor": {"enabled": True, "remove_cell_tags": ["no-export"]},
         })  # fmt: skip
         own.merge(super().default_config)
         return own
@@ -47,18 +53,23 @@ class CdpHTMLExporter(HTMLExporter):
         self, nb: Any, resources: dict[str, Any] | None = None, **options: Any
     ) -> Any:
         """Return the page and its resources."""
-        nb = _still(nb.copy())
+        nb = nb.copy()
         nb.metadata.setdefault("title", _title(nb))
-        return super().from_notebook_node(nb, resources, **options)
+        script = parts.source("tables.js") + "enliven(document);\n"
+        own = {"script": script, "digest": parts.digest(script)}
+        return super().from_notebook_node(nb, {**(resources or {}), "cdp": own}, **options)
 
 
-def _still(nb: Any) -> Any:
-    """Without the state of widgets, so that what stands for them is shown."""
-    nb.metadata.pop("widgets", None)
-    for cell in nb.cells:
-        for output in cell.get("outputs", []):
-            output.get("data", {}).pop(_WIDGETS, None)
-    return nb
+class Still(Preprocessor):
+    """Takes the state of widgets away, so that what stands for them is shown; after cells are run."""
+
+    def preprocess(self, nb: Any, resources: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Return the notebook without widgets."""
+        nb.metadata.pop("widgets", None)
+        for cell in nb.cells:
+            for output in cell.get("outputs", []):
+                output.get("data", {}).pop(_WIDGETS, None)
+        return nb, resources
 
 
 def _title(nb: Any) -> str:

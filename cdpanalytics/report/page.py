@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import os
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
@@ -19,8 +18,16 @@ from cdpanalytics.config import Moment
 from cdpanalytics.findings import Findings, Question
 from cdpanalytics.report import parts
 
-GAPS_SHOWN = 50
+GAPS_SHOWN = 15
+BREACHES_SHOWN = 1000
 VMS_SHOWN = 15
+CAUSES_SHOWN = 10
+CHANGES_SHOWN = 10
+_ADHERENCE = ["rpo", "observed", "breached", "gaps", "breaches", "worst_gap", "adherence", "adherence_strict",
+              "sessions", "failed", "success_rate"]  # fmt: skip
+"""What there is room for; the exact numbers of all columns are in the page as JSON."""
+_WHAT_IF = ["rpo", "breaches", "breached", "adherence"]
+_CHANGE = ["adherence_before", "adherence", "change", "breached_before", "breached", "verdict"]
 
 
 def report(
@@ -83,14 +90,15 @@ def report(
 
 def render(found: Findings, title: str, generated: pd.Timestamp | None) -> str:
     """Return findings as HTML."""
-    script = parts.source("report.js")
+    script = parts.source("tables.js") + parts.source("report.js")
     style = parts.source("parts.css") + parts.source("report.css")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    longest = found.gaps.sort_values("exposure", ascending=False, kind="stable")
+    late = longest[longest["breached"] > pd.Timedelta(0)]
     return parts.environment().get_template("report.html.j2").render(
         title=title,
         style=Markup(style),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own file
-        digest=digest,
+        digest=parts.digest(script),
         found=found,
         verdict=findings.verdict(found),
         zone=found.question.tz,
@@ -103,17 +111,23 @@ def render(found: Findings, title: str, generated: pd.Timestamp | None) -> str:
         more=max(0, len(found.worst) - findings.ROWS_SHOWN),
         fine=len(found.vms) - len(found.worst),
         pictures=_pictures(found),
-        gaps=parts.table(found.gaps.nlargest(GAPS_SHOWN, "exposure"), "gaps"),
-        left_out=max(0, len(found.gaps) - GAPS_SHOWN),
+        gaps=parts.table(longest.head(GAPS_SHOWN), "gaps"),
+        breaches=parts.table(late.head(BREACHES_SHOWN), "breaches", tools=True),
+        late=len(late), breaches_left_out=max(0, len(late) - BREACHES_SHOWN),
+        causes=parts.table(found.causes.head(CAUSES_SHOWN), "causes"),
         worst=parts.table(found.worst.head(VMS_SHOWN), "worst"),
-        vms=parts.table(found.vms, "vms", tools=True),
-        policies=parts.table(found.policies, "policies"),
+        what_if=parts.table(found.what_if[_WHAT_IF], "what-if"),
+        change=findings.change(found),
+        compared={key: _changes(found, by) for key, by in (("policy", ["policy"]), ("vm", findings.VM))},
+        journal=_journal(found),
+        vms=parts.table(found.vms[[*findings.VM, *_ADHERENCE]], "vms", tools=True),
+        policies=parts.table(found.policies[["policy", "exposed", *_ADHERENCE]], "policies"),
         durations=parts.table(found.durations, "durations"),
         trends=parts.table(found.trends, "trends"),
-        sizes=parts.table(found.sizes, "sizes"),
+        sizes=parts.by_day(found.sizes, "sizes"),
         holes=parts.table(found.holes.fillna({"backup_server": "all"}), "holes"),
         unseen=found.unseen[findings.VM].astype("str").to_numpy().tolist(),
-        quality=_quality(found),
+        quality=parts.table(found.quality, "quality-found"),
         versions=_versions(),
         generated=parts.instant(generated if generated is not None else found.stop, "UTC"),
         data=_embedded(found.vms),
@@ -137,21 +151,21 @@ def _pictures(found: Findings) -> dict[str, Markup]:
     return made
 
 
-def _quality(found: Findings) -> list[str]:
-    sessions = found.sessions
-    pending = int((sessions["state"] == "Pending").sum())
-    endless = int(((sessions["state"] == "Completed") & sessions["ended"].isna()).sum())
-    backwards = int((sessions["ended"] < sessions["created"]).sum())
-    running = int((sessions["state"] == "InProgress").sum())
-    targetless = int(found.vms["rpo"].isna().sum())
-    said = [
-        (running, "sessions were still running; they protect, and have no verdict yet"),
-        (pending, "sessions were pending; they protect nobody"),
-        (endless, "sessions are Completed without an end; they are counted, and protect nobody"),
-        (backwards, "sessions end before they begin; they are counted, and protect nobody"),
-        (targetless, "VMs have no known target, or more than one"),
-    ]
-    return [f"{count:,} {words}." for count, words in said if count]
+def _changes(found: Findings, by: list[str]) -> dict[str, Any] | None:
+    """What changed since the period before, largest change first; what stayed is left out."""
+    if found.before is None:
+        return None
+    compared = found.compared(by)
+    changed = compared[~compared["verdict"].isin(["same", "unknown"])].head(CHANGES_SHOWN)
+    return parts.table(changed[[*by, *_CHANGE]], f"change-{by[-1]}") if len(changed) else None
+
+
+def _journal(found: Findings) -> dict[str, Any] | None:
+    """What VMs could be restored to, the worst first, where anybody asked."""
+    if found.intervals is None or found.intervals.empty:
+        return None
+    worst = found.journal.sort_values(["adherence", *findings.VM], kind="stable")
+    return parts.table(worst.head(VMS_SHOWN), "journal")
 
 
 def _filters(question: Question) -> list[str]:

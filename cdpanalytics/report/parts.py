@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+import base64
+import hashlib
+import zlib
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import pandas as pd
@@ -23,13 +26,23 @@ _HEADINGS = {
     "running": "Running", "mean": "Mean", "median": "Median", "p95": "95th percentile", "max": "Longest",
     "total": "Total", "expected": "Expected", "on_cadence": "On cadence", "periods": "Whole days",
     "size": "Size", "slope": "Slope", "slope_low": "from", "slope_high": "to", "projected": "In 30 days",
-    "growth": "Growth", "source": "Enterprise Manager", "period": "Day (UTC)", "vms": "VMs",
+    "growth": "Growth", "source": "Enterprise Manager", "period": "Day (UTC)", "vms": "VMs", "explains": "Explains",
+    "explained": "Up to here", "first": "From (UTC)", "last": "To (UTC)", "adherence_before": "Before",
+    "change": "Change", "verdict": "Verdict", "finding": "Sessions that", "share": "Share",
+    "consequence": "What becomes of them", "breached_before": "Breached before", "restorable": "Restorable",
+    "within": "Within RPO", "restorable_share": "Restorable share", "worst_rpo": "Worst RPO", "p95_rpo": "95 % within",
+    "created": "Begun (UTC)", "ended": "Ended (UTC)", "state": "State", "result": "Result", "reason": "Reason",
+    "policy_result": "Policy's result", "total_size": "Size", "rolling": "7-day mean",
 }  # fmt: skip
-_NUMBERS = {"backup_server", "policy", "vm", "cause", "source", "start", "end", "open", "period"}
+_SEEN_AT_ONCE = 12
+_TEXTS = {"backup_server", "policy", "vm", "cause", "source", "start", "end", "open", "period", "first", "last",
+          "verdict", "finding", "consequence", "created", "ended", "state", "result", "reason",
+          "policy_result"}  # fmt: skip
 
 
+@cache
 def environment() -> Environment:
-    """Return the templates, in which all text is escaped."""
+    """Return the templates, in which all text is escaped; read once."""
     return Environment(
         loader=PackageLoader("cdpanalytics.report", "."),
         autoescape=True,
@@ -43,6 +56,11 @@ def source(name: str) -> str:
     """Return one of our own files as it is."""
     made = environment()
     return made.loader.get_source(made, name)[0]  # type: ignore[union-attr]
+
+
+def digest(script: str) -> str:
+    """Return what a Content-Security-Policy knows a script by."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def macro(name: str) -> Callable[..., Markup]:
@@ -97,28 +115,22 @@ def heat(found: Findings) -> dict[str, Any]:
     rows = []
     for vm, cells in vms:
         drawn = []
-        for _, cell in cells.iterrows():
-            level = findings.level(cell)
-            breached = tables.duration(cell["breached"])
+        columns = (cells[name] for name in ("period", "adherence", "breached", "observed"))
+        for period, adherence, breached, observed in zip(*columns, strict=True):
+            level = tables.severity(adherence)
             said = (
                 "not observed"
                 if level is None
-                else f"{breached} of {tables.duration(cell['observed'])} breached"
+                else f"{tables.duration(breached)} of {tables.duration(observed)} breached"
             )
-            label = "–" if level is None else "" if level == 0 else _percent(cell["adherence"])
-            drawn.append({"level": level, "text": label, "start": cell["period"].isoformat(),
-                          "title": f"{vm['vm']}, {cell['period']:%Y-%m-%d}: {said}"})  # fmt: skip
+            label = "–" if level is None else "" if level == 0 else tables.percent(adherence)
+            drawn.append({"level": level, "text": label, "start": period.isoformat(),
+                          "title": f"{vm['vm']}, {period:%Y-%m-%d}: {said}"})  # fmt: skip
         rows.append({"vm": vm["vm"], "policy": vm["policy"], "server": vm["backup_server"], "cells": drawn,
                      "total": tables.duration(vm["breached"])})  # fmt: skip
     zoned = [period.tz_convert(found.question.tz) for period in periods]
     return {"periods": [(f"{day:%d}", f"{day:%Y-%m-%d}") for day in zoned],
             "months": _months(zoned), "rows": rows}  # fmt: skip
-
-
-def _percent(adherence: float) -> str:
-    """What was breached, in whole percents as a cell has room for."""
-    breached = 100 * (1 - adherence)
-    return "<1" if breached < 1 else f"{math.floor(breached + 1e-9)}"
 
 
 def _months(days: list[pd.Timestamp]) -> list[tuple[str, int]]:
@@ -132,17 +144,58 @@ def _months(days: list[pd.Timestamp]) -> list[tuple[str, int]]:
     return months
 
 
-def table(table: pd.DataFrame, name: str, *, tools: bool = False) -> dict[str, Any]:
-    """Return a table with its words, and what to sort them by."""
+class Sheet:
+    """A table to look at in a notebook: words with units, whole texts, no row numbers.
+
+    Sorted by a click on a head, and filtered, where it is exported as ``cdp-html``.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        A metric's, or any other; it keeps its exact values.
+    of : str, optional
+        As in `tables.words`.
+    """
+
+    def __init__(self, table: pd.DataFrame, of: str | None = None) -> None:
+        self.table, self.of = table, of
+
+    def __repr__(self) -> str:
+        return tables.text(self.table)
+
+    def _repr_html_(self) -> str:
+        text = self.table.to_csv(index=False)
+        name = f"sheet-{zlib.crc32(text.encode()):08x}"  # the same table, the same page
+        made = table(self.table, name, tools=len(self.table) > _SEEN_AT_ONCE, of=self.of, heads={})
+        style = Markup(source("sheet.css"))  # noqa: S704 - our own file
+        return Markup("<style>{}</style>{}").format(style, macro("table")(made))
+
+
+def table(
+    table: pd.DataFrame,
+    name: str,
+    *,
+    tools: bool = False,
+    of: str | None = None,
+    heads: Mapping[str, str] = _HEADINGS,
+) -> dict[str, Any]:
+    """Return a table with its words, and what to sort them by; `of` as in `tables.words`."""
     exact = tables.records(table)
-    shown = tables.words(table)
-    heads = [{"name": _HEADINGS.get(c, c), "number": c not in _NUMBERS} for c in table.columns]
+    shown = tables.words(table, of)
+    named = [{"name": heads.get(c, c), "number": c not in _TEXTS} for c in table.columns]
     rows = [
-        [{"text": text, "sort": "" if row[c] is None else row[c], "number": c not in _NUMBERS}
+        [{"text": text, "sort": "" if row[c] is None else row[c], "number": c not in _TEXTS}
          for c, text in zip(table.columns, line, strict=True)]
         for row, line in zip(exact, shown.to_numpy().tolist(), strict=True)
     ]  # fmt: skip
-    return {"id": name, "heads": heads, "rows": rows, "tools": tools}
+    return {"id": name, "heads": named, "rows": rows, "tools": tools}
+
+
+def by_day(sizes: pd.DataFrame, name: str) -> dict[str, Any]:
+    """Return sizes with a row a day and a column a policy."""
+    named = sizes.assign(policy=sizes["policy"].astype("str").fillna(tables.NOTHING))
+    wide = named.pivot(index="period", columns="policy", values="size").reset_index()
+    return table(wide, name, of="size")
 
 
 def instant(stamp: pd.Timestamp | None, zone: str) -> str:

@@ -91,7 +91,7 @@ def test_nothing_in_nothing_out_and_what_is_no_journal_is_refused() -> None:
     assert journal_adherence(table()[:0], "15s").empty
     with pytest.raises(InputError, match="no column 'kind'; intervals need"):
         journal_adherence(table(("a", 0, 4, None)).drop(columns="kind"), "15s")
-    with pytest.raises(InputError, match="column 'rpo' holds numbers"):
+    with pytest.raises(InputError, match="column 'rpo' holds float64, not lengths of time"):
         journal_adherence(table(("a", 0, 4, 15)).assign(rpo=15.0), "15s")
 
 

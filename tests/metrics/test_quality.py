@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 
+from cdpanalytics.errors import InputError
 from cdpanalytics.metrics import quality, rpo_adherence
 
 from . import oracle
@@ -125,6 +126,29 @@ def test_a_frame_of_three_columns_has_no_findings_about_others() -> None:
     empty = quality(frame.iloc[:0])
     assert empty["sessions"].sum() == 0
     assert empty["share"].isna().all()
+
+
+def test_a_window_counts_what_begins_in_it_and_judges_by_the_whole_frame() -> None:
+    frame = table(
+        row(0, 10), row(9, 12), row(12, 20, uid="twice"), row(12, 20, uid="twice"), row(21, 20), row(None, 3),
+        row(15, 20, vm="b"),
+    )  # fmt: skip
+    found = quality(frame, since=at(5), until=at(22)).set_index("finding")
+    odd = found[found["sessions"] > 0]
+    assert odd["sessions"].to_dict() == {
+        "fetched twice": 1, "ends before it begins": 1, "overlaps an earlier one": 1, "first of its VM": 1,
+    }  # fmt: skip
+    assert found.loc["first of its VM", "share"] == 1 / 5, "of the rows that begin in the window"
+    later = quality(frame, since=at(11)).set_index("finding")["sessions"]
+    assert later["overlaps an earlier one"] == 0
+    assert later["first of its VM"] == 1
+    assert quality(frame, since=at(50))["share"].isna().all()
+    edges = quality(table(row(5, 6), row(7, 6), row(9, 8)), since=at(7), until=at(9))
+    assert edges.set_index("finding")["sessions"]["ends before it begins"] == 1, "[since, until)"
+    ahead = quality(frame, since=at(5), as_of=at(14)).set_index("finding")["sessions"]
+    assert ahead["begins after as_of"] == 2
+    with pytest.raises(InputError, match="is not before until"):
+        quality(frame, since=at(5), until=at(5))
 
 
 def test_the_frame_stays_as_it_was() -> None:

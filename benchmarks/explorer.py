@@ -1,0 +1,79 @@
+"""Time the explorer: from a change of a control to its tiles, and to everything drawn, in the kernel."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from cdpanalytics.explorer import Explorer, explore
+from data import fleet, for_pandas
+
+VMS = 1000
+
+CHANGES: dict[str, list[dict[str, Any]]] = {
+    "RPO": [{"rpo": "1h"}, {"rpo": "5min"}],
+    "period": [{"period": "last 7 days"}, {"period": "last 30 days"}],
+    "policy": [{"policies": ("policy-01",)}, {"policies": ()}],
+    "VMs": [{"vms": ("vm-00001.tech.local", "vm-00002.tech.local")}, {"vms": ()}],
+    "view: Timeline": [{"view": "Timeline"}, {"view": "Heat map"}],
+    "view: Exposure": [{"view": "Exposure"}, {"view": "Heat map"}],
+    "view: Worst VMs": [{"view": "Worst VMs"}, {"view": "Heat map"}],
+    "view: Durations": [{"view": "Durations"}, {"view": "Heat map"}],
+    "view: Sizes": [{"view": "Sizes"}, {"view": "Heat map"}],
+}
+"""What is changed, there and back."""
+
+
+def timed(desk: Explorer, change: dict[str, Any]) -> tuple[float, float]:
+    """Milliseconds until the tiles were sent, and until the change was drawn."""
+    begun = time.perf_counter()
+    tiles: list[float] = []
+    seen: Callable[[Any], None] = lambda _: tiles.append(time.perf_counter())  # noqa: E731
+    desk._board.observe(seen, "tiles")
+    for name, value in change.items():
+        setattr(desk, name, value)
+    ended = time.perf_counter()
+    desk._board.unobserve(seen, "tiles")
+    first = tiles[0] if tiles else begun
+    return 1000 * (first - begun), 1000 * (ended - begun)
+
+
+def main() -> None:
+    """Print a row a change: median and maximum of the runs, in milliseconds."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sessions", type=int, default=150_000)
+    parser.add_argument("--repeat", type=int, default=7)
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    sessions = for_pandas(fleet(options.sessions, vms=VMS))
+    begun = time.perf_counter()
+    desk = explore(sessions, rpo="5min", period="last 30 days")
+    print(
+        f"{len(sessions):,} sessions, {VMS:,} VMs; made in {1000 * (time.perf_counter() - begun):.0f} ms"
+    )
+    print(f"{'change':18} {'tiles':>8} {'drawn':>8} {'most':>8}   ms")
+    rows = []
+    for name, (there, back) in CHANGES.items():
+        runs = []
+        for _ in range(options.repeat):
+            runs.append(timed(desk, there))
+            timed(desk, back)
+        first, drawn = (statistics.median(run[at] for run in runs) for at in (0, 1))
+        most = max(run[1] for run in runs)
+        print(f"{name:18} {first:8.0f} {drawn:8.0f} {most:8.0f}")
+        rows.append({"what": "explorer", "change": name, "sessions": len(sessions), "tiles_ms": first,
+                     "drawn_ms": drawn, "most_ms": most})  # fmt: skip
+    if options.output:
+        options.output.write_text(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""Voila serves the desk as an app: the notebook without its code, the controls alive."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from .conftest import PATIENCE, serving
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+
+def test_the_desk_is_an_app(browser: Browser, workshop: Path) -> None:
+    pytest.importorskip("voila", reason="voila is not installed: pip install voila")
+    with serving(workshop, "voila", "04_explorer.ipynb", "--show_tracebacks=True") as address:
+        context = browser.new_context()
+        context.set_default_timeout(PATIENCE)
+        page = context.new_page()
+        page.goto(address, wait_until="domcontentloaded")
+        tiles, main = page.locator(".cdp-desk .cdp-tiles"), page.locator(".cdp-desk .cdp-main")
+        expect(tiles).to_contain_text("Adherence", timeout=PATIENCE)
+        expect(main.locator("table.heat")).to_be_visible()
+        assert page.locator(".jp-InputArea-editor:visible").count() == 0, "no code"
+        page.get_by_label("View", exact=True).select_option("Sizes")
+        expect(main.locator("figure svg")).to_be_visible()
+        before = tiles.inner_text()
+        page.get_by_label("Policies", exact=True).select_option("Silver")
+        expect(tiles).not_to_have_text(before)
+        context.close()
