@@ -32,3 +32,16 @@ def parsing(rows: list[Row]) -> str:
         ])  # fmt: skip
     head = ["page", "read by", "ms", "sessions a second", "ours / this", "peak MB", "same table"]
     return markdown(head, shown, words=2)
+
+
+def imports(rows: list[Row]) -> str:
+    """A row a start, beside pandas and pyarrow alone."""
+    starts = {row["start"]: row for row in of(rows, "start")}
+    base = starts["import pandas, pyarrow"]["seconds"]
+    shown = [
+        [name, f"{1e3 * row['seconds']:.0f}", f"{1e3 * row['cpu']:.0f}",
+         f"{row['seconds'] / base:.2f}", f"{row['peak_mb']:.0f}"]
+        for name, row in starts.items()
+    ]  # fmt: skip
+    head = ["a Python process that does", "ms", "CPU ms", "beside pandas, pyarrow", "peak MB"]
+    return markdown(head, shown)
