@@ -271,10 +271,9 @@ def _fast(body: bytes, shape: _Shape) -> tuple[Columns, tuple[int, int, int]]:
         raise _Unlike
     raw = _columns(rows, shape)
     for column, name in (*shape.fields, ("links", "Links")):
-        values = raw[column] if column != "links" else [row.links for row in rows]
-        if rows and not _plausible(values, spell(name), body, column in shape.required):
+        if rows and not _plausible(raw[column], spell(name), body, column in shape.required):
             raise _Unlike
-    links = [row.links[0] for row in rows if row.links]
+    links = [links[0] for links in raw["links"] if links]
     if links and any(all(getattr(link, k) is None for link in links) for k in ("type", "href")):
         raise _Unlike
     return raw, (document.paging.number, document.paging.size, document.paging.count)
@@ -322,13 +321,25 @@ def _rows(document: Any, shape: _Shape) -> list[Any]:
 
 def _columns(rows: list[Any], shape: _Shape) -> Columns:
     raw: dict[str, Sequence[Any]] = {
-        column: list(map(attrgetter(column), rows)) for column, _ in shape.fields
+        column: list(map(attrgetter(column), rows)) for column in (*dict(shape.fields), "links")
     }
     for column, link_type in shape.links:
-        links = [_link(row.links, link_type) for row in rows]
+        links = _links_of(raw["links"], link_type)
         raw[f"link {column}"] = [link and link.name for link in links]
         raw[f"link {column}_uid"] = [link and link.href for link in links]
     return raw
+
+
+def _links_of(listed: Sequence[list[Any] | None], link_type: str) -> list[Any]:
+    """Return each row's link of a type: mostly it stands where it stands in the first row."""
+    types = [link.type for link in listed[0] or ()] if listed else []
+    at = types.index(link_type) if link_type in types else 0
+    return [
+        links[at]
+        if links and len(links) > at and links[at].type == link_type
+        else _link(links, link_type)
+        for links in listed
+    ]
 
 
 def _link(links: list[Any] | None, link_type: str) -> Any:
@@ -654,9 +665,9 @@ def _texts(values: Sequence[Any], cell: _Cell) -> pa.Array:
 
 
 def _integers(values: Sequence[Any], cell: _Cell) -> pa.Array:
+    with suppress(pa.ArrowException, OverflowError):
+        return pa.array(values, pa.int64())
     try:
-        if not any(isinstance(value, str) for value in values):
-            return pa.array(values, pa.int64())
         return pa.array([int(v) if v not in (None, "") else None for v in values], pa.int64())
     except (pa.ArrowException, OverflowError, ValueError):
         row = next(i for i, value in enumerate(values) if not _is_int64(value))
