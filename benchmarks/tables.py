@@ -45,3 +45,17 @@ def imports(rows: list[Row]) -> str:
     ]  # fmt: skip
     head = ["a Python process that does", "ms", "CPU ms", "beside pandas, pyarrow", "peak MB"]
     return markdown(head, shown)
+
+
+def sync(rows: list[Row]) -> str:
+    """A row a way: time, sessions a second, and how many times as long as downloading alone."""
+    ways = {row["way"]: row for row in of(rows, "sync")}
+    limit = ways.get("downloaded and thrown away")
+    shown = [
+        [way, f"{row['sessions']:,}", f"{row['seconds']:.1f}", f"{row['cpu']:.1f}",
+         f"{row['sessions'] / row['seconds']:,.0f}",
+         f"{row['seconds'] / limit['seconds']:.2f}" if limit else "", f"{row['peak_mb']:,.0f}"]
+        for way, row in ways.items()
+    ]  # fmt: skip
+    head = ["", "sessions", "s", "CPU s", "sessions a second", "beside the download", "peak MB"]
+    return markdown(head, shown)

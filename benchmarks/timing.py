@@ -67,6 +67,20 @@ def measured(ask: Callable[[], Any], repeat: int) -> Row:
             "cpu": statistics.median(cpu), "peak_mb": peak}  # fmt: skip
 
 
+def now() -> tuple[float, float]:
+    """Two clocks: the wall's and this process's."""
+    return time.perf_counter(), time.process_time()
+
+
+def median(rows: list[Row]) -> Row:
+    """One row of several runs: the median of each number that is measured, the rest as it is."""
+    first = rows[0]
+    told = {
+        k: statistics.median(row[k] for row in rows) for k in first if isinstance(first[k], float)
+    }
+    return {**first, **told, "runs": len(rows)}
+
+
 def alone(script: str, *arguments: object) -> Any:
     """Run a script with ``--one`` in a process of its own; return what it says on its last line."""
     command = [sys.executable, script, "--one", *map(str, arguments)]
