@@ -222,7 +222,8 @@ class EnterpriseManager:
             pc.less(table["created"], pa.scalar(stop, schema.INSTANT)),
         )
         frame = schema.to_frame(table.filter(inside).sort_by("created"))
-        return _matching(frame, policy=policy, vm=vm, backup_server=server)
+        found = _matching(frame, policy=policy, vm=vm, backup_server=server)
+        return schema.read_for(found, start, None if until is None else stop)
 
     def query(
         self,

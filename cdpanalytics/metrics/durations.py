@@ -38,7 +38,8 @@ def durations(
     by : str or sequence of str
         `policy`, `vm`, `backup_server`, several of them, or ``()``.
     since, until : timestamp-like, optional
-        Sessions that begin in ``[since, until)``. Default: everything, up to `as_of`.
+        Sessions that begin in ``[since, until)``. Default: what the
+        frame was read for, else everything up to `as_of`.
     as_of : timestamp-like, optional
         As in `rpo_adherence`.
     policies : pandas.DataFrame, optional

@@ -73,7 +73,8 @@ def rpo_adherence(
     by : str or sequence of str
         `policy`, `vm`, `backup_server`, several of them, or ``()`` for one row in all.
     since, until : timestamp-like, optional
-        The window ``[since, until)``, UTC. Default: everything, up to `as_of`.
+        The window ``[since, until)``, UTC. Default: what the
+        frame was read for, else everything up to `as_of`.
     as_of : timestamp-like, optional
         Nothing after it is measured. Default: the newest `as_of` of the frame, else
         its latest `created` or `ended`. The clock is never read.
