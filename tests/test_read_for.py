@@ -82,7 +82,10 @@ def test_periods_to_compare_must_have_been_read(archive: Archive) -> None:
     rows = archive.sessions(**WINDOW, history=True)
     with pytest.raises(InputError, match=r"since=.* is outside"):
         metrics.compare(rows, since="2026-10-16", until="2026-10-18")
-    metrics.compare(rows, since="2026-10-17", until="2026-10-18")
+    found = metrics.compare(rows, since="2026-10-17")
+    pd.testing.assert_frame_equal(
+        found, metrics.compare(rows, since="2026-10-17", until="2026-10-18")
+    )
 
 
 def saved(rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
