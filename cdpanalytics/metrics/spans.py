@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cdpanalytics.errors import InputError
+from cdpanalytics.metrics.uids import repeated
 from cdpanalytics.schema import RESULTS
 
 Integers = NDArray[np.int64]
@@ -402,12 +403,14 @@ def amounts(frame: pd.DataFrame) -> pd.Series:
 
 def _unique(frame: pd.DataFrame) -> pd.DataFrame:
     """Of rows with one uid keep the newest `as_of`, or the last where that is unknown."""
-    if "uid" not in frame or not (frame["uid"].duplicated() & frame["uid"].notna()).any():
-        return frame.reset_index(drop=True)
+    frame = frame.reset_index(drop=True)
+    told = frame.iloc[repeated(frame["uid"])] if "uid" in frame else frame.iloc[:0]
+    if not len(told):
+        return frame
     if "as_of" in frame:
-        frame = frame.iloc[np.argsort(instants(frame, "as_of"), kind="stable")]
-    extra = frame["uid"].duplicated(keep="last") & frame["uid"].notna()
-    return frame[~extra].reset_index(drop=True)
+        told = told.iloc[np.argsort(instants(told, "as_of"), kind="stable")]
+    older = told.index[told["uid"].duplicated(keep="last")]
+    return frame.drop(older).reset_index(drop=True)
 
 
 def _as_of(frame: pd.DataFrame, given: object, created: Integers, ended: Integers) -> int:
