@@ -159,8 +159,9 @@ def _cut(
     edges = frame.edges
     start, stop = np.maximum(begin, edges[0]), np.minimum(finish, edges[-1])
     inside = np.flatnonzero(stop > start)
-    first = np.searchsorted(edges, start[inside], side="right") - 1
-    last = np.searchsorted(edges, stop[inside], side="left") - 1
+    first, last = frame.period(start[inside]), frame.period(stop[inside], "left")
+    if (first == last).all():
+        return inside, first, start[inside], stop[inside]
     item, period = spread(first, last - first + 1)
     piece = inside[item]
     return (
