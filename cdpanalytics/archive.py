@@ -19,6 +19,7 @@ still change is in each file's own metadata, so that no second record can disagr
 from __future__ import annotations
 
 import hashlib
+import inspect
 import io
 import json
 import logging
@@ -26,7 +27,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import date, timedelta
 from fnmatch import translate
 from importlib.metadata import PackageNotFoundError, version
@@ -39,9 +40,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from cdpanalytics import schema, store
+from cdpanalytics import parts, schema, store
 from cdpanalytics.config import Moment, instant
 from cdpanalytics.errors import ArchiveError, InputError, StoreError
+from cdpanalytics.parts import EVERYTHING, Metric, Plan, Range
 
 Patterns = str | Sequence[str] | None
 Stretch = tuple[pd.Timestamp, pd.Timestamp]
@@ -67,11 +69,13 @@ _TABLES = {
 }
 _WHEN = {"sessions": "created", "policy_sessions": "created", "intervals": "start"}
 _UNREADABLE = (OSError, pa.ArrowException, KeyError, ValueError, TypeError, AttributeError)
+_FORGET = 1_000_000
 _log = logging.getLogger(__name__)
 _SEEN = schema.POLICIES.append(pa.field("seen_from", schema.INSTANT)).append(
     pa.field("seen_to", schema.INSTANT)
 )
 _NARROW = ("backup_server", "vm", "created", "ended", "state", "result")
+_WHO = ["backup_server", "policy", "vm"]
 
 
 @dataclass(frozen=True)
@@ -230,6 +234,120 @@ class Archive:
         frame = schema.to_frame(self._read("intervals", *self.window(since, until)))
         frame = _matching(frame, policy=policy, vm=vm, backup_server=server)
         return frame.reset_index(drop=True)
+
+    def map(
+        self,
+        metric: Metric,
+        *arguments: object,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        policy: Patterns = None,
+        vm: Patterns = None,
+        server: Patterns = None,
+        memory: str | int = "1GB",
+        workers: int | None = None,
+        progress: bool = True,
+        **named: object,
+    ) -> pd.DataFrame:
+        """Return a metric of more sessions than fit in memory, the same to the digit.
+
+        The archive is cut into ranges of VMs (of policies, where a metric needs all rows of
+        a policy together); each is read and measured by itself, and the exact sums are added
+        up. A metric that cannot be cut so finely is refused, never approximated.
+
+        Parameters
+        ----------
+        metric : callable
+            One of `cdpanalytics.metrics`.
+        *arguments, **named
+            The metric's own. `as_of` defaults to the newest of all sessions chosen.
+        since, until : timestamp-like or text like "30D", optional
+            The window that is read, with its history, and that the metric is asked of.
+        policy, vm, server : str or sequence of str, optional
+            As in `sessions`.
+        memory : str or int
+            What all processes may take together, like "1GB". The table that is returned
+            comes on top.
+        workers : int, optional
+            How many processes. Default: one a CPU. With 1, this one. A script that asks for
+            more must be guarded by ``if __name__ == "__main__":``.
+        progress : bool
+            Whether to show how far it is, on standard error.
+
+        Returns
+        -------
+        pandas.DataFrame
+            As ``metric(archive.sessions(since, until, history=True), since=since, ...)``.
+
+        Raises
+        ------
+        InputError
+            When an argument is wrong, or rows that are needed together do not fit.
+        ArchiveError
+            When there is no archive, or a file cannot be read.
+        CdpError
+            When a worker process is killed.
+
+        Examples
+        --------
+        >>> from cdpanalytics.metrics import rpo_adherence
+        >>> archive = Archive("data/sample")
+        >>> found = archive.map(rpo_adherence, by="policy", workers=1, progress=False)
+        >>> found.equals(rpo_adherence(archive.sessions(), by="policy"))
+        True
+        """
+        crew, each = parts.crew(workers, parts.size(memory))
+        plan = self.plan(
+            metric, *arguments, since=since, until=until, policy=policy, vm=vm, server=server,
+            memory=each, least=crew, **named,
+        )  # fmt: skip
+        crew = min(crew, len(plan.ranges))
+        computed = parts.here(plan) if crew == 1 else parts.on_processes(plan, crew)
+        return parts.gathered(plan, computed, progress)
+
+    def plan(
+        self,
+        metric: Metric,
+        *arguments: object,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        policy: Patterns = None,
+        vm: Patterns = None,
+        server: Patterns = None,
+        memory: str | int = "1GB",
+        least: int = 1,
+        **named: object,
+    ) -> Plan:
+        """Return what `map` would compute, for whoever computes it.
+
+        Parameters
+        ----------
+        metric, *arguments, since, until, policy, vm, server, **named
+            As in `map`.
+        memory : str or int
+            What one worker may take.
+        least : int
+            How many ranges there shall be at least, where there are names enough.
+        """
+        recipe, rows = parts.declared(metric), parts.rows_in(parts.size(memory))
+        takes = inspect.signature(metric).parameters
+        start, stop = self.window(since, until)
+        window = {
+            name: value for name, value in (("since", start), ("until", stop)) if name in takes
+        }
+        asked = parts.bound(metric, arguments, {**named, **window})
+        chosen, rows_of = self._choose(
+            recipe, start, stop, "since" in takes, policy=policy, vm=vm, backup_server=server
+        )
+        if asked.get("as_of", ...) is None and len(rows_of):
+            asked["as_of"] = _speaks_for(rows_of)
+        if asked.get("freq") is not None and asked.get("since", ...) is None and len(rows_of):
+            # Each range must be cut into the same periods.
+            first = rows_of["begun"].min()
+            asked["since"] = min(first, instant(asked["as_of"], first))
+        column = recipe.cut_by(asked.get("by", ()))
+        cut = parts.ranges(column, _rows_by(rows_of, column), rows, least)
+        return Plan(metric, asked, chosen, tuple(cut))
 
     def policies(self, *, naming_vms: bool = True) -> pd.DataFrame:
         """Return the settings of policies as they were at each sync.
@@ -625,16 +743,23 @@ class Archive:
         expected: pa.Schema,
         columns: Iterable[str] | None = None,
         named: Mapping[str, str | Sequence[str]] | None = None,
+        within: Range = EVERYTHING,
     ) -> pa.Table:
-        """Return the rows of a file, of some columns, with these names; read no more than that takes."""
+        """Return the rows of a file: some columns, of these names or a range; read no more than that takes."""
         names = list(columns or expected.names)
 
         def rows(file: pq.ParquetFile) -> pa.Table | str:
             odd = self._odd(path, _read_stamp(file.metadata))
             if odd is not None:
                 return odd
-            table = _named_rows(file, expected, names, named) if named else file.read(columns=names)
-            return table.cast(pa.schema([expected.field(name) for name in table.column_names]))
+            table = (
+                _named_rows(file, expected, names, named)
+                if named
+                else _inside(
+                    file.read_row_groups(_groups_of(file.metadata, within), columns=names), within
+                )
+            )
+            return table.select(names).cast(pa.schema([expected.field(name) for name in names]))
 
         try:
             found = self._store.parsed(path, rows)
@@ -657,11 +782,7 @@ class Archive:
         table = self._read("sessions", start, stop, named)
         if before is not None:
             table = pa.concat_tables([self._history(before, named), table])
-        frame = schema.to_frame(table)
-        if several:
-            frame = frame.sort_values("as_of", kind="stable").drop_duplicates("uid", keep="last")
-            frame = frame.sort_index(ignore_index=True)
-        return frame
+        return schema.to_frame(_newest(table) if several else table)
 
     def _read(
         self,
@@ -671,15 +792,42 @@ class Archive:
         named: Mapping[str, str | Sequence[str]] | None = None,
     ) -> pa.Table:
         expected = _TABLES[table]
-        parts = []
         paths = self._paths(table, start, stop)
         loaded = self._store.each(lambda path: self._load(path, expected, named=named), paths)
-        for path, part in zip(paths, loaded, strict=True):
-            for edge, keep in ((start, pc.greater_equal), (stop, pc.less)):
-                if edge is not None and path.stem == f"{edge:%Y-%m-%d}":
-                    part = part.filter(keep(part[_WHEN[table]], _scalar(edge)))
-            parts.append(part)
-        return pa.concat_tables(parts) if parts else expected.empty_table()
+        found = [
+            _between(part, path, _WHEN[table], start, stop)
+            for path, part in zip(paths, loaded, strict=True)
+        ]
+        return pa.concat_tables([expected.empty_table(), *found])
+
+    def _choose(
+        self, recipe: parts.Recipe, start: pd.Timestamp | None, stop: pd.Timestamp | None,
+        history: bool, **patterns: Patterns,
+    ) -> tuple[Chosen, pd.DataFrame]:  # fmt: skip
+        """Return what rows of a table are asked for, and how many there are of whom, since when."""
+        if recipe.looks_back:
+            start = None
+        when, several = _WHEN[recipe.table], len(self.sources()) > 1
+        before = None
+        if history and start is not None and recipe.table == "sessions":
+            before = self._history(start, {})
+            before = _newest(before) if several else before
+        narrow = [*(["uid"] if several else []), *_WHO, when, "ended", "as_of"]
+        narrow = [name for name in narrow if name in _TABLES[recipe.table].names]
+        reader = Chosen(self, recipe.table, start, stop, tuple(narrow), several, None, {}, ())
+        counted = [_counted(table, when) for table in reader.days(Range(None))]
+        counted += [] if before is None else [_counted(before.select(narrow), when)]
+        rows = _matching(_together(counted), **patterns)
+        names = {
+            name: frozenset(rows[name].dropna())
+            for name, given in patterns.items()
+            if given is not None
+        }
+        servers = tuple(sorted(rows["backup_server"].dropna().unique()))
+        chosen = replace(
+            reader, columns=recipe.columns, history=before, names=names, servers=servers
+        )
+        return chosen, rows
 
     def _history(self, start: pd.Timestamp, named: Mapping[str, str | Sequence[str]]) -> pa.Table:
         """Of each VM and verdict before `start`, the newest begun and the last to end."""
@@ -689,30 +837,28 @@ class Archive:
         loaded = self._store.each(
             lambda path: self._load(path, schema.SESSIONS, _NARROW, named), paths
         )
-        narrow = [
-            table.append_column("file", pa.array(np.full(len(table), number))).append_column(
-                "row", pa.array(np.arange(len(table)))
-            )
-            for number, table in enumerate(loaded)
-        ]
-        if not narrow:
+        best: dict[str, list[pd.DataFrame]] = {"created": [], "last": []}
+        for number, table in enumerate(loaded):
+            day = schema.to_frame(table)
+            day = day.assign(file=np.full(len(day), number), row=np.arange(len(day)))
+            day = day[day["created"] < start]
+            day = day.assign(last=day["ended"].fillna(_NEVER))
+            for order, kept in best.items():
+                kept.append(_last_of_kind(day, order))
+                # What has been passed over is forgotten every so often, to bound memory.
+                if sum(map(len, kept)) > _FORGET + 2 * len(kept[0]):
+                    kept[:] = [_last_of_kind(pd.concat(kept, ignore_index=True), order)]
+        if not paths:
             return schema.SESSIONS.empty_table()
-        before = schema.to_frame(pa.concat_tables(narrow))
-        before = before[before["created"] < start]
-        kind = ["backup_server", "vm", "state", "result"]
-        before["last"] = before["ended"].fillna(_NEVER)
-        chosen = [
-            before.sort_values([order, "created"], kind="stable").drop_duplicates(kind, keep="last")
-            for order in ("created", "last")
-        ]
+        chosen = [_last_of_kind(pd.concat(kept), order) for order, kept in best.items()]
         rows = pd.concat(chosen)[["file", "row"]].drop_duplicates().sort_values(["file", "row"])
 
         def chosen_of(number: int) -> pa.Table:
             taken = pa.array(rows.loc[rows["file"] == number, "row"].to_numpy())
             return self._load(paths[number], schema.SESSIONS, named=named).take(taken)
 
-        parts = list(self._store.each(chosen_of, rows["file"].unique().tolist()))
-        return pa.concat_tables(parts) if parts else schema.SESSIONS.empty_table()
+        found = self._store.each(chosen_of, rows["file"].unique().tolist())
+        return pa.concat_tables([schema.SESSIONS.empty_table(), *found])
 
     def _write(self, path: Name, table: pa.Table, stamp: Stamp) -> None:
         said = json.dumps({**asdict(stamp), "creator": f"cdpanalytics {_own_version()}"})
@@ -754,6 +900,164 @@ class Archive:
             yield f"{len(twice)} uids stand elsewhere too, e.g. {twice[0]} (in {uids[twice[0]]})"
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """Rows of a table that were asked for, read a range at a time by whoever computes.
+
+    `names` are those that patterns matched in the whole; `history` are rows from before
+    the window; `servers` are all backup servers there are, so that each range knows of
+    them. With `several` sources, days that more than one of them has are read whole: only
+    there can one uid stand twice.
+    """
+
+    archive: Archive
+    table: str
+    start: pd.Timestamp | None
+    stop: pd.Timestamp | None
+    columns: tuple[str, ...]
+    several: bool
+    history: pa.Table | None
+    names: dict[str, frozenset[str]]
+    servers: tuple[str, ...]
+
+    def cut(self, within: Range) -> Chosen:
+        """Return the same for a worker that reads this range only."""
+        if self.history is None:
+            return self
+        return replace(self, history=_inside(self.history.select(self.columns), within))
+
+    def read(self, within: Range) -> pd.DataFrame:
+        """Return the rows of a range, in the order of `Archive.sessions`."""
+        tables = list(self.days(within))
+        if self.history is not None:
+            tables.insert(0, _inside(self.history.select(self.columns), within))
+        expected = pa.schema([_TABLES[self.table].field(name) for name in self.columns])
+        frame = schema.to_frame(pa.concat_tables([expected.empty_table(), *tables]))
+        del tables
+        for column, names in self.names.items():
+            frame = frame[frame[column].isin(names)]
+        labels = frame["backup_server"].astype(pd.CategoricalDtype(list(self.servers)))
+        return frame.assign(backup_server=labels).reset_index(drop=True)
+
+    def days(self, within: Range) -> Iterator[pa.Table]:
+        """Yield the rows of a range from each file, by source and day."""
+        paths = self.archive._paths(self.table, self.start, self.stop)
+        alike: dict[str, list[Name]] = {}
+        for path in paths:
+            alike.setdefault(path.stem, []).append(path)
+        told_twice = self.several and "uid" in self.columns
+
+        def rows(path: Name) -> pa.Table:
+            others = alike[path.stem]
+            if told_twice and len(others) > 1:
+                return self._cut(_inside(self._current(path, others), within), path)
+            return self._cut(self._load(path, within), path)
+
+        return self.archive._store.each(rows, paths)
+
+    def _load(self, path: Name, within: Range = EVERYTHING) -> pa.Table:
+        return self.archive._load(path, _TABLES[self.table], self.columns, within=within)
+
+    def _current(self, path: Name, others: list[Name]) -> pa.Table:
+        """Rows of one file of a day, without those that another source has a newer word on."""
+        loaded = [self._load(other) for other in others]
+        kept = _newest(
+            pa.concat_tables(
+                rows.append_column("file", pa.array(np.full(len(rows), number)))
+                for number, rows in enumerate(loaded)
+            )
+        )
+        return kept.filter(pc.equal(kept["file"], others.index(path))).drop_columns("file")
+
+    def _cut(self, rows: pa.Table, path: Name) -> pa.Table:
+        return _between(rows, path, _WHEN[self.table], self.start, self.stop)
+
+
+def _between(
+    rows: pa.Table, path: Name, when: str, start: pd.Timestamp | None, stop: pd.Timestamp | None
+) -> pa.Table:
+    """Rows of a day's file that lie in ``[start, stop)``."""
+    for edge, keep in ((start, pc.greater_equal), (stop, pc.less)):
+        if edge is not None and path.stem == f"{edge:%Y-%m-%d}":
+            rows = rows.filter(keep(rows[when], _scalar(edge)))
+    return rows
+
+
+def _inside(rows: pa.Table, within: Range) -> pa.Table:
+    """Rows of a range."""
+    if within.whole or within.column is None:
+        return rows
+    names = rows[within.column].cast(pa.string())
+    edges = ((within.first, pc.greater_equal), (within.stop, pc.less))
+    for edge, keep in edges:
+        if edge is not None:
+            # One without a name is in the last range.
+            held = pc.fill_null(keep(names, edge), within.stop is None)
+            rows, names = rows.filter(held), names.filter(held)
+    return rows
+
+
+def _groups_of(metadata: pq.FileMetaData, within: Range) -> list[int]:
+    """Row groups of a file that may hold rows of a range, by their own statistics."""
+    numbers = range(metadata.num_row_groups)
+    if within.whole or within.column is None:
+        return list(numbers)
+    place = metadata.schema.names.index(within.column)
+    told = [metadata.row_group(number).column(place).statistics for number in numbers]
+    return [
+        number
+        for number, said in zip(numbers, told, strict=True)
+        if said is None
+        or not said.has_min_max
+        or within.meets(said.min, said.max)
+        or (within.stop is None and said.null_count)
+    ]
+
+
+def _counted(table: pa.Table, when: str) -> pd.DataFrame:
+    """How many rows there are of whom, when the first began, and the newest instants."""
+    names = [name for name in (when, "ended", "as_of") if name in table.column_names]
+    plain = pa.table(
+        [*(table[name].cast(pa.string()) for name in _WHO), *(table[name] for name in names)],
+        names=[*_WHO, *names],
+    )
+    newest = [(name, "max") for name in names]
+    found = plain.group_by(_WHO).aggregate([([], "count_all"), (when, "min"), *newest])
+    renamed = {"count_all": "rows", f"{when}_min": "begun"}
+    found = found.rename_columns([renamed.get(name, name) for name in found.column_names])
+    return found.to_pandas()
+
+
+def _together(counted: list[pd.DataFrame]) -> pd.DataFrame:
+    """Add up counts of files."""
+    if not counted:
+        return pd.DataFrame(
+            {name: pd.Series(dtype="str") for name in _WHO} | {"rows": [], "begun": []}
+        )
+    every = pd.concat(counted, ignore_index=True)
+    how = {name: "sum" if name == "rows" else "min" if name == "begun" else "max"
+           for name in every.columns.drop(_WHO)}  # fmt: skip
+    return every.groupby(_WHO, dropna=False, as_index=False).agg(how)
+
+
+def _speaks_for(rows: pd.DataFrame) -> pd.Timestamp:
+    """What a metric would take for `as_of` of these rows."""
+    newest = rows["as_of_max"].max()
+    return newest if not pd.isna(newest) else rows[["created_max", "ended_max"]].max().max()
+
+
+def _rows_by(rows: pd.DataFrame, column: str | None) -> pd.Series:
+    """How many rows each name has, in order; one without a name last."""
+    if column is None:
+        return pd.Series([rows["rows"].sum()], index=pd.Index([""]), dtype="int64")
+    return rows.groupby(column, dropna=False)["rows"].sum().astype("int64")
+
+
+def _last_of_kind(rows: pd.DataFrame, order: str) -> pd.DataFrame:
+    kind = ["backup_server", "vm", "state", "result"]
+    return rows.sort_values([order, "created"], kind="stable").drop_duplicates(kind, keep="last")
+
+
 def days(start: date, stop: date) -> list[pd.Timestamp]:
     """Return each UTC midnight from `start` to `stop`, both included."""
     return [
@@ -791,6 +1095,12 @@ def _apart(
              for stretch in known[other]],
         )
     ]  # fmt: skip
+
+
+def _newest(table: pa.Table) -> pa.Table:
+    """Of rows with one uid keep the newest `as_of`, or the last where that is the same."""
+    told = schema.to_frame(table.select(["uid", "as_of"])).sort_values("as_of", kind="stable")
+    return table.take(pa.array(np.sort(told.drop_duplicates("uid", keep="last").index)))
 
 
 def _matching(frame: pd.DataFrame, **patterns: Patterns) -> pd.DataFrame:

@@ -74,6 +74,10 @@ class Folder:
     def __init__(self, home: Path) -> None:
         self.home = home
 
+    def __reduce__(self) -> tuple[type[Folder], tuple[Path]]:
+        """Tell another process, which may stand elsewhere, the whole path."""
+        return Folder, (self.home.absolute(),)
+
     def at(self, name: PurePosixPath) -> str:
         """Return where a name lies, for a person."""
         return str(self.home / name)

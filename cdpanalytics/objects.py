@@ -275,7 +275,12 @@ class Objects:
             except FileNotFoundError:
                 return {}
         start = len(self._root) + 1
-        return {PurePosixPath(key[start:]): _entry(told) for key, told in found.items()}
+        # A folder filled while it is looked at can be told as if it were an object itself.
+        return {
+            PurePosixPath(key[start:]): _entry(told)
+            for key, told in found.items()
+            if key != self._key(folder)
+        }
 
     @contextmanager
     def _asking(

@@ -6,7 +6,7 @@ import logging
 import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import boto3
@@ -20,7 +20,7 @@ class Relay:
     """Passes connections on to a server; keeps each request line, and counts the bytes that come back.
 
     `cut`: a pattern of request lines of which only a part reaches the server before the
-    connection ends; `refuse`: patterns whose connection ends before any of it does.
+    connection ends; `before`: what to do before a request line is passed on.
     """
 
     def __init__(self, port: int) -> None:
@@ -30,6 +30,7 @@ class Relay:
         self.lines: list[str] = []
         self.received = 0
         self.cut: str | None = None
+        self.before: Callable[[str], None] = lambda line: None
         threading.Thread(target=self._accept, daemon=True).start()
 
     def forget(self) -> None:
@@ -68,6 +69,7 @@ class Relay:
         if line is None:
             return False
         self.lines.append(line[0].decode().removesuffix(" HTTP/1.1\r\n"))
+        self.before(self.lines[-1])
         return self.cut is not None and re.search(self.cut, self.lines[-1]) is not None
 
 

@@ -501,6 +501,20 @@ def test_who_waits_goes_on_as_soon_as_the_other_has_ended(
     assert_equals_truth(place.archive(), fleet, server)
 
 
+def test_a_lock_that_another_makes_while_it_is_looked_for_is_waited_for(place: Place) -> None:
+    def come_first(line: str) -> None:
+        # The store's client has seen an empty folder, and asks whether it is an object.
+        if line.startswith("HEAD") and line.endswith("/archive.lock") and "made" not in asked:
+            asked.append("made")
+            place.write("archive.lock/00000001", b"")
+
+    asked: list[str] = []
+    place.relay.before = come_first
+    with place.archive().writing():
+        assert asked == ["made"]
+    assert "archive.lock/00000002" in place.names()
+
+
 @pytest.mark.usefixtures("hasty")
 def test_the_lock_of_a_writer_that_was_killed_is_taken_over(
     place: Place, server: Simulator, fleet: Fleet

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -9,6 +11,7 @@ from cdpanalytics.metrics import groups as grouping
 from cdpanalytics.metrics.groups import By
 from cdpanalytics.metrics.spans import UNKNOWN, Integers, Records, read, setting
 from cdpanalytics.metrics.windows import window
+from cdpanalytics.parts import Recipe, as_it_is, declare
 
 TOLERANCE = 0.1
 """Share of the expected duration within which a session is on cadence."""
@@ -128,3 +131,16 @@ def _on_cadence(of: Integers, length: Integers, expected: Integers, size: int) -
     near = np.abs(length - expected) * 10 <= expected * round(TOLERANCE * 10)
     shares = pd.Series(near[known].astype(float)).groupby(of[known]).mean()
     return shares.reindex(range(size)).astype(float)
+
+
+def _in_order(tables: Sequence[pd.DataFrame], by: By) -> pd.DataFrame:
+    """Put tables that have no group in common one below the other, in order of the keys."""
+    every = pd.concat(tables, ignore_index=True)
+    keys = {name: grouping.labelled(every[name]) for name in grouping.keys_of(by)}
+    return every.iloc[np.argsort(grouping.in_order(keys).of)].reset_index(drop=True)
+
+
+# Quantiles need all rows of a group together, whatever the groups are.
+_COLUMNS = ("uid", "vm", "policy", "backup_server", "created", "ended", "state", "as_of")
+
+declare(durations, Recipe(None, _COLUMNS, durations, _in_order, as_it_is))

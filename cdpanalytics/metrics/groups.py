@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cdpanalytics.errors import InputError
-from cdpanalytics.metrics.spans import KEYS, Flags, Integers, Records
+from cdpanalytics.metrics.spans import KEYS, Flags, Integers, Labels, Records
 
 By = str | Sequence[str]
 
@@ -40,18 +40,27 @@ def groups(records: Records, by: By) -> Groups:
         When `by` names something else than policy, vm or backup_server.
     """
     names = keys_of(by)
-    total = len(records.labels["vm"].codes)
-    code = np.zeros(total, dtype=np.int64)
-    for name in names:
-        column = records.labels[name]
-        code = code * (len(column.names) + 1) + np.where(
-            column.codes < 0, len(column.names), column.codes
-        )
     if not names:
-        return Groups(code, pd.DataFrame(index=pd.RangeIndex(1)))
+        count = len(records.labels["vm"].codes)
+        return Groups(np.zeros(count, dtype=np.int64), pd.DataFrame(index=pd.RangeIndex(1)))
+    return in_order({name: records.labels[name] for name in names})
+
+
+def in_order(columns: dict[str, Labels]) -> Groups:
+    """Return the groups of rows with these labels, in order of them; those without a name last."""
+    code: Integers = np.zeros(1, dtype=np.int64)
+    for labels in columns.values():
+        width = len(labels.names)
+        code = code * (width + 1) + np.where(labels.codes < 0, width, labels.codes)
     _, first, of = np.unique(code, return_index=True, return_inverse=True)
-    keys = pd.DataFrame({name: records.labels[name].at(first) for name in names})
+    keys = pd.DataFrame({name: labels.at(first) for name, labels in columns.items()})
     return Groups(of.astype(np.int64), keys)
+
+
+def labelled(column: pd.Series) -> Labels:
+    """Return a column of text as labels."""
+    known = pd.Categorical(column.astype("str"))
+    return Labels(np.asarray(known.codes, dtype=np.int64), pd.Index(known.categories))
 
 
 def keys_of(by: By) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -18,6 +20,7 @@ from cdpanalytics.metrics.spans import (
     spans_of,
     spread,
 )
+from cdpanalytics.parts import Recipe, declare
 from cdpanalytics.schema import ASKED
 
 _VM = ["backup_server", "policy", "vm"]
@@ -79,8 +82,24 @@ def journal_adherence(
     >>> float(row["adherence"]), float(row["restorable_share"]), row["worst_rpo"]
     (0.6, 0.8, Timedelta('0 days 00:00:40'))
     """
-    names = keys_of(by)
+    return _restorable(_lengths_of(intervals), target, by, policies)
+
+
+def _lengths_of(intervals: pd.DataFrame) -> pd.DataFrame:
+    """How long each VM was asked about, could be restored to, and to within which RPO."""
     pieces = _pieces(_stretches(intervals))
+    alike = [name for name in pieces if name != "length"]
+    return pieces.groupby(alike, dropna=False, sort=False, as_index=False)[["length"]].sum()
+
+
+def _all(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    return pd.concat(parts, ignore_index=True)
+
+
+def _restorable(
+    pieces: pd.DataFrame, target: object, by: By, policies: pd.DataFrame | None
+) -> pd.DataFrame:
+    names = keys_of(by)
     goal = _targets(pieces, target, policies)
     if names:
         keyed = pieces.groupby(names, dropna=False, sort=True, observed=True)
@@ -185,3 +204,11 @@ def _weighted_quantile(
     most = np.iinfo(np.int64).max
     least = grouping.extreme(group[enough], values[enough], size, np.minimum, most)
     return np.where(least == most, UNKNOWN, least)
+
+
+_COLUMNS = ("vm", "policy", "backup_server", "start", "end", "rpo", "kind")
+
+declare(
+    journal_adherence,
+    Recipe(("backup_server", "vm"), _COLUMNS, _lengths_of, _all, _restorable, table="intervals"),
+)

@@ -14,7 +14,7 @@ from cdpanalytics.metrics import groups as grouping
 from cdpanalytics.metrics.clocks import Schedule, Stretches, clocks
 from cdpanalytics.metrics.exposure import Terms, retirements
 from cdpanalytics.metrics.groups import By, lengths
-from cdpanalytics.metrics.rpo import rpo_adherence
+from cdpanalytics.metrics.rpo import COLUMNS, VM, adherence_of, exposure_sums
 from cdpanalytics.metrics.spans import (
     KEYS,
     PROTECTS,
@@ -25,7 +25,9 @@ from cdpanalytics.metrics.spans import (
     read,
     sweep,
 )
-from cdpanalytics.metrics.windows import Window, window
+from cdpanalytics.metrics.sums import Sums, merge
+from cdpanalytics.metrics.windows import Window
+from cdpanalytics.parts import Recipe, declare
 
 
 def objectives(
@@ -125,19 +127,44 @@ def objectives(
                 "give the other arguments to rpo_adherence"
             )
         return _table(sessions, objective, allowed, np.zeros(len(sessions), dtype=np.int64))
-    adherence = rpo_adherence(
+    sums = _promised(
         sessions, target, by, since, until, as_of, freq, schedule, tz, protects, policies,
         unobserved, exclude, retire_after,
     )  # fmt: skip
-    records = read(sessions, as_of, policies)
-    frame = window(records, since, until, freq, tz)
-    ahead = np.zeros((len(adherence) // frame.count, frame.count), dtype=np.int64)
-    end = _promised_until(frame, until)
-    if end is not None and records.as_of == frame.edges[-1] < end:
+    return _budgeted(sums, objective)
+
+
+def _promised(
+    sessions: pd.DataFrame,
+    target: object = None,
+    by: By = ("policy", "vm"),
+    since: object = None,
+    until: object = None,
+    as_of: object = None,
+    freq: str | None = None,
+    schedule: Schedule | None = None,
+    tz: str = "UTC",
+    protects: Collection[str] = PROTECTS,
+    policies: pd.DataFrame | None = None,
+    unobserved: pd.DataFrame | None = None,
+    exclude: Stretches | None = None,
+    retire_after: object = None,
+) -> Sums:
+    """What `rpo_adherence` is made of, and how much time lies ahead in the window."""
+    sums = exposure_sums(
+        sessions, target, by, since, until, as_of, freq, schedule, tz, protects, policies,
+        unobserved, exclude, retire_after,
+    )  # fmt: skip
+    now, ahead = read(sessions, as_of).as_of, np.zeros(sums.shape, dtype=np.int64)
+    end = _promised_until(sums.window, until)
+    if end is not None and now == sums.window.edges[-1] < end:
         terms = Terms(target, schedule, tz, protects, policies, exclude, retire_after)
-        dark = read(sessions, as_of, policies, unobserved)
-        ahead[:, -1] = _ahead(dark, terms, by, end)
-    return _table(adherence, objective, allowed, ahead.ravel())
+        ahead[:, -1] = _ahead(read(sessions, as_of, policies, unobserved), terms, by, end)
+    return replace(sums, added=sums.added | {"ahead": ahead.ravel()})
+
+
+def _budgeted(sums: Sums, objective: float) -> pd.DataFrame:
+    return _table(adherence_of(sums), objective, 1 - _share(objective), sums.added["ahead"])
 
 
 def _share(objective: float) -> Fraction:
@@ -202,3 +229,6 @@ def _table(
 
 def _microseconds(column: pd.Series) -> Integers:
     return column.astype("timedelta64[us]").to_numpy().view(np.int64)
+
+
+declare(objectives, Recipe(VM, COLUMNS, _promised, merge, _budgeted))

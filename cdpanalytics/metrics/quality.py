@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -18,7 +20,8 @@ from cdpanalytics.metrics.spans import (
     running_maximum,
 )
 from cdpanalytics.metrics.windows import window
-from cdpanalytics.schema import RESULTS, STATES
+from cdpanalytics.parts import Recipe, declare
+from cdpanalytics.schema import RESULTS, SESSIONS, STATES
 
 
 def quality(
@@ -89,6 +92,17 @@ def quality(
     >>> found[found > 0].to_dict()
     {'ends before it begins': 1, 'first of its VM': 1}
     """
+    return _shares(_counts(sessions, as_of, policies, since, until))
+
+
+def _counts(
+    sessions: pd.DataFrame,
+    as_of: object = None,
+    policies: pd.DataFrame | None = None,
+    since: object = None,
+    until: object = None,
+) -> pd.DataFrame:
+    """A row a finding, and last one of all sessions, of which there is no finding."""
     begun = (
         instants(sessions, "created") != UNKNOWN
         if "created" in sessions
@@ -110,9 +124,21 @@ def quality(
         where = odd & inside
         machines = len(np.unique(records.vm[: len(where)][where]))
         rows.append((finding, int(where.sum()), machines, consequence))
-    table = pd.DataFrame(rows, columns=["finding", "sessions", "vms", "consequence"])
-    counted = table["sessions"] / len(sessions) if len(sessions) else np.nan
-    table.insert(2, "share", counted)
+    rows.append(("", len(sessions), 0, ""))
+    return pd.DataFrame(rows, columns=["finding", "sessions", "vms", "consequence"])
+
+
+def _added(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Add up counts of disjoint VMs."""
+    every = pd.concat(parts, ignore_index=True)
+    return every.groupby(["finding", "consequence"], sort=False, as_index=False).sum()
+
+
+def _shares(counts: pd.DataFrame) -> pd.DataFrame:
+    every = counts.loc[counts["finding"] == "", "sessions"].sum()
+    table = counts[counts["finding"] != ""][["finding", "sessions", "vms", "consequence"]]
+    table = table.reset_index(drop=True)
+    table.insert(2, "share", table["sessions"] / every if every else np.nan)
     return table.astype({"finding": "str", "share": float, "consequence": "str"})
 
 
@@ -197,3 +223,6 @@ def _in_their_vm(records: Records) -> tuple[Flags, Flags]:
     inside[1:] = (created[1:] < reach[:-1]) & ~first[1:]
     back = np.argsort(order)
     return inside[back], first[back]
+
+
+declare(quality, Recipe(("backup_server", "vm"), tuple(SESSIONS.names), _counts, _added, _shares))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,10 @@ import pandas as pd
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.clocks import Schedule, Stretches
 from cdpanalytics.metrics.groups import By, keys_of
-from cdpanalytics.metrics.rpo import rpo_adherence
+from cdpanalytics.metrics.rpo import COLUMNS, VM, adherence_of, exposure_sums
 from cdpanalytics.metrics.spans import PROTECTS, microseconds, read
+from cdpanalytics.metrics.sums import Sums, merge
+from cdpanalytics.parts import Recipe, declare
 
 
 def worst(
@@ -74,13 +76,22 @@ def worst(
     0  b 0 days 01:30:00      0.75       0.75
     1  a 0 days 00:30:00      0.25       1.00
     """
-    if n is not None and (isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1):
-        raise InputError(f"n={n!r} is no positive whole number; use None for all")
-    found = rpo_adherence(
+    _check(n)
+    found = exposure_sums(
         sessions, target, by, since, until, as_of, None, schedule, tz, protects, policies,
         unobserved, exclude, retire_after,
     )  # fmt: skip
-    table = ranked(found, keys_of(by))
+    return _worst(found, n, by)
+
+
+def _check(n: int | None) -> None:
+    if n is not None and (isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1):
+        raise InputError(f"n={n!r} is no positive whole number; use None for all")
+
+
+def _worst(sums: Sums, n: int | None, by: By) -> pd.DataFrame:
+    _check(n)
+    table = ranked(adherence_of(sums), keys_of(by))
     return table.head(len(table) if n is None else n)
 
 
@@ -161,6 +172,32 @@ def compare(
     0  a               1.0   0.791667   worse
     1  b               1.0   1.000000    same
     """
+    return _changed(
+        _both(
+            sessions, since, until, before, target, by, as_of, schedule, tz, protects, policies,
+            unobserved, exclude, retire_after,
+        ),
+        by,
+    )  # fmt: skip
+
+
+def _both(
+    sessions: pd.DataFrame,
+    since: object,
+    until: object = None,
+    before: tuple[object, object] | None = None,
+    target: object = None,
+    by: By = ("policy", "vm"),
+    as_of: object = None,
+    schedule: Schedule | None = None,
+    tz: str = "UTC",
+    protects: Collection[str] = PROTECTS,
+    policies: pd.DataFrame | None = None,
+    unobserved: pd.DataFrame | None = None,
+    exclude: Stretches | None = None,
+    retire_after: object = None,
+) -> tuple[Sums, Sums]:
+    """The sums of the earlier and the later period, of all groups there are."""
     begin = microseconds(since, "since")
     known = read(sessions, as_of).as_of
     end = known if until is None else min(known, microseconds(until, "until"))
@@ -173,18 +210,26 @@ def compare(
         "protects": protects, "policies": policies, "unobserved": unobserved,
         "exclude": exclude, "retire_after": retire_after,
     }  # fmt: skip
-    earlier = rpo_adherence(sessions, since=before[0], until=before[1], **asked)
-    later = rpo_adherence(sessions, since=since, until=until, **asked)
+    earlier = exposure_sums(sessions, since=before[0], until=before[1], **asked)
+    return earlier, exposure_sums(sessions, since=since, until=until, **asked)
+
+
+def _merge_both(parts: Sequence[tuple[Sums, Sums]]) -> tuple[Sums, Sums]:
+    return merge([part[0] for part in parts]), merge([part[1] for part in parts])
+
+
+def _changed(both: tuple[Sums, Sums], by: By) -> pd.DataFrame:
+    earlier, later = map(adherence_of, both)
     table = later[keys_of(by)].copy()  # both have a row for each group there is
     for name in ("rpo", "observed", "breached", "adherence"):
         table[f"{name}_before"], table[name] = earlier[name], later[name]
     table["change"] = later["adherence"] - earlier["adherence"]
-    table["verdict"] = _verdicts(earlier["adherence"], later["adherence"])
+    table["verdict"] = _compared(earlier["adherence"], later["adherence"])
     order = table["change"].abs().sort_values(ascending=False, kind="stable").index
     return table.loc[order].reset_index(drop=True)
 
 
-def _verdicts(before: pd.Series, after: pd.Series) -> pd.Series:
+def _compared(before: pd.Series, after: pd.Series) -> pd.Series:
     cases = {
         "unknown": before.isna() & after.isna(),
         "new": before.isna(),
@@ -197,3 +242,7 @@ def _verdicts(before: pd.Series, after: pd.Series) -> pd.Series:
 
 def _instant(microseconds: int) -> pd.Timestamp:
     return pd.Timestamp(microseconds, unit="us", tz="UTC")
+
+
+declare(worst, Recipe(VM, COLUMNS, exposure_sums, merge, _worst))
+declare(compare, Recipe(VM, COLUMNS, _both, _merge_both, _changed, looks_back=True))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,7 @@ from cdpanalytics.errors import InputError
 from cdpanalytics.metrics import groups as grouping
 from cdpanalytics.metrics.clocks import Schedule, Stretches
 from cdpanalytics.metrics.exposure import Exposure, Terms, late, measure
-from cdpanalytics.metrics.groups import By, Groups, lengths, share
+from cdpanalytics.metrics.groups import By, lengths, share
 from cdpanalytics.metrics.spans import (
     FAILED,
     NO_VERDICT,
@@ -27,8 +26,21 @@ from cdpanalytics.metrics.spans import (
     running_maximum,
     span,
 )
-from cdpanalytics.metrics.windows import Window, window
+from cdpanalytics.metrics.sums import MOST, Sums, Tally, merge, tally
+from cdpanalytics.metrics.windows import window
+from cdpanalytics.parts import Recipe, as_it_is, declare
 from cdpanalytics.schema import RESULTS
+
+VM = ("backup_server", "vm")
+"""Whose rows exposure needs together."""
+
+LEFT_OUT = ("unobserved", "excluded")
+"""Times left out of observed time, each a column where it was asked for."""
+
+COLUMNS = (
+    "uid", "vm", "policy", "backup_server", "created", "ended", "state", "result", "rpo", "as_of",
+)  # fmt: skip
+"""What exposure looks at."""
 
 
 def rpo_adherence(
@@ -156,18 +168,12 @@ def rpo_adherence(
     >>> row["observed"], row["breached"], round(row["adherence"], 4)
     (Timedelta('0 days 18:00:00'), Timedelta('0 days 00:45:00'), np.float64(0.9583))
     """
-    records = read(sessions, as_of, policies, unobserved)
-    frame = window(records, since, until, freq, tz)
-    group = grouping.groups(records, by)
-    tally = Tally(group, frame)
-    terms = Terms(target, schedule, tz, protects, policies, exclude, retire_after)
-    exposure = measure(records, terms, frame)
-    verdicts = _count_verdicts(records, tally)
-    sums = _sum_exposure(exposure, tally)
-    rpo = _common_target(records, exposure, tally, target)
-    table = _table(tally, rpo, verdicts, sums, records.has_verdicts)
-    asked = {"unobserved": unobserved, "excluded": exclude, "retired": retire_after}
-    return table.assign(**_left_out(exposure, tally, asked))
+    return adherence_of(
+        exposure_sums(
+            sessions, target, by, since, until, as_of, freq, schedule, tz, protects, policies,
+            unobserved, exclude, retire_after,
+        )
+    )  # fmt: skip
 
 
 def gaps(
@@ -252,7 +258,7 @@ def gaps(
     table["cause"] = _causes(records, protects, spans.vm[gap], start, end)
     if retire_after is not None:
         table["retired"] = found.retired[gap]
-    return table.sort_values(["start", "backup_server", "vm"], kind="stable", ignore_index=True)
+    return _by_start(table)
 
 
 def what_if(
@@ -310,29 +316,129 @@ def what_if(
     0 0 days 00:15:00 0 days 00:45:00         1
     1 0 days 01:00:00 0 days 00:00:00         0
     """
-    bare = isinstance(targets, str) or not isinstance(targets, Collection)
-    goals = [span(target, "targets") for target in ([targets] if bare else targets)]
-    if not goals:
-        raise InputError("targets is empty; name at least one, e.g. what_if(sessions, ['15min'])")
+    return _tried(
+        what_if_sums(
+            sessions, targets, by, since, until, as_of, schedule, tz, protects, policies,
+            unobserved, exclude, retire_after,
+        ),
+        targets,
+    )  # fmt: skip
+
+
+def exposure_sums(
+    sessions: pd.DataFrame,
+    target: object = None,
+    by: By = ("policy", "vm"),
+    since: object = None,
+    until: object = None,
+    as_of: object = None,
+    freq: str | None = None,
+    schedule: Schedule | None = None,
+    tz: str = "UTC",
+    protects: Collection[str] = PROTECTS,
+    policies: pd.DataFrame | None = None,
+    unobserved: pd.DataFrame | None = None,
+    exclude: Stretches | None = None,
+    retire_after: object = None,
+) -> Sums:
+    """Return what `rpo_adherence` (whose arguments these are) is made of."""
+    records = read(sessions, as_of, policies, unobserved)
+    frame = window(records, since, until, freq, tz)
+    cells = tally(records, by, frame)
+    terms = Terms(target, schedule, tz, protects, policies, exclude, retire_after)
+    found = measure(records, terms, frame)
+    asked = {"unobserved": unobserved, "excluded": exclude, "retired": retire_after}
+    added, worst = _sum_exposure(found, cells)
+    if not records.has_verdicts:
+        del added["strict"]
+    goals = _targets(records, found, cells, target)
+    return cells.sums(
+        added=_count_verdicts(records, cells) | added | _left_out(found, cells, asked),
+        greatest={"worst_gap": worst} | {name: high for name, (_, high) in goals.items()},
+        least={name: low for name, (low, _) in goals.items()},
+    )
+
+
+def adherence_of(sums: Sums) -> pd.DataFrame:
+    """Return the table of `rpo_adherence`: sums as they are, and ratios of sums."""
+    added, observed = sums.added, sums.added["observed"]
+    known = added["aimless"] == 0
+    judged = (observed > 0) & known
+    finished = added["success"] + added["warning"] + added["failed"]
+    table = sums.keys()
+    # A cell in which nothing happens has the target of its group.
+    still = sums.least["rpo"] == MOST
+    goal = np.where(still, sums.single("rpo_ever"), sums.single("rpo"))
+    table["rpo"] = lengths(goal)
+    for name in ("sessions", "success", "warning", "failed", "unknown"):
+        table[name] = added[name]
+    table["observed"], table["exposed"] = lengths(observed), lengths(added["exposed"])
+    table["breached"] = lengths(np.where(known, added["breached"], UNKNOWN))
+    table["gaps"] = added["gaps"]
+    table["breaches"] = pd.array(np.where(known, added["breaches"], 0), dtype="Int64")
+    table.loc[~known, "breaches"] = pd.NA
+    table["worst_gap"] = lengths(sums.greatest["worst_gap"])
+    table["adherence"] = 1 - share(added["breached"], observed, judged)
+    nobody = np.zeros(sums.size, dtype=bool)
+    strict = added.get("strict", observed)
+    table["adherence_strict"] = 1 - share(strict, observed, judged if "strict" in added else nobody)
+    some = known & (added["gaps"] > 0)
+    table["gap_adherence"] = 1 - share(added["breaches"], added["gaps"], some)
+    table["success_rate"] = share(added["success"], finished, finished > 0)
+    return table.assign(**left_out_of(sums))
+
+
+def left_out_of(sums: Sums) -> dict[str, pd.Series | Integers]:
+    """Return the columns of what was left out of observed time, as far as it was asked for."""
+    times = {name: lengths(sums.added[name]) for name in LEFT_OUT if name in sums.added}
+    return times | {name: sums.added[name] for name in ("retired",) if name in sums.added}
+
+
+def what_if_sums(
+    sessions: pd.DataFrame,
+    targets: Sequence[object],
+    by: By = (),
+    since: object = None,
+    until: object = None,
+    as_of: object = None,
+    schedule: Schedule | None = None,
+    tz: str = "UTC",
+    protects: Collection[str] = PROTECTS,
+    policies: pd.DataFrame | None = None,
+    unobserved: pd.DataFrame | None = None,
+    exclude: Stretches | None = None,
+    retire_after: object = None,
+) -> Sums:
+    """Return what `what_if` (whose arguments these are) is made of."""
+    goals = _goals(targets)
     records = read(sessions, as_of, policies, unobserved)
     frame = window(records, since, until, None, tz)
-    tally = Tally(grouping.groups(records, by), frame)
+    cells = tally(records, by, frame)
     terms = Terms(pd.Timedelta(0), schedule, tz, protects, policies, exclude, retire_after)
     found = measure(records, terms, frame)
-    sums = _sum_exposure(found, tally)
-    observed, gaps = sums["observed"], sums["gaps"]
+    asked = {"unobserved": unobserved, "excluded": exclude, "retired": retire_after}
+    added, _ = _sum_exposure(found, cells)
     in_gap = found.piece_exposed > 0
     span_of, age, final_age = (
         values[in_gap] for values in (found.piece_span, found.piece_age, found.piece_final_age)
     )
-    cells = tally.cells(found.spans.row[span_of], found.piece_period[in_gap])
-    asked = {"unobserved": unobserved, "excluded": exclude, "retired": retire_after}
-    keys, left_out, tables = tally.keys(), _left_out(found, tally, asked), []
+    places = cells.cells(found.spans.row[span_of], found.piece_period[in_gap])
     for goal in goals:
-        breached = grouping.total(cells, late(age, final_age, goal), tally.size)
-        breaches = grouping.count(cells, tally.size, found.length[span_of] > goal)
-        table = keys.assign(rpo=lengths(np.full(tally.size, goal)))
-        table["observed"], table["exposed"] = lengths(observed), lengths(sums["exposed"])
+        late_by = late(age, final_age, goal)
+        added[f"breached {goal}"] = grouping.total(places, late_by, cells.size)
+        exceeds = found.length[span_of] > goal
+        added[f"breaches {goal}"] = grouping.count(places, cells.size, exceeds)
+    return cells.sums(added=added | _left_out(found, cells, asked))
+
+
+def _tried(sums: Sums, targets: Sequence[object]) -> pd.DataFrame:
+    """Return the table of `what_if`."""
+    added, observed, gaps = sums.added, sums.added["observed"], sums.added["gaps"]
+    keys, left_out, tables = sums.keys(), left_out_of(sums), []
+    for goal in _goals(targets):
+        breached, breaches = added[f"breached {goal}"], added[f"breaches {goal}"]
+        table = keys.assign(rpo=lengths(np.full(sums.size, goal)))
+        table["observed"], table["exposed"] = lengths(observed), lengths(added["exposed"])
         table["breached"], table["gaps"], table["breaches"] = lengths(breached), gaps, breaches
         table["adherence"] = 1 - share(breached, observed, observed > 0)
         table["gap_adherence"] = 1 - share(breaches, gaps, gaps > 0)
@@ -340,29 +446,20 @@ def what_if(
     return pd.concat(tables).sort_index(kind="stable").reset_index(drop=True)
 
 
-@dataclass(frozen=True)
-class Tally:
-    """The cells of a result: a group and a period each."""
+def _goals(targets: Sequence[object]) -> list[int]:
+    bare = isinstance(targets, str) or not isinstance(targets, Collection)
+    goals = [span(target, "targets") for target in ([targets] if bare else targets)]
+    if not goals:
+        raise InputError("targets is empty; name at least one, e.g. what_if(sessions, ['15min'])")
+    return goals
 
-    group: Groups
-    window: Window
 
-    @property
-    def size(self) -> int:
-        """Number of cells."""
-        return self.group.count * self.window.count
+def _by_start(table: pd.DataFrame) -> pd.DataFrame:
+    return table.sort_values(["start", "backup_server", "vm"], kind="stable", ignore_index=True)
 
-    def cells(self, row: Integers, period: Integers) -> Integers:
-        """Return the cell of each record position and period; -1 in no period."""
-        return np.where(period < 0, -1, self.group.of[row] * self.window.count + period)
 
-    def keys(self) -> pd.DataFrame:
-        """Return a row a cell: the keys, and `period` where there is one."""
-        keys = self.group.keys.loc[self.group.keys.index.repeat(self.window.count)]
-        keys = keys.reset_index(drop=True)
-        if self.window.periods is not None:
-            keys["period"] = self.window.column(self.group.count)
-        return keys
+def _all_by_start(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    return _by_start(pd.concat(tables, ignore_index=True))
 
 
 def _count_verdicts(records: Records, tally: Tally) -> dict[str, Integers]:
@@ -376,7 +473,8 @@ def _count_verdicts(records: Records, tally: Tally) -> dict[str, Integers]:
     return {"sessions": grouping.count(cells, tally.size), **by_verdict}
 
 
-def _sum_exposure(found: Exposure, tally: Tally) -> dict[str, Integers]:
+def _sum_exposure(found: Exposure, tally: Tally) -> tuple[dict[str, Integers], Integers]:
+    """Sums by cell, and the longest gap, UNKNOWN where there is none."""
     cells = tally.cells(found.spans.row[found.piece_span], found.piece_period)
     size = tally.size
     in_gap = found.piece_exposed > 0
@@ -384,83 +482,57 @@ def _sum_exposure(found: Exposure, tally: Tally) -> dict[str, Integers]:
     whole = found.length[gap_spans]
     missed = (whole > found.target[gap_spans]) & (found.target[gap_spans] != UNKNOWN)
     aimless = (found.target[found.piece_span] == UNKNOWN) & (found.piece_observed > 0)
-    return {
+    added = {
         "observed": grouping.total(cells, found.piece_observed, size),
         "exposed": grouping.total(cells, found.piece_exposed, size),
         "breached": grouping.total(cells, found.piece_breached, size),
         "strict": grouping.total(cells, found.piece_breached_strict, size),
         "gaps": grouping.count(gap_cells, size),
         "breaches": grouping.count(gap_cells, size, missed),
-        "worst_gap": grouping.extreme(gap_cells, whole, size, np.maximum, UNKNOWN),
         "aimless": grouping.count(cells, size, aimless),
     }
+    return added, grouping.extreme(gap_cells, whole, size, np.maximum, UNKNOWN)
 
 
-def _left_out(
-    found: Exposure, tally: Tally, asked: dict[str, object]
-) -> dict[str, pd.Series | Integers]:
+def _left_out(found: Exposure, tally: Tally, asked: dict[str, object]) -> dict[str, Integers]:
     """What is left out of observed time, of each kind that was asked for."""
     cells = tally.cells(found.spans.row[found.piece_span], found.piece_period)
     span_of, period = found.gone
     vms = pd.DataFrame({"cell": tally.cells(found.spans.row[span_of], period),
                         "vm": found.spans.vm[span_of]}).drop_duplicates()  # fmt: skip
-    columns: dict[str, pd.Series | Integers] = {
-        "unobserved": lengths(grouping.total(cells, found.piece_unobserved, tally.size)),
-        "excluded": lengths(grouping.total(cells, found.piece_excluded, tally.size)),
+    columns = {
+        "unobserved": grouping.total(cells, found.piece_unobserved, tally.size),
+        "excluded": grouping.total(cells, found.piece_excluded, tally.size),
         "retired": grouping.count(vms["cell"].to_numpy(), tally.size),
     }
     return {name: values for name, values in columns.items() if asked[name] is not None}
 
 
-def _common_target(records: Records, found: Exposure, tally: Tally, target: object) -> Integers:
-    """The one target of each cell's sessions and spans; UNKNOWN where mixed or none."""
+def _targets(
+    records: Records, found: Exposure, tally: Tally, target: object
+) -> dict[str, tuple[Integers, Integers]]:
+    """The least and greatest target of each cell's sessions and spans, and of its group's sessions."""
     if target is not None:
-        return np.full(tally.size, span(target, "target"))
+        goal = np.full(tally.size, span(target, "target"))
+        return {"rpo": (goal, goal), "rpo_ever": (goal, goal)}
     begun = tally.window.place(records.created)
-    own = tally.cells(np.arange(len(begun)), begun)
+    everyone = tally.group.of[: len(records.rpo)]
     held = tally.cells(found.spans.row[found.piece_span], found.piece_period)
-    cells = np.concatenate([own, held])
+    cells = np.concatenate([tally.cells(np.arange(len(begun)), begun), held])
     goals = np.concatenate([records.rpo, found.target[found.piece_span]])
-    rpo = _single(cells, goals, tally.size)
-    everywhere = _single(tally.group.of[: len(records.rpo)], records.rpo, tally.group.count)
-    empty = grouping.count(cells, tally.size) == 0
-    return np.where(empty, np.repeat(everywhere, tally.window.count), rpo)
+    ever = _extremes(everyone, records.rpo, tally.group.count)
+    return {
+        "rpo": _extremes(cells[cells >= 0], goals[cells >= 0], tally.size),
+        "rpo_ever": (
+            np.repeat(ever[0], tally.window.count),
+            np.repeat(ever[1], tally.window.count),
+        ),
+    }
 
 
-def _single(cells: Integers, values: Integers, size: int) -> Integers:
-    inside = cells >= 0
-    low = grouping.extreme(cells[inside], values[inside], size, np.minimum, np.iinfo(np.int64).max)
-    high = grouping.extreme(cells[inside], values[inside], size, np.maximum, UNKNOWN)
-    return np.where(low == high, low, UNKNOWN)
-
-
-def _table(
-    tally: Tally,
-    rpo: Integers,
-    verdicts: dict[str, Integers],
-    sums: dict[str, Integers],
-    has_verdicts: bool,
-) -> pd.DataFrame:
-    observed = sums["observed"]
-    judged = (observed > 0) & (sums["aimless"] == 0)
-    finished = verdicts["success"] + verdicts["warning"] + verdicts["failed"]
-    known = sums["aimless"] == 0
-    table = tally.keys()
-    table["rpo"] = lengths(rpo)
-    for name, values in verdicts.items():
-        table[name] = values
-    table["observed"] = lengths(observed)
-    table["exposed"] = lengths(sums["exposed"])
-    table["breached"] = lengths(np.where(known, sums["breached"], UNKNOWN))
-    table["gaps"] = sums["gaps"]
-    table["breaches"] = pd.array(np.where(known, sums["breaches"], 0), dtype="Int64")
-    table.loc[~known, "breaches"] = pd.NA
-    table["worst_gap"] = lengths(sums["worst_gap"])
-    table["adherence"] = 1 - share(sums["breached"], observed, judged)
-    table["adherence_strict"] = 1 - share(sums["strict"], observed, judged & has_verdicts)
-    table["gap_adherence"] = 1 - share(sums["breaches"], sums["gaps"], known & (sums["gaps"] > 0))
-    table["success_rate"] = share(verdicts["success"], finished, finished > 0)
-    return table
+def _extremes(cells: Integers, values: Integers, size: int) -> tuple[Integers, Integers]:
+    low = grouping.extreme(cells, values, size, np.minimum, MOST)
+    return low, grouping.extreme(cells, values, size, np.maximum, UNKNOWN)
 
 
 def _causes(
@@ -497,3 +569,8 @@ def _reasons(records: Records, rows: Integers) -> Integers:
 
 def _times(values: Integers) -> pd.Series:
     return pd.Series(np.asarray(values, dtype=np.int64).view("M8[us]")).dt.tz_localize("UTC")
+
+
+declare(rpo_adherence, Recipe(VM, COLUMNS, exposure_sums, merge, adherence_of))
+declare(what_if, Recipe(VM, COLUMNS, what_if_sums, merge, _tried))
+declare(gaps, Recipe(VM, (*COLUMNS, "reason"), gaps, _all_by_start, as_it_is))

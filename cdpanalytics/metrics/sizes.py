@@ -12,7 +12,9 @@ from cdpanalytics.metrics import groups as grouping
 from cdpanalytics.metrics.exposure import Terms, retirements
 from cdpanalytics.metrics.groups import By
 from cdpanalytics.metrics.spans import Flags, Integers, Records, amounts, read, span
+from cdpanalytics.metrics.sums import Sums, merge, tally
 from cdpanalytics.metrics.windows import Window, window
+from cdpanalytics.parts import Recipe, declare
 
 Reading = Literal["size", "volume"]
 
@@ -102,9 +104,32 @@ def sizes(
         raise InputError(f"reading={reading!r} is not known; use size or volume")
     if "total_size" not in sessions:
         raise InputError("no column 'total_size' (bytes); sizes need it beside vm, created, ended")
+    return _table(
+        size_sums(
+            sessions, by, freq, reading, since, until, as_of, tz, policies, unobserved, retire_after
+        ),
+        reading,
+    )
+
+
+def size_sums(
+    sessions: pd.DataFrame,
+    by: By = ("policy", "vm"),
+    freq: str = "D",
+    reading: Reading = "size",
+    since: object = None,
+    until: object = None,
+    as_of: object = None,
+    tz: str = "UTC",
+    policies: pd.DataFrame | None = None,
+    unobserved: pd.DataFrame | None = None,
+    retire_after: object = None,
+) -> Sums:
+    """Return what `sizes` (whose arguments these are) is made of."""
     records = read(sessions, as_of, policies, unobserved)
     frame = window(records, since, until, freq, tz)
-    group = grouping.groups(records, by)
+    cells = tally(records, by, frame)
+    of, shape = cells.group.of, (cells.group.count, frame.count)
     gone = retirements(records, Terms(tz=tz, policies=policies, retire_after=retire_after))
     size = amounts(records.frame)
     last = min(int(frame.edges[-1]), records.as_of)
@@ -112,18 +137,21 @@ def sizes(
     amount = np.asarray(size.fillna(0), dtype=np.int64)
     if not frame.closed:
         sized &= records.ended < frame.edges[-1]
-    cells = _cells(group.of, frame.place(records.ended), frame)
-    shape = (group.count, frame.count)
-    ended_here = grouping.count(cells, group.count * frame.count, sized).reshape(shape)
-    vms, level, retired = _levels(records, group.of, amount, sized, frame, group.count, gone)
+    rows = np.arange(len(records.created))
+    ended = cells.cells(rows, frame.place(records.ended))
+    vms, level, retired = _levels(records, of, amount, sized, frame, shape[0], gone)
     if reading == "volume":
-        inside = sized & (cells >= 0)
-        level = grouping.total(cells[inside], amount[inside], cells_in(shape)).reshape(shape)
-    began = _cells(group.of, frame.place(records.created), frame)
-    running = grouping.count(began, cells_in(shape), records.running)
-    known = (vms > 0) | ((ended_here > 0) & (reading == "volume"))
-    table = _table(group.keys, frame, vms, ended_here, level, known, running)
-    return table if retire_after is None else table.assign(retired=retired.ravel())
+        inside = sized & (ended >= 0)
+        level = grouping.total(ended[inside], amount[inside], cells.size).reshape(shape)
+    began = cells.cells(rows, frame.place(records.created))
+    added = {
+        "vms": vms.ravel(),
+        "sessions": grouping.count(ended, cells.size, sized),
+        "size": level.ravel(),
+        "running": grouping.count(began, cells.size, records.running),
+    }
+    asked = {} if retire_after is None else {"retired": retired.ravel()}
+    return cells.sums(added=added | asked)
 
 
 def size_trend(
@@ -182,15 +210,20 @@ def size_trend(
           vm  slope  projected
     0  db-01   10.0      260.0
     """
-    ahead = span(horizon, "horizon") / 86_400_000_000
-    daily, frame, whole = _whole_periods(
-        sessions, by, freq, since, until, as_of, tz, policies, unobserved, retire_after
+    sums = size_sums(
+        sessions, by, freq, "size", since, until, as_of, tz, policies, unobserved, retire_after
     )
-    keys = grouping.keys_of(by)
+    return _trends(sums, horizon)
+
+
+def _trends(sums: Sums, horizon: object) -> pd.DataFrame:
+    ahead = span(horizon, "horizon") / 86_400_000_000
+    daily, whole = _whole_periods(sums)
+    keys, periods = list(sums.groups), sums.window.count
     days = ((daily["period"] - pd.Timestamp(0, tz="UTC")) / pd.Timedelta("1D")).to_numpy()
     size = daily["size"].to_numpy(dtype=float, na_value=np.nan)
-    first = np.arange(0, len(daily), frame.count)
-    within = [at + np.flatnonzero(whole[at : at + frame.count]) for at in first]
+    first = np.arange(0, len(daily), periods)
+    within = [at + np.flatnonzero(whole[at : at + periods]) for at in first]
     columns = ["periods", "size", "slope", "slope_low", "slope_high"]
     found = pd.DataFrame([_slope(days[at], size[at]) for at in within], columns=columns)
     table = pd.concat([daily[keys].iloc[first].reset_index(drop=True), found], axis=1)
@@ -259,14 +292,23 @@ def size_anomalies(
                          period  size  expected     kind
     0 2026-10-05 00:00:00+00:00    99      12.5  outlier
     """
+    _check(z)
+    sums = size_sums(
+        sessions, by, freq, "size", since, until, as_of, tz, policies, unobserved, retire_after
+    )
+    return _odd(sums, z)
+
+
+def _check(z: float) -> None:
     if isinstance(z, bool) or not isinstance(z, int | float) or not z > 0:
         raise InputError(f"z={z!r} is not a positive number; 3.5 is usual")
-    daily, frame, whole = _whole_periods(
-        sessions, by, freq, since, until, as_of, tz, policies, unobserved, retire_after
-    )
-    keys = grouping.keys_of(by)
-    known = daily.loc[whole, [*keys, "period", "size"]].assign(
-        group=(np.arange(len(daily)) // frame.count)[whole]
+
+
+def _odd(sums: Sums, z: float) -> pd.DataFrame:
+    _check(z)
+    daily, whole = _whole_periods(sums)
+    known = daily.loc[whole, [*sums.groups, "period", "size"]].assign(
+        group=(np.arange(len(daily)) // sums.window.count)[whole]
     )
     judged = known.groupby("group")["size"].transform("size") >= ENOUGH
     known = known[judged].reset_index(drop=True)
@@ -287,24 +329,10 @@ def size_anomalies(
     return known.loc[odd].drop(columns="group").reset_index(drop=True)
 
 
-def _whole_periods(
-    sessions: pd.DataFrame, by: By, freq: str, since: object, until: object, as_of: object,
-    tz: str, *rest: object,
-) -> tuple[pd.DataFrame, Window, Flags]:  # fmt: skip
-    """The sizes, the window, and which rows are of whole periods with a size."""
-    daily = sizes(sessions, by, freq, "size", since, until, as_of, tz, *rest)  # type: ignore[arg-type]
-    frame = window(read(sessions, as_of), since, until, freq, tz)
-    whole = np.tile(frame.whole, len(daily) // frame.count) & daily["size"].notna().to_numpy()
-    return daily, frame, whole
-
-
-def cells_in(shape: tuple[int, int]) -> int:
-    """Return how many cells a table of groups and periods has."""
-    return shape[0] * shape[1]
-
-
-def _cells(of: Integers, period: Integers, frame: Window) -> Integers:
-    return np.where(period < 0, -1, of[: len(period)] * frame.count + period)
+def _whole_periods(sums: Sums) -> tuple[pd.DataFrame, Flags]:
+    """The sizes, and which rows are of whole periods with a size."""
+    daily = _table(sums, "size")
+    return daily, np.tile(sums.window.whole, sums.shape[0]) & daily["size"].notna().to_numpy()
 
 
 def _levels(
@@ -361,24 +389,17 @@ def _retired_since(vm: Integers, gone: tuple[Integers, Integers]) -> Integers:
     return np.where(vms[at] == vm, since[at], never)
 
 
-def _table(
-    keys: pd.DataFrame,
-    frame: Window,
-    vms: Integers,
-    ended: Integers,
-    level: Integers,
-    known: Flags,
-    running: Integers,
-) -> pd.DataFrame:
-    table = keys.loc[keys.index.repeat(frame.count)].reset_index(drop=True)
-    table["period"] = frame.column(len(keys))
-    table["vms"], table["sessions"] = vms.ravel(), ended.ravel()
-    table["size"] = pd.array(level.ravel(), dtype="Int64")
-    table.loc[~known.ravel(), "size"] = pd.NA
-    rolling = pd.DataFrame(np.where(known, level, np.nan).T).rolling(ROLLING).mean().to_numpy().T
-    table["rolling"] = rolling.ravel()
-    table["running"] = running
-    return table
+def _table(sums: Sums, reading: Reading) -> pd.DataFrame:
+    """The table of `sizes`: NA where no size is known, and the rolling mean."""
+    added = sums.added
+    known = (added["vms"] > 0) | ((added["sessions"] > 0) & (reading == "volume"))
+    table = sums.keys().assign(vms=added["vms"], sessions=added["sessions"])
+    table["size"] = pd.array(added["size"], dtype="Int64")
+    table.loc[~known, "size"] = pd.NA
+    level = np.where(known, added["size"], np.nan).reshape(sums.shape)
+    table["rolling"] = pd.DataFrame(level.T).rolling(ROLLING).mean().to_numpy().T.ravel()
+    table["running"] = added["running"]
+    return table.assign(retired=added["retired"]) if "retired" in added else table
 
 
 def _slope(days: np.ndarray, size: np.ndarray) -> tuple[int, float, float, float, float]:
@@ -390,3 +411,14 @@ def _slope(days: np.ndarray, size: np.ndarray) -> tuple[int, float, float, float
 
     fit = theilslopes(size, days - days.mean(), alpha=0.95)
     return len(size), float(size[-1]), float(fit.slope), float(fit.low_slope), float(fit.high_slope)
+
+
+_COLUMNS = (
+    "uid", "vm", "policy", "backup_server", "created", "ended", "state", "result", "total_size",
+    "rpo", "as_of",
+)  # fmt: skip
+_VM = ("backup_server", "vm")
+
+declare(sizes, Recipe(_VM, _COLUMNS, size_sums, merge, _table))
+declare(size_trend, Recipe(_VM, _COLUMNS, size_sums, merge, _trends))
+declare(size_anomalies, Recipe(_VM, _COLUMNS, size_sums, merge, _odd))

@@ -1,0 +1,213 @@
+"""Time `archive.map(rpo_adherence)` on archives of 100 thousand to 100 million sessions, and its peak memory.
+
+    python benchmarks/scale.py 100_000 1_000_000 10_000_000 --memory 2GB --output scale.json
+
+A year of a fleet is written straight into an archive, a day at a time, the same for the same
+seed: VMs whose sessions last one to eight hours, in policies of several RPOs, on six backup
+servers; some sessions fail, some come late. Each archive is deleted once it is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from cdpanalytics import metrics, schema
+from cdpanalytics.archive import Archive
+
+SOURCE = "https://scale.example:9398"
+FIRST = pd.Timestamp("2025-11-01", tz="UTC")
+DAYS = 365
+HOURS = np.array([1, 2, 4, 6, 8])
+A_DAY = float((24 / HOURS).mean())
+POLICIES = 12
+SERVERS = 6
+RPO = pd.to_timedelta(["15s", "1min", "5min", "15min", "30min", "1h"]).to_numpy(dtype="m8[us]")
+HOUR = 3_600_000_000
+HEX = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), dtype="u1").reshape(256, 2)
+DASHED = np.array([at for at in range(36) if at not in (8, 13, 18, 23)])
+
+
+def fill(archive: Archive, sessions: int, seed: int = 1) -> int:
+    """Write about `sessions` sessions, a year of as many VMs as that takes; return how many."""
+    vms = max(1, round(sessions / (DAYS * A_DAY)))
+    rng = np.random.default_rng(seed)
+    hours = np.arange(vms) % len(HOURS)
+    phase = rng.integers(0, 8 * HOUR, vms)
+    end = FIRST + pd.Timedelta(days=DAYS)
+    written = 0
+    with archive.writing():
+        for number in range(DAYS):
+            day = FIRST + pd.Timedelta(days=number)
+            rows = one_day(
+                number, HOURS[hours] * HOUR, phase, np.random.default_rng([seed, number])
+            )
+            archive.put_day("sessions", SOURCE, day, rows, end, final=number < DAYS - 1)
+            written += len(rows)
+    return written
+
+
+def one_day(
+    number: int, length: np.ndarray, phase: np.ndarray, rng: np.random.Generator
+) -> pa.Table:
+    """Return the sessions of all VMs that begin on a day."""
+    start, stop = number * 24 * HOUR, (number + 1) * 24 * HOUR
+    first = np.maximum(0, -(-(start - phase) // length))
+    count = np.maximum(0, -(-(stop - phase) // length) - first)
+    vm = np.repeat(np.arange(len(length)), count)
+    nth = np.arange(len(vm)) - np.repeat(np.cumsum(count) - count, count) + first[vm]
+    begin = phase[vm] + nth * length[vm]
+    # Most sessions follow one another at once; one in a hundred leaves up to two hours open.
+    late = np.where(rng.random(len(vm)) < 0.01, rng.integers(0, 2 * HOUR, len(vm)), 0)
+    ended = (
+        begin
+        + length[vm]
+        - np.minimum(late + rng.integers(0, 20_000_000, len(vm)), length[vm] // 2)
+    )
+    running = ended >= DAYS * 24 * HOUR
+    verdict = rng.choice(4, len(vm), p=[0, 0.96, 0.03, 0.01])
+    epoch = FIRST.value // 1000
+    policy = vm % POLICIES
+    columns = {
+        "uid": uids(len(vm), rng),
+        "vm": names("vm-{:06}", vm, len(length)),
+        "policy": names("policy-{:02}", policy, POLICIES),
+        "backup_server": names("backup-{}", vm % SERVERS, SERVERS),
+        "created": pa.array((epoch + begin).view("M8[us]")).cast(schema.INSTANT),
+        "ended": pa.array((epoch + ended).view("M8[us]"), mask=running).cast(schema.INSTANT),
+        "state": names("{}", running.astype(int), 2, ("Completed", "InProgress")),
+        "result": names("{}", np.where(running, 0, verdict), 4, schema.RESULTS),
+        "total_size": pa.array((1 + vm % 64) * 2**34 + number * 2**24),
+        "rpo": pa.array(RPO[policy % len(RPO)]),
+        "as_of": pa.array(np.full(len(vm), epoch + DAYS * 24 * HOUR).view("M8[us]")).cast(schema.INSTANT),
+    }  # fmt: skip
+    nothing = {field.name: pa.nulls(len(vm), field.type) for field in schema.SESSIONS}
+    return pa.table(nothing | columns).cast(schema.SESSIONS)
+
+
+def names(pattern: str, codes: np.ndarray, count: int, words: tuple[str, ...] = ()) -> pa.Array:
+    """Return codes as labels."""
+    labels = list(words) or [pattern.format(code) for code in range(count)]
+    return pa.DictionaryArray.from_arrays(pa.array(codes.astype("i4")), labels)
+
+
+def uids(count: int, rng: np.random.Generator) -> pa.Array:
+    """Return random GUIDs as text, made without a loop."""
+    text = np.full((count, 36), ord("-"), dtype="u1")
+    text[:, DASHED] = HEX[rng.integers(0, 256, (count, 16), dtype="u1")].reshape(count, 32)
+    edges = np.arange(count + 1, dtype="i4") * 36
+    return pa.StringArray.from_buffers(count, pa.py_buffer(edges), pa.py_buffer(text.tobytes()))
+
+
+class Peak(threading.Thread):
+    """Most memory that this process and those it started ever held, as the kernel counts it."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.most: dict[str, int] = {}
+        self.done = threading.Event()
+
+    def run(self) -> None:
+        """Look until told that all is done."""
+        while not self.done.wait(0.05):
+            self.look(str(os.getpid()))
+
+    def look(self, pid: str) -> None:
+        """Note the high-water mark of a process, and of those it started."""
+        try:
+            status = Path(f"/proc/{pid}/status").read_text()
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        except OSError:
+            return
+        told = [line for line in status.splitlines() if line.startswith("VmHWM")]
+        if told:
+            self.most[pid] = int(told[0].split()[1]) * 1024
+        for child in children:
+            self.look(child)
+
+    @property
+    def megabytes(self) -> float:
+        """Sum over processes of the most that each held: no less than all held at one time."""
+        return sum(self.most.values()) / 10**6
+
+
+def measure(folder: str, options: argparse.Namespace) -> None:
+    """Print what one run takes, as JSON."""
+    peak = Peak()
+    peak.start()
+    start = time.perf_counter()
+    by = [key for key in options.by.split(",") if key]
+    found = Archive(folder).map(
+        getattr(metrics, options.metric), by=by, memory=options.memory, workers=options.workers,
+        progress=sys.stderr.isatty(),
+    )  # fmt: skip
+    seconds = time.perf_counter() - start
+    peak.look(str(os.getpid()))
+    peak.done.set()
+    print(json.dumps({"seconds": seconds, "peak_mb": peak.megabytes, "rows": len(found)}))
+
+
+def run(sessions: int, options: argparse.Namespace) -> dict[str, float]:
+    """Write an archive, measure it in a process that has held nothing else, delete it."""
+    folder = Path(tempfile.mkdtemp(dir=options.directory))
+    try:
+        start = time.perf_counter()
+        written = fill(Archive(folder / "archive"), sessions)
+        filled = time.perf_counter() - start
+        size = sum(path.stat().st_size for path in folder.rglob("*.parquet"))
+        command = [sys.executable, __file__, "--measure", str(folder / "archive"),
+                   "--metric", options.metric, "--by", options.by,
+                   "--memory", options.memory, "--workers", str(options.workers)]  # fmt: skip
+        said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        return {
+            "sessions": written,
+            "archive_mb": size / 10**6,
+            "write_seconds": filled,
+        } | json.loads(said)
+    finally:
+        shutil.rmtree(folder)
+
+
+def main() -> None:
+    """Print a row a size."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("sessions", nargs="*", type=int, default=[100_000, 1_000_000, 10_000_000])
+    parser.add_argument("--metric", default="rpo_adherence")
+    parser.add_argument("--by", default="policy")
+    parser.add_argument("--memory", default="2GB")
+    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument("--directory", help="where archives are written; default: the system's")
+    parser.add_argument("--output", type=Path, help="a JSON file for the table")
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        measure(options.measure, options)
+        return
+    print(f"archive.map({options.metric}, by={options.by!r}), {options.workers} workers, "
+          f"memory={options.memory}")  # fmt: skip
+    print(f"{'sessions':>12} {'archive MB':>11} {'seconds':>9} {'µs a session':>13} {'peak MB':>8}")
+    table = []
+    for sessions in options.sessions:
+        row = run(sessions, options)
+        row["us_a_session"] = row["seconds"] / row["sessions"] * 1e6
+        table.append(row)
+        print(f"{row['sessions']:12,} {row['archive_mb']:11,.0f} {row['seconds']:9.1f} "
+              f"{row['us_a_session']:13.2f} {row['peak_mb']:8,.0f}", flush=True)  # fmt: skip
+        if options.output:
+            options.output.write_text(json.dumps(table, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

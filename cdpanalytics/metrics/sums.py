@@ -1,0 +1,119 @@
+"""Exact integers by group and period: what metrics are made of, and how those of disjoint VMs add up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from cdpanalytics.metrics import groups as grouping
+from cdpanalytics.metrics.groups import By, Groups
+from cdpanalytics.metrics.spans import UNKNOWN, Integers, Records
+from cdpanalytics.metrics.windows import Window
+
+MOST = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Integers by cell, a group and a period each; the window is the same for all that are merged.
+
+    `added` are sums and counts, `greatest` maxima (UNKNOWN, the least integer, where there
+    is none), `least` minima (MOST where there is none). Ratios are made of them last.
+    """
+
+    groups: pd.DataFrame
+    window: Window
+    added: dict[str, Integers]
+    greatest: dict[str, Integers] = field(default_factory=dict)
+    least: dict[str, Integers] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of groups, and of periods."""
+        return len(self.groups), self.window.count
+
+    @property
+    def size(self) -> int:
+        """Number of cells."""
+        return len(self.groups) * self.window.count
+
+    def keys(self) -> pd.DataFrame:
+        """Return a row a cell: the keys, and `period` where there is one."""
+        keys = self.groups.loc[self.groups.index.repeat(self.window.count)]
+        keys = keys.reset_index(drop=True)
+        if self.window.periods is not None:
+            keys["period"] = self.window.column(len(self.groups))
+        return keys
+
+    def single(self, name: str) -> Integers:
+        """Return the one value of each cell, UNKNOWN where it has several or none."""
+        low, high = self.least[name], self.greatest[name]
+        return np.where(low == high, low, UNKNOWN)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """The cells that records fall into."""
+
+    group: Groups
+    window: Window
+
+    @property
+    def size(self) -> int:
+        """Number of cells."""
+        return self.group.count * self.window.count
+
+    def cells(self, row: Integers, period: Integers) -> Integers:
+        """Return the cell of each record position and period; -1 in no period."""
+        return np.where(period < 0, -1, self.group.of[row] * self.window.count + period)
+
+    def sums(self, **values: dict[str, Integers]) -> Sums:
+        """Return integers by cell as sums."""
+        return Sums(self.group.keys, self.window, **values)
+
+
+def tally(records: Records, by: By, frame: Window) -> Tally:
+    """Return the cells of a grouping and a window."""
+    return Tally(grouping.groups(records, by), frame)
+
+
+def merge(parts: Sequence[Sums]) -> Sums:
+    """Return the sums of all parts, groups in order of their keys.
+
+    Examples
+    --------
+    >>> frame = Window(np.array([0, 1]), None, None, True)
+    >>> one = Sums(pd.DataFrame({"vm": ["b"]}), frame, {"gaps": np.array([2])})
+    >>> two = Sums(pd.DataFrame({"vm": ["a", "b"]}), frame, {"gaps": np.array([1, 3])})
+    >>> merge([one, two]).added["gaps"].tolist()
+    [1, 5]
+    """
+    every = pd.concat([part.groups for part in parts], ignore_index=True)
+    names = list(every.columns)
+    if names:
+        group = grouping.in_order({name: grouping.labelled(every[name]) for name in names})
+    else:
+        group = Groups(np.zeros(len(every), dtype=np.int64), pd.DataFrame(index=pd.RangeIndex(1)))
+    frame = parts[0].window
+    cells = (group.of[:, None] * frame.count + np.arange(frame.count)).ravel()
+    size = group.count * frame.count
+
+    def joined(kind: str, ufunc: np.ufunc, start: int) -> dict[str, Integers]:
+        return {
+            name: grouping.extreme(
+                cells,
+                np.concatenate([getattr(part, kind)[name] for part in parts]),
+                size,
+                ufunc,
+                start,
+            )
+            for name in getattr(parts[0], kind)
+        }
+
+    return Sums(
+        group.keys, frame, joined("added", np.add, 0),
+        joined("greatest", np.maximum, UNKNOWN), joined("least", np.minimum, MOST),
+    )  # fmt: skip
