@@ -42,9 +42,10 @@ class Exposure:
 
     By span: `length` of the whole gap, `target`, and whether its VM is `retired` in it:
     then its pieces do not reach into the gap. By piece: the span it comes from, its
-    period, its scheduled parts, how old the gap is where the piece begins and ends
-    (0 while covered), and what was left out of it as never fetched or excluded. `gone`
-    are the spans and periods of retired gaps.
+    period, its scheduled parts, and what was left out of it as never fetched or excluded.
+    `bare` are the pieces to whose end cover, strictly taken, does not reach. By bare
+    piece: how old the gap is where the piece begins and ends (0 while covered), and what
+    of it is breached. `gone` are the spans and periods of retired gaps.
     """
 
     spans: Spans
@@ -55,12 +56,13 @@ class Exposure:
     piece_period: Integers
     piece_observed: Integers
     piece_exposed: Integers
-    piece_breached: Integers
-    piece_breached_strict: Integers
-    piece_age: Integers
-    piece_final_age: Integers
     piece_unobserved: Integers
     piece_excluded: Integers
+    bare: Integers
+    age: Integers
+    final_age: Integers
+    breached: Integers
+    breached_strict: Integers
     gone: tuple[Integers, Integers]
 
 
@@ -87,16 +89,18 @@ def measure(records: Records, terms: Terms, frame: Window) -> Exposure:
     piece, period, start, stop = _cut(held.begin, held.finish, frame)
     opened, closed = clock.read(start, piece), clock.read(stop, piece)
     exposed = closed - clock.read(np.clip(covered_until[piece], start, stop), piece)
-    known = goal[piece] != UNKNOWN
-    age, final_age = _ages(clock.read(spans.reach), piece, opened, closed)
-    # A strict gap begun before the window still ages from its own beginning.
-    strict_ages = _ages(clock.read(spans.reach_strict), piece, opened, closed)
-    unobserved, excluded = _left_out(records, spans, terms, clock, (piece, start, stop))
+    left_out = _left_out(records, spans, terms, clock, (piece, start, stop))
+    bare = np.flatnonzero(spans.reach_strict[piece] < stop)
+    of = piece[bare]
+    seen, known = (opened[bare], closed[bare]), goal[of] != UNKNOWN
+    # A gap begun before the window still ages from its own beginning.
+    ages = _ages(clock.read(spans.reach[of], of), *seen)
+    strict_ages = _ages(clock.read(spans.reach_strict[of], of), *seen)
     return Exposure(
-        spans, length, goal, retired, piece, period, closed - opened, exposed,
-        np.where(known, late(age, final_age, goal[piece]), 0),
-        np.where(known, late(*strict_ages, goal[piece]), 0), age, final_age,
-        unobserved, excluded, (np.flatnonzero(retired)[gone[0]], gone[1]),
+        spans, length, goal, retired, piece, period, closed - opened, exposed, *left_out,
+        bare, *ages, np.where(known, late(*ages, goal[of]), 0),
+        np.where(known, late(*strict_ages, goal[of]), 0),
+        (np.flatnonzero(retired)[gone[0]], gone[1]),
     )  # fmt: skip
 
 
@@ -124,10 +128,8 @@ def late(age: Integers, final_age: Integers, goal: Integers | int) -> Integers:
     return np.asarray(np.maximum(final_age - np.maximum(age, goal), 0))
 
 
-def _ages(
-    uncovered: Integers, piece: Integers, opened: Integers, closed: Integers
-) -> tuple[Integers, Integers]:
-    return np.maximum(opened - uncovered[piece], 0), np.maximum(closed - uncovered[piece], 0)
+def _ages(uncovered: Integers, opened: Integers, closed: Integers) -> tuple[Integers, Integers]:
+    return np.maximum(opened - uncovered, 0), np.maximum(closed - uncovered, 0)
 
 
 def _left_out(

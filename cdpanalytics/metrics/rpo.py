@@ -14,6 +14,7 @@ from cdpanalytics.metrics.exposure import Exposure, Terms, late, measure
 from cdpanalytics.metrics.groups import By, lengths, share
 from cdpanalytics.metrics.spans import (
     FAILED,
+    MOST,
     NO_VERDICT,
     PROTECTS,
     SUCCESS,
@@ -26,7 +27,7 @@ from cdpanalytics.metrics.spans import (
     running_maximum,
     span,
 )
-from cdpanalytics.metrics.sums import MOST, Sums, Tally, merge, tally
+from cdpanalytics.metrics.sums import Sums, Tally, merge, tally
 from cdpanalytics.metrics.windows import window
 from cdpanalytics.parts import Recipe, as_it_is, declare
 from cdpanalytics.schema import RESULTS
@@ -418,11 +419,10 @@ def what_if_sums(
     found = measure(records, terms, frame)
     asked = {"unobserved": unobserved, "excluded": exclude, "retired": retire_after}
     added, _ = _sum_exposure(found, cells)
-    in_gap = found.piece_exposed > 0
-    span_of, age, final_age = (
-        values[in_gap] for values in (found.piece_span, found.piece_age, found.piece_final_age)
-    )
-    places = cells.cells(found.spans.row[span_of], found.piece_period[in_gap])
+    in_gap = found.piece_exposed[found.bare] > 0
+    piece, age, final_age = (v[in_gap] for v in (found.bare, found.age, found.final_age))
+    span_of = found.piece_span[piece]
+    places = cells.cells(found.spans.row[span_of], found.piece_period[piece])
     for goal in goals:
         late_by = late(age, final_age, goal)
         added[f"breached {goal}"] = grouping.total(places, late_by, cells.size)
@@ -463,30 +463,28 @@ def _all_by_start(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def _count_verdicts(records: Records, tally: Tally) -> dict[str, Integers]:
-    counted = tally.window.place(records.created)
-    cells = tally.cells(np.arange(len(records.created)), counted)
+    period = tally.window.place(records.created)
+    cells = tally.cells(np.arange(len(period)), period)
+    pairs = np.maximum(cells * 4 + records.verdict, -1)
+    pairs = grouping.count(pairs, tally.size * 4).reshape(tally.size, 4)
     names = {"success": SUCCESS, "warning": WARNING, "failed": FAILED, "unknown": NO_VERDICT}
-    by_verdict = {
-        name: grouping.count(cells, tally.size, records.verdict == code)
-        for name, code in names.items()
-    }
-    return {"sessions": grouping.count(cells, tally.size), **by_verdict}
+    return {"sessions": pairs.sum(axis=1), **{name: pairs[:, at] for name, at in names.items()}}
 
 
 def _sum_exposure(found: Exposure, tally: Tally) -> tuple[dict[str, Integers], Integers]:
     """Sums by cell, and the longest gap, UNKNOWN where there is none."""
     cells = tally.cells(found.spans.row[found.piece_span], found.piece_period)
     size = tally.size
-    in_gap = found.piece_exposed > 0
-    gap_cells, gap_spans = cells[in_gap], found.piece_span[in_gap]
+    in_gap = np.flatnonzero(found.piece_exposed > 0)
+    gap_cells, gap_spans, bare = cells[in_gap], found.piece_span[in_gap], cells[found.bare]
     whole = found.length[gap_spans]
     missed = (whole > found.target[gap_spans]) & (found.target[gap_spans] != UNKNOWN)
     aimless = (found.target[found.piece_span] == UNKNOWN) & (found.piece_observed > 0)
     added = {
         "observed": grouping.total(cells, found.piece_observed, size),
         "exposed": grouping.total(cells, found.piece_exposed, size),
-        "breached": grouping.total(cells, found.piece_breached, size),
-        "strict": grouping.total(cells, found.piece_breached_strict, size),
+        "breached": grouping.total(bare, found.breached, size),
+        "strict": grouping.total(bare, found.breached_strict, size),
         "gaps": grouping.count(gap_cells, size),
         "breaches": grouping.count(gap_cells, size, missed),
         "aimless": grouping.count(cells, size, aimless),
@@ -496,16 +494,19 @@ def _sum_exposure(found: Exposure, tally: Tally) -> tuple[dict[str, Integers], I
 
 def _left_out(found: Exposure, tally: Tally, asked: dict[str, object]) -> dict[str, Integers]:
     """What is left out of observed time, of each kind that was asked for."""
-    cells = tally.cells(found.spans.row[found.piece_span], found.piece_period)
-    span_of, period = found.gone
-    vms = pd.DataFrame({"cell": tally.cells(found.spans.row[span_of], period),
-                        "vm": found.spans.vm[span_of]}).drop_duplicates()  # fmt: skip
-    columns = {
-        "unobserved": grouping.total(cells, found.piece_unobserved, tally.size),
-        "excluded": grouping.total(cells, found.piece_excluded, tally.size),
-        "retired": grouping.count(vms["cell"].to_numpy(), tally.size),
-    }
-    return {name: values for name, values in columns.items() if asked[name] is not None}
+    row, sums = found.spans.row, {}
+    cells = tally.cells(row[found.piece_span], found.piece_period)
+    if asked["unobserved"] is not None:
+        sums["unobserved"] = grouping.total(cells, found.piece_unobserved, tally.size)
+    if asked["excluded"] is not None:
+        sums["excluded"] = grouping.total(cells, found.piece_excluded, tally.size)
+    if asked["retired"] is not None:
+        span_of, period = found.gone
+        vms = pd.DataFrame(
+            {"cell": tally.cells(row[span_of], period), "vm": found.spans.vm[span_of]}
+        )
+        sums["retired"] = grouping.count(vms.drop_duplicates()["cell"].to_numpy(), tally.size)
+    return sums
 
 
 def _targets(

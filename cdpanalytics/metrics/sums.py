@@ -10,10 +10,8 @@ import pandas as pd
 
 from cdpanalytics.metrics import groups as grouping
 from cdpanalytics.metrics.groups import By, Groups
-from cdpanalytics.metrics.spans import UNKNOWN, Integers, Records
+from cdpanalytics.metrics.spans import MOST, UNKNOWN, Integers, Records
 from cdpanalytics.metrics.windows import Window
-
-MOST = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,10 @@ class Tally:
 
     def cells(self, row: Integers, period: Integers) -> Integers:
         """Return the cell of each record position and period; -1 in no period."""
-        return np.where(period < 0, -1, self.group.of[row] * self.window.count + period)
+        cells = self.group.of[row] * self.window.count
+        cells += period
+        cells[period < 0] = -1
+        return cells
 
     def sums(self, **values: dict[str, Integers]) -> Sums:
         """Return integers by cell as sums."""
