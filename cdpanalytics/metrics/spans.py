@@ -7,7 +7,7 @@ windows or groups' sums.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from numbers import Number
 
@@ -123,6 +123,10 @@ class Spans:
     finish: Integers
     reach: Integers
     reach_strict: Integers
+
+    def at(self, cut: slice | Integers) -> Spans:
+        """Return some of the spans."""
+        return Spans(*(getattr(self, column.name)[cut] for column in fields(self)))
 
 
 def read(
