@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -34,13 +35,18 @@ class Window:
         """Number of periods; one where the window is not cut."""
         return len(self.edges) - 1
 
+    def period(self, instants: Integers, side: Literal["left", "right"] = "right") -> Integers:
+        """Return the period of each instant of the window; side "left" gives an edge to what ends there."""
+        if self.count == 1:
+            return np.zeros(len(instants), dtype=np.int64)
+        return np.searchsorted(self.edges[1:-1], instants, side=side)
+
     def place(self, instants: Integers) -> Integers:
         """Return the period each instant lies in, -1 where it lies in none."""
-        period = np.searchsorted(self.edges, instants, side="right") - 1
-        if self.closed:
-            period = np.where(instants == self.edges[-1], self.count - 1, period)
-        inside = (period >= 0) & (period < self.count)
-        return np.where(inside, period, -1).astype(np.int64)
+        period, last = self.period(instants), self.edges[-1]
+        outside = (instants < self.edges[0]) | (instants >= last + self.closed)
+        period[outside] = -1
+        return period
 
     @property
     def whole(self) -> Flags:
