@@ -175,7 +175,8 @@ class Archive:
         -------
         pandas.DataFrame
             `schema.SESSIONS` columns, ordered by source, day, VM and time; each uid
-            once, as the newest as_of has it.
+            once, as the newest as_of has it. The frame knows its window (`attrs`): metrics
+            keep to it where they are given none, and refuse one that is larger.
 
         Raises
         ------
@@ -198,7 +199,7 @@ class Archive:
         for column in frame.columns[frame.dtypes == "category"]:
             if column not in ("result", "policy_result"):
                 frame[column] = frame[column].cat.remove_unused_categories()
-        return frame.reset_index(drop=True)
+        return schema.read_for(frame.reset_index(drop=True), start, stop)
 
     def policy_sessions(
         self, since: Moment | None = None, until: Moment | None = None
