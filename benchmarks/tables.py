@@ -59,3 +59,63 @@ def sync(rows: list[Row]) -> str:
     ]  # fmt: skip
     head = ["", "sessions", "s", "CPU s", "sessions a second", "beside the download", "peak MB"]
     return markdown(head, shown)
+
+
+def reading(rows: list[Row]) -> str:
+    """A row a choice and size: milliseconds of each way, and the megabytes it asked for."""
+    found: dict[tuple[int, str], dict[str, Row]] = {}
+    for row in of(rows, "reading"):
+        found.setdefault((row["sessions"], row["chosen"]), {})[row["way"]] = row
+    ways = list(next(iter(found.values())))
+    shown = [
+        [
+            f"{sessions:,}",
+            chosen,
+            f"{ways_of[ways[0]]['rows']:,}",
+            *(
+                f"{1e3 * ways_of[way]['seconds']:,.0f} ({ways_of[way]['mb_read']:,.0f})"
+                for way in ways
+            ),
+            *(f"{ways_of[ways[0]]['seconds'] / ways_of[way]['seconds']:.2f}" for way in ways[-2:]),
+        ]
+        for (sessions, chosen), ways_of in found.items()
+    ]
+    head = [
+        "sessions",
+        "read",
+        "rows",
+        *(f"{way}, ms (MB read)" for way in ways),
+        *(f"ours / {way}" for way in ways[-2:]),
+    ]
+    return markdown(head, shown)
+
+
+def metrics(rows: list[Row], source: str | None = None) -> str:
+    """A row a question and size: milliseconds and peak memory of each engine, ours to the fastest other."""
+    kept = [row for row in of(rows, "metric") if source in (None, row["source"])]
+    engines = list(dict.fromkeys(row["engine"] for row in kept))
+    found: dict[tuple[str, int, str], dict[str, Row]] = {}
+    for row in kept:
+        key = (row["source"], row["sessions"], row["metric"])
+        found.setdefault(key, {})[row["engine"]] = row
+    shown = []
+    for (from_, sessions, question), told in found.items():
+        ours = min(row["seconds"] for name, row in told.items() if name.startswith("cdp"))
+        others = [row["seconds"] for name, row in told.items() if not name.startswith("cdp")]
+        cells = [
+            f"{_ms(told[e])} ({told[e]['peak_mb']:,.0f})" if e in told else "" for e in engines
+        ]
+        odd = [e for e in engines if e in told and not told[e]["agrees"]]
+        ratio = f"{ours / min(others):.2f}" if others else ""
+        agrees = f"NO: {', '.join(odd)}" if odd else "yes"
+        place = [] if source else [from_]
+        shown.append([*place, f"{sessions:,}", question, *cells, ratio, agrees])
+    place = [] if source else ["from"]
+    head = [*place, "sessions", "question", *(f"{e}, ms (peak MB)" for e in engines),
+            "ours / fastest other", "agree"]  # fmt: skip
+    return markdown(head, shown, words=len(place) + 2)
+
+
+def _ms(row: Row) -> str:
+    ms = 1e3 * row["seconds"]
+    return f"{ms:,.0f}" if ms >= 10 else f"{ms:.1f}"
