@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import tables
+import shown
 import timing
 
 READY = "import cdpanalytics, pandas; pandas.DataFrame.cdp.gaps"
@@ -57,7 +57,7 @@ def main() -> int:
             "what": "start", "start": name, "seconds": statistics.median(wall),
             "cpu": statistics.median(cpu), "peak_mb": max(peak),
         })  # fmt: skip
-    timing.told(rows, tables.imports(rows), options.output)
+    timing.told(rows, shown.imports(rows), options.output)
     return 0
 
 

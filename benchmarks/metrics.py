@@ -17,7 +17,7 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).parent))
 
 import peers
-import tables
+import shown
 import timing
 
 import data
@@ -135,7 +135,7 @@ def main() -> int:
                 rows += compared(
                     source, sessions, folder if source == "archive" else str(sessions), options
                 )
-    timing.told(rows, tables.metrics(rows), options.output)
+    timing.told(rows, shown.metrics(rows), options.output)
     return int(any(row.get("agrees") is False for row in rows))
 
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import tables
+import shown
 import timing
 
 UNTIL = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -271,7 +271,7 @@ def main() -> int:
                     "what": "parsing", "format": kind, "way": way, "rows": ROWS, "bytes": len(body),
                     **row, "agrees": found == expected if found else None,
                 })  # fmt: skip
-    timing.told(rows, tables.parsing(rows), options.output)
+    timing.told(rows, shown.parsing(rows), options.output)
     return int(any(row.get("agrees") is False for row in rows))
 
 

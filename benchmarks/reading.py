@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import tables
+import shown
 import timing
 
 import data
@@ -141,7 +141,7 @@ def main() -> int:
                         "archive_mb": mb, "chosen": chosen, "way": way, "rows": figures[0], **row,
                         "agrees": figures == expected,
                     })  # fmt: skip
-    timing.told(rows, tables.reading(rows), options.output)
+    timing.told(rows, shown.reading(rows), options.output)
     return int(any(row.get("agrees") is False for row in rows))
 
 

@@ -1,6 +1,6 @@
 """Time a whole sync beside the same pages downloaded and thrown away, and beside what one writes by hand.
 
-    python benchmarks/sync.py [--vms 20000] [--days 5]
+    python benchmarks/sync.py [--vms 20000] [--days 3]
 
 Each runs in a process of its own. The simulated Enterprise Manager runs in another one and
 takes its share of the cores, of all alike; downloading alone is therefore the limit.
@@ -23,7 +23,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import tables
+import shown
 import timing
 
 UNTIL = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -150,6 +150,10 @@ WAYS: dict[str, Callable[[str, int, str], dict[str, int]]] = {
 }
 
 
+COMPARED = ("downloaded and thrown away", "cdpanalytics sync", "by hand: requests, json, pandas")
+"""These several times, the others once."""
+
+
 def one(way: str, url: str, days: int, home: str) -> dict[str, Any]:
     """Do it once in this process; what is imported before is not counted."""
     for name in ("requests", "pandas", "cdpanalytics.sync"):
@@ -164,8 +168,7 @@ def main() -> int:
     """Print a row a way: the median of some runs, in turn; exit 1 when sessions differ."""
     parser = timing.arguments(__doc__, repeat=3)
     parser.add_argument("--vms", type=int, default=20_000)
-    parser.add_argument("--days", type=int, default=5)
-    parser.add_argument("--ways", default=";".join(WAYS), help="apart by semicolons")
+    parser.add_argument("--days", type=int, default=3)
     options = parser.parse_args()
     if options.one:
         way, url, days, home = options.one
@@ -176,10 +179,10 @@ def main() -> int:
     server = context.Process(target=serve, args=(options.vms, options.days, ready), daemon=True)
     server.start()
     url = ready.get()
-    runs: dict[str, list[dict[str, Any]]] = {way: [] for way in options.ways.split(";")}
-    for _ in range(options.repeat):
+    runs: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
+    for number in range(options.repeat):
         with tempfile.TemporaryDirectory() as home:
-            for way in runs:
+            for way in COMPARED if number else runs:
                 runs[way].append(timing.alone(__file__, way, url, options.days, home))
     server.terminate()
     rows = [timing.machine("requests", "requests-cache", "msgspec", "pyarrow", "pandas")]
@@ -187,7 +190,7 @@ def main() -> int:
         {"what": "sync", "way": way, "vms": options.vms, "days": options.days, **timing.median(found)}
         for way, found in runs.items()
     ]  # fmt: skip
-    timing.told(rows, tables.sync(rows), options.output)
+    timing.told(rows, shown.sync(rows), options.output)
     whole = {row["sessions"] for row in rows[1:] if not row["way"].endswith("again")}
     return int(len(whole) > 1)
 
