@@ -77,9 +77,11 @@ def windows(days: int) -> list[tuple[datetime, datetime]]:
     return [(start, min(start + timedelta(days=1), UNTIL)) for start in starts]
 
 
-def asked(begin: datetime, end: datetime, page: int) -> dict[str, Any]:
+def asked(
+    begin: datetime, end: datetime, page: int, kind: str = "CdpReplicaTaskSession"
+) -> dict[str, Any]:
     return {
-        "type": "CdpReplicaTaskSession", "format": "Entities", "pageSize": PAGE, "page": page,
+        "type": kind, "format": "Entities", "pageSize": PAGE, "page": page,
         "sortAsc": "CreationTimeUTC",
         "filter": f'CreationTimeUTC>="{begin:%Y-%m-%dT%H:%M:%SZ}";CreationTimeUTC<"{end:%Y-%m-%dT%H:%M:%SZ}"',
     }  # fmt: skip
@@ -107,7 +109,11 @@ def download(url: str, days: int, folder: str) -> dict[str, int]:
             mine.session = session(url, token)
         return bytes(mine.session.get(f"{url}/api/query", params=wanted).content)
 
-    total = count = 0
+    # What a sync needs besides: the policies, and the policy sessions that the days belong to.
+    policies = fetch({"type": "CdpPolicy", "format": "Entities", "pageSize": PAGE, "page": 1})
+    begin = windows(days)[0][0] - timedelta(days=2)
+    total = len(policies) + len(fetch(asked(begin, UNTIL, 1, "CdpReplicaSession")))
+    count = 0
     with ThreadPoolExecutor(PARALLEL) as pool:
         firsts = pool.map(lambda window: fetch(asked(*window, 1)), windows(days))
         for window, first in zip(windows(days), firsts, strict=True):
