@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cdpanalytics.client import EnterpriseManager
     from cdpanalytics.explorer import explore
     from cdpanalytics.filters import field
-    from cdpanalytics.metrics import quality
+    from cdpanalytics.metrics.quality import quality
 
 __all__ = [
     "Archive",
