@@ -46,6 +46,9 @@ MOST = 2
 """So many, where the archive is large."""
 
 LARGE = 5_000_000
+TOO_LARGE = ("size_trend_by_vm", "rpo_adherence_daily")
+"""Not asked of so many: written by hand they hold every pair of days, or a piece of each session a day."""
+
 TOLERANCE = 1e-9
 
 
@@ -90,6 +93,8 @@ def differing(ours: dict[str, float], theirs: dict[str, float]) -> list[str]:
 def compared(source: str, sessions: int, of: str, options: Any) -> list[dict[str, Any]]:
     """Ask every engine, a process each; a row an engine and question."""
     questions = [q for q in options.questions.split(",") if source == "frame" or q in OF_ARCHIVES]
+    if sessions >= LARGE:
+        questions = [question for question in questions if question not in TOO_LARGE]
     if source == "archive" and sessions >= LARGE:
         questions = questions[:: max(1, len(questions) // MOST)][:MOST]
     rows, expected = [], {}
