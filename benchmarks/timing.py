@@ -55,12 +55,12 @@ def peak_mb() -> float:
 def measured(ask: Callable[[], Any], repeat: int, patience: float = 5.0) -> Row:
     """Do it several times, but no longer than it takes patience; the first time only warms up.
 
-    Unless that took more than patience itself: then it counts, and is the only one.
+    Unless that took three times the patience: then it counts, and is the only one.
     """
     forget_peak()
     took = [_once(ask)]
     peak = peak_mb()
-    if took[0][0] < patience:
+    if took[0][0] < 3 * patience:
         took = [_once(ask)]
         while len(took) < repeat and sum(wall for wall, _ in took) < patience:
             took.append(_once(ask))
