@@ -25,14 +25,16 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import date, timedelta
 from fnmatch import translate
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from itertools import chain
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -45,6 +47,7 @@ from cdpanalytics.config import Moment, instant
 from cdpanalytics.errors import ArchiveError, InputError, StoreError
 from cdpanalytics.parts import EVERYTHING, Metric, Plan, Range
 
+T = TypeVar("T", pa.Table, pd.DataFrame)
 Patterns = str | Sequence[str] | None
 Stretch = tuple[pd.Timestamp, pd.Timestamp]
 Name = PurePosixPath
@@ -69,7 +72,7 @@ _TABLES = {
 }
 _WHEN = {"sessions": "created", "policy_sessions": "created", "intervals": "start"}
 _UNREADABLE = (OSError, pa.ArrowException, KeyError, ValueError, TypeError, AttributeError)
-_FORGET = 1_000_000
+_FORGET = 300_000
 _log = logging.getLogger(__name__)
 _SEEN = schema.POLICIES.append(pa.field("seen_from", schema.INSTANT)).append(
     pa.field("seen_to", schema.INSTANT)
@@ -269,8 +272,9 @@ class Archive:
             What all processes may take together, like "1GB". The table that is returned
             comes on top.
         workers : int, optional
-            How many processes. Default: one a CPU. With 1, this one. A script that asks for
-            more must be guarded by ``if __name__ == "__main__":``.
+            How many processes. Default: one a CPU, or only this one where starting them
+            would take longer. With 1, this one. A script that uses several must be guarded
+            by ``if __name__ == "__main__":``.
         progress : bool
             Whether to show how far it is, on standard error.
 
@@ -296,11 +300,21 @@ class Archive:
         >>> found.equals(rpo_adherence(archive.sessions(), by="policy"))
         True
         """
-        crew, each = parts.crew(workers, parts.size(memory))
+        total = parts.size(memory)
+        crew, each = parts.crew(workers, total)
         plan = self.plan(
-            metric, *arguments, since=since, until=until, policy=policy, vm=vm, server=server,
-            memory=each, least=crew, **named,
-        )  # fmt: skip
+            metric,
+            *arguments,
+            since=since,
+            until=until,
+            policy=policy,
+            vm=vm,
+            server=server,
+            **named,
+        )
+        if workers is None and plan.rows <= parts.WORTH:
+            crew, each = 1, total
+        plan = plan.cut(each, crew)
         crew = min(crew, len(plan.ranges))
         computed = parts.here(plan) if crew == 1 else parts.on_processes(plan, crew)
         return parts.gathered(plan, computed, progress)
@@ -314,22 +328,16 @@ class Archive:
         policy: Patterns = None,
         vm: Patterns = None,
         server: Patterns = None,
-        memory: str | int = "1GB",
-        least: int = 1,
         **named: object,
     ) -> Plan:
-        """Return what `map` would compute, for whoever computes it.
+        """Return what `map` would compute, not yet cut, for whoever computes it.
 
         Parameters
         ----------
         metric, *arguments, since, until, policy, vm, server, **named
             As in `map`.
-        memory : str or int
-            What one worker may take.
-        least : int
-            How many ranges there shall be at least, where there are names enough.
         """
-        recipe, rows = parts.declared(metric), parts.rows_in(parts.size(memory))
+        recipe = parts.declared(metric)
         takes = inspect.signature(metric).parameters
         start, stop = self.window(since, until)
         window = {
@@ -346,8 +354,7 @@ class Archive:
             first = rows_of["begun"].min()
             asked["since"] = min(first, instant(asked["as_of"], first))
         column = recipe.cut_by(asked.get("by", ()))
-        cut = parts.ranges(column, _rows_by(rows_of, column), rows, least)
-        return Plan(metric, asked, chosen, tuple(cut))
+        return Plan(metric, asked, chosen, column, _rows_by(rows_of, column))
 
     def policies(self, *, naming_vms: bool = True) -> pd.DataFrame:
         """Return the settings of policies as they were at each sync.
@@ -815,9 +822,12 @@ class Archive:
         narrow = [*(["uid"] if several else []), *_WHO, when, "ended", "as_of"]
         narrow = [name for name in narrow if name in _TABLES[recipe.table].names]
         reader = Chosen(self, recipe.table, start, stop, tuple(narrow), several, None, {}, ())
-        counted = [_counted(table, when) for table in reader.days(Range(None))]
-        counted += [] if before is None else [_counted(before.select(narrow), when)]
-        rows = _matching(_together(counted), **patterns)
+        read = chain(reader.days(EVERYTHING), [] if before is None else [before.select(narrow)])
+        nothing = pa.schema([_TABLES[recipe.table].field(name) for name in narrow]).empty_table()
+        kept = [_counted(nothing, when)]
+        for table in read:
+            _keep(kept, _counted(table, when), _added_up)
+        rows = _matching(_added_up(kept).to_pandas(), **patterns)
         names = {
             name: frozenset(rows[name].dropna())
             for name, given in patterns.items()
@@ -844,13 +854,10 @@ class Archive:
             day = day[day["created"] < start]
             day = day.assign(last=day["ended"].fillna(_NEVER))
             for order, kept in best.items():
-                kept.append(_last_of_kind(day, order))
-                # What has been passed over is forgotten every so often, to bound memory.
-                if sum(map(len, kept)) > _FORGET + 2 * len(kept[0]):
-                    kept[:] = [_last_of_kind(pd.concat(kept, ignore_index=True), order)]
+                _keep(kept, _last_of_kind([day], order), partial(_last_of_kind, order=order))
         if not paths:
             return schema.SESSIONS.empty_table()
-        chosen = [_last_of_kind(pd.concat(kept), order) for order, kept in best.items()]
+        chosen = [_last_of_kind(kept, order) for order, kept in best.items()]
         rows = pd.concat(chosen)[["file", "row"]].drop_duplicates().sort_values(["file", "row"])
 
         def chosen_of(number: int) -> pa.Table:
@@ -1014,7 +1021,7 @@ def _groups_of(metadata: pq.FileMetaData, within: Range) -> list[int]:
     ]
 
 
-def _counted(table: pa.Table, when: str) -> pd.DataFrame:
+def _counted(table: pa.Table, when: str) -> pa.Table:
     """How many rows there are of whom, when the first began, and the newest instants."""
     names = [name for name in (when, "ended", "as_of") if name in table.column_names]
     plain = pa.table(
@@ -1024,20 +1031,22 @@ def _counted(table: pa.Table, when: str) -> pd.DataFrame:
     newest = [(name, "max") for name in names]
     found = plain.group_by(_WHO).aggregate([([], "count_all"), (when, "min"), *newest])
     renamed = {"count_all": "rows", f"{when}_min": "begun"}
-    found = found.rename_columns([renamed.get(name, name) for name in found.column_names])
-    return found.to_pandas()
+    return found.rename_columns([renamed.get(name, name) for name in found.column_names])
 
 
-def _together(counted: list[pd.DataFrame]) -> pd.DataFrame:
+def _added_up(counted: Sequence[pa.Table]) -> pa.Table:
     """Add up counts of files."""
-    if not counted:
-        return pd.DataFrame(
-            {name: pd.Series(dtype="str") for name in _WHO} | {"rows": [], "begun": []}
-        )
-    every = pd.concat(counted, ignore_index=True)
-    how = {name: "sum" if name == "rows" else "min" if name == "begun" else "max"
-           for name in every.columns.drop(_WHO)}  # fmt: skip
-    return every.groupby(_WHO, dropna=False, as_index=False).agg(how)
+    every = pa.concat_tables(counted)
+    how = {name: {"rows": "sum", "begun": "min"}.get(name, "max") for name in every.column_names}
+    found = every.group_by(_WHO).aggregate([(n, how[n]) for n in how if n not in _WHO])
+    return found.rename_columns([*_WHO, *(name for name in how if name not in _WHO)])
+
+
+def _keep(kept: list[T], more: T, together: Callable[[list[T]], T]) -> None:
+    """Add to what is kept, and put it together every so often, so that it takes bounded memory."""
+    kept.append(more)
+    if sum(map(len, kept)) > _FORGET + 2 * len(kept[0]):
+        kept[:] = [together(kept)]
 
 
 def _speaks_for(rows: pd.DataFrame) -> pd.Timestamp:
@@ -1053,8 +1062,9 @@ def _rows_by(rows: pd.DataFrame, column: str | None) -> pd.Series:
     return rows.groupby(column, dropna=False)["rows"].sum().astype("int64")
 
 
-def _last_of_kind(rows: pd.DataFrame, order: str) -> pd.DataFrame:
+def _last_of_kind(tables: Sequence[pd.DataFrame], order: str) -> pd.DataFrame:
     kind = ["backup_server", "vm", "state", "result"]
+    rows = pd.concat(tables, ignore_index=True)
     return rows.sort_values([order, "created"], kind="stable").drop_duplicates(kind, keep="last")
 
 

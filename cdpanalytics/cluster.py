@@ -79,10 +79,10 @@ def map(
     """
     with _connected(client) as connected:
         workers = connected.scheduler_info(n_workers=-1)["workers"].values()
-        plan = archive.plan(
-            metric, *arguments, memory=_each(workers) if memory is None else memory,
-            least=FOR_EACH * max(1, sum(worker["nthreads"] for worker in workers)), **named,
-        )  # fmt: skip
+        plan = archive.plan(metric, *arguments, **named).cut(
+            _each(workers) if memory is None else memory,
+            least=FOR_EACH * max(1, sum(worker["nthreads"] for worker in workers)),
+        )
         return parts.gathered(plan, computed(plan, connected), progress)
 
 
