@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test nightly mutants lint docs screenshots reliability bench notebooks sample clean
+.PHONY: help demo test nightly mutants lint docs site screenshots reliability bench notebooks sample clean
 
 help:            ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -32,6 +32,9 @@ lint: $(VENV)/ready-dev            ## style, types, layers
 docs: $(VENV)/ready-dev            ## write definitions and pictures of docs/ from the docstrings
 	$(BIN)/python docs/fill.py
 
+site: $(VENV)/ready-dev            ## the guide as HTML, in build/site
+	$(BIN)/python -m sphinx -W --keep-going -q docs build/site
+
 screenshots: $(VENV)/ready-dev            ## take the pictures of docs/ anew, in a real browser
 	CDPANALYTICS_WRITE_DOCS=1 $(BIN)/python -m pytest -q tests/browser/test_screenshots.py
 
@@ -58,7 +61,7 @@ $(VENV)/ready: pyproject.toml | $(VENV)/bin/pip
 	@touch $@
 
 $(VENV)/ready-dev: pyproject.toml | $(VENV)/bin/pip
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,report,lab]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,docs,report,lab]'
 	@touch $@ $(VENV)/ready
 
 # Debian keeps the part of venv that brings pip in a package of its own.

@@ -59,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     root.set_defaults(run=None)
     commands = root.add_subparsers(title="commands", metavar="COMMAND")
     _demo(commands)
+    _doctor(commands)
     _sync(commands)
     _query(commands)
     _metrics(commands)
@@ -102,6 +103,26 @@ def _run_demo(options: argparse.Namespace) -> int:
     _print_table(done.worst[columns])
     print(f"Report: {done.report.resolve()}")
     return OK
+
+
+def _doctor(commands: Any) -> None:
+    command = commands.add_parser(
+        "doctor", help="can a server be used: reach, TLS, log-on, version, clock, memory",
+        epilog="Example: cdpanalytics doctor https://em.tech.local:9398 --user 'TECH\\analyst'",
+    )  # fmt: skip
+    _server(command)
+    command.set_defaults(run=_run_doctor)
+
+
+def _run_doctor(options: argparse.Namespace) -> int:
+    from cdpanalytics.doctor import examine
+
+    failed = False
+    with _manager(options, cache=False) as em:
+        for finding in examine(em):
+            print(_one_line(str(finding)), flush=True)
+            failed |= finding.verdict == "failed"
+    return ERROR if failed else OK
 
 
 def _sync(commands: Any) -> None:

@@ -39,7 +39,7 @@ from requests_cache.serializers import json_serializer
 from urllib3 import Retry
 
 from cdpanalytics import config, schema, wire
-from cdpanalytics.errors import InputError, LogonError, ServerError, WireError
+from cdpanalytics.errors import CertificateError, InputError, LogonError, ServerError, WireError
 from cdpanalytics.filters import Expression, field
 
 Patterns: TypeAlias = str | Sequence[str] | None
@@ -72,6 +72,17 @@ class DatedPage:
         """Return the page's rows with a column `as_of`."""
         as_of = pa.repeat(pa.scalar(self.as_of, schema.INSTANT), self.page.table.num_rows)
         return self.page.table.append_column(pa.field("as_of", schema.INSTANT), as_of)
+
+
+@dataclass(frozen=True)
+class Root:
+    """What a server tells without a log-on: REST versions, spelling of its keys, its clock."""
+
+    versions: list[str]
+    spelling: str
+    clock: pd.Timestamp
+    seconds: float
+    """How long the answer took."""
 
 
 class EnterpriseManager:
@@ -142,6 +153,7 @@ class EnterpriseManager:
         }
         self._sent_with: dict[str, Any] = {**way, "allow_redirects": False}
         self._gate = _Gate(self.url, known, _ACCEPT[accept], parallel, way)
+        self._stranger = _prepared(requests.Session(), HTTPAdapter(), _ACCEPT[accept])
         self._direct = _prepared(requests.Session(), self._gate, _ACCEPT[accept])
         self._cached = _cached_session(self.url, self.user, self._gate, _ACCEPT[accept], cache)
         self._closed = False
@@ -168,9 +180,25 @@ class EnterpriseManager:
         self._closed = True
         with suppress(Exception):
             self._gate.log_out()
-        for session in filter(None, (self._cached, self._direct)):
+        for session in filter(None, (self._cached, self._direct, self._stranger)):
             with suppress(Exception):
                 session.close()
+
+    @property
+    def verified(self) -> bool | str:
+        """The file that the server's certificate is verified with; True: the system's; False: it is not."""
+        how: bool | str = self._sent_with["verify"]
+        return how
+
+    def root(self) -> Root:
+        """Ask for the one page that needs no log-on."""
+        origin = f"{self.url} /api/"
+        begun = time.monotonic()
+        answer = self._send(self._stranger, "GET", "/api/", origin)
+        seconds = time.monotonic() - begun
+        _accepted(answer, origin)
+        versions, spelling = wire.read_root(answer.content, _kind_of(answer), origin=origin)
+        return Root(versions, spelling, _dated(answer.headers), seconds)
 
     def now(self) -> pd.Timestamp:
         """Ask the server for its clock: UTC, whole seconds."""
@@ -222,7 +250,8 @@ class EnterpriseManager:
             pc.less(table["created"], pa.scalar(stop, schema.INSTANT)),
         )
         frame = schema.to_frame(table.filter(inside).sort_by("created"))
-        return _matching(frame, policy=policy, vm=vm, backup_server=server)
+        found = _matching(frame, policy=policy, vm=vm, backup_server=server)
+        return schema.read_for(found, start, None if until is None else stop)
 
     def query(
         self,
@@ -295,6 +324,10 @@ class EnterpriseManager:
         begun = self._first("CreationTimeUTC", None)
         return begun, self._first("EndTimeUTC", str(ended))
 
+    def newest(self) -> pd.Timestamp | None:
+        """Return when the newest task session began; None where there is none."""
+        return self._first("CreationTimeUTC", None, descending=True)
+
     def remembers(self, uids: Sequence[str]) -> int:
         """Count those of a few task sessions, named by uid, that the server still has."""
         if not uids:
@@ -304,8 +337,10 @@ class EnterpriseManager:
         found = {uid for dated in pages for uid in dated.page.table["uid"].to_pylist()}
         return len(found.intersection(uids))
 
-    def _first(self, by: str, filter: str | None) -> pd.Timestamp | None:
-        query = _Query("CdpReplicaTaskSession", filter, by, False, False, 1)
+    def _first(
+        self, by: str, filter: str | None, *, descending: bool = False
+    ) -> pd.Timestamp | None:
+        query = _Query("CdpReplicaTaskSession", filter, by, descending, False, 1)
         table = self._page(query, 1, self._direct, {}).page.table
         if not table.num_rows:
             return None
@@ -714,7 +749,7 @@ def _take(answer: requests.Response, url: str) -> None:
                       "ask for smaller pages or a narrower window")  # fmt: skip
 
 
-def _prepared(session: requests.Session, gate: _Gate, accept: str) -> requests.Session:
+def _prepared(session: requests.Session, gate: HTTPAdapter, accept: str) -> requests.Session:
     """Give a session its one way out: no cookies, no .netrc, nothing else of the environment."""
     session.mount("https://", gate)
     session.mount("http://", gate)
@@ -788,7 +823,7 @@ def _saying(said: str | None) -> str:
 
 def _unreached(url: str, problem: requests.RequestException) -> ServerError:
     if isinstance(problem, requests.exceptions.SSLError):
-        return ServerError(
+        return CertificateError(
             f"{url}: its certificate was not accepted ({_reason(problem)}); give the file that "
             "signed it with --ca-bundle (ca_bundle=, CDPANALYTICS_CA_BUNDLE)"
         )

@@ -32,6 +32,10 @@ class ServerError(CdpError):
         self.retryable = retryable
 
 
+class CertificateError(ServerError):
+    """Enterprise Manager was reached, but its certificate cannot be trusted."""
+
+
 class LogonError(ServerError):
     """Enterprise Manager refused the user, or its answer held no session."""
 

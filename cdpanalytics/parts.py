@@ -31,7 +31,7 @@ Metric = Callable[..., pd.DataFrame]
 BASE = 250_000_000
 """Bytes of a process that has all it needs and computes nothing."""
 
-ROW = 800
+ROW = 600
 """Bytes at most a session, from its file to its part of a metric (`benchmarks/scale.py`)."""
 
 WORTH = 2_000_000

@@ -36,7 +36,7 @@ class Clock:
     def elapsed(self, instants: Instants) -> Instants:
         """Return the clock's readings at `instants`, none of which lies before the first edge."""
         if len(self.edges) == 1:
-            return (instants - self.edges[0]) * self.running[0]
+            return instants - self.edges[0] if self.running[0] else np.zeros_like(instants)
         piece = np.searchsorted(self.edges, instants, side="right") - 1
         ahead = np.where(self.running[piece], instants - self.edges[piece], 0)
         return self.readings[piece] + ahead

@@ -201,3 +201,25 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
         if column in frame and isinstance(frame[column].dtype, pd.CategoricalDtype):
             frame[column] = frame[column].cat.set_categories(dtype.categories, ordered=True)
     return frame
+
+
+def read_for(
+    frame: pd.DataFrame, since: pd.Timestamp | None, until: pd.Timestamp | None
+) -> pd.DataFrame:
+    """Write into a frame which window its sessions were read for; outside of it rows are missing.
+
+    Examples
+    --------
+    >>> frame = read_for(to_frame(SESSIONS.empty_table()), pd.Timestamp("2026-10-01", tz="UTC"), None)
+    >>> window_of(frame)
+    ('2026-10-01T00:00:00+00:00', None)
+    """
+    bounds = (None if bound is None else bound.isoformat() for bound in (since, until))
+    frame.attrs["cdpanalytics"] = dict(zip(("since", "until"), bounds, strict=True))
+    return frame
+
+
+def window_of(frame: pd.DataFrame) -> tuple[str | None, str | None]:
+    """Return the window that a frame's sessions were read for; None where it has no bound."""
+    bounds = frame.attrs.get("cdpanalytics", {})
+    return bounds.get("since"), bounds.get("until")

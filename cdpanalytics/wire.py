@@ -213,6 +213,20 @@ def read_error(body: bytes, content_type: str) -> str | None:
     return _clean(message, 300) if isinstance(message, str) and message.strip() else None
 
 
+def read_root(body: bytes, content_type: str, *, origin: str) -> tuple[list[str], str]:
+    """Return the REST versions that ``GET /api/`` lists, and how its keys are spelled.
+
+    The spelling, "PascalCase", "camelCase" or "XML", tells the server's release: 12 and
+    older, 13 and newer, not known.
+    """
+    listed = _tree(body, content_type, "EnterpriseManager", origin).get("supportedversions")
+    names = [str(each.get("name")) for each in _listed(listed) if each.get("name")]
+    if _format(body, content_type, origin) == "xml":
+        return names, "XML"
+    keys = "".join(_json(_json_bytes(body, content_type, origin), origin))
+    return names, "camelCase" if keys[:1].islower() else "PascalCase"
+
+
 def read_logon(body: bytes, content_type: str) -> str | None:
     """Return the SessionId (a GUID) of a ``LogonSession`` body; None when it holds none."""
     try:

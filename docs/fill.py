@@ -1,4 +1,4 @@
-"""Fill the definitions and pictures of docs/metrics.md and docs/verdicts.md: ``make docs``.
+"""Fill the definitions and pictures of docs/metrics.md, verdicts.md and questions.md: ``make docs``.
 
 What stands in a file between ``<!-- NAME -->`` and ``<!-- / -->`` is written here, from the
 docstrings and from metrics of the sessions shown; the rest is written by hand.
@@ -6,10 +6,13 @@ docstrings and from metrics of the sessions shown; the rest is written by hand.
 
 from __future__ import annotations
 
+import doctest
 import inspect
+import os
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import matplotlib.dates as mdates
 import matplotlib.pyplot as plt
@@ -144,18 +147,40 @@ def verdicts_picture() -> str:
     return f"![{said}](verdicts.svg)\n"
 
 
+class Drawn:
+    """The pictures of a page, from its own examples: each shows the `ax` that stands before it."""
+
+    def __init__(self, page: Path) -> None:
+        self._page, self._run, self._scope = page, 0, dict[str, Any]()
+
+    def picture(self, name: str, before: str) -> str:
+        """Run what of the page stands before a picture, and draw it; return its Markdown."""
+        examples = doctest.DocTestParser().get_examples(before)
+        for example in examples[self._run :]:
+            exec(example.source, self._scope)  # noqa: S102 - our own file
+        self._run = len(examples)
+        ax = self._scope["ax"]
+        file = f"{self._page.stem}-{name.removeprefix('drawn_')}.svg"
+        said = ax.get_title(loc="left")
+        _save(ax.figure, file, said)
+        return f"![{said}]({file})\n"
+
+
 def _save(figure: object, name: str, alt: str) -> None:
     if "--check" not in sys.argv:
         (DOCS / name).write_text(plots.Chart(figure, alt).svg(name.removesuffix("svg")))  # type: ignore[arg-type]
     plt.close(figure)  # type: ignore[arg-type]
 
 
-def filled(text: str) -> str:
+def filled(page: Path) -> str:
     """A file's text with its regions written anew."""
+    text, drawn = page.read_text(), Drawn(page)
     made = {"gaps_picture": gaps_picture, "verdicts_picture": verdicts_picture}
 
     def written(region: re.Match[str]) -> str:
         name = region["name"]
+        if name.startswith("drawn_"):
+            return region[1] + drawn.picture(name, text[: region.start()]) + region[3]
         return region[1] + (made[name]() if name in made else definition(name)) + region[3]
 
     return REGION.sub(written, text)
@@ -164,9 +189,10 @@ def filled(text: str) -> str:
 def main() -> int:
     """Write the files, or with --check only say whether they are as they would be written."""
     stale = []
-    for path in (DOCS / "metrics.md", DOCS / "verdicts.md"):
+    os.chdir(DOCS.parent)  # the examples read data/sample
+    for path in (DOCS / "metrics.md", DOCS / "verdicts.md", DOCS / "questions.md"):
         before = path.read_text()
-        after = filled(before)
+        after = filled(path)
         if before != after:
             stale.append(path.name)
             if "--check" not in sys.argv:

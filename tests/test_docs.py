@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import doctest
 import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from cdpanalytics import metrics
+import cdpanalytics
+from cdpanalytics import cli, metrics, plots
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -29,7 +34,7 @@ def test_each_metric_is_defined_once() -> None:
     assert sorted(headings) == sorted(metrics.__all__)
 
 
-@pytest.mark.parametrize("name", ["metrics.md", "verdicts.md"])
+@pytest.mark.parametrize("name", ["metrics.md", "verdicts.md", "questions.md"])
 def test_examples_give_what_they_show(name: str) -> None:
     flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
     scope = {each: getattr(metrics, each) for each in metrics.__all__}
@@ -44,3 +49,105 @@ def test_each_picture_and_page_linked_is_there() -> None:
     for page in [*DOCS.rglob("*.md"), ROOT / "README.md"]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} points to {target}"
+
+
+PAGES = [*sorted(DOCS.rglob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
+
+
+def commands() -> Iterator[tuple[str, str]]:
+    """Each command line of ours in a page: in blocks whole, in prose as far as it goes."""
+    for page in PAGES:
+        text = page.read_text()
+        for language, block in FENCED.findall(text):
+            if language in ("", "ini"):
+                for line in re.findall(
+                    r"(?:^|[\s/\"])cdpanalytics +([a-z][^\"\n]*(?:\"[^\"]*\"[^\"\n]*)*)", block
+                ):
+                    yield page.name, line
+        for inline in re.findall(r"`cdpanalytics +([a-z][^`\n]*)`", FENCED.sub("", text)):
+            yield page.name, inline
+
+
+@pytest.mark.parametrize(("page", "line"), sorted(set(commands())))
+def test_each_command_shown_is_one(
+    page: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "maintenance.csv").write_text("start,end\n")
+    words = shlex.split(line.replace("\\", "/"), comments=True)
+    words = words[: words.index(">")] if ">" in words else words
+    known = cli.parser()._subparsers._group_actions[0].choices  # type: ignore[union-attr]
+    assert words[0] in known, page
+    options = known[words[0]]._option_string_actions  # type: ignore[index]
+    for word in words[1:]:
+        if word.startswith("--"):
+            assert word in options, f"{page}: {words[0]} has no {word}"
+    whole = [option for option, action in options.items() if action.required]
+    if "--help" not in words and all(set(words) & {option} for option in whole):
+        cli.parser().parse_args(words)
+
+
+def test_commands_were_found() -> None:
+    found = {line.split()[0] for _, line in commands()}
+    known = cli.parser()._subparsers._group_actions[0].choices  # type: ignore[union-attr]
+    assert found == set(known), "each command is shown somewhere"  # type: ignore[arg-type]
+
+
+def test_each_public_name_shown_exists() -> None:
+    blocks = [
+        (page.name, block)
+        for page in PAGES
+        for language, block in FENCED.findall(page.read_text())
+        if language in ("python", "pycon")
+    ]
+    assert len(blocks) > 20
+    for page, block in blocks:
+        for home, pattern in (
+            (cdpanalytics, r"(?<![.\w])cdp\.(\w+)"),
+            (metrics, r"(?<![.\w])metrics\.(\w+)"),
+            (plots, r"(?<![.\w])plots\.(\w+)"),
+            (pd.DataFrame.cdp, r"\w\.cdp\.(\w+)"),  # type: ignore[attr-defined]
+        ):
+            for name in re.findall(pattern, block):
+                assert hasattr(home, name), f"{page}: {name}"
+
+
+def test_each_public_name_is_in_the_reference() -> None:
+    page = (DOCS / "reference" / "index.md").read_text()
+    listed = set(re.findall(r"^   ([\w.]+)$", page, re.M))
+    public = set(cdpanalytics.__all__) - {"errors", "metrics", "quality"}
+    assert {*public, *metrics.__all__} <= listed
+
+
+def told() -> str:
+    """Every text of the package, with a mark where a value is filled in."""
+    texts = []
+    for path in (ROOT / "cdpanalytics").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                parts = [p.value if isinstance(p, ast.Constant) else "{}" for p in node.values]
+                texts.append("".join(map(str, parts)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                texts.append(node.value)
+    return "\n".join(texts)
+
+
+def test_each_error_of_troubleshooting_is_one() -> None:
+    rows = re.findall(r"^\| `([^`]+)` \|", (DOCS / "troubleshooting.md").read_text(), re.M)
+    assert len(rows) > 10
+    every = told()
+    assert [text for text in rows if text not in every] == []
+
+
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-d", tmp_path / "trees",
+         "docs", tmp_path / "site"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (
+        "Return a row for each stretch"
+        in (tmp_path / "site/reference/generated/cdpanalytics.metrics.gaps.html").read_text()
+    )

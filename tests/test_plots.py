@@ -128,6 +128,21 @@ def test_the_heat_map_is_darker_the_longer_a_vm_was_in_breach(sessions: pd.DataF
     assert found.get_title(loc="left") == "No VM missed its RPO"
 
 
+@pytest.mark.parametrize(
+    ("days", "freq", "first"), [(31, "D", "01 Oct"), (2, "h", "01 Oct 00:00"), (90, "D", "01 Oct")]
+)
+def test_the_dates_below_a_heat_map_do_not_overlap(days: int, freq: str, first: str) -> None:
+    sessions = pd.DataFrame({"vm": ["a"], "created": [DAY], "ended": [DAY + pd.Timedelta("1h")]})
+    table = metrics.rpo_adherence(
+        sessions, "1h", by="vm", freq=freq, as_of=DAY + pd.Timedelta(days, "D")
+    )
+    ax = plots.heat_map(table)
+    assert ax.get_xticklabels()[0].get_text() == first
+    ax.figure.canvas.draw()
+    boxes = [label.get_window_extent() for label in ax.get_xticklabels()]
+    assert all(left.x1 + 4 < right.x0 for left, right in pairwise(boxes))
+
+
 def test_the_severity_ramp_falls_in_lightness_so_it_reads_in_grey() -> None:
     channels = [mcolors.to_rgb(colour) for colour in plots.charts.SEVERITY]
     shine = [0.2126 * r**2.2 + 0.7152 * g**2.2 + 0.0722 * b**2.2 for r, g, b in channels]

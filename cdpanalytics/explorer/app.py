@@ -14,7 +14,7 @@ import ipywidgets as widgets
 import pandas as pd
 import traitlets as t
 
-from cdpanalytics import metrics
+from cdpanalytics import metrics, schema
 from cdpanalytics.archive import Archive
 from cdpanalytics.errors import CdpError, InputError
 from cdpanalytics.explorer import views
@@ -22,6 +22,7 @@ from cdpanalytics.findings import VM, Findings, Question
 from cdpanalytics.report import parts
 
 DAY = pd.Timedelta(days=1)
+TICK = pd.Timedelta(1, "us")
 PERIODS: dict[str, int | None] = {
     "last 7 days": 7, "last 30 days": 30, "last 90 days": 90, "all": None, "own dates": None,
 }  # fmt: skip
@@ -115,8 +116,11 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
         stamped = sessions["as_of"].max() if "as_of" in sessions else pd.NaT
         ends = sessions["ended"].max()
         newest = stamped if not pd.isna(stamped) else max(sessions["created"].max(), ends)
-        self._newest = newest.tz_convert(tz)
-        self._oldest = sessions["created"].min().tz_convert(tz)
+        since, until = self._read_for = _read_for(sessions)
+        # The last day is that of the last instant before `until`.
+        self._newest = min(newest, newest if pd.isna(until) else until - TICK).tz_convert(tz)
+        oldest = sessions["created"].min() if pd.isna(since) else since
+        self._oldest = oldest.tz_convert(tz)
         self._held, self._stale, self._searching = 0, set(self.STATE), False
         self._found: Findings | None = None
         self._board = Board()
@@ -249,7 +253,11 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
     def _window(self) -> tuple[pd.Timestamp, pd.Timestamp]:
         since = pd.Timestamp(self.first, tz=self._tz)
         until = pd.Timestamp(self.last + dt.timedelta(days=1), tz=self._tz)
-        return since.tz_convert("UTC"), until.tz_convert("UTC")
+        first, last = self._read_for
+        since, until = since.tz_convert("UTC"), until.tz_convert("UTC")
+        return since if pd.isna(first) else max(since, first), until if pd.isna(last) else min(
+            until, last
+        )
 
     def _days(self, period: str) -> tuple[dt.date, dt.date]:
         last, oldest = self._newest.date(), self._oldest.date()
@@ -383,6 +391,12 @@ def explore(
         source.sessions(), source.policies(), source.holes(), source.intervals(),
         tz=tz, made_of="archive.sessions()", **state,
     )  # fmt: skip
+
+
+def _read_for(sessions: pd.DataFrame) -> tuple[pd.Timestamp, pd.Timestamp]:
+    """Which window a frame was read for; NaT where it has no bound."""
+    since, until = schema.window_of(sessions)
+    return pd.Timestamp(since or "NaT"), pd.Timestamp(until or "NaT")
 
 
 def _with_keys(sessions: pd.DataFrame) -> pd.DataFrame:

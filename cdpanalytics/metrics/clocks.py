@@ -38,6 +38,11 @@ class Clocks:
     kinds: tuple[Clock, ...]
     dark: tuple[tuple[Integers, Integers], ...] = ()
 
+    def at(self, cut: slice) -> Clocks:
+        """Return the clocks of a range of the spans."""
+        dark = tuple((start[cut], stop[cut]) for start, stop in self.dark)
+        return Clocks(self.of[cut], self.kinds, dark)
+
     def read(self, at: Integers, span: Integers | None = None) -> Integers:
         """Return what each span's clock shows at its own instant.
 

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from cdpanalytics.metrics import groups as grouping
-from cdpanalytics.metrics.groups import By
-from cdpanalytics.metrics.spans import UNKNOWN, Integers, Records, read, setting
+from cdpanalytics.metrics.groups import By, lengths, share
+from cdpanalytics.metrics.spans import MOST, UNKNOWN, Integers, Records, keyed, read, setting
 from cdpanalytics.metrics.windows import window
 from cdpanalytics.parts import Recipe, as_it_is, declare
 
@@ -38,7 +38,8 @@ def durations(
     by : str or sequence of str
         `policy`, `vm`, `backup_server`, several of them, or ``()``.
     since, until : timestamp-like, optional
-        Sessions that begin in ``[since, until)``. Default: everything, up to `as_of`.
+        Sessions that begin in ``[since, until)``. Default: what the
+        frame was read for, else everything up to `as_of`.
     as_of : timestamp-like, optional
         As in `rpo_adherence`.
     policies : pandas.DataFrame, optional
@@ -94,22 +95,27 @@ def durations(
 
 
 def _describe(of: Integers, length: Integers, size: int) -> dict[str, pd.Series]:
-    grouped = pd.Series(length).groupby(of)
-    figures = {
-        "mean": grouped.mean(),
-        "median": grouped.median(),
-        "p95": grouped.quantile(0.95),
-        "max": grouped.max(),
-        "total": grouped.sum(),
-    }
-    groups = pd.RangeIndex(size)
-    return {name: _rounded(values.reindex(groups)) for name, values in figures.items()}
+    """Figures of the lengths of each group, from one sort."""
+    length = length[np.argsort(keyed(of, length))]
+    many = grouping.count(of, size)
+    some = np.flatnonzero(many)
+    many, first = many[some], (np.cumsum(many) - many)[some]
+    total = np.add.reduceat(length, first) if len(some) else length
 
+    def quantile(share: float) -> np.ndarray:
+        at = (many - 1) * share
+        below = first + at.astype(np.int64)
+        above = np.minimum(below + 1, first + many - 1)
+        return length[below] + (length[above] - length[below]) * (at % 1)
 
-def _rounded(figures: pd.Series) -> pd.Series:
-    """Microseconds as lengths of time, to the nearest one; NaT where missing."""
-    whole = figures.round().astype("Int64").to_numpy(dtype=np.int64, na_value=UNKNOWN)
-    return pd.Series(whole.view("m8[us]"))
+    figures = {"mean": total / many, "median": quantile(0.5), "p95": quantile(0.95),
+               "max": length[first + many - 1], "total": total}  # fmt: skip
+    described = {}
+    for name, values in figures.items():
+        whole = np.full(size, UNKNOWN)
+        whole[some] = np.round(values)
+        described[name] = lengths(whole)
+    return described
 
 
 def _expected(records: Records, policies: pd.DataFrame | None) -> Integers:
@@ -120,17 +126,16 @@ def _expected(records: Records, policies: pd.DataFrame | None) -> Integers:
 
 
 def _common(of: Integers, expected: Integers, size: int) -> pd.Series:
-    steps = pd.Series(np.where(expected > 0, expected, -1)).groupby(of)
-    low, high = steps.min().reindex(range(size)), steps.max().reindex(range(size))
-    same = low.where((low == high) & (low > 0))
-    return pd.to_timedelta(same, unit="us").astype("timedelta64[us]")
+    low = grouping.extreme(of, expected, size, np.minimum, MOST)
+    high = grouping.extreme(of, expected, size, np.maximum, 0)
+    return lengths(np.where((low == high) & (low > 0), low, UNKNOWN))
 
 
 def _on_cadence(of: Integers, length: Integers, expected: Integers, size: int) -> pd.Series:
     known = expected > 0
     near = np.abs(length - expected) * 10 <= expected * round(TOLERANCE * 10)
-    shares = pd.Series(near[known].astype(float)).groupby(of[known]).mean()
-    return shares.reindex(range(size)).astype(float)
+    judged = grouping.count(of, size, known)
+    return share(grouping.count(of, size, known & near), judged, judged > 0)
 
 
 def _in_order(tables: Sequence[pd.DataFrame], by: By) -> pd.DataFrame:

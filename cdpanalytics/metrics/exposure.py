@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import os
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -21,6 +24,11 @@ from cdpanalytics.metrics.spans import (
     sweep,
 )
 from cdpanalytics.metrics.windows import Window
+
+RANGE = 1 << 16
+"""Spans measured at a time: what is reckoned of so many stays in a core's cache."""
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -42,9 +50,10 @@ class Exposure:
 
     By span: `length` of the whole gap, `target`, and whether its VM is `retired` in it:
     then its pieces do not reach into the gap. By piece: the span it comes from, its
-    period, its scheduled parts, how old the gap is where the piece begins and ends
-    (0 while covered), and what was left out of it as never fetched or excluded. `gone`
-    are the spans and periods of retired gaps.
+    period, its scheduled parts, and what was left out of it as never fetched or excluded.
+    `bare` are the pieces to whose end cover, strictly taken, does not reach. By bare
+    piece: how old the gap is where the piece begins and ends (0 while covered), and what
+    of it is breached. `gone` are the spans and periods of retired gaps.
     """
 
     spans: Spans
@@ -55,30 +64,59 @@ class Exposure:
     piece_period: Integers
     piece_observed: Integers
     piece_exposed: Integers
-    piece_breached: Integers
-    piece_breached_strict: Integers
-    piece_age: Integers
-    piece_final_age: Integers
     piece_unobserved: Integers
     piece_excluded: Integers
+    bare: Integers
+    age: Integers
+    final_age: Integers
+    breached: Integers
+    breached_strict: Integers
     gone: tuple[Integers, Integers]
 
 
-def measure(records: Records, terms: Terms, frame: Window) -> Exposure:
-    """Return observed, exposed and breached time of each span, cut at the window's edges.
+def measure(
+    records: Records, terms: Terms, frame: Window, use: Callable[[Exposure], Found]
+) -> list[Found]:
+    """Return what `use` makes of the exposure of each range of spans, a core a range.
 
     Every length is a difference of two readings of the span's clock, so forbidden
     hours, maintenance and holes drop out by themselves. A breach begins when the clock
     has run `target` since cover ended; where no target is known, nothing is known to
-    be breached.
+    be breached. Spans are cut at the window's edges.
     """
     spans = sweep(records, terms.protects)
-    goal = (
-        records.rpo[spans.row]
-        if terms.target is None
-        else np.full(len(spans.row), span(terms.target, "target"))
-    )
+    goal = None if terms.target is None else span(terms.target, "target")
     clock = clocks(records, spans, terms.schedule, terms.tz, terms.policies, terms.exclude)
+    unmaintained = (
+        clock
+        if terms.exclude is None
+        else clocks(records, spans, terms.schedule, terms.tz, terms.policies)
+    )
+
+    def part(first: int) -> Found:
+        cut = slice(first, first + RANGE)
+        mine = spans.at(cut)
+        target = records.rpo[mine.row] if goal is None else np.full(len(mine.row), goal)
+        held = clock.at(cut)
+        free = held if unmaintained is clock else unmaintained.at(cut)
+        return use(_measure(records, terms, frame, mine, target, held, free))
+
+    ranges = range(0, max(len(spans.row), 1), RANGE)
+    if len(ranges) == 1:
+        return [part(0)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(part, ranges))
+
+
+def _measure(
+    records: Records,
+    terms: Terms,
+    frame: Window,
+    spans: Spans,
+    goal: Integers,
+    clock: Clocks,
+    unmaintained: Clocks,
+) -> Exposure:
     covered_until = np.minimum(spans.reach, spans.finish)
     length = clock.read(spans.finish) - clock.read(covered_until)
     retired = _is_retired(records, spans, length, terms.retire_after)
@@ -87,16 +125,18 @@ def measure(records: Records, terms: Terms, frame: Window) -> Exposure:
     piece, period, start, stop = _cut(held.begin, held.finish, frame)
     opened, closed = clock.read(start, piece), clock.read(stop, piece)
     exposed = closed - clock.read(np.clip(covered_until[piece], start, stop), piece)
-    known = goal[piece] != UNKNOWN
-    age, final_age = _ages(clock.read(spans.reach), piece, opened, closed)
-    # A strict gap begun before the window still ages from its own beginning.
-    strict_ages = _ages(clock.read(spans.reach_strict), piece, opened, closed)
-    unobserved, excluded = _left_out(records, spans, terms, clock, (piece, start, stop))
+    left_out = _left_out(clock, unmaintained, (piece, start, stop))
+    bare = np.flatnonzero(spans.reach_strict[piece] < stop)
+    of = piece[bare]
+    seen, known = (opened[bare], closed[bare]), goal[of] != UNKNOWN
+    # A gap begun before the window still ages from its own beginning.
+    ages = _ages(clock.read(spans.reach[of], of), *seen)
+    strict_ages = _ages(clock.read(spans.reach_strict[of], of), *seen)
     return Exposure(
-        spans, length, goal, retired, piece, period, closed - opened, exposed,
-        np.where(known, late(age, final_age, goal[piece]), 0),
-        np.where(known, late(*strict_ages, goal[piece]), 0), age, final_age,
-        unobserved, excluded, (np.flatnonzero(retired)[gone[0]], gone[1]),
+        spans, length, goal, retired, piece, period, closed - opened, exposed, *left_out,
+        bare, *ages, np.where(known, late(*ages, goal[of]), 0),
+        np.where(known, late(*strict_ages, goal[of]), 0),
+        (np.flatnonzero(retired)[gone[0]], gone[1]),
     )  # fmt: skip
 
 
@@ -124,18 +164,12 @@ def late(age: Integers, final_age: Integers, goal: Integers | int) -> Integers:
     return np.asarray(np.maximum(final_age - np.maximum(age, goal), 0))
 
 
-def _ages(
-    uncovered: Integers, piece: Integers, opened: Integers, closed: Integers
-) -> tuple[Integers, Integers]:
-    return np.maximum(opened - uncovered[piece], 0), np.maximum(closed - uncovered[piece], 0)
+def _ages(uncovered: Integers, opened: Integers, closed: Integers) -> tuple[Integers, Integers]:
+    return np.maximum(opened - uncovered, 0), np.maximum(closed - uncovered, 0)
 
 
 def _left_out(
-    records: Records,
-    spans: Spans,
-    terms: Terms,
-    clock: Clocks,
-    pieces: tuple[Integers, Integers, Integers],
+    clock: Clocks, unmaintained: Clocks, pieces: tuple[Integers, Integers, Integers]
 ) -> tuple[Integers, Integers]:
     """Return of each piece the scheduled time that was never fetched, and that was excluded."""
     piece, start, stop = pieces
@@ -146,10 +180,9 @@ def _left_out(
     fetched = replace(clock, dark=())
     nothing = np.zeros(len(piece), dtype=np.int64)
     unobserved = run(fetched) - run(clock) if clock.dark else nothing
-    if terms.exclude is None:
+    if unmaintained is clock:
         return unobserved, nothing
-    every = clocks(records, spans, terms.schedule, terms.tz, terms.policies)
-    return unobserved, run(replace(every, dark=())) - run(fetched)
+    return unobserved, run(replace(unmaintained, dark=())) - run(fetched)
 
 
 def _cut(
@@ -159,8 +192,9 @@ def _cut(
     edges = frame.edges
     start, stop = np.maximum(begin, edges[0]), np.minimum(finish, edges[-1])
     inside = np.flatnonzero(stop > start)
-    first = np.searchsorted(edges, start[inside], side="right") - 1
-    last = np.searchsorted(edges, stop[inside], side="left") - 1
+    first, last = frame.period(start[inside]), frame.period(stop[inside], "left")
+    if (first == last).all():
+        return inside, first, start[inside], stop[inside]
     item, period = spread(first, last - first + 1)
     piece = inside[item]
     return (

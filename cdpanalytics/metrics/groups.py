@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cdpanalytics.errors import InputError
-from cdpanalytics.metrics.spans import KEYS, Flags, Integers, Labels, Records
+from cdpanalytics.metrics.spans import KEYS, Flags, Integers, Labels, Records, numbered
 
 By = str | Sequence[str]
 
@@ -52,9 +52,13 @@ def in_order(columns: dict[str, Labels]) -> Groups:
     for labels in columns.values():
         width = len(labels.names)
         code = code * (width + 1) + np.where(labels.codes < 0, width, labels.codes)
-    _, first, of = np.unique(code, return_index=True, return_inverse=True)
-    keys = pd.DataFrame({name: labels.at(first) for name, labels in columns.items()})
-    return Groups(of.astype(np.int64), keys)
+    of, code = numbered(code)
+    keys = {}
+    for name, labels in reversed(columns.items()):
+        code, own = np.divmod(code, len(labels.names) + 1)
+        own[own == len(labels.names)] = -1
+        keys[name] = Labels(own, labels.names).at(np.arange(len(own)))
+    return Groups(of.astype(np.int64), pd.DataFrame({name: keys[name] for name in columns}))
 
 
 def labelled(column: pd.Series) -> Labels:
@@ -78,8 +82,8 @@ def keys_of(by: By) -> list[str]:
 
 def count(cells: Integers, size: int, where: Flags | None = None) -> Integers:
     """Return how many of `cells` fall on each of `size` places; -1 falls on none."""
-    chosen = cells >= 0 if where is None else (cells >= 0) & where
-    return np.bincount(cells[chosen], minlength=size).astype(np.int64)
+    chosen = cells if where is None else cells[where]
+    return np.bincount(chosen + 1, minlength=size + 1)[1:].astype(np.int64, copy=False)
 
 
 def total(cells: Integers, amounts: Integers, size: int) -> Integers:

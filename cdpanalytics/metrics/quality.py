@@ -19,7 +19,7 @@ from cdpanalytics.metrics.spans import (
     read,
     running_maximum,
 )
-from cdpanalytics.metrics.windows import window
+from cdpanalytics.metrics.windows import window, within
 from cdpanalytics.parts import Recipe, declare
 from cdpanalytics.schema import RESULTS, SESSIONS, STATES
 
@@ -103,6 +103,7 @@ def _counts(
     until: object = None,
 ) -> pd.DataFrame:
     """A row a finding, and last one of all sessions, of which there is no finding."""
+    since, until = within(sessions, since, until)
     begun = (
         instants(sessions, "created") != UNKNOWN
         if "created" in sessions

@@ -14,6 +14,7 @@ from cdpanalytics.metrics.groups import By, keys_of
 from cdpanalytics.metrics.rpo import COLUMNS, VM, adherence_of, exposure_sums
 from cdpanalytics.metrics.spans import PROTECTS, microseconds, read
 from cdpanalytics.metrics.sums import Sums, merge
+from cdpanalytics.metrics.windows import within
 from cdpanalytics.parts import Recipe, declare
 
 
@@ -132,7 +133,8 @@ def compare(
         One row a task session; needs `vm`, `created`, `ended`, of both periods, and
         their history.
     since, until : timestamp-like
-        The period, ``[since, until)``; `until` defaults to `as_of` and is cut there.
+        The period, ``[since, until)``; `until` defaults to the end of what the
+        frame was read for, else to `as_of`, and is cut there.
     before : pair of timestamp-like, optional
         The period to hold it against. Default: as long a one, just before it.
     target, by, as_of, schedule, tz, protects, policies
@@ -198,6 +200,7 @@ def _both(
     retire_after: object = None,
 ) -> tuple[Sums, Sums]:
     """The sums of the earlier and the later period, of all groups there are."""
+    since, until = within(sessions, since, until)
     begin = microseconds(since, "since")
     known = read(sessions, as_of).as_of
     end = known if until is None else min(known, microseconds(until, "until"))

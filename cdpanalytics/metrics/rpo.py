@@ -14,11 +14,13 @@ from cdpanalytics.metrics.exposure import Exposure, Terms, late, measure
 from cdpanalytics.metrics.groups import By, lengths, share
 from cdpanalytics.metrics.spans import (
     FAILED,
+    MOST,
     NO_VERDICT,
     PROTECTS,
     SUCCESS,
     UNKNOWN,
     WARNING,
+    Flags,
     Integers,
     Records,
     last_before,
@@ -26,7 +28,7 @@ from cdpanalytics.metrics.spans import (
     running_maximum,
     span,
 )
-from cdpanalytics.metrics.sums import MOST, Sums, Tally, merge, tally
+from cdpanalytics.metrics.sums import Sums, Tally, joined, merge, tally
 from cdpanalytics.metrics.windows import window
 from cdpanalytics.parts import Recipe, as_it_is, declare
 from cdpanalytics.schema import RESULTS
@@ -73,7 +75,8 @@ def rpo_adherence(
     by : str or sequence of str
         `policy`, `vm`, `backup_server`, several of them, or ``()`` for one row in all.
     since, until : timestamp-like, optional
-        The window ``[since, until)``, UTC. Default: everything, up to `as_of`.
+        The window ``[since, until)``, UTC. Default: what the
+        frame was read for, else everything up to `as_of`.
     as_of : timestamp-like, optional
         Nothing after it is measured. Default: the newest `as_of` of the frame, else
         its latest `created` or `ended`. The clock is never read.
@@ -240,24 +243,20 @@ def gaps(
     records = read(sessions, as_of, policies, unobserved)
     frame = window(records, since, until, None, tz)
     terms = Terms(target, schedule, tz, protects, policies, exclude, retire_after)
-    found = measure(records, terms, frame)
-    inside = np.zeros(len(found.length), dtype=bool)
-    inside[found.piece_span[found.piece_exposed > 0]] = True
-    inside[found.gone[0]] = True
-    spans = found.spans
-    gap = np.flatnonzero(inside)
-    row, start, end = spans.row[gap], spans.reach[gap], spans.finish[gap]
+    found = [
+        np.concatenate(parts) for parts in zip(*measure(records, terms, frame, _gaps), strict=True)
+    ]
+    row, vm, start, end, length, goal, retired = found
     table = pd.DataFrame(
         {key: records.labels[key].at(row) for key in ("backup_server", "vm", "policy")}
     )
     table["start"], table["end"] = _times(start), _times(end)
     table["open"] = end == records.as_of
-    table["exposure"] = lengths(found.length[gap])
-    excess = np.maximum(found.length[gap] - found.target[gap], 0)
-    table["breached"] = lengths(np.where(found.target[gap] == UNKNOWN, UNKNOWN, excess))
-    table["cause"] = _causes(records, protects, spans.vm[gap], start, end)
+    table["exposure"] = lengths(length)
+    table["breached"] = lengths(np.where(goal == UNKNOWN, UNKNOWN, np.maximum(length - goal, 0)))
+    table["cause"] = _causes(records, protects, vm, start, end)
     if retire_after is not None:
-        table["retired"] = found.retired[gap]
+        table["retired"] = retired
     return _by_start(table)
 
 
@@ -346,15 +345,15 @@ def exposure_sums(
     frame = window(records, since, until, freq, tz)
     cells = tally(records, by, frame)
     terms = Terms(target, schedule, tz, protects, policies, exclude, retire_after)
-    found = measure(records, terms, frame)
     asked = {"unobserved": unobserved, "excluded": exclude, "retired": retire_after}
-    added, worst = _sum_exposure(found, cells)
+    parts = measure(records, terms, frame, lambda found: _sum_exposure(found, cells, asked))
+    sums = joined(cells, parts, [part.groups.index.to_numpy() for part in parts])
     if not records.has_verdicts:
-        del added["strict"]
-    goals = _targets(records, found, cells, target)
+        del sums.added["strict"]
+    goals = _targets(records, sums, cells, target)
     return cells.sums(
-        added=_count_verdicts(records, cells) | added | _left_out(found, cells, asked),
-        greatest={"worst_gap": worst} | {name: high for name, (_, high) in goals.items()},
+        added=_count_verdicts(records, cells) | sums.added,
+        greatest=sums.greatest | {name: high for name, (_, high) in goals.items()},
         least={name: low for name, (low, _) in goals.items()},
     )
 
@@ -415,20 +414,22 @@ def what_if_sums(
     frame = window(records, since, until, None, tz)
     cells = tally(records, by, frame)
     terms = Terms(pd.Timedelta(0), schedule, tz, protects, policies, exclude, retire_after)
-    found = measure(records, terms, frame)
     asked = {"unobserved": unobserved, "excluded": exclude, "retired": retire_after}
-    added, _ = _sum_exposure(found, cells)
-    in_gap = found.piece_exposed > 0
-    span_of, age, final_age = (
-        values[in_gap] for values in (found.piece_span, found.piece_age, found.piece_final_age)
-    )
-    places = cells.cells(found.spans.row[span_of], found.piece_period[in_gap])
-    for goal in goals:
-        late_by = late(age, final_age, goal)
-        added[f"breached {goal}"] = grouping.total(places, late_by, cells.size)
-        exceeds = found.length[span_of] > goal
-        added[f"breaches {goal}"] = grouping.count(places, cells.size, exceeds)
-    return cells.sums(added=added | _left_out(found, cells, asked))
+
+    def tried(found: Exposure) -> Sums:
+        sums, own = _sum_exposure(found, cells, asked), cells.among(found.spans.row)
+        in_gap = found.piece_exposed[found.bare] > 0
+        piece, age, final_age = (v[in_gap] for v in (found.bare, found.age, found.final_age))
+        length = found.length[found.piece_span[piece]]
+        places = own.cells(found.piece_span[piece], found.piece_period[piece])
+        for goal in goals:
+            late_by = late(age, final_age, goal)
+            sums.added[f"breached {goal}"] = grouping.total(places, late_by, own.size)
+            sums.added[f"breaches {goal}"] = grouping.count(places, own.size, length > goal)
+        return sums
+
+    parts = measure(records, terms, frame, tried)
+    return joined(cells, parts, [part.groups.index.to_numpy() for part in parts])
 
 
 def _tried(sums: Sums, targets: Sequence[object]) -> pd.DataFrame:
@@ -454,6 +455,17 @@ def _goals(targets: Sequence[object]) -> list[int]:
     return goals
 
 
+def _gaps(found: Exposure) -> tuple[Integers | Flags, ...]:
+    """Gaps with some time in the window: session, VM, start, end, length, target, retired."""
+    inside = np.zeros(len(found.length), dtype=bool)
+    inside[found.piece_span[found.piece_exposed > 0]] = True
+    inside[found.gone[0]] = True
+    gap = np.flatnonzero(inside)
+    spans = found.spans.at(gap)
+    own = (found.length[gap], found.target[gap], found.retired[gap])
+    return spans.row, spans.vm, spans.reach, spans.finish, *own
+
+
 def _by_start(table: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values(["start", "backup_server", "vm"], kind="stable", ignore_index=True)
 
@@ -463,66 +475,68 @@ def _all_by_start(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def _count_verdicts(records: Records, tally: Tally) -> dict[str, Integers]:
-    counted = tally.window.place(records.created)
-    cells = tally.cells(np.arange(len(records.created)), counted)
+    period = tally.window.place(records.created)
+    cells = tally.cells(np.arange(len(period)), period)
+    pairs = np.maximum(cells * 4 + records.verdict, -1)
+    pairs = grouping.count(pairs, tally.size * 4).reshape(tally.size, 4)
     names = {"success": SUCCESS, "warning": WARNING, "failed": FAILED, "unknown": NO_VERDICT}
-    by_verdict = {
-        name: grouping.count(cells, tally.size, records.verdict == code)
-        for name, code in names.items()
-    }
-    return {"sessions": grouping.count(cells, tally.size), **by_verdict}
+    return {"sessions": pairs.sum(axis=1), **{name: pairs[:, at] for name, at in names.items()}}
 
 
-def _sum_exposure(found: Exposure, tally: Tally) -> tuple[dict[str, Integers], Integers]:
-    """Sums by cell, and the longest gap, UNKNOWN where there is none."""
-    cells = tally.cells(found.spans.row[found.piece_span], found.piece_period)
-    size = tally.size
-    in_gap = found.piece_exposed > 0
-    gap_cells, gap_spans = cells[in_gap], found.piece_span[in_gap]
-    whole = found.length[gap_spans]
-    missed = (whole > found.target[gap_spans]) & (found.target[gap_spans] != UNKNOWN)
-    aimless = (found.target[found.piece_span] == UNKNOWN) & (found.piece_observed > 0)
+def _sum_exposure(found: Exposure, tally: Tally, asked: dict[str, object]) -> Sums:
+    """Sums by cell of a range of spans, and the longest gap, UNKNOWN where there is none."""
+    own = tally.among(found.spans.row)
+    cells, size = own.cells(found.piece_span, found.piece_period), own.size
+    in_gap = np.flatnonzero(found.piece_exposed > 0)
+    gap_cells, gap_spans, bare = cells[in_gap], found.piece_span[in_gap], cells[found.bare]
+    whole, goal = found.length[gap_spans], found.target[found.piece_span]
+    missed = (whole > goal[in_gap]) & (goal[in_gap] != UNKNOWN)
+    aimless = (goal == UNKNOWN) & (found.piece_observed > 0)
     added = {
         "observed": grouping.total(cells, found.piece_observed, size),
         "exposed": grouping.total(cells, found.piece_exposed, size),
-        "breached": grouping.total(cells, found.piece_breached, size),
-        "strict": grouping.total(cells, found.piece_breached_strict, size),
+        "breached": grouping.total(bare, found.breached, size),
+        "strict": grouping.total(bare, found.breached_strict, size),
         "gaps": grouping.count(gap_cells, size),
         "breaches": grouping.count(gap_cells, size, missed),
         "aimless": grouping.count(cells, size, aimless),
     }
-    return added, grouping.extreme(gap_cells, whole, size, np.maximum, UNKNOWN)
+    low, high = _extremes(cells, goal, size)
+    worst = grouping.extreme(gap_cells, whole, size, np.maximum, UNKNOWN)
+    return own.sums(
+        added=added | _left_out(found, own, cells, asked),
+        greatest={"worst_gap": worst, "rpo": high},
+        least={"rpo": low},
+    )
 
 
-def _left_out(found: Exposure, tally: Tally, asked: dict[str, object]) -> dict[str, Integers]:
+def _left_out(
+    found: Exposure, tally: Tally, cells: Integers, asked: dict[str, object]
+) -> dict[str, Integers]:
     """What is left out of observed time, of each kind that was asked for."""
-    cells = tally.cells(found.spans.row[found.piece_span], found.piece_period)
-    span_of, period = found.gone
-    vms = pd.DataFrame({"cell": tally.cells(found.spans.row[span_of], period),
-                        "vm": found.spans.vm[span_of]}).drop_duplicates()  # fmt: skip
-    columns = {
-        "unobserved": grouping.total(cells, found.piece_unobserved, tally.size),
-        "excluded": grouping.total(cells, found.piece_excluded, tally.size),
-        "retired": grouping.count(vms["cell"].to_numpy(), tally.size),
-    }
-    return {name: values for name, values in columns.items() if asked[name] is not None}
+    sums = {}
+    if asked["unobserved"] is not None:
+        sums["unobserved"] = grouping.total(cells, found.piece_unobserved, tally.size)
+    if asked["excluded"] is not None:
+        sums["excluded"] = grouping.total(cells, found.piece_excluded, tally.size)
+    if asked["retired"] is not None:
+        sums["retired"] = grouping.count(tally.cells(*found.gone), tally.size)
+    return sums
 
 
 def _targets(
-    records: Records, found: Exposure, tally: Tally, target: object
+    records: Records, held: Sums, tally: Tally, target: object
 ) -> dict[str, tuple[Integers, Integers]]:
     """The least and greatest target of each cell's sessions and spans, and of its group's sessions."""
     if target is not None:
         goal = np.full(tally.size, span(target, "target"))
         return {"rpo": (goal, goal), "rpo_ever": (goal, goal)}
     begun = tally.window.place(records.created)
-    everyone = tally.group.of[: len(records.rpo)]
-    held = tally.cells(found.spans.row[found.piece_span], found.piece_period)
-    cells = np.concatenate([tally.cells(np.arange(len(begun)), begun), held])
-    goals = np.concatenate([records.rpo, found.target[found.piece_span]])
-    ever = _extremes(everyone, records.rpo, tally.group.count)
+    cells = tally.cells(np.arange(len(begun)), begun)
+    low, high = _extremes(cells[cells >= 0], records.rpo[cells >= 0], tally.size)
+    ever = _extremes(tally.group.of[: len(records.rpo)], records.rpo, tally.group.count)
     return {
-        "rpo": _extremes(cells[cells >= 0], goals[cells >= 0], tally.size),
+        "rpo": (np.minimum(low, held.least["rpo"]), np.maximum(high, held.greatest["rpo"])),
         "rpo_ever": (
             np.repeat(ever[0], tally.window.count),
             np.repeat(ever[1], tally.window.count),

@@ -11,7 +11,7 @@ from cdpanalytics.errors import InputError
 from cdpanalytics.metrics import groups as grouping
 from cdpanalytics.metrics.exposure import Terms, retirements
 from cdpanalytics.metrics.groups import By
-from cdpanalytics.metrics.spans import Flags, Integers, Records, amounts, read, span
+from cdpanalytics.metrics.spans import Flags, Integers, Records, amounts, in_order, read, span
 from cdpanalytics.metrics.sums import Sums, merge, tally
 from cdpanalytics.metrics.windows import Window, window
 from cdpanalytics.parts import Recipe, declare
@@ -354,19 +354,18 @@ def _levels(
     row = row[records.ended[row] <= _retired_since(records.vm[row], gone)]
     nowhere = np.isin(gone[0], records.vm[row]) & (gone[1] < frame.edges[-1])
     leaving, since = gone[0][nowhere], gone[1][nowhere]
-    moves = pd.DataFrame({
-        "vm": np.concatenate([records.vm[row], leaving]),
-        "ended": np.concatenate([records.ended[row], since]),
-        "leaves": np.repeat([False, True], [len(row), len(leaving)]),
-        "created": np.concatenate([records.created[row], since]),
-        "size": np.concatenate([amount[row], np.zeros(len(leaving), dtype=np.int64)]),
-        "group": np.concatenate([of[row], np.full(len(leaving), -1)]),
-    }).sort_values(["vm", "ended", "leaves", "created", "size", "group"])  # fmt: skip
-    vm, group, size, ended = (moves[name].to_numpy() for name in ("vm", "group", "size", "ended"))
-    leaves = moves["leaves"].to_numpy(dtype=bool)
-    period = np.searchsorted(frame.edges, ended, side="right") - 1
-    period = np.clip(period, 0, frame.count - 1)
-    again = np.zeros(len(moves), dtype=bool)
+    moves = (
+        np.concatenate([records.vm[row], leaving]),
+        np.concatenate([records.ended[row], since]),
+        np.repeat([False, True], [len(row), len(leaving)]),
+        np.concatenate([records.created[row], since]),
+        np.concatenate([amount[row], np.zeros(len(leaving), dtype=np.int64)]),
+        np.concatenate([of[row], np.full(len(leaving), -1)]),
+    )
+    order = in_order(*moves)
+    vm, ended, leaves, _, size, group = (values[order] for values in moves)
+    period = frame.period(ended)
+    again = np.zeros(len(vm), dtype=bool)
     again[1:] = vm[1:] == vm[:-1]
     before = np.flatnonzero(again) - 1
     gained = np.where(leaves, -1, group * frame.count + period)

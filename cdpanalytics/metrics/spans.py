@@ -7,7 +7,7 @@ windows or groups' sums.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from numbers import Number
 
@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cdpanalytics.errors import InputError
+from cdpanalytics.metrics.uids import repeated
 from cdpanalytics.schema import RESULTS
 
 Integers = NDArray[np.int64]
@@ -23,6 +24,9 @@ Flags = NDArray[np.bool_]
 
 UNKNOWN = np.iinfo(np.int64).min
 """Microseconds of a time that is not there: NumPy's own NaT."""
+
+MOST = np.iinfo(np.int64).max
+"""Later than any time, more than any length."""
 
 KEYS = ("backup_server", "policy", "vm")
 """What sessions can be grouped by."""
@@ -81,7 +85,7 @@ class Records:
     @cached_property
     def finished(self) -> Flags:
         """Completed with an end at or after the beginning."""
-        return self.completed & (self.ended >= self.created) & (self.ended != UNKNOWN)
+        return self.completed & (self.ended >= self.created)  # no end is before any beginning
 
     @cached_property
     def stop(self) -> Integers:
@@ -119,6 +123,10 @@ class Spans:
     finish: Integers
     reach: Integers
     reach_strict: Integers
+
+    def at(self, cut: slice | Integers) -> Spans:
+        """Return some of the spans."""
+        return Spans(*(getattr(self, column.name)[cut] for column in fields(self)))
 
 
 def read(
@@ -169,10 +177,10 @@ def read(
     listed = _listed(policies, frame)
     labels = {key: _labels(frame, listed, key) for key in KEYS}
     servers, names = labels["backup_server"], labels["vm"]
-    vm = (servers.codes + 1) * (len(names.names) + 1) + names.codes + 1
+    vm, _ = numbered((servers.codes + 1) * (len(names.names) + 1) + names.codes + 1)
     holes = _holes(unobserved, servers)
     return Records(
-        frame, labels, vm, created, ended, verdict, running, completed, "result" in frame,
+        frame, labels, vm.astype(np.int64), created, ended, verdict, running, completed, "result" in frame,
         _targets(frame, labels, policies), now,
         _runs_until(frame, servers.codes[: len(frame)], now, holes), holes,
     )  # fmt: skip
@@ -192,14 +200,15 @@ def sweep(records: Records, protects: Collection[str] = PROTECTS) -> Spans:
     Spans
         Empty spans and those that begin at or after as_of cover nothing and are left out.
     """
+    count = len(records.created)
     stop = np.minimum(records.stop, records.as_of)
-    row = np.flatnonzero(records.protecting(protects) & (stop > records.created))
-    begin, stop, vm = records.created[row], stop[row], records.vm[row]
-    policy = records.labels["policy"].codes[row]
+    covers = records.protecting(protects) & (stop > records.created)
+    policy = records.labels["policy"].codes[:count]
     # Of spans begun together the longest owns the time, then the last policy by name, then the
     # smallest target (no target, the least integer, stays the least when negated).
-    order = in_order(vm, begin, stop, policy, -records.rpo[row])
-    row, begin, stop, vm = row[order], begin[order], stop[order], vm[order]
+    order = in_order(records.vm[:count], records.created, stop, policy, -records.rpo)
+    row = order[covers[order]]
+    begin, stop, vm = records.created[row], stop[row], records.vm[row]
     first = np.ones(len(row), dtype=bool)
     first[1:] = vm[1:] != vm[:-1]
     finish = np.full(len(row), records.as_of, dtype=np.int64)
@@ -216,24 +225,33 @@ def sweep(records: Records, protects: Collection[str] = PROTECTS) -> Spans:
 def in_order(vm: Integers, time: Integers, *ties: Integers) -> Integers:
     """Return the positions of rows by VM, then time, then each of `ties` in turn.
 
-    Archives are in order of time within each VM, and ties are few: so this is one stable
-    sort of small numbers, which NumPy does by radix, and a slow one of the ties alone.
+    This is one stable sort of whole numbers, which archives, being in order of VM and time
+    within each day, shorten; and a slow one of what is tied, which is little.
     """
-    few, _ = numbered(vm)
-    order = np.argsort(few, kind="stable")
-    same = few[order][1:] == few[order][:-1]
-    if (same & (time[order][1:] < time[order][:-1])).any():
-        order = np.argsort(time)
-        order = order[np.argsort(few[order], kind="stable")]
-    tied = np.zeros(len(vm) + 1, dtype=bool)
-    tied[1:-1] = same & (time[order][1:] == time[order][:-1])
+    keys = keyed(vm, time)
+    order = np.argsort(keys, kind="stable")
+    keys = keys[order]
+    tied = np.zeros(len(keys) + 1, dtype=bool)
+    np.equal(keys[1:], keys[:-1], out=tied[1:-1])
     tied = np.flatnonzero(tied[1:] | tied[:-1])
     if len(tied):
         rows = order[tied]
-        order[tied] = rows[
-            np.lexsort((*(key[rows] for key in reversed(ties)), time[rows], vm[rows]))
-        ]
+        order[tied] = rows[np.lexsort((*(key[rows] for key in reversed(ties)), keys[tied]))]
     return order
+
+
+def keyed(vm: Integers, time: Integers) -> Integers:
+    """Return a number for each VM and time; they are in order as those are."""
+    if not len(vm):
+        return vm
+    low, width = int(time.min()), int(time.max()) - int(time.min()) + 1
+    if width * (int(vm.max()) + 1) > MOST:
+        times, time = np.unique(time, return_inverse=True)
+        low, width = 0, len(times)
+    keys = vm * width
+    keys += time
+    keys -= low
+    return keys
 
 
 def numbered(codes: Integers) -> tuple[NDArray[np.integer], Integers]:
@@ -263,7 +281,7 @@ def unseen(records: Records, spans: Spans) -> list[tuple[Integers, Integers]]:
     vms, machine = np.unique(spans.vm, return_inverse=True)
     first = np.searchsorted(spans.vm, vms, side="left")
     server = records.labels["backup_server"].codes[spans.row[first]]
-    order = np.lexsort((records.created, records.vm[: len(records.created)]))
+    order = in_order(records.vm[: len(records.created)], records.created)
     session_vm, begun = records.vm[order], records.created[order]
     reached, found = np.full(len(vms), low), []
     for hole in records.holes:
@@ -285,13 +303,8 @@ def unseen(records: Records, spans: Spans) -> list[tuple[Integers, Integers]]:
 
 def last_before(vms: Integers, created: Integers, vm: Integers, end: Integers) -> Integers:
     """Position of the last of (vms, created), sorted, that lies before (vm, end); -1 with none."""
-    order = np.lexsort((np.concatenate([np.ones(len(vms)), np.zeros(len(vm))]),
-                        np.concatenate([created, end]), np.concatenate([vms, vm])))  # fmt: skip
-    is_known = order < len(vms)
-    before = np.cumsum(is_known) - 1
-    positions = np.empty(len(vm), dtype=np.int64)
-    positions[order[~is_known] - len(vms)] = before[~is_known]
-    return positions
+    keys = keyed(np.concatenate([vms, vm]), np.concatenate([created, end]))
+    return np.searchsorted(keys[: len(vms)], keys[len(vms) :]) - 1
 
 
 def running_maximum(values: Integers, segment: Integers) -> Integers:
@@ -402,12 +415,14 @@ def amounts(frame: pd.DataFrame) -> pd.Series:
 
 def _unique(frame: pd.DataFrame) -> pd.DataFrame:
     """Of rows with one uid keep the newest `as_of`, or the last where that is unknown."""
-    if "uid" not in frame or not (frame["uid"].duplicated() & frame["uid"].notna()).any():
-        return frame.reset_index(drop=True)
+    frame = frame.reset_index(drop=True)
+    told = frame.iloc[repeated(frame["uid"])] if "uid" in frame else frame.iloc[:0]
+    if not len(told):
+        return frame
     if "as_of" in frame:
-        frame = frame.iloc[np.argsort(instants(frame, "as_of"), kind="stable")]
-    extra = frame["uid"].duplicated(keep="last") & frame["uid"].notna()
-    return frame[~extra].reset_index(drop=True)
+        told = told.iloc[np.argsort(instants(told, "as_of"), kind="stable")]
+    older = told.index[told["uid"].duplicated(keep="last")]
+    return frame.drop(older).reset_index(drop=True)
 
 
 def _as_of(frame: pd.DataFrame, given: object, created: Integers, ended: Integers) -> int:
@@ -476,9 +491,11 @@ def _verdict(
     """The Result of a Completed session that has an end; before that a result says nothing."""
     if "result" not in frame:
         return np.zeros(len(frame), dtype=np.int8)
-    codes = _recode(pd.Categorical(frame["result"]), pd.Index(RESULTS, dtype="str"))
-    known = completed & (ended != UNKNOWN) & (ended >= created)
-    return np.where(known, np.maximum(codes, 0), 0).astype(np.int8)
+    words = pd.Categorical(frame["result"])
+    place = pd.Index(RESULTS, dtype="str").get_indexer(words.categories.astype("str"))
+    codes = np.append(np.maximum(place, NO_VERDICT), NO_VERDICT).astype(np.int8)[words.codes]
+    codes[~(completed & (ended >= created))] = NO_VERDICT  # no end is before any beginning
+    return codes
 
 
 def _listed(policies: pd.DataFrame | None, frame: pd.DataFrame) -> pd.DataFrame:
@@ -514,7 +531,7 @@ def _labels(frame: pd.DataFrame, listed: pd.DataFrame, key: str) -> Labels:
 def _recode(column: pd.Categorical, names: pd.Index) -> Integers:
     """Codes into `names` instead; -1, no name, is the place after the last category's."""
     place = names.get_indexer(column.categories.astype("str"))
-    return np.append(place, -1)[column.codes].astype(np.int64, copy=False)
+    return np.append(place, -1).astype(np.int64, copy=False)[column.codes]
 
 
 def _targets(
@@ -592,5 +609,5 @@ def newest_setting(own: pd.DataFrame, policies: pd.DataFrame | None, column: str
 def spread(first: Integers, number: Integers) -> tuple[Integers, Integers]:
     """Return for each item, `number` times, its position, and `first`, `first` + 1, and so on."""
     item = np.repeat(np.arange(len(first)), number)
-    ahead = np.arange(len(item)) - np.repeat(np.cumsum(number) - number, number)
-    return item, first[item] + ahead
+    before = np.cumsum(number) - number
+    return item, np.arange(len(item)) + (first - before)[item]

@@ -10,10 +10,8 @@ import pandas as pd
 
 from cdpanalytics.metrics import groups as grouping
 from cdpanalytics.metrics.groups import By, Groups
-from cdpanalytics.metrics.spans import UNKNOWN, Integers, Records
+from cdpanalytics.metrics.spans import MOST, UNKNOWN, Integers, Records, numbered
 from cdpanalytics.metrics.windows import Window
-
-MOST = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,15 @@ class Tally:
 
     def cells(self, row: Integers, period: Integers) -> Integers:
         """Return the cell of each record position and period; -1 in no period."""
-        return np.where(period < 0, -1, self.group.of[row] * self.window.count + period)
+        cells = self.group.of[row] * self.window.count
+        cells += period
+        cells[period < 0] = -1
+        return cells
+
+    def among(self, rows: Integers) -> Tally:
+        """Return the cells of these records alone, their groups known by number, not by keys."""
+        of, groups = numbered(self.group.of[rows])
+        return Tally(Groups(of.astype(np.int64), pd.DataFrame(index=groups)), self.window)
 
     def sums(self, **values: dict[str, Integers]) -> Sums:
         """Return integers by cell as sums."""
@@ -97,23 +103,23 @@ def merge(parts: Sequence[Sums]) -> Sums:
         group = grouping.in_order({name: grouping.labelled(every[name]) for name in names})
     else:
         group = Groups(np.zeros(len(every), dtype=np.int64), pd.DataFrame(index=pd.RangeIndex(1)))
-    frame = parts[0].window
-    cells = (group.of[:, None] * frame.count + np.arange(frame.count)).ravel()
-    size = group.count * frame.count
+    ends = np.cumsum([len(part.groups) for part in parts])
+    return joined(Tally(group, parts[0].window), parts, np.split(group.of, ends[:-1]))
 
-    def joined(kind: str, ufunc: np.ufunc, start: int) -> dict[str, Integers]:
-        return {
-            name: grouping.extreme(
-                cells,
-                np.concatenate([getattr(part, kind)[name] for part in parts]),
-                size,
-                ufunc,
-                start,
-            )
-            for name in getattr(parts[0], kind)
-        }
 
-    return Sums(
-        group.keys, frame, joined("added", np.add, 0),
-        joined("greatest", np.maximum, UNKNOWN), joined("least", np.minimum, MOST),
+def joined(tally: Tally, parts: Sequence[Sums], groups: Sequence[Integers]) -> Sums:
+    """Return the sums of all parts in the cells of `tally`, told which of its groups each has."""
+    count = tally.window.count
+    places = [(of[:, None] * count + np.arange(count)).ravel() for of in groups]
+
+    def every(kind: str, ufunc: np.ufunc, start: int) -> dict[str, Integers]:
+        found = {name: np.full(tally.size, start) for name in getattr(parts[0], kind)}
+        for place, part in zip(places, parts, strict=True):
+            for name, values in getattr(part, kind).items():
+                found[name][place] = ufunc(found[name][place], values)
+        return found
+
+    return tally.sums(
+        added=every("added", np.add, 0), greatest=every("greatest", np.maximum, UNKNOWN),
+        least=every("least", np.minimum, MOST),
     )  # fmt: skip

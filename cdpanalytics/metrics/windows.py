@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+from cdpanalytics import schema
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.spans import Flags, Integers, Records, microseconds
 
@@ -33,13 +35,18 @@ class Window:
         """Number of periods; one where the window is not cut."""
         return len(self.edges) - 1
 
+    def period(self, instants: Integers, side: Literal["left", "right"] = "right") -> Integers:
+        """Return the period of each instant of the window; side "left" gives an edge to what ends there."""
+        if self.count == 1:
+            return np.zeros(len(instants), dtype=np.int64)
+        return np.searchsorted(self.edges[1:-1], instants, side=side)
+
     def place(self, instants: Integers) -> Integers:
         """Return the period each instant lies in, -1 where it lies in none."""
-        period = np.searchsorted(self.edges, instants, side="right") - 1
-        if self.closed:
-            period = np.where(instants == self.edges[-1], self.count - 1, period)
-        inside = (period >= 0) & (period < self.count)
-        return np.where(inside, period, -1).astype(np.int64)
+        period, last = self.period(instants), self.edges[-1]
+        outside = (instants < self.edges[0]) | (instants >= last + self.closed)
+        period[outside] = -1
+        return period
 
     @property
     def whole(self) -> Flags:
@@ -59,14 +66,15 @@ class Window:
 def window(
     records: Records, since: object, until: object, freq: str | None = None, tz: str = "UTC"
 ) -> Window:
-    """Return the window from `since` (default: the first session) to `until`, never beyond as_of.
+    """Return the window from `since` to `until`, never beyond as_of.
 
     Parameters
     ----------
     records : Records
         Whose first session and `as_of` bound it.
     since, until : timestamp-like, optional
-        Text without a zone is UTC.
+        Text without a zone is UTC. Default: the window that the frame was read for, else
+        from its first session to as_of.
     freq : {"h", "D", "W", "MS"}, optional
         Periods to cut into, by the wall clock of `tz`.
     tz : str
@@ -75,9 +83,11 @@ def window(
     Raises
     ------
     InputError
-        When `since` is not before `until`, or `freq` or `tz` is unknown.
+        When `since` is not before `until`, `freq` or `tz` is unknown, or the window is larger
+        than the one that the frame was read for.
     """
     as_of = records.as_of
+    since, until = within(records.frame, since, until)
     first = min(int(records.created.min()), as_of) if len(records.created) else as_of
     start = first if since is None else microseconds(since, "since")
     stop = as_of if until is None else microseconds(until, "until")
@@ -95,6 +105,26 @@ def window(
     return Window(
         edges.astype(np.int64), starts[: len(edges) - 1], int(inner[len(edges) - 1]), closed
     )
+
+
+def within(frame: pd.DataFrame, since: object, until: object) -> tuple[object, object]:
+    """Return a window's bounds, those that a frame was read for where none is given.
+
+    Raises
+    ------
+    InputError
+        When one lies beyond those: the sessions there are missing, and would be gaps.
+    """
+    first, last = schema.window_of(frame)
+    for name, given, bound, sign in (("since", since, first, 1), ("until", until, last, -1)):
+        if given is not None and bound is not None:
+            beyond = sign * (microseconds(bound, name) - microseconds(given, name)) > 0
+            if beyond:
+                raise InputError(
+                    f"{name}={given} is outside of the window whose sessions were read "
+                    f"({first or 'the first'} to {last or 'the last'}); read more of them"
+                )
+    return first if since is None else since, last if until is None else until
 
 
 def _period_starts(start: int, stop: int, freq: str, tz: str) -> pd.DatetimeIndex:

@@ -425,9 +425,10 @@ def heat_map(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         )
         names = _told_apart([vm if isinstance(vm, tuple) else (vm,) for vm in shown])
         ax.set_yticks(range(len(shown)), names)
-        step = -(-len(periods) // 16)
+        step = -(-len(periods) // 8)
+        clock = "" if all(period == period.normalize() for period in periods) else " %H:%M"
         ax.set_xticks(
-            range(0, len(periods), step), [f"{period:%d %b}" for period in periods[::step]]
+            range(0, len(periods), step), [p.strftime(f"%d %b{clock}") for p in periods[::step]]
         )
         ax.grid(visible=False)
         more = (

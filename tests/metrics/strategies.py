@@ -50,7 +50,7 @@ def fleets(draw, most=7, stamped=True, one_policy=False, reach=160):
         usual_end = state == "Completed"
         ends = usual_end if draw(st.integers(0, 7)) else not usual_end
         rows.append({
-            "uid": f"{number:08x}",
+            "uid": f"00000000-0000-4000-8000-{number:012x}",
             "vm": draw(A_VM),
             "policy": "gold" if one_policy else draw(A_POLICY),
             "backup_server": draw(A_SERVER),
