@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import inspect
 import json
 import os
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -286,6 +288,44 @@ def test_a_range_touches_only_its_row_groups(folder: Path, monkeypatch: pytest.M
         parts.compute(tasks[2])
 
 
+def test_a_row_group_holds_the_names_of_its_own_vms(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a range of VMs could not be read without the names of all."""
+    monkeypatch.setattr(rooms, "ROW_GROUP", 2)
+    put(Archive(folder), OCT, *(session(f"u{vm}", vm, 0, 8) for vm in "abcde"))
+    file = pq.ParquetFile(next((folder / "sessions").rglob("*.parquet")))
+    names = [file.read_row_group(number)["vm"].chunk(0).dictionary for number in range(3)]
+    assert [each.to_pylist() for each in names] == [["a", "b"], ["c", "d"], ["e"]]
+
+
+def test_what_is_put_together_as_files_come_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {"by": "policy", "since": "20D", "until": "2D", "memory": holding(300)}
+    at_once = mapped(SAMPLE, metrics.rpo_adherence, **asked)
+    monkeypatch.setattr(rooms, "_FORGET", 0)
+    assert_same(mapped(SAMPLE, metrics.rpo_adherence, **asked), at_once)
+
+
+def test_few_sessions_are_measured_here_and_many_by_processes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int] = []
+    real = parts.on_processes
+
+    def with_processes(plan: parts.Plan, workers: int) -> Iterator[tuple[int, Any]]:
+        asked.append(workers)
+        return real(plan, workers)
+
+    monkeypatch.setattr(parts, "on_processes", with_processes)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    found = [SAMPLE.map(metrics.gaps, memory="3GB", progress=False)]
+    assert asked == []
+    monkeypatch.setattr(parts, "WORTH", 1_000)
+    found.append(SAMPLE.map(metrics.gaps, memory="3GB", progress=False))
+    assert asked == [2]
+    assert_same(*found)
+
+
 def test_processes_give_what_this_one_does(capsys: pytest.CaptureFixture[str]) -> None:
     whole = metrics.rpo_adherence(SAMPLE.sessions(), by="policy", freq="D")
     found = SAMPLE.map(metrics.rpo_adherence, by="policy", freq="D", workers=2, memory="1.2GB")
@@ -315,6 +355,13 @@ def test_rows_needed_together_that_do_not_fit_are_refused_never_approximated() -
         mapped(SAMPLE, metrics.gaps, memory=holding(20))
     advised = str(refused.value).split("a worker wants ")[1].split(" for")[0]
     assert len(mapped(SAMPLE, metrics.gaps, memory=advised)), "what is advised is enough"
+
+
+def test_the_page_on_large_archives_shows_what_is_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    found = doctest.testfile(str(ROOT / "docs/large.md"), module_relative=False)
+    assert found.attempted == 4
+    assert found.failed == 0
 
 
 @pytest.mark.parametrize(

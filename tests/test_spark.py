@@ -38,7 +38,5 @@ def test_the_recipe_gives_what_archive_map_does(tmp_path: Path) -> None:
     whole = Archive(ROOT / "data/sample").map(metrics.rpo_adherence, by="vm", progress=False)
     for name in ("observed", "breached", "worst_gap"):
         found[name] = pd.to_timedelta(found[name], unit="us")
-    pd.testing.assert_frame_equal(
-        found, whole[list(found)].astype(found.dtypes), check_exact=True
-    )
+    pd.testing.assert_frame_equal(found, whole[list(found)].astype(found.dtypes), check_exact=True)
     assert len(found) > 10
