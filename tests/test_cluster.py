@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import dask
 import pandas as pd
 import pytest
 from distributed import Client, LocalCluster
@@ -216,7 +217,9 @@ def test_what_is_wrong_on_a_worker_is_told_as_at_home(client: Client, folder: Pa
 def test_without_a_client_or_a_scheduler_it_says_what_to_do() -> None:
     with pytest.raises(InputError, match=r"no client of a cluster; give client="):
         on_cluster(metrics.gaps)
-    with pytest.raises(CdpError, match=r"no scheduler of Dask answers at tcp://127.0.0.1:9: "):
+    patience = dask.config.set({"distributed.comm.timeouts.connect": "1s"})
+    nobody = pytest.raises(CdpError, match=r"no scheduler of Dask answers at tcp://127.0.0.1:9: ")
+    with patience, nobody:
         on_cluster(metrics.gaps, client="tcp://127.0.0.1:9")
 
 
