@@ -23,6 +23,7 @@ from cdpanalytics.metrics.spans import (
     Flags,
     Integers,
     Records,
+    in_order,
     last_before,
     read,
     running_maximum,
@@ -245,7 +246,8 @@ def gaps(
     found = [
         np.concatenate(parts) for parts in zip(*measure(records, terms, frame, _gaps), strict=True)
     ]
-    row, vm, start, end, length, goal, retired = found
+    order = _by_start(records, found[0], found[2])
+    row, vm, start, end, length, goal, retired = (values[order] for values in found)
     table = pd.DataFrame(
         {key: records.labels[key].at(row) for key in ("backup_server", "vm", "policy")}
     )
@@ -256,7 +258,7 @@ def gaps(
     table["cause"] = _causes(records, protects, vm, start, end)
     if retire_after is not None:
         table["retired"] = retired
-    return _by_start(table)
+    return table
 
 
 def what_if(
@@ -465,12 +467,16 @@ def _gaps(found: Exposure) -> tuple[Integers | Flags, ...]:
     return spans.row, spans.vm, spans.reach, spans.finish, *own
 
 
-def _by_start(table: pd.DataFrame) -> pd.DataFrame:
-    return table.sort_values(["start", "backup_server", "vm"], kind="stable", ignore_index=True)
+def _by_start(records: Records, row: Integers, start: Integers) -> Integers:
+    """Order of gaps by start, then backup server, then VM; no name comes last."""
+    labels = (records.labels[key] for key in ("backup_server", "vm"))
+    names = (np.where(own.codes[row] < 0, len(own.names), own.codes[row]) for own in labels)
+    return in_order(np.zeros_like(start), start, *names)
 
 
 def _all_by_start(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    return _by_start(pd.concat(tables, ignore_index=True))
+    every = pd.concat(tables, ignore_index=True)
+    return every.sort_values(["start", "backup_server", "vm"], kind="stable", ignore_index=True)
 
 
 def _count_verdicts(records: Records, tally: Tally) -> dict[str, Integers]:
@@ -553,25 +559,28 @@ def _causes(
 ) -> pd.Series:
     """Newest verdict and reason among the sessions that did not protect in each gap."""
     lost = np.flatnonzero((records.verdict != NO_VERDICT) & ~records.protecting(protects))
-    told = _reasons(records, lost)  # so that the order of rows never decides
-    stop, created, verdicts = records.stop[lost], records.created[lost], records.verdict[lost]
-    lost = lost[np.lexsort((told, verdicts, stop, created, records.vm[lost]))]
-    said = pd.Series(["no session"] * len(vm), dtype="str")
     if not len(lost) or not len(vm):
-        return said
-    _, segment = np.unique(records.vm[lost], return_inverse=True)
-    latest = running_maximum(records.stop[lost], segment)
-    newest = np.maximum.accumulate(np.where(records.stop[lost] == latest, np.arange(len(lost)), 0))
-    at = last_before(records.vm[lost], records.created[lost], vm, end)
+        return pd.Series(["no session"] * len(vm), dtype="str")
+    told = _reasons(records, lost)  # so that the order of rows never decides
+    stop, verdicts = records.stop[lost], records.verdict[lost]
+    lost = lost[in_order(records.vm[lost], records.created[lost], stop, verdicts, told)]
+    owner, created, stop = records.vm[lost], records.created[lost], records.stop[lost]
+    latest = running_maximum(stop, owner)
+    newest = np.maximum.accumulate(np.where(stop == latest, np.arange(len(lost)), 0))
+    at = last_before(owner, created, vm, end)
     safe = np.maximum(at, 0)
-    falls_in = (latest[safe] > start) | (records.created[lost][safe] >= start)
-    hit = (at >= 0) & (records.vm[lost][safe] == vm) & falls_in
-    row = lost[newest[safe]]
-    verdict = pd.Series(np.array(RESULTS, dtype=object)[records.verdict[row]]).astype("str")
-    if "reason" in records.frame:
-        reason = records.frame["reason"].iloc[row].astype("str").reset_index(drop=True)
-        verdict = (verdict + ": " + reason).where(reason.notna() & (reason != ""), verdict)
-    return said.where(~hit, verdict)
+    falls_in = (latest[safe] > start) | (created[safe] >= start)
+    hit = (at >= 0) & (owner[safe] == vm) & falls_in
+    words = pd.concat([_words(records, lost), pd.Series(["no session"], dtype="str")])
+    return words.take(np.where(hit, newest[safe], len(lost))).reset_index(drop=True)
+
+
+def _words(records: Records, rows: Integers) -> pd.Series:
+    verdict = pd.Series(np.array(RESULTS, dtype=object)[records.verdict[rows]]).astype("str")
+    if "reason" not in records.frame:
+        return verdict
+    reason = records.frame["reason"].iloc[rows].astype("str").reset_index(drop=True)
+    return (verdict + ": " + reason).where(reason.notna() & (reason != ""), verdict)
 
 
 def _reasons(records: Records, rows: Integers) -> Integers:
@@ -581,7 +590,7 @@ def _reasons(records: Records, rows: Integers) -> Integers:
 
 
 def _times(values: Integers) -> pd.Series:
-    return pd.Series(np.asarray(values, dtype=np.int64).view("M8[us]")).dt.tz_localize("UTC")
+    return pd.Series(values, dtype="datetime64[us, UTC]")
 
 
 declare(rpo_adherence, Recipe(VM, COLUMNS, exposure_sums, merge, adherence_of))

@@ -28,6 +28,8 @@ def repeated(uid: pd.Series) -> NDArray[np.int64]:
     has a uid of its own. Only the rest are compared as text.
     """
     alike = np.flatnonzero(_may_repeat(uid))
+    if not len(alike):
+        return alike
     some = uid.iloc[alike]
     return alike[(some.duplicated(keep=False) & some.notna()).to_numpy(dtype=bool)]
 
