@@ -246,8 +246,9 @@ def gaps(
     found = [
         np.concatenate(parts) for parts in zip(*measure(records, terms, frame, _gaps), strict=True)
     ]
+    words, cause = _causes(records, protects, *found[1:4])
     order = _by_start(records, found[0], found[2])
-    row, vm, start, end, length, goal, retired = (values[order] for values in found)
+    row, _, start, end, length, goal, retired = (values[order] for values in found)
     table = pd.DataFrame(
         {key: records.labels[key].at(row) for key in ("backup_server", "vm", "policy")}
     )
@@ -255,7 +256,7 @@ def gaps(
     table["open"] = end == records.as_of
     table["exposure"] = lengths(length)
     table["breached"] = lengths(np.where(goal == UNKNOWN, UNKNOWN, np.maximum(length - goal, 0)))
-    table["cause"] = _causes(records, protects, vm, start, end)
+    table["cause"] = words.take(cause[order]).reset_index(drop=True)
     if retire_after is not None:
         table["retired"] = retired
     return table
@@ -556,11 +557,12 @@ def _extremes(cells: Integers, values: Integers, size: int) -> tuple[Integers, I
 
 def _causes(
     records: Records, protects: Collection[str], vm: Integers, start: Integers, end: Integers
-) -> pd.Series:
-    """Newest verdict and reason among the sessions that did not protect in each gap."""
+) -> tuple[pd.Series, Integers]:
+    """Newest verdict and reason among the sessions that did not protect in each gap: words, and whose."""
+    none = pd.Series(["no session"], dtype="str")
     lost = np.flatnonzero((records.verdict != NO_VERDICT) & ~records.protecting(protects))
     if not len(lost) or not len(vm):
-        return pd.Series(["no session"] * len(vm), dtype="str")
+        return none, np.zeros(len(vm), dtype=np.int64)
     told = _reasons(records, lost)  # so that the order of rows never decides
     stop, verdicts = records.stop[lost], records.verdict[lost]
     lost = lost[in_order(records.vm[lost], records.created[lost], stop, verdicts, told)]
@@ -571,8 +573,7 @@ def _causes(
     safe = np.maximum(at, 0)
     falls_in = (latest[safe] > start) | (created[safe] >= start)
     hit = (at >= 0) & (owner[safe] == vm) & falls_in
-    words = pd.concat([_words(records, lost), pd.Series(["no session"], dtype="str")])
-    return words.take(np.where(hit, newest[safe], len(lost))).reset_index(drop=True)
+    return pd.concat([none, _words(records, lost)]), np.where(hit, newest[safe] + 1, 0)
 
 
 def _words(records: Records, rows: Integers) -> pd.Series:

@@ -528,8 +528,8 @@ def _labels(frame: pd.DataFrame, listed: pd.DataFrame, key: str) -> Labels:
     names = (
         known.categories.astype("str").union(more.categories.astype("str")).unique().sort_values()
     )
-    codes = np.concatenate([_recode(known, names), _recode(more, names)])
-    return Labels(codes, names)
+    codes = _recode(known, names)
+    return Labels(np.concatenate([codes, _recode(more, names)]) if len(more) else codes, names)
 
 
 def _recode(column: pd.Categorical, names: pd.Index) -> Integers:
