@@ -226,15 +226,16 @@ def sweep(records: Records, protects: Collection[str] = PROTECTS) -> Spans:
 def in_order(vm: Integers, time: Integers, *ties: NDArray[Any]) -> Integers:
     """Return the positions of rows by VM, then time, then each of `ties` in turn.
 
-    Archives are in order of time within each VM, and ties are few: so this is one stable
-    sort of small numbers, which NumPy does by radix, and a slow one of the ties alone.
+    Archives are nearly in order of time within each VM, and ties are few: so this is one
+    stable sort of small numbers, which NumPy does by radix, one of what that leaves, which
+    is soon done, and a slow one of the ties alone.
     """
     keys = keyed(vm, time)
     order = np.argsort(vm.astype(np.min_scalar_type(vm.max(initial=0))), kind="stable")
     ordered = keys[order]
     if (ordered[1:] < ordered[:-1]).any():
-        order = np.argsort(keys, kind="stable")
-        ordered = keys[order]
+        rest = np.argsort(ordered, kind="stable")
+        order, ordered = order[rest], ordered[rest]
     tied = np.zeros(len(keys) + 1, dtype=bool)
     tied[1:-1] = ordered[1:] == ordered[:-1]
     tied = np.flatnonzero(tied[1:] | tied[:-1])
@@ -420,9 +421,10 @@ def amounts(frame: pd.DataFrame) -> pd.Series:
 def _unique(frame: pd.DataFrame) -> pd.DataFrame:
     """Of rows with one uid keep the newest `as_of`, or the last where that is unknown."""
     frame = frame.reset_index(drop=True)
-    told = frame.iloc[repeated(frame["uid"])] if "uid" in frame else frame.iloc[:0]
-    if not len(told):
+    again = repeated(frame["uid"]) if "uid" in frame else None
+    if again is None or not len(again):
         return frame
+    told = frame.iloc[again]
     if "as_of" in frame:
         told = told.iloc[np.argsort(instants(told, "as_of"), kind="stable")]
     older = told.index[told["uid"].duplicated(keep="last")]
