@@ -22,6 +22,7 @@ from cdpanalytics.metrics.spans import (
     WARNING,
     Flags,
     Integers,
+    Labels,
     Records,
     in_order,
     last_before,
@@ -246,7 +247,7 @@ def gaps(
     found = [
         np.concatenate(parts) for parts in zip(*measure(records, terms, frame, _gaps), strict=True)
     ]
-    words, cause = _causes(records, protects, *found[1:4])
+    cause = _causes(records, protects, *found[1:4])
     order = _by_start(records, found[0], found[2])
     row, _, start, end, length, goal, retired = (values[order] for values in found)
     table = pd.DataFrame(
@@ -256,7 +257,7 @@ def gaps(
     table["open"] = end == records.as_of
     table["exposure"] = lengths(length)
     table["breached"] = lengths(np.where(goal == UNKNOWN, UNKNOWN, np.maximum(length - goal, 0)))
-    table["cause"] = words.take(cause[order]).reset_index(drop=True)
+    table["cause"] = cause.at(order)
     if retire_after is not None:
         table["retired"] = retired
     return table
@@ -348,7 +349,17 @@ def exposure_sums(
     cells = tally(records, by, frame)
     terms = Terms(target, schedule, tz, protects, policies, exclude, retire_after)
     asked = {"unobserved": unobserved, "excluded": exclude, "retired": retire_after}
-    parts = measure(records, terms, frame, lambda found: _sum_exposure(found, cells, asked))
+
+    def part(found: Exposure) -> Sums:
+        own = cells.among(found.spans.row)
+        sums = _sum_exposure(found, own, asked)
+        if target is None:
+            held = own.cells(found.piece_span, found.piece_period)
+            goals = _extremes(held, found.target[found.piece_span], own.size)
+            sums.least["rpo"], sums.greatest["rpo"] = goals
+        return sums
+
+    parts = measure(records, terms, frame, part)
     sums = joined(cells, parts, [part.groups.index.to_numpy() for part in parts])
     if not records.has_verdicts:
         del sums.added["strict"]
@@ -419,7 +430,8 @@ def what_if_sums(
     asked = {"unobserved": unobserved, "excluded": exclude, "retired": retire_after}
 
     def tried(found: Exposure) -> Sums:
-        sums, own = _sum_exposure(found, cells, asked), cells.among(found.spans.row)
+        own = cells.among(found.spans.row)
+        sums = _sum_exposure(found, own, asked)
         in_gap = found.piece_exposed[found.bare] > 0
         piece, age, final_age = (v[in_gap] for v in (found.bare, found.age, found.final_age))
         length = found.length[found.piece_span[piece]]
@@ -489,9 +501,8 @@ def _count_verdicts(records: Records, tally: Tally) -> dict[str, Integers]:
     return {"sessions": pairs.sum(axis=1), **{name: pairs[:, at] for name, at in names.items()}}
 
 
-def _sum_exposure(found: Exposure, tally: Tally, asked: dict[str, object]) -> Sums:
+def _sum_exposure(found: Exposure, own: Tally, asked: dict[str, object]) -> Sums:
     """Sums by cell of a range of spans, and the longest gap, UNKNOWN where there is none."""
-    own = tally.among(found.spans.row)
     cells, size = own.cells(found.piece_span, found.piece_period), own.size
     in_gap = np.flatnonzero(found.piece_exposed > 0)
     gap_cells, gap_spans, bare = cells[in_gap], found.piece_span[in_gap], cells[found.bare]
@@ -507,12 +518,11 @@ def _sum_exposure(found: Exposure, tally: Tally, asked: dict[str, object]) -> Su
         "breaches": grouping.count(gap_cells, size, missed),
         "aimless": grouping.count(cells, size, aimless),
     }
-    low, high = _extremes(cells, goal, size)
     worst = grouping.extreme(gap_cells, whole, size, np.maximum, UNKNOWN)
     return own.sums(
         added=added | _left_out(found, own, cells, asked),
-        greatest={"worst_gap": worst, "rpo": high},
-        least={"rpo": low},
+        greatest={"worst_gap": worst},
+        least={},
     )
 
 
@@ -557,12 +567,12 @@ def _extremes(cells: Integers, values: Integers, size: int) -> tuple[Integers, I
 
 def _causes(
     records: Records, protects: Collection[str], vm: Integers, start: Integers, end: Integers
-) -> tuple[pd.Series, Integers]:
-    """Newest verdict and reason among the sessions that did not protect in each gap: words, and whose."""
+) -> Labels:
+    """Newest verdict and reason among the sessions that did not protect in each gap."""
     none = pd.Series(["no session"], dtype="str")
     lost = np.flatnonzero((records.verdict != NO_VERDICT) & ~records.protecting(protects))
     if not len(lost) or not len(vm):
-        return none, np.zeros(len(vm), dtype=np.int64)
+        return Labels(np.zeros(len(vm), dtype=np.int64), pd.Index(none))
     told = _reasons(records, lost)  # so that the order of rows never decides
     stop, verdicts = records.stop[lost], records.verdict[lost]
     lost = lost[in_order(records.vm[lost], records.created[lost], stop, verdicts, told)]
@@ -573,7 +583,8 @@ def _causes(
     safe = np.maximum(at, 0)
     falls_in = (latest[safe] > start) | (created[safe] >= start)
     hit = (at >= 0) & (owner[safe] == vm) & falls_in
-    return pd.concat([none, _words(records, lost)]), np.where(hit, newest[safe] + 1, 0)
+    words = grouping.labelled(pd.concat([none, _words(records, lost)]))
+    return Labels(words.codes[np.where(hit, newest[safe] + 1, 0)], words.names)
 
 
 def _words(records: Records, rows: Integers) -> pd.Series:
