@@ -1,6 +1,6 @@
-"""Time `archive.map(rpo_adherence)` on archives of 100 thousand to 100 million sessions, and its peak memory.
+"""What `archive.map` takes of archives of 100 thousand to 100 million sessions: time, memory, and the curve.
 
-    python benchmarks/scale.py 100_000 1_000_000 10_000_000 --memory 2GB --output scale.json
+    python benchmarks/scale.py 100_000 1_000_000 10_000_000 --memory 2GB --output scale.json --curve scale.svg
 
 A year of a fleet is written straight into an archive, a day at a time, the same for the same
 seed: VMs whose sessions last one to eight hours, in policies of several RPOs, on six backup
@@ -12,20 +12,26 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
+import resource
 import shutil
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from cdpanalytics import metrics, schema
 from cdpanalytics.archive import Archive
+from cdpanalytics.parts import size
 
 SOURCE = "https://scale.example:9398"
 FIRST = pd.Timestamp("2025-11-01", tz="UTC")
@@ -112,72 +118,110 @@ def uids(count: int, rng: np.random.Generator) -> pa.Array:
 
 
 class Peak(threading.Thread):
-    """Most memory that this process and those it started ever held, as the kernel counts it."""
+    """Most memory that this process and those it started held at one time.
+
+    Of a page that several share each counts its part (PSS): so the sum is what they take.
+    """
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
-        self.most: dict[str, int] = {}
+        self.most = 0
         self.done = threading.Event()
 
     def run(self) -> None:
         """Look until told that all is done."""
-        while not self.done.wait(0.05):
-            self.look(str(os.getpid()))
+        while not self.done.wait(0.1):
+            self.most = max(self.most, self.held(str(os.getpid())))
 
-    def look(self, pid: str) -> None:
-        """Note the high-water mark of a process, and of those it started."""
+    def held(self, pid: str) -> int:
+        """Return the bytes of a process and those it started."""
         try:
-            status = Path(f"/proc/{pid}/status").read_text()
+            told = Path(f"/proc/{pid}/smaps_rollup").read_text().split("Pss:")[1]
             children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        except OSError:
-            return
-        told = [line for line in status.splitlines() if line.startswith("VmHWM")]
-        if told:
-            self.most[pid] = int(told[0].split()[1]) * 1024
-        for child in children:
-            self.look(child)
-
-    @property
-    def megabytes(self) -> float:
-        """Sum over processes of the most that each held: no less than all held at one time."""
-        return sum(self.most.values()) / 10**6
+        except (OSError, IndexError):
+            return 0  # it has just ended
+        return int(told.split()[0]) * 1024 + sum(map(self.held, children))
 
 
 def measure(folder: str, options: argparse.Namespace) -> None:
     """Print what one run takes, as JSON."""
     peak = Peak()
     peak.start()
-    start = time.perf_counter()
+    start, before = time.perf_counter(), cpu_seconds()
     by = [key for key in options.by.split(",") if key]
     found = Archive(folder).map(
         getattr(metrics, options.metric), by=by, memory=options.memory, workers=options.workers,
         progress=sys.stderr.isatty(),
     )  # fmt: skip
     seconds = time.perf_counter() - start
-    peak.look(str(os.getpid()))
     peak.done.set()
-    print(json.dumps({"seconds": seconds, "peak_mb": peak.megabytes, "rows": len(found)}))
+    cpu = cpu_seconds() - before
+    print(json.dumps(
+        {"seconds": seconds, "cpu": cpu, "peak_mb": peak.most / 10**6, "rows": len(found)}
+    ))  # fmt: skip
 
 
-def run(sessions: int, options: argparse.Namespace) -> dict[str, float]:
+def cpu_seconds() -> float:
+    """Return what this process and those it started and that have ended have used."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
+
+
+def run(sessions: int, options: argparse.Namespace) -> dict[str, Any]:
     """Write an archive, measure it in a process that has held nothing else, delete it."""
     folder = Path(tempfile.mkdtemp(dir=options.directory))
     try:
         start = time.perf_counter()
         written = fill(Archive(folder / "archive"), sessions)
         filled = time.perf_counter() - start
-        size = sum(path.stat().st_size for path in folder.rglob("*.parquet"))
+        written_size = sum(path.stat().st_size for path in folder.rglob("*.parquet"))
         command = [sys.executable, __file__, "--measure", str(folder / "archive"),
                    "--metric", options.metric, "--by", options.by,
-                   "--memory", options.memory, "--workers", str(options.workers)]  # fmt: skip
+                   "--memory", options.memory]  # fmt: skip
+        command += ["--workers", str(options.workers)] if options.workers else []
         said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         return {
+            "what": "scale",
+            "metric": options.metric,
+            "by": options.by,
+            "memory": options.memory,
             "sessions": written,
-            "archive_mb": size / 10**6,
+            "archive_mb": written_size / 10**6,
             "write_seconds": filled,
         } | json.loads(said)
     finally:
         shutil.rmtree(folder)
+
+
+def machine() -> dict[str, Any]:
+    """What the figures are of."""
+    return {"what": "machine", "cores": os.cpu_count(), "python": platform.python_version(),
+            **{name: version(name) for name in ("pandas", "numpy", "pyarrow")}}  # fmt: skip
+
+
+def draw(rows: list[dict[str, Any]], memory: str, path: Path) -> None:
+    """Draw what a session costs, and the peak of memory, by how many there are."""
+    sessions = [row["sessions"] for row in rows]
+    costs, peaks = ([row[name] for row in rows] for name in ("us_a_session", "peak_mb"))
+    bound = size(memory) / 10**6
+    fig, (cost, held) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    fig.suptitle(
+        f"{sessions[-1]:,} sessions take {costs[-1]:.1f} µs of CPU each, and {max(peaks):,.0f} MB"
+    )
+    cost.plot(sessions, costs, "o-")
+    cost.set(ylabel="CPU a session, µs", ylim=(0, 1.3 * max(costs)))
+    cost.annotate(
+        "mostly opening a year of daily files", (sessions[0], costs[0]), xytext=(8, 2),
+        textcoords="offset points", color="dimgrey",
+    )  # fmt: skip
+    held.plot(sessions, peaks, "o-")
+    held.axhline(bound, color="grey", linestyle="--", linewidth=1)
+    held.annotate(f'memory="{memory}"', (min(sessions), bound), va="bottom", color="dimgrey")
+    held.set(ylabel="peak memory of all processes, MB", ylim=(0, 1.2 * max(bound, *peaks)))
+    for ax in (cost, held):
+        ax.set(xscale="log", xlabel="sessions in the archive")
+        ax.spines[["top", "right"]].set_visible(False)
+    fig.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
 def main() -> None:
@@ -187,26 +231,29 @@ def main() -> None:
     parser.add_argument("--metric", default="rpo_adherence")
     parser.add_argument("--by", default="policy")
     parser.add_argument("--memory", default="2GB")
-    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument("--workers", type=int, help="processes; default: as archive.map chooses")
     parser.add_argument("--directory", help="where archives are written; default: the system's")
-    parser.add_argument("--output", type=Path, help="a JSON file for the table")
+    parser.add_argument("--output", type=Path, help="a JSON file for the figures")
+    parser.add_argument("--curve", type=Path, help="an image of them, SVG or PNG")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
         measure(options.measure, options)
         return
-    print(f"archive.map({options.metric}, by={options.by!r}), {options.workers} workers, "
-          f"memory={options.memory}")  # fmt: skip
-    print(f"{'sessions':>12} {'archive MB':>11} {'seconds':>9} {'µs a session':>13} {'peak MB':>8}")
-    table = []
+    print(f"archive.map({options.metric}, by={options.by!r}), memory={options.memory}")
+    print(f"{'sessions':>12} {'archive MB':>11} {'seconds':>9} {'CPU s':>9} {'µs a session':>13} "
+          f"{'peak MB':>8}")  # fmt: skip
+    table: list[dict[str, Any]] = []
     for sessions in options.sessions:
         row = run(sessions, options)
-        row["us_a_session"] = row["seconds"] / row["sessions"] * 1e6
+        row["us_a_session"] = row["cpu"] / row["sessions"] * 1e6
         table.append(row)
         print(f"{row['sessions']:12,} {row['archive_mb']:11,.0f} {row['seconds']:9.1f} "
-              f"{row['us_a_session']:13.2f} {row['peak_mb']:8,.0f}", flush=True)  # fmt: skip
+              f"{row['cpu']:9.1f} {row['us_a_session']:13.2f} {row['peak_mb']:8,.0f}", flush=True)  # fmt: skip
         if options.output:
-            options.output.write_text(json.dumps(table, indent=1) + "\n")
+            options.output.write_text(json.dumps([machine(), *table], indent=1) + "\n")
+    if options.curve:
+        draw(table, options.memory, options.curve)
 
 
 if __name__ == "__main__":

@@ -25,14 +25,16 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import date, timedelta
 from fnmatch import translate
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from itertools import chain
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -45,6 +47,7 @@ from cdpanalytics.config import Moment, counts_back, instant
 from cdpanalytics.errors import ArchiveError, InputError, StoreError
 from cdpanalytics.parts import EVERYTHING, Metric, Plan, Range
 
+T = TypeVar("T", pa.Table, pd.DataFrame)
 Patterns = str | Sequence[str] | None
 Stretch = tuple[pd.Timestamp, pd.Timestamp]
 Name = PurePosixPath
@@ -69,7 +72,7 @@ _TABLES = {
 }
 _WHEN = {"sessions": "created", "policy_sessions": "created", "intervals": "start"}
 _UNREADABLE = (OSError, pa.ArrowException, KeyError, ValueError, TypeError, AttributeError)
-_FORGET = 1_000_000
+_FORGET = 300_000
 _log = logging.getLogger(__name__)
 _SEEN = schema.POLICIES.append(pa.field("seen_from", schema.INSTANT)).append(
     pa.field("seen_to", schema.INSTANT)
@@ -270,8 +273,9 @@ class Archive:
             What all processes may take together, like "1GB". The table that is returned
             comes on top.
         workers : int, optional
-            How many processes. Default: one a CPU. With 1, this one. A script that asks for
-            more must be guarded by ``if __name__ == "__main__":``.
+            How many processes. Default: one a CPU, or only this one where starting them
+            would take longer. With 1, this one. A script that uses several must be guarded
+            by ``if __name__ == "__main__":``.
         progress : bool
             Whether to show how far it is, on standard error.
 
@@ -297,11 +301,21 @@ class Archive:
         >>> found.equals(rpo_adherence(archive.sessions(), by="policy"))
         True
         """
-        crew, each = parts.crew(workers, parts.size(memory))
+        total = parts.size(memory)
+        crew, each = parts.crew(workers, total)
         plan = self.plan(
-            metric, *arguments, since=since, until=until, policy=policy, vm=vm, server=server,
-            memory=each, least=crew, **named,
-        )  # fmt: skip
+            metric,
+            *arguments,
+            since=since,
+            until=until,
+            policy=policy,
+            vm=vm,
+            server=server,
+            **named,
+        )
+        if workers is None and plan.rows <= parts.WORTH:
+            crew, each = 1, total
+        plan = plan.cut(each, crew)
         crew = min(crew, len(plan.ranges))
         computed = parts.here(plan) if crew == 1 else parts.on_processes(plan, crew)
         return parts.gathered(plan, computed, progress)
@@ -315,22 +329,16 @@ class Archive:
         policy: Patterns = None,
         vm: Patterns = None,
         server: Patterns = None,
-        memory: str | int = "1GB",
-        least: int = 1,
         **named: object,
     ) -> Plan:
-        """Return what `map` would compute, for whoever computes it.
+        """Return what `map` would compute, not yet cut, for whoever computes it.
 
         Parameters
         ----------
         metric, *arguments, since, until, policy, vm, server, **named
             As in `map`.
-        memory : str or int
-            What one worker may take.
-        least : int
-            How many ranges there shall be at least, where there are names enough.
         """
-        recipe, rows = parts.declared(metric), parts.rows_in(parts.size(memory))
+        recipe = parts.declared(metric)
         takes = inspect.signature(metric).parameters
         start, stop = self.window(since, until)
         window = {
@@ -347,8 +355,7 @@ class Archive:
             first = rows_of["begun"].min()
             asked["since"] = min(first, instant(asked["as_of"], first))
         column = recipe.cut_by(asked.get("by", ()))
-        cut = parts.ranges(column, _rows_by(rows_of, column), rows, least)
-        return Plan(metric, asked, chosen, tuple(cut))
+        return Plan(metric, asked, chosen, column, _rows_by(rows_of, column))
 
     def policies(self, *, naming_vms: bool = True) -> pd.DataFrame:
         """Return the settings of policies as they were at each sync.
@@ -818,9 +825,12 @@ class Archive:
         narrow = [*(["uid"] if several else []), *_WHO, when, "ended", "as_of"]
         narrow = [name for name in narrow if name in _TABLES[recipe.table].names]
         reader = Chosen(self, recipe.table, start, stop, tuple(narrow), several, None, {}, ())
-        counted = [_counted(table, when) for table in reader.days(Range(None))]
-        counted += [] if before is None else [_counted(before.select(narrow), when)]
-        rows = _matching(_together(counted), **patterns)
+        read = chain(reader.days(EVERYTHING), [] if before is None else [before.select(narrow)])
+        nothing = pa.schema([_TABLES[recipe.table].field(name) for name in narrow]).empty_table()
+        kept = [_counted(nothing, when)]
+        for table in read:
+            _keep(kept, _counted(table, when), _added_up)
+        rows = _matching(_added_up(kept).to_pandas(), **patterns)
         names = {
             name: frozenset(rows[name].dropna())
             for name, given in patterns.items()
@@ -847,13 +857,10 @@ class Archive:
             day = day[day["created"] < start]
             day = day.assign(last=day["ended"].fillna(_NEVER))
             for order, kept in best.items():
-                kept.append(_last_of_kind(day, order))
-                # What has been passed over is forgotten every so often, to bound memory.
-                if sum(map(len, kept)) > _FORGET + 2 * len(kept[0]):
-                    kept[:] = [_last_of_kind(pd.concat(kept, ignore_index=True), order)]
+                _keep(kept, _last_of_kind([day], order), partial(_last_of_kind, order=order))
         if not paths:
             return schema.SESSIONS.empty_table()
-        chosen = [_last_of_kind(pd.concat(kept), order) for order, kept in best.items()]
+        chosen = [_last_of_kind(kept, order) for order, kept in best.items()]
         rows = pd.concat(chosen)[["file", "row"]].drop_duplicates().sort_values(["file", "row"])
 
         def chosen_of(number: int) -> pa.Table:
@@ -867,10 +874,17 @@ class Archive:
         said = json.dumps({**asdict(stamp), "creator": f"cdpanalytics {_own_version()}"})
         labelled = table.replace_schema_metadata({_KEY: said.encode()})
         body = io.BytesIO()
-        pq.write_table(
-            labelled, body, row_group_size=ROW_GROUP, compression="zstd", write_page_checksum=True,
-            use_dictionary=[f.name for f in labelled.schema if pa.types.is_dictionary(f.type)],
-        )  # fmt: skip
+        labels = [f.name for f in labelled.schema if pa.types.is_dictionary(f.type)]
+        with pq.ParquetWriter(
+            body,
+            labelled.schema,
+            compression="zstd",
+            write_page_checksum=True,
+            use_dictionary=labels,
+        ) as writer:
+            for start in range(0, max(1, len(labelled)), ROW_GROUP):
+                # Of its own labels only: who reads a few VMs should not read the names of all.
+                writer.write_table(_relabelled(labelled.slice(start, ROW_GROUP), labels))
         with self._writable(path):
             self._mark()
             self._store.write(path, body.getvalue())
@@ -940,7 +954,8 @@ class Chosen:
         for column, names in self.names.items():
             frame = frame[frame[column].isin(names)]
         labels = frame["backup_server"].astype(pd.CategoricalDtype(list(self.servers)))
-        return frame.assign(backup_server=labels).reset_index(drop=True)
+        frame = frame.assign(backup_server=labels).reset_index(drop=True)
+        return schema.read_for(frame, self.start, self.stop)
 
     def days(self, within: Range) -> Iterator[pa.Table]:
         """Yield the rows of a range from each file, by source and day."""
@@ -1017,30 +1032,34 @@ def _groups_of(metadata: pq.FileMetaData, within: Range) -> list[int]:
     ]
 
 
-def _counted(table: pa.Table, when: str) -> pd.DataFrame:
+def _counted(table: pa.Table, when: str) -> pa.Table:
     """How many rows there are of whom, when the first began, and the newest instants."""
     names = [name for name in (when, "ended", "as_of") if name in table.column_names]
-    plain = pa.table(
-        [*(table[name].cast(pa.string()) for name in _WHO), *(table[name] for name in names)],
-        names=[*_WHO, *names],
-    )
+    who = [table[name].unify_dictionaries().combine_chunks() for name in _WHO]
+    codes = [labels.indices for labels in who]  # numbers are grouped several times faster than text
+    plain = pa.table([*codes, *(table[name] for name in names)], names=[*_WHO, *names])
     newest = [(name, "max") for name in names]
     found = plain.group_by(_WHO).aggregate([([], "count_all"), (when, "min"), *newest])
+    for place, (name, labels) in enumerate(zip(_WHO, who, strict=True)):
+        texts = labels.dictionary.cast(pa.string()).take(found[name].combine_chunks())
+        found = found.set_column(place, name, texts)
     renamed = {"count_all": "rows", f"{when}_min": "begun"}
-    found = found.rename_columns([renamed.get(name, name) for name in found.column_names])
-    return found.to_pandas()
+    return found.rename_columns([renamed.get(name, name) for name in found.column_names])
 
 
-def _together(counted: list[pd.DataFrame]) -> pd.DataFrame:
+def _added_up(counted: Sequence[pa.Table]) -> pa.Table:
     """Add up counts of files."""
-    if not counted:
-        return pd.DataFrame(
-            {name: pd.Series(dtype="str") for name in _WHO} | {"rows": [], "begun": []}
-        )
-    every = pd.concat(counted, ignore_index=True)
-    how = {name: "sum" if name == "rows" else "min" if name == "begun" else "max"
-           for name in every.columns.drop(_WHO)}  # fmt: skip
-    return every.groupby(_WHO, dropna=False, as_index=False).agg(how)
+    every = pa.concat_tables(counted)
+    how = {name: {"rows": "sum", "begun": "min"}.get(name, "max") for name in every.column_names}
+    found = every.group_by(_WHO).aggregate([(n, how[n]) for n in how if n not in _WHO])
+    return found.rename_columns([*_WHO, *(name for name in how if name not in _WHO)])
+
+
+def _keep(kept: list[T], more: T, together: Callable[[list[T]], T]) -> None:
+    """Add to what is kept, and put it together every so often, so that it takes bounded memory."""
+    kept.append(more)
+    if sum(map(len, kept)) > _FORGET + 2 * len(kept[0]):
+        kept[:] = [together(kept)]
 
 
 def _speaks_for(rows: pd.DataFrame) -> pd.Timestamp:
@@ -1056,8 +1075,9 @@ def _rows_by(rows: pd.DataFrame, column: str | None) -> pd.Series:
     return rows.groupby(column, dropna=False)["rows"].sum().astype("int64")
 
 
-def _last_of_kind(rows: pd.DataFrame, order: str) -> pd.DataFrame:
+def _last_of_kind(tables: Sequence[pd.DataFrame], order: str) -> pd.DataFrame:
     kind = ["backup_server", "vm", "state", "result"]
+    rows = pd.concat(tables, ignore_index=True)
     return rows.sort_values([order, "created"], kind="stable").drop_duplicates(kind, keep="last")
 
 
@@ -1191,6 +1211,15 @@ def _ordered(rows: pa.Table) -> pa.Table:
     keys = [rows[n].cast(pa.string()) if n in ("vm", "uid") else rows[n] for n in names]
     order = pa.table(keys, names=names)
     return rows.take(pc.sort_indices(order, [(name, "ascending") for name in names]))
+
+
+def _relabelled(rows: pa.Table, labels: Iterable[str]) -> pa.Table:
+    """Return rows with no labels but those they use."""
+    for name in labels:
+        kind = rows.schema.field(name)
+        used = rows[name].cast(pa.string()).dictionary_encode().cast(kind.type)
+        rows = rows.set_column(rows.schema.get_field_index(name), kind, used)
+    return rows
 
 
 def _read_stamp(metadata: pq.FileMetaData) -> Stamp:

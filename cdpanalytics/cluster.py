@@ -6,18 +6,22 @@ It cuts nothing and adds nothing up: `Archive.plan` says what there is to do,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from cdpanalytics import parts
-from cdpanalytics.archive import Archive
+from cdpanalytics.archive import Archive, Patterns
+from cdpanalytics.config import Moment
 from cdpanalytics.errors import CdpError, ConfigError, InputError
-from cdpanalytics.parts import Metric, Plan
+from cdpanalytics.parts import Metric, Plan, Recipe
+from cdpanalytics.schema import SESSIONS, to_frame
 
 if TYPE_CHECKING:
+    from dask.dataframe import DataFrame
     from distributed import Client
 
 FOR_EACH = 4
@@ -43,7 +47,8 @@ def map(
     Parameters
     ----------
     archive : Archive
-        Its directory must be there under the same path for all workers.
+        All workers must find it: a directory under the same path, or an object store.
+        Its `storage_options` travel to them.
     metric : callable
         One of `cdpanalytics.metrics`.
     *arguments, **named
@@ -69,7 +74,7 @@ def map(
     ConfigError
         When Dask is not installed.
     CdpError
-        When several workers were lost over the same range.
+        When no scheduler answers, or several workers were lost over the same range.
 
     Examples
     --------
@@ -79,10 +84,10 @@ def map(
     """
     with _connected(client) as connected:
         workers = connected.scheduler_info(n_workers=-1)["workers"].values()
-        plan = archive.plan(
-            metric, *arguments, memory=_each(workers) if memory is None else memory,
-            least=FOR_EACH * max(1, sum(worker["nthreads"] for worker in workers)), **named,
-        )  # fmt: skip
+        plan = archive.plan(metric, *arguments, **named).cut(
+            _each(workers) if memory is None else memory,
+            least=FOR_EACH * max(1, sum(worker["nthreads"] for worker in workers)),
+        )
         return parts.gathered(plan, computed(plan, connected), progress)
 
 
@@ -95,7 +100,7 @@ def computed(plan: Plan, client: Client) -> Iterator[tuple[int, Any]]:
         client.submit(parts.compute, task, pure=False): at for at, task in enumerate(plan.tasks())
     }
     try:
-        for future, part in as_completed(list(asked), with_results=True):
+        for future, part in as_completed(list(asked), loop=client.loop, with_results=True):
             yield asked.pop(future), part
     except KilledWorker:
         raise CdpError(
@@ -106,29 +111,106 @@ def computed(plan: Plan, client: Client) -> Iterator[tuple[int, Any]]:
         client.cancel(list(asked))
 
 
+def sessions(
+    archive: Archive,
+    since: Moment | None = None,
+    until: Moment | None = None,
+    *,
+    policy: Patterns = None,
+    vm: Patterns = None,
+    server: Patterns = None,
+    memory: str | int = "500MB",
+) -> DataFrame:
+    """Return the sessions of an archive as a Dask frame, all rows of a VM in one partition.
+
+    For computations of one's own; `map` is the way to the metrics. A metric that is asked
+    of each partition must be told `as_of`, which a partition would take for its own newest,
+    and grouped by VM: what one partition says of a policy is of its VMs only.
+
+    Parameters
+    ----------
+    archive : Archive
+        As in `map`.
+    since, until, policy, vm, server
+        As in `Archive.sessions`, with the history of the window.
+    memory : str or int
+        What a worker may take for a partition.
+
+    Returns
+    -------
+    dask.dataframe.DataFrame
+        Lazy: nothing is read but what tells how many sessions each VM has. Partitions are
+        in order of the VMs, their rows as in `Archive.sessions`; divisions are not known,
+        for a VM may have no name.
+
+    Raises
+    ------
+    InputError, ArchiveError
+        As `Archive.sessions`; and when one VM alone does not fit in `memory`.
+    ConfigError
+        When Dask is not installed.
+
+    Examples
+    --------
+    >>> frame = sessions(Archive("data/sample"), memory="251MB")
+    >>> frame.npartitions, len(frame), frame["vm"].nunique().compute()
+    (2, 1960, 14)
+    """
+    dask, frames = _installed("dask"), _installed("dask.dataframe")
+    plan = archive.plan(_rows, since=since, until=until, policy=policy, vm=vm, server=server)
+    tasks = list(plan.cut(memory).tasks())
+    with dask.config.set({"dataframe.convert-string": False}):  # text stays as it is everywhere
+        return frames.from_map(parts.compute, tasks, meta=_nothing(), label="sessions")
+
+
+def _rows(sessions: pd.DataFrame, since: object = None, until: object = None) -> pd.DataFrame:
+    """Return the rows of a range as they are; that it takes a window makes it read with its history."""
+    return sessions
+
+
+def _nothing() -> pd.DataFrame:
+    """Return a frame of sessions without a row, its labels unknown, as each partition has its own."""
+    from dask.dataframe.utils import clear_known_categories
+
+    frame = to_frame(SESSIONS.empty_table())
+    own = [name for name in frame if name not in ("result", "policy_result")]
+    return clear_known_categories(frame, cols=[c for c in own if frame[c].dtype == "category"])
+
+
 def _connected(client: Client | str | None) -> Any:
+    distributed = _installed("distributed")
+    if client is not None and not isinstance(client, str):
+        return nullcontext(client)
+    if client is None:
+        try:
+            return nullcontext(distributed.default_client())
+        except ValueError:
+            raise InputError(
+                "no client of a cluster; give client=, like 'tcp://scheduler:8786', or make one: "
+                "distributed.Client()"
+            ) from None
     try:
-        import distributed
+        return distributed.Client(client, set_as_default=False)
+    except (OSError, ValueError) as error:
+        said = str(error).partition("\n")[0]
+        raise CdpError(f"no scheduler of Dask answers at {client}: {said}") from None
+
+
+def _installed(module: str) -> Any:
+    try:
+        return import_module(module)
     except ModuleNotFoundError:
         raise ConfigError(
             "Dask is not installed; install it: pip install 'cdpanalytics[cluster]'"
         ) from None
-    if isinstance(client, str):
-        return distributed.Client(client)
-    if client is not None:
-        return nullcontext(client)
-    try:
-        return nullcontext(distributed.default_client())
-    except ValueError:
-        raise InputError(
-            "no client of a cluster; give client=, like 'tcp://scheduler:8786', or make one: "
-            "distributed.Client()"
-        ) from None
 
 
-def _each(workers: Any) -> str | int:
+def _each(workers: Iterable[Mapping[str, Any]]) -> str | int:
     """Half of what the smallest worker has for each thread, at least enough for a process."""
     limits = [
         worker["memory_limit"] / worker["nthreads"] for worker in workers if worker["memory_limit"]
     ]
     return max(2 * parts.BASE, int(SHARE * min(limits))) if limits else "1GB"
+
+
+parts.declare(_rows, Recipe(("vm",), tuple(SESSIONS.names), _rows, pd.concat, parts.as_it_is))

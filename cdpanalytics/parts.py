@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from typing import Any, Protocol
 
@@ -28,11 +28,14 @@ from cdpanalytics.errors import CdpError, InputError
 
 Metric = Callable[..., pd.DataFrame]
 
-BASE = 200_000_000
-"""Bytes of a process that has imported all it needs and computes nothing."""
+BASE = 250_000_000
+"""Bytes of a process that has all it needs and computes nothing."""
 
-ROW = 1_000
+ROW = 600
 """Bytes at most a session, from its file to its part of a metric (`benchmarks/scale.py`)."""
+
+WORTH = 2_000_000
+"""Up to so many sessions one process is done sooner than several, which start and read more."""
 
 FINER = ("vm", "policy", "backup_server")
 """Columns that a fleet can be cut by, the one with most names first."""
@@ -143,8 +146,10 @@ def ranges(column: str | None, rows: pd.Series, most: int, least: int = 1) -> li
         None where the rows cannot be cut.
     rows : pandas.Series
         How many rows each name has, in order of the names; one without a name last.
-    most, least : int
-        Rows in a range, at most; and how many ranges there shall be where there are names enough.
+    most : int
+        Rows in a range, at most.
+    least : int
+        There shall be as many ranges, or a multiple, where there are names enough.
 
     Returns
     -------
@@ -177,7 +182,8 @@ def ranges(column: str | None, rows: pd.Series, most: int, least: int = 1) -> li
     if column is None or not len(rows):
         return [Range(column)]
     # A name begins before its range is full, so ranges exceed the even share by at most one name.
-    share = max(least, -(-total // max(1, most - longest)))
+    share = -(-total // max(1, most - longest))
+    share = -(-share // least) * least  # so that as many workers end together
     place = (rows.cumsum() - rows).to_numpy() * share // total
     edges = rows.index[1:][np.diff(place) > 0]
     return [
@@ -245,12 +251,33 @@ class Task:
 
 @dataclass(frozen=True)
 class Plan:
-    """A metric of some rows, cut into ranges: what to compute, whoever does."""
+    """A metric of some rows, and the ranges they are cut into: what to compute, whoever does.
+
+    `counts` are how many rows each name of `column` has, in order; see `ranges`.
+    """
 
     metric: Metric
     arguments: Mapping[str, Any]
     source: Source
-    ranges: tuple[Range, ...]
+    column: str | None
+    counts: pd.Series
+    ranges: tuple[Range, ...] = (EVERYTHING,)
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return int(self.counts.sum())
+
+    def cut(self, memory: str | int, least: int = 1) -> Plan:
+        """Return the same in ranges that fit in `memory` each, `least` of them or a multiple.
+
+        Raises
+        ------
+        InputError
+            When rows that are needed together do not fit.
+        """
+        most = rows_in(size(memory))
+        return replace(self, ranges=tuple(ranges(self.column, self.counts, most, least)))
 
     def tasks(self) -> Iterator[Task]:
         """Yield a task a range."""
@@ -383,8 +410,8 @@ def crew(workers: int | None, memory: int) -> tuple[int, int]:
 
     Examples
     --------
-    >>> crew(4, size("2.6GB")), crew(4, size("1GB")), crew(1, size("1GB"))
-    ((4, 600000000), (2, 400000000), (1, 1000000000))
+    >>> crew(4, size("4.25GB")), crew(4, size("1.25GB")), crew(1, size("1GB"))
+    ((4, 1000000000), (2, 500000000), (1, 1000000000))
     """
     if workers is None:
         fit = hasattr(os, "sched_getaffinity")

@@ -30,6 +30,7 @@ from cdpanalytics import objects, schema
 from cdpanalytics.archive import Archive
 from cdpanalytics.cli import main
 from cdpanalytics.errors import ArchiveError, InputError, StoreError
+from cdpanalytics.metrics import rpo_adherence
 from cdpanalytics.simulator import Fleet, Simulator
 from cdpanalytics.sync import SyncResult, sync
 
@@ -635,3 +636,14 @@ def test_the_store_is_not_loaded_for_a_directory() -> None:
             "print([m for m in ('fsspec', 's3fs', 'cdpanalytics.objects') if m in sys.modules])")  # fmt: skip
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_an_archive_is_mapped_by_processes_that_read_the_store_themselves(
+    place: Place, server: Simulator
+) -> None:
+    brought(server, place.archive())
+    archive = place.archive()
+    whole = rpo_adherence(archive.sessions(), by="policy")
+    found = archive.map(rpo_adherence, by="policy", workers=2, memory="2GB", progress=False)
+    pd.testing.assert_frame_equal(found, whole, check_exact=True)
+    assert SECRET not in repr(archive.plan(rpo_adherence, by="policy"))
