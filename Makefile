@@ -41,11 +41,18 @@ screenshots: $(VENV)/ready-dev            ## take the pictures of docs/ anew, in
 reliability: $(VENV)/ready-dev            ## write the fault matrix of docs/reliability.md from the tests
 	CDPANALYTICS_WRITE_DOCS=1 $(BIN)/python -m pytest -q tests/test_faults.py
 
-bench: $(VENV)/ready-dev            ## figures beside their peers
+# How many sessions; 10 million need 8 GB. `make bench SIZES=10000,1000000` takes half as long.
+SIZES ?= 10000,1000000,10000000
+
+bench: $(VENV)/ready-dev            ## figures beside their peers, written to docs/performance.md
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
-	$(BIN)/python benchmarks/metrics.py
-	$(BIN)/python benchmarks/sync.py
-	$(BIN)/python benchmarks/explorer.py
+	$(BIN)/python benchmarks/imports.py --output docs/performance/imports.json
+	$(BIN)/python benchmarks/parsing.py --output docs/performance/parsing.json
+	$(BIN)/python benchmarks/explorer.py --output docs/performance/explorer.json
+	$(BIN)/python benchmarks/sync.py --output docs/performance/sync.json
+	$(BIN)/python benchmarks/reading.py --output docs/performance/reading.json
+	$(BIN)/python benchmarks/metrics.py --sizes $(SIZES) --output docs/performance/metrics.json
+	$(BIN)/python docs/fill.py
 
 sample: $(VENV)/ready            ## make data/sample anew, from a simulated estate
 	$(BIN)/python data/make_sample.py

@@ -6,12 +6,17 @@ early, one in fifty fails, one in a hundred overlaps the one before, and each VM
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+SOURCE = "https://em.tech.local:9398"
 HOUR = 3600 * 1_000_000
 MINUTE = 60 * 1_000_000
 BEGIN = 1_735_689_600 * 1_000_000  # 2025-01-01
@@ -66,6 +71,35 @@ def fleet(sessions: int, seed: int = 1, vms: int | None = None) -> pa.Table:
     columns["rpo"] = pa.array(np.full(count, 15 * MINUTE)).cast(pa.duration("us"))
     columns["as_of"] = pa.array(np.full(count, as_of)).cast(instant)
     return pa.table(columns)
+
+
+def archived(table: pa.Table, folder: str | Path) -> Any:
+    """Return an archive that holds the fleet, written as a sync writes it: a file a day."""
+    from cdpanalytics import schema
+    from cdpanalytics.archive import Archive
+
+    archive = Archive(folder)
+    nothing = {field.name: pa.nulls(len(table), field.type) for field in schema.SESSIONS}
+    held = {name: table[name] for name in table.column_names}
+    whole = pa.table({**nothing, **held}).cast(schema.SESSIONS)
+    day = table["created"].cast(pa.int64()).to_numpy() // (24 * HOUR)
+    edges = np.flatnonzero(np.diff(day, prepend=-1, append=-1))
+    as_of = pd.Timestamp(table["as_of"][0].as_py())
+    with archive.writing():
+        for first, stop in pairwise(edges):
+            begun = pd.Timestamp(day[first], unit="D", tz="UTC")
+            rows = whole.slice(first, stop - first)
+            archive.put_day(
+                "sessions", SOURCE, begun, rows, as_of, begun + pd.Timedelta("1D") <= as_of
+            )
+    return archive
+
+
+def write(sessions: int, folder: str | Path) -> None:
+    """Write the archive of a fleet in another process, so that this one stays small."""
+    code = "import sys, data; data.archived(data.fleet(int(sys.argv[1])), sys.argv[2])"
+    command = [sys.executable, "-c", code, str(sessions), str(folder)]
+    subprocess.run(command, cwd=Path(__file__).parent, check=True)
 
 
 def _guids(rng: np.random.Generator, count: int) -> pa.Array:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import sys
 import time
@@ -12,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+import shown
+import timing
 
 from cdpanalytics.explorer import Explorer, explore
 from data import fleet, for_pandas
@@ -46,21 +47,14 @@ def timed(desk: Explorer, change: dict[str, Any]) -> tuple[float, float]:
     return 1000 * (first - begun), 1000 * (ended - begun)
 
 
-def main() -> None:
-    """Print a row a change: median and maximum of the runs, in milliseconds."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def main() -> int:
+    """Print a row a change: medians of the runs, and the longest, in milliseconds."""
+    parser = timing.arguments(__doc__, repeat=7)
     parser.add_argument("--sessions", type=int, default=150_000)
-    parser.add_argument("--repeat", type=int, default=7)
-    parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     sessions = for_pandas(fleet(options.sessions, vms=VMS))
-    begun = time.perf_counter()
     desk = explore(sessions, rpo="5min", period="last 30 days")
-    print(
-        f"{len(sessions):,} sessions, {VMS:,} VMs; made in {1000 * (time.perf_counter() - begun):.0f} ms"
-    )
-    print(f"{'change':18} {'tiles':>8} {'drawn':>8} {'most':>8}   ms")
-    rows = []
+    rows = [timing.machine("pandas", "matplotlib", "ipywidgets")]
     for name, (there, back) in CHANGES.items():
         runs = []
         for _ in range(options.repeat):
@@ -68,12 +62,12 @@ def main() -> None:
             timed(desk, back)
         first, drawn = (statistics.median(run[at] for run in runs) for at in (0, 1))
         most = max(run[1] for run in runs)
-        print(f"{name:18} {first:8.0f} {drawn:8.0f} {most:8.0f}")
-        rows.append({"what": "explorer", "change": name, "sessions": len(sessions), "tiles_ms": first,
-                     "drawn_ms": drawn, "most_ms": most})  # fmt: skip
-    if options.output:
-        options.output.write_text(json.dumps(rows, indent=1))
+        rows.append({"what": "explorer", "change": name, "sessions": len(sessions), "vms": VMS,
+                     "tiles_ms": first, "drawn_ms": drawn, "most_ms": most,
+                     "peak_mb": timing.peak_mb()})  # fmt: skip
+    timing.told(rows, shown.explorer(rows), options.output)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

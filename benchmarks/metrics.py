@@ -1,17 +1,13 @@
-"""Time each metric beside Polars, DuckDB and plain pandas asked the same question, a process each; do they agree?"""
+"""Time each metric beside Polars, DuckDB and plain pandas asked the same question; do they agree?
+
+Of a frame in memory, and of an archive whose files each engine reads itself. A process each.
+"""
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import platform
-import resource
-import statistics
-import subprocess
 import sys
-import time
-from importlib.metadata import version
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +17,35 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).parent))
 
 import peers
+import shown
+import timing
 
 import data
 
-ENGINES: dict[str, tuple[Any, Any]] = {
-    "cdpanalytics": (data.for_pandas, peers.Ours), "polars": (data.for_polars, peers.InPolars),
-    "duckdb": (data.for_duckdb, peers.InDuckDB), "pandas": (data.for_pandas, peers.InPandas),
-}  # fmt: skip
+ENGINES: dict[str, dict[str, Any]] = {
+    "frame": {
+        "cdpanalytics": lambda sessions: peers.Ours(data.for_pandas(data.fleet(sessions))),
+        "polars": lambda sessions: peers.InPolars(data.for_polars(data.fleet(sessions))),
+        "duckdb": lambda sessions: peers.InDuckDB(data.for_duckdb(data.fleet(sessions))),
+        "pandas": lambda sessions: peers.InPandas(data.for_pandas(data.fleet(sessions))),
+    },
+    "archive": {
+        "cdpanalytics": peers.OursRead,
+        "cdpanalytics, map": peers.OursMapped,
+        "polars": peers.ScannedByPolars,
+        "duckdb": peers.ScannedByDuckDB,
+        "pandas": peers.ReadByPandas,
+    },
+}
 QUESTIONS = ("rpo_adherence", "gaps", "what_if", "durations", "sizes", "sizes_by_vm", "size_trend",
              "size_trend_by_vm", "rpo_adherence_daily")  # fmt: skip
+OF_ARCHIVES = ("rpo_adherence", "gaps", "durations", "sizes")
+"""One of each kind is asked of archives: there most of the time is reading."""
+
+MOST = 2
+"""So many, where the archive is large."""
+
+LARGE = 5_000_000
 TOLERANCE = 1e-9
 
 
@@ -51,87 +67,76 @@ def figures(answer: Any) -> dict[str, float]:
     return found
 
 
-def one(engine: str, question: str, sessions: int, repeat: int) -> dict[str, Any]:
-    """Ask an engine one question several times in this process."""
-    made, asked = ENGINES[engine]
-    peer = asked(made(data.fleet(sessions)))
-    ask = getattr(peer, question)
-    answer = ask()
-    wall, cpu = [], []
-    for _ in range(repeat):
-        begun, used = time.perf_counter(), time.process_time()
-        ask()
-        wall.append(time.perf_counter() - begun)
-        cpu.append(time.process_time() - used)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
-    return {"what": "metric", "metric": question, "sessions": sessions, "engine": engine,
-            "seconds_min": min(wall), "seconds_median": statistics.median(wall), "cpu": min(cpu),
-            "peak_mb": peak, "figures": figures(answer)}  # fmt: skip
+def one(source: str, engine: str, of: str, questions: list[str], options: Any) -> None:
+    """Ask an engine its questions in this process; print the answers' figures and the times."""
+    peer = ENGINES[source][engine](int(of) if source == "frame" else of)
+    told = {}
+    for question in questions:
+        ask = getattr(peer, question, None)
+        if ask is None:
+            continue
+        answer = figures(ask())
+        row = timing.measured(ask, options.repeat, options.patience)
+        told[question] = {**row, "figures": answer}
+    print(json.dumps(told))
 
 
-def agree(ours: dict[str, float], theirs: dict[str, float]) -> list[str]:
+def differing(ours: dict[str, float], theirs: dict[str, float]) -> list[str]:
     """The columns that both have and that differ."""
     both = [name for name in theirs if name in ours]
     return [n for n in both if abs(ours[n] - theirs[n]) > TOLERANCE * max(abs(ours[n]), 1)]
 
 
-def machine() -> dict[str, Any]:
-    """What the figures are of."""
-    packages = ("pandas", "numpy", "pyarrow", "polars", "duckdb")
-    return {"what": "machine", "cores": os.cpu_count(), "python": platform.python_version(),
-            **{name: version(name) for name in packages}}  # fmt: skip
+def compared(source: str, sessions: int, of: str, options: Any) -> list[dict[str, Any]]:
+    """Ask every engine, a process each; a row an engine and question."""
+    questions = [q for q in options.questions.split(",") if source == "frame" or q in OF_ARCHIVES]
+    if source == "archive" and sessions >= LARGE:
+        questions = questions[:: max(1, len(questions) // MOST)][:MOST]
+    rows, expected = [], {}
+    for engine in ENGINES[source]:
+        if engine.partition(",")[0] not in options.engines.split(","):
+            continue
+        print(f"{source}, {sessions:,} sessions: {engine}", file=sys.stderr, flush=True)
+        found = timing.alone(
+            __file__, source, engine, of, ",".join(questions),
+            "--repeat", options.repeat, "--patience", options.patience,
+        )  # fmt: skip
+        expected = expected or {q: row["figures"] for q, row in found.items()}
+        for question, row in found.items():
+            odd = differing(expected[question], row.pop("figures"))
+            rows.append({
+                "what": "metric", "source": source, "metric": question, "sessions": sessions,
+                "engine": engine, **row, "agrees": not odd,
+            })  # fmt: skip
+            for name in odd:
+                print(f"differs: {engine}, {question}, {sessions:,}: {name}", file=sys.stderr)
+    return rows
 
 
 def main() -> int:
-    """Print a row a question and size: milliseconds of each engine, and ours to the fastest other."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Print a row a question, source and size; exit 1 when answers differ."""
+    parser = timing.arguments(__doc__, repeat=5)
     parser.add_argument("--sizes", default="10000,1000000", help="sessions, apart by commas")
+    parser.add_argument("--from", dest="sources", default="frame,archive", help="%(default)s")
     parser.add_argument("--questions", default=",".join(QUESTIONS))
-    parser.add_argument("--engines", default=",".join(ENGINES))
-    parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--output", type=Path, help="where to write the figures as JSON")
-    parser.add_argument(
-        "--one", nargs=3, metavar=("ENGINE", "QUESTION", "SESSIONS"), help=argparse.SUPPRESS
-    )
+    parser.add_argument("--engines", default=",".join(ENGINES["frame"]))
+    parser.add_argument("--patience", type=float, default=2.0, help="seconds for one question")
     options = parser.parse_args()
     if options.one:
-        engine, question, sessions = options.one
-        print(json.dumps(one(engine, question, int(sessions), options.repeat)))
+        source, engine, of, questions = options.one
+        one(source, engine, of, questions.split(","), options)
         return 0
-    rows, odd = [machine()], []
-    engines = options.engines.split(",")
-    print(
-        f"| question | sessions | {' | '.join(f'{name} ms' for name in engines)} | ours / fastest peer |"
-    )
-    print(f"|---|--:|{'--:|' * (len(engines) + 1)}")
+    rows = [timing.machine("pandas", "numpy", "pyarrow", "polars", "duckdb")]
     for sessions in map(int, options.sizes.split(",")):
-        for question in options.questions.split(","):
-            found = {}
-            for engine in engines:
-                if not hasattr(ENGINES[engine][1], question):
-                    continue
-                told = subprocess.run(
-                    [sys.executable, __file__, "--one", engine, question, str(sessions),
-                     "--repeat", str(options.repeat)],
-                    capture_output=True, text=True, check=True,
-                )  # fmt: skip
-                found[engine] = json.loads(told.stdout)
-            for engine, row in found.items():
-                differing = agree(found["cdpanalytics"]["figures"], row["figures"])
-                row["agrees"] = not differing
-                odd += [f"{engine}, {question}, {sessions:,}: {name}" for name in differing]
-            rows += found.values()
-            shown = [
-                f"{1000 * found[e]['seconds_min']:,.0f}" if e in found else "" for e in engines
-            ]
-            fast = [found[name]["seconds_min"] for name in ("polars", "duckdb") if name in found]
-            ratio = f"{found['cdpanalytics']['seconds_min'] / min(fast):.2f}" if fast else ""
-            print(f"| {question} | {sessions:,} | {' | '.join(shown)} | {ratio} |", flush=True)
-    if options.output:
-        options.output.write_text(json.dumps(rows, indent=1) + "\n")
-    for told in odd:
-        print(f"differs: {told}", file=sys.stderr)
-    return 1 if odd else 0
+        for source in options.sources.split(","):
+            with tempfile.TemporaryDirectory() as folder:
+                if source == "archive":
+                    data.write(sessions, folder)
+                rows += compared(
+                    source, sessions, folder if source == "archive" else str(sessions), options
+                )
+    timing.told(rows, shown.metrics(rows), options.output)
+    return int(any(row.get("agrees") is False for row in rows))
 
 
 if __name__ == "__main__":

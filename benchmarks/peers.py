@@ -2,7 +2,8 @@
 
 Each peer knows what it may: the target is one number, there is no schedule and no hole, a VM
 stays in its policy. Where the frame has `uid` a peer looks for rows fetched twice, as the metric
-does. An engine's questions are the methods of a class, named alike; a figure is of one method.
+does; in an archive of one source none can be, so none is looked for there. An engine's questions
+are the methods of a class, named alike; a figure is of one method.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ import pandas as pd
 TARGET = 15 * 60 * 1_000_000
 TARGETS = [minutes * 60 * 1_000_000 for minutes in (1, 5, 15, 30, 60, 240)]
 DAY = 86_400_000_000
+NEEDED = ["vm", "policy", "created", "ended", "state", "result", "reason", "total_size", "as_of"]
+"""Columns of an archive that the questions look at."""
+
 HORIZON = 30
 NORMAL_95 = 1.959963984540054
 
@@ -39,13 +43,14 @@ class InPolars:
         """Sessions as integers, each once, and as_of."""
         pl, frame = self.pl, self.frame
         created, ended = pl.col("created").to_physical(), pl.col("ended").to_physical()
-        if "uid" in frame.columns:
-            now = frame.select(pl.col("as_of").max().to_physical()).item()
-            if frame.get_column("uid").n_unique() < frame.height:
-                frame = frame.sort("as_of", maintain_order=True)
-                frame = frame.unique("uid", keep="last", maintain_order=True)
-        else:
-            now = frame.select(pl.max_horizontal(created.max(), ended.max())).item()
+        names = frame.collect_schema().names()
+        newest = pl.col("as_of").max().to_physical()
+        if "as_of" not in names:
+            newest = pl.max_horizontal(created.max(), ended.max())
+        now = frame.lazy().select(newest).collect().item()
+        if "uid" in names and frame.get_column("uid").n_unique() < frame.height:
+            frame = frame.sort("as_of", maintain_order=True)
+            frame = frame.unique("uid", keep="last", maintain_order=True)
         finished = ((pl.col("state") == "Completed") & (ended >= created)).fill_null(False)
         running = pl.col("state") == "InProgress"
         stop = pl.when(running).then(pl.coalesce(ended, now)).when(finished).then(ended)
@@ -307,7 +312,8 @@ class InPolars:
         )
 
     def _first_day(self) -> Any:
-        return self.frame.select(self.pl.col("created").min().to_physical() // DAY).item()
+        first = self.pl.col("created").min().to_physical() // DAY
+        return self.frame.lazy().select(first).collect().item()
 
     def size_trend(self) -> Any:
         return self._trend(["policy"])
@@ -338,6 +344,15 @@ class InPolars:
         )  # fmt: skip
 
 
+class ScannedByPolars(InPolars):
+    """The same of an archive: scanned anew for each question, for the columns that it needs."""
+
+    def __init__(self, folder: str) -> None:
+        import polars as pl
+
+        super().__init__(pl.scan_parquet(f"{folder}/sessions/*/*.parquet").select(NEEDED))
+
+
 class InDuckDB:
     """SQL on a table in memory, labels as ENUM."""
 
@@ -350,13 +365,13 @@ class InDuckDB:
     def _sessions(self) -> str:
         names = {row[0] for row in self.sql.execute("describe sessions").fetchall()}
         source = "sessions"
+        now = "max(epoch_us(as_of))"
+        if "as_of" not in names:
+            now = "greatest(max(epoch_us(created)), max(epoch_us(ended)))"
         if "uid" in names:
-            now = "max(epoch_us(as_of))"
             twice = self.sql.execute("select count(distinct uid) < count(uid) from sessions")
             if twice.fetchall()[0][0]:
                 source = "(from sessions qualify row_number() over (partition by uid order by as_of desc) = 1)"
-        else:
-            now = "greatest(max(epoch_us(created)), max(epoch_us(ended)))"
         self.now = now = self.sql.execute(f"select {now} from sessions").fetchall()[0][0]
         reason = "reason" if "reason" in names else "null as reason"
         return f"""
@@ -542,6 +557,18 @@ class InDuckDB:
             from tried cross join whole order by rpo""")
 
 
+class ScannedByDuckDB(InDuckDB):
+    """The same of an archive: a view of its files."""
+
+    def __init__(self, folder: str) -> None:
+        import duckdb
+
+        super().__init__(duckdb.connect())
+        self.sql.execute("set timezone = 'UTC'")
+        files = f"read_parquet('{folder}/sessions/*/*.parquet')"
+        self.sql.execute(f"create view sessions as select {', '.join(NEEDED)} from {files}")
+
+
 class InPandas:
     """As an analyst would write it: sort, groupby, cummax, shift."""
 
@@ -550,14 +577,10 @@ class InPandas:
 
     def _sessions(self) -> tuple[pd.DataFrame, pd.Timestamp]:
         frame = self.frame
-        if "uid" in frame:
-            now = frame["as_of"].max()
-            if frame["uid"].duplicated().any():
-                frame = frame.sort_values("as_of", kind="stable").drop_duplicates(
-                    "uid", keep="last"
-                )
-        else:
-            now = max(frame["created"].max(), frame["ended"].max())
+        now = frame["as_of"].max() if "as_of" in frame else frame[["created", "ended"]].max().max()
+        if "uid" in frame and frame["uid"].duplicated().any():
+            frame = frame.sort_values("as_of", kind="stable")
+            frame = frame.drop_duplicates("uid", keep="last")
         running = frame["state"] == "InProgress"
         finished = (frame["state"] == "Completed") & (frame["ended"] >= frame["created"])
         stop = frame["ended"].where(~running | frame["ended"].notna(), now)
@@ -731,6 +754,17 @@ class InPandas:
         return table
 
 
+class ReadByPandas(InPandas):
+    """The same of an archive: its files are read for each question, the columns that are needed."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    @property
+    def frame(self) -> pd.DataFrame:  # type: ignore[override]
+        return pd.read_parquet(f"{self.folder}/sessions", columns=NEEDED)
+
+
 class Ours:
     """The metrics themselves."""
 
@@ -766,3 +800,44 @@ class Ours:
 
     def what_if(self) -> pd.DataFrame:
         return self.metrics.what_if(self.frame, [pd.Timedelta(goal, unit="us") for goal in TARGETS])
+
+
+class OursRead(Ours):
+    """The same of an archive: its sessions are read whole for each question."""
+
+    def __init__(self, folder: str) -> None:
+        from cdpanalytics.archive import Archive
+
+        super().__init__(pd.DataFrame())
+        self.archive = Archive(folder)
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        return self.archive.sessions()
+
+    @frame.setter
+    def frame(self, _: pd.DataFrame) -> None:
+        """Nothing is kept."""
+
+
+class OursMapped(Ours):
+    """The same of an archive, never read whole: `Archive.map`."""
+
+    def __init__(self, folder: str) -> None:
+        from cdpanalytics.archive import Archive
+
+        super().__init__(pd.DataFrame())
+        self.archive, self.metrics = Archive(folder), _Mapped(Archive(folder), self.metrics)
+
+
+class _Mapped:
+    """The metrics, asked of an archive in place of a frame."""
+
+    def __init__(self, archive: Any, metrics: Any) -> None:
+        self.archive, self.metrics = archive, metrics
+
+    def __getattr__(self, name: str) -> Any:
+        metric = getattr(self.metrics, name)
+        return lambda _, *arguments, **named: self.archive.map(
+            metric, *arguments, memory="4GB", progress=False, **named
+        )

@@ -1,25 +1,36 @@
-"""Sync beside what one would write by hand: sessions a second and peak memory, each in a process of its own.
+"""Time a whole sync beside the same pages downloaded and thrown away, and beside what one writes by hand.
 
-    python benchmarks/sync.py [--vms 20000] [--days 30]
+    python benchmarks/sync.py [--vms 20000] [--days 3]
 
-The simulated Enterprise Manager runs in a third process and takes its share of the cores, of both alike.
+Each runs in a process of its own. The simulated Enterprise Manager runs in another one and
+takes its share of the cores, of all alike; downloading alone is therefore the limit.
 """
 
 from __future__ import annotations
 
-import argparse
+import json
 import multiprocessing
 import os
-import resource
-import shutil
+import re
+import sys
 import tempfile
-import time
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+import shown
+import timing
+
 UNTIL = datetime(2026, 11, 20, 12, tzinfo=UTC)
+PARALLEL = 4
+"""Requests in flight, as the client has them."""
+
+PAGE = 1000
 
 
 def serve(vms: int, days: int, ready: Any) -> None:
@@ -30,86 +41,165 @@ def serve(vms: int, days: int, ready: Any) -> None:
     run(fleet, ready=lambda server: ready.put(server.url), clock=lambda: UNTIL)
 
 
-def with_sync(url: str, days: int, folder: str) -> int:
+# -- the ways: each takes the server, the days, an empty folder; returns sessions and bytes ------
+
+
+def with_sync(url: str, days: int, folder: str) -> dict[str, int]:
     from cdpanalytics.archive import Archive
     from cdpanalytics.client import EnterpriseManager
     from cdpanalytics.sync import sync
 
     with EnterpriseManager(url, "demo", "demo", cache=False) as em:
-        return sync(em, Archive(folder), since=f"{days + 1}D", progress=False).sessions
+        return {"sessions": sync(em, Archive(folder), since=f"{days}D", progress=False).sessions}
 
 
-def by_hand(url: str, days: int, folder: str) -> int:
-    """Page through each day with requests, a list of dicts, one frame, one Parquet file."""
-    import pandas as pd
+def sync_again(url: str, days: int, folder: str) -> dict[str, int]:
+    """The sync an hour later: the archive is there, only what may have changed is asked for."""
+    return with_sync(url, days, f"{folder}/../with_sync")
+
+
+def sessions(url: str, days: int, folder: str, *, cache: bool = False) -> dict[str, int]:
+    """The same as one frame, in a notebook."""
+    from cdpanalytics.client import EnterpriseManager
+
+    os.environ["XDG_CACHE_HOME"] = f"{folder}/../cache"
+    with EnterpriseManager(url, "demo", "demo", cache=cache) as em:
+        return {"sessions": len(em.sessions(since=f"{days}D"))}
+
+
+def sessions_cached(url: str, days: int, folder: str) -> dict[str, int]:
+    return sessions(url, days, folder, cache=True)
+
+
+def windows(days: int) -> list[tuple[datetime, datetime]]:
+    midnight = UNTIL.replace(hour=0)
+    starts = [midnight - timedelta(days=number) for number in range(days, -1, -1)]
+    return [(start, min(start + timedelta(days=1), UNTIL)) for start in starts]
+
+
+def asked(
+    begin: datetime, end: datetime, page: int, kind: str = "CdpReplicaTaskSession"
+) -> dict[str, Any]:
+    return {
+        "type": kind, "format": "Entities", "pageSize": PAGE, "page": page,
+        "sortAsc": "CreationTimeUTC",
+        "filter": f'CreationTimeUTC>="{begin:%Y-%m-%dT%H:%M:%SZ}";CreationTimeUTC<"{end:%Y-%m-%dT%H:%M:%SZ}"',
+    }  # fmt: skip
+
+
+def session(url: str, token: str | None = None) -> Any:
     import requests
 
-    session = requests.Session()
-    answer = session.post(f"{url}/api/sessionMngr/?v=latest", auth=("demo", "demo"))
-    session.cookies.clear()
-    session.headers.update({"Accept": "application/json",
-                            "X-RestSvcSessionId": answer.headers["X-RestSvcSessionId"]})  # fmt: skip
+    made = requests.Session()
+    if token is None:
+        answer = made.post(f"{url}/api/sessionMngr/?v=latest", auth=("demo", "demo"))
+        token = answer.headers["X-RestSvcSessionId"]
+        made.cookies.clear()
+    made.headers.update({"Accept": "application/json", "X-RestSvcSessionId": str(token)})
+    return made
+
+
+def download(url: str, days: int, folder: str) -> dict[str, int]:
+    """The pages, as many at once as the client asks for, and nothing done with them."""
+    token = session(url).headers["X-RestSvcSessionId"]
+    mine = threading.local()
+
+    def fetch(wanted: dict[str, Any]) -> bytes:
+        if not hasattr(mine, "session"):
+            mine.session = session(url, token)
+        return bytes(mine.session.get(f"{url}/api/query", params=wanted).content)
+
+    # What a sync needs besides: the policies, and the policy sessions that the days belong to.
+    policies = fetch({"type": "CdpPolicy", "format": "Entities", "pageSize": PAGE, "page": 1})
+    begin = windows(days)[0][0] - timedelta(days=2)
+    total = len(policies) + len(fetch(asked(begin, UNTIL, 1, "CdpReplicaSession")))
+    count = 0
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        firsts = pool.map(lambda window: fetch(asked(*window, 1)), windows(days))
+        for window, first in zip(windows(days), firsts, strict=True):
+            pages = int(re.search(rb'"PagesCount":(\d+)', first)[1])  # type: ignore[index]
+            rest = pool.map(fetch, [asked(*window, page) for page in range(2, pages + 1)])
+            for body in (first, *rest):
+                total += len(body)
+                count += body.count(b'"Type":"CdpReplicaTaskSession"}')
+    return {"sessions": count, "bytes": total}
+
+
+def by_hand(url: str, days: int, folder: str) -> dict[str, int]:
+    """Page through each day with requests, a list of dicts, one frame, one Parquet file."""
+    import pandas as pd
+
+    asking = session(url)
     rows: list[dict[str, Any]] = []
-    for number in range(days + 2):
-        begin = (UNTIL - timedelta(days=days + 1 - number)).replace(hour=0)
-        wanted = {
-            "type": "CdpReplicaTaskSession", "format": "Entities", "pageSize": 1000, "page": 1,
-            "sortAsc": "CreationTimeUTC",
-            "filter": f'CreationTimeUTC>="{begin:%Y-%m-%dT00:00:00Z}";'
-                      f'CreationTimeUTC<"{begin + timedelta(days=1):%Y-%m-%dT00:00:00Z}"',
-        }  # fmt: skip
-        pages = 1
-        while int(wanted["page"]) <= pages:
-            body = session.get(f"{url}/api/query", params=wanted).json()
+    for window in windows(days):
+        page = pages = 1
+        while page <= pages:
+            body = asking.get(f"{url}/api/query", params=asked(*window, page)).json()
             rows += body["Entities"]["CdpReplicaTaskSessions"]["CdpReplicaTaskSessions"]
-            pages = body["PagingInfo"]["PagesCount"]
-            wanted["page"] = int(wanted["page"]) + 1
+            pages, page = body["PagingInfo"]["PagesCount"], page + 1
     frame = pd.DataFrame(rows).drop(columns="Links").drop_duplicates("UID")
     for column in ("CreationTimeUTC", "EndTimeUTC"):
         frame[column] = pd.to_datetime(frame[column], format="ISO8601")
     Path(folder).mkdir()
     frame.to_parquet(f"{folder}/all.parquet")
-    return len(frame)
+    return {"sessions": len(frame)}
 
 
-def measured(
-    way: Callable[[str, int, str], int], url: str, days: int, folder: str, said: Any
-) -> None:
-    begun = time.perf_counter()
-    count = way(url, days, folder)
-    took = time.perf_counter() - begun
-    said.put((count, took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+WAYS: dict[str, Callable[[str, int, str], dict[str, int]]] = {
+    "downloaded and thrown away": download,
+    "cdpanalytics sync": with_sync,
+    "cdpanalytics sync, again": sync_again,
+    "by hand: requests, json, pandas": by_hand,
+    "em.sessions()": sessions,
+    "em.sessions(), filling the page cache": sessions_cached,
+    "em.sessions(), from the page cache": sessions_cached,
+}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+COMPARED = ("downloaded and thrown away", "cdpanalytics sync", "by hand: requests, json, pandas")
+"""These several times, the others once."""
+
+
+def one(way: str, url: str, days: int, home: str) -> dict[str, Any]:
+    """Do it once in this process; what is imported before is not counted."""
+    for name in ("requests", "pandas", "cdpanalytics.sync"):
+        __import__(name)
+    begun, used = timing.now()
+    found = WAYS[way](url, days, f"{home}/{WAYS[way].__name__}")
+    wall, cpu = timing.now()
+    return {**found, "seconds": wall - begun, "cpu": cpu - used, "peak_mb": timing.peak_mb()}
+
+
+def main() -> int:
+    """Print a row a way: the median of some runs, in turn; exit 1 when sessions differ."""
+    parser = timing.arguments(__doc__, repeat=3)
     parser.add_argument("--vms", type=int, default=20_000)
-    parser.add_argument("--days", type=int, default=30)
-    parser.add_argument("--alone", action="store_true", help="leave out what is written by hand")
+    parser.add_argument("--days", type=int, default=3)
     options = parser.parse_args()
+    if options.one:
+        way, url, days, home = options.one
+        print(json.dumps(one(way, url, int(days), home)))
+        return 0
     context = multiprocessing.get_context("spawn")
-    ready, said = context.SimpleQueue(), context.SimpleQueue()
+    ready = context.SimpleQueue()
     server = context.Process(target=serve, args=(options.vms, options.days, ready), daemon=True)
     server.start()
-    url, home = ready.get(), tempfile.mkdtemp()
-    print(f"{os.cpu_count()} cores, {options.vms:,} VMs, {options.days} days")
-    print(f"{'':24}{'sessions':>12}{'seconds':>10}{'a second':>10}{'peak MB':>9}{'on disk MB':>12}")
-    figures = {}
-    for name, way in (("cdpanalytics sync", with_sync), ("requests, json, pandas", by_hand)):
-        if way is by_hand and options.alone:
-            continue
-        folder = f"{home}/{way.__name__}"
-        process = context.Process(target=measured, args=(way, url, options.days, folder, said))
-        process.start()
-        count, took, peak = figures[name] = said.get()
-        process.join()
-        disk = sum(path.stat().st_size for path in Path(folder).rglob("*.parquet")) / 2**20
-        print(f"{name:24}{count:12,}{took:10.1f}{count / took:10,.0f}{peak:9,.0f}{disk:12,.0f}")
-    if len(figures) == 2:
-        (_, ours, small), (_, theirs, large) = figures.values()
-        print(f"by hand: {theirs / ours:.1f} times as long, {large / small:.1f} times the memory")
-    shutil.rmtree(home)
+    url = ready.get()
+    runs: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
+    for number in range(options.repeat):
+        with tempfile.TemporaryDirectory() as home:
+            for way in COMPARED if number else runs:
+                runs[way].append(timing.alone(__file__, way, url, options.days, home))
+    server.terminate()
+    rows = [timing.machine("requests", "requests-cache", "msgspec", "pyarrow", "pandas")]
+    rows += [
+        {"what": "sync", "way": way, "vms": options.vms, "days": options.days, **timing.median(found)}
+        for way, found in runs.items()
+    ]  # fmt: skip
+    timing.told(rows, shown.sync(rows), options.output)
+    whole = {row["sessions"] for row in rows[1:] if not row["way"].endswith("again")}
+    return int(len(whole) > 1)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

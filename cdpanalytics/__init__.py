@@ -1,7 +1,7 @@
 """Veeam CDP session records as pandas frames, metrics and reports.
 
-``import cdpanalytics as cdp`` gives frames their ``.cdp``; everything that needs the
-network, drawing or a disk is loaded when it is first asked for.
+``import cdpanalytics as cdp`` gives frames their ``.cdp``, whether pandas is imported
+before or after; everything else is loaded when it is first asked for.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from cdpanalytics import accessor as _accessor
-from cdpanalytics import errors, metrics
-from cdpanalytics.metrics import quality
+from cdpanalytics import errors
 
 if TYPE_CHECKING:
+    from cdpanalytics import metrics
     from cdpanalytics.archive import Archive
     from cdpanalytics.client import EnterpriseManager
     from cdpanalytics.explorer import explore
     from cdpanalytics.filters import field
+    from cdpanalytics.metrics.quality import quality
 
 __all__ = [
     "Archive",
@@ -38,12 +39,15 @@ _HOME = {
     "EnterpriseManager": "cdpanalytics.client",
     "explore": "cdpanalytics.explorer",
     "field": "cdpanalytics.filters",
+    "quality": "cdpanalytics.metrics",
 }
 
 _accessor.register()
 
 
 def __getattr__(name: str) -> Any:
+    if name == "metrics":
+        return import_module("cdpanalytics.metrics")
     if name not in _HOME:
         raise AttributeError(f"module 'cdpanalytics' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from types import MethodType
-from typing import Any, overload
+import sys
+from collections.abc import Callable, Sequence
+from importlib.machinery import ModuleSpec
+from types import MethodType, ModuleType
+from typing import TYPE_CHECKING, Any, overload
 
-import pandas as pd
-
-from cdpanalytics import metrics
+if TYPE_CHECKING:
+    import pandas as pd
 
 Function = Callable[..., Any]
 
 
 class _Bound:
-    """A function of a frame as a method: the same name, parameters and docstring."""
+    """The metric of this name as a method: the same parameters and docstring."""
 
-    def __init__(self, function: Function) -> None:
-        self.function = function
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
 
     @overload
     def __get__(self, accessor: None, owner: type) -> Function: ...
     @overload
     def __get__(self, accessor: CdpAccessor, owner: type) -> MethodType: ...
     def __get__(self, accessor: CdpAccessor | None, owner: type) -> Function | MethodType:
-        return self.function if accessor is None else MethodType(self.function, accessor.frame)
+        from cdpanalytics import metrics
+
+        function = getattr(metrics, self.name)
+        return function if accessor is None else MethodType(function, accessor.frame)
 
 
 class CdpAccessor:
@@ -35,6 +39,7 @@ class CdpAccessor:
 
     Examples
     --------
+    >>> import pandas as pd
     >>> day = pd.Timestamp("2026-10-01", tz="UTC")
     >>> sessions = pd.DataFrame({
     ...     "vm": "db-01",
@@ -48,18 +53,18 @@ class CdpAccessor:
     def __init__(self, frame: pd.DataFrame) -> None:
         self.frame = frame
 
-    rpo_adherence = _Bound(metrics.rpo_adherence)
-    gaps = _Bound(metrics.gaps)
-    what_if = _Bound(metrics.what_if)
-    objectives = _Bound(metrics.objectives)
-    worst = _Bound(metrics.worst)
-    compare = _Bound(metrics.compare)
-    durations = _Bound(metrics.durations)
-    sizes = _Bound(metrics.sizes)
-    size_trend = _Bound(metrics.size_trend)
-    size_anomalies = _Bound(metrics.size_anomalies)
-    journal_adherence = _Bound(metrics.journal_adherence)
-    quality = _Bound(metrics.quality)
+    rpo_adherence = _Bound()
+    gaps = _Bound()
+    what_if = _Bound()
+    objectives = _Bound()
+    worst = _Bound()
+    compare = _Bound()
+    durations = _Bound()
+    sizes = _Bound()
+    size_trend = _Bound()
+    size_anomalies = _Bound()
+    journal_adherence = _Bound()
+    quality = _Bound()
 
     def explore(self, **asked: Any) -> Any:
         """Explore this frame in a notebook (parameters of `cdpanalytics.explore`)."""
@@ -77,13 +82,13 @@ class PlotAccessor:
     """Compute a metric and draw it; returns the Axes."""
 
     def __init__(self, frame: pd.DataFrame) -> None:
-        self.frame = frame
+        self.frame, self.metrics = frame, CdpAccessor(frame)
 
     def timeline(self, *, ax: Any = None, **window: Any) -> Any:
         """Draw when each of the worst VMs was covered, and its gaps (parameters of `gaps`)."""
         from cdpanalytics.plots import timeline
 
-        found = metrics.gaps(self.frame, **window)
+        found = self.metrics.gaps(**window)
         shown = {name: window.get(name) for name in ("since", "until", "unobserved")}
         return timeline(self.frame, found, **shown, ax=ax)
 
@@ -92,35 +97,75 @@ class PlotAccessor:
         from cdpanalytics.plots import heat_map
 
         rest = {"by": ("backup_server", "policy", "vm"), **rest}
-        return heat_map(metrics.rpo_adherence(self.frame, target, freq=freq, **rest), ax=ax)
+        return heat_map(self.metrics.rpo_adherence(target, freq=freq, **rest), ax=ax)
 
     def adherence(self, target: Any = None, freq: str = "D", *, ax: Any = None, **rest: Any) -> Any:
         """Draw adherence by policy and period (parameters of `rpo_adherence`)."""
         from cdpanalytics.plots import adherence
 
         rest = {"by": "policy", **rest}
-        return adherence(metrics.rpo_adherence(self.frame, target, freq=freq, **rest), ax=ax)
+        return adherence(self.metrics.rpo_adherence(target, freq=freq, **rest), ax=ax)
 
     def durations(self, *, ax: Any = None, **rest: Any) -> Any:
         """Draw how long finished sessions lasted (parameters of `durations`)."""
         from cdpanalytics.plots import durations
 
-        return durations(metrics.durations(self.frame, **{"by": "policy", **rest}), ax=ax)
+        return durations(self.metrics.durations(**{"by": "policy", **rest}), ax=ax)
 
     def sizes(self, *, ax: Any = None, **rest: Any) -> Any:
         """Draw the protected size by period (parameters of `sizes`)."""
         from cdpanalytics.plots import sizes
 
-        return sizes(metrics.sizes(self.frame, **{"by": "policy", **rest}), ax=ax)
+        return sizes(self.metrics.sizes(**{"by": "policy", **rest}), ax=ax)
 
     def exposure(self, target: Any = None, *, ax: Any = None, **rest: Any) -> Any:
         """Draw how many gaps lasted how long (parameters of `gaps`)."""
         from cdpanalytics.plots import exposure
 
-        return exposure(metrics.gaps(self.frame, target, **rest), target=target, ax=ax)
+        return exposure(self.metrics.gaps(target, **rest), target=target, ax=ax)
 
 
 def register() -> None:
-    """Give every DataFrame its ``.cdp``; a second call changes nothing."""
+    """Give every DataFrame its ``.cdp``, now or when pandas is imported; a second call changes nothing."""
+    waiting = [finder for finder in sys.meta_path if isinstance(finder, _WhenImported)]
+    if "pandas" not in sys.modules:
+        if not waiting:
+            sys.meta_path.insert(0, _WhenImported())
+        return
+    import pandas as pd
+
     if getattr(pd.DataFrame, "cdp", None) is not CdpAccessor:
         pd.api.extensions.register_dataframe_accessor("cdp")(CdpAccessor)
+    for finder in waiting:
+        sys.meta_path.remove(finder)
+
+
+class _WhenImported:
+    """Lets pandas be found as ever, to register once it is loaded: `--help` should not wait for it."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name != "pandas":
+            return None
+        others = [finder for finder in sys.meta_path if finder is not self]
+        found = (finder.find_spec(name, path, target) for finder in others)
+        spec = next(filter(None, found), None)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Registering(spec.loader)  # type: ignore[assignment]
+        return spec
+
+
+class _Registering:
+    """The loader that was found, but it registers when it is done."""
+
+    def __init__(self, own: Any) -> None:
+        self.own = own
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.own, name)
+
+    def exec_module(self, module: Any) -> None:
+        module.__spec__.loader = module.__loader__ = self.own
+        self.own.exec_module(module)
+        register()

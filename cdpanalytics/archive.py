@@ -43,7 +43,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cdpanalytics import parts, schema, store
-from cdpanalytics.config import Moment, instant
+from cdpanalytics.config import Moment, counts_back, instant
 from cdpanalytics.errors import ArchiveError, InputError, StoreError
 from cdpanalytics.parts import EVERYTHING, Metric, Plan, Range
 
@@ -192,7 +192,7 @@ class Archive:
         before = start if history else None
         wanted = {"policy": policy, "vm": vm, "backup_server": server}
         named = {column: given for column, given in wanted.items() if given is not None}
-        several = len(self.sources()) > 1
+        several = self._several()
         try:
             # The newest of a session's rows may have another name: with several sources all are read.
             frame = self._sessions(start, stop, before, several, {} if several else named)
@@ -201,7 +201,7 @@ class Archive:
             frame = _matching(self._sessions(start, stop, before, several, {}), **wanted)
         for column in frame.columns[frame.dtypes == "category"]:
             if column not in ("result", "policy_result"):
-                frame[column] = frame[column].cat.remove_unused_categories()
+                frame[column] = _used(frame[column])
         return schema.read_for(frame.reset_index(drop=True), start, stop)
 
     def policy_sessions(
@@ -389,9 +389,7 @@ class Archive:
             When one cannot be read, or `since` is not before `until`.
         """
         self._require()
-        if since is None and until is None:
-            return None, None
-        newest = self.ledger()["as_of"].max()
+        newest = self.ledger()["as_of"].max() if any(map(counts_back, (since, until))) else pd.NaT
         now = pd.Timestamp.now("UTC") if pd.isna(newest) else newest
         start = None if since is None else instant(since, now)
         stop = None if until is None else instant(until, now)
@@ -721,6 +719,10 @@ class Archive:
             if path.stem >= first and (stop is None or pd.Timestamp(path.stem, tz="UTC") < stop)
         ]
 
+    def _several(self) -> bool:
+        """Whether the archive has several sources, as the names of its folders tell."""
+        return len({path.parent for path in self._paths("sessions", None, None)}) > 1
+
     def _stamps(self, table: str) -> Iterator[tuple[Name, Stamp]]:
         for path, stamp, _ in self._stamped(self._paths(table, None, None)):
             yield path, stamp
@@ -815,7 +817,7 @@ class Archive:
         """Return what rows of a table are asked for, and how many there are of whom, since when."""
         if recipe.looks_back:
             start = None
-        when, several = _WHEN[recipe.table], len(self.sources()) > 1
+        when, several = _WHEN[recipe.table], self._several()
         before = None
         if history and start is not None and recipe.table == "sessions":
             before = self._history(start, {})
@@ -1132,6 +1134,13 @@ def _matching(frame: pd.DataFrame, **patterns: Patterns) -> pd.DataFrame:
     return frame
 
 
+def _used(column: pd.Series) -> pd.Series:
+    """The same labels without those of no row; to find them pandas would sort all rows."""
+    codes = column.cat.codes.to_numpy().astype(np.intp)
+    rows = np.bincount(codes + 1, minlength=len(column.cat.categories) + 1)
+    return column if rows[1:].all() else column.cat.remove_unused_categories()
+
+
 def _named(column: pd.Series, patterns: str | Sequence[str]) -> set[str]:
     names = sorted(set(column.dropna().unique()))
     wanted: set[str] = set()
@@ -1162,6 +1171,9 @@ def _named_rows(
     """
     labels = [f.name for f in expected if pa.types.is_dictionary(f.type)]
     labels = [name for name in labels if name in columns or name in named]
+    if file.num_row_groups <= 1:
+        whole = file.read(columns=list(dict.fromkeys([*columns, *named])))
+        return whole.filter(pa.array(_fitting(whole, named)))
     known = file.read(columns=labels)
     keep = _fitting(known, named)
     begin = np.cumsum(
@@ -1179,11 +1191,12 @@ def _fitting(labels: pa.Table, named: Mapping[str, str | Sequence[str]]) -> np.n
     """Which rows have, in each column that is named, a name that fits one of its patterns."""
     keep = np.ones(len(labels), dtype=bool)
     for column, given in named.items():
-        texts = labels[column].cast(pa.string())
-        names = [name for name in pc.unique(texts).to_pylist() if name is not None]
+        codes = labels[column].unify_dictionaries().combine_chunks()
+        names = codes.dictionary.to_pylist()
         patterns = [given] if isinstance(given, str) else given
         fit = {name for pattern in patterns for name in _alike(names, pattern)}
-        keep &= pc.is_in(texts, pa.array(sorted(fit), pa.string())).to_numpy(zero_copy_only=False)
+        fits = np.array([*(name in fit for name in names), False])
+        keep &= fits[pc.fill_null(codes.indices, -1).to_numpy()]
     return keep
 
 

@@ -196,12 +196,22 @@ def instant(value: Moment, now: pd.Timestamp) -> pd.Timestamp:
     raise InputError(f"{value!r} is not a time; write 2026-10-01, 2026-10-01T06:00Z or 7D")
 
 
+def counts_back(value: Moment | None) -> bool:
+    """Return whether a moment is told from `now`, which must be known then.
+
+    Examples
+    --------
+    >>> counts_back("36h"), counts_back("2026-03-02"), counts_back(None)
+    (True, False, False)
+    """
+    text = value.strip() if isinstance(value, str) else ""
+    return text == "now" or _SPAN.fullmatch(text) is not None
+
+
 def _written(text: str, now: pd.Timestamp) -> pd.Timestamp:
     try:
-        if text == "now":
-            return now
-        if _SPAN.fullmatch(text):
-            return now - pd.Timedelta(text)
+        if counts_back(text):
+            return now if text == "now" else now - pd.Timedelta(text)
         return pd.Timestamp(datetime.fromisoformat(text))
     except (ValueError, OverflowError):
         message = f"{text!r} is not a time; write 2026-10-01, 2026-10-01T06:00Z or 7D"

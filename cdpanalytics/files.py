@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from glob import glob
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
@@ -102,8 +103,8 @@ class Folder:
 
     def glob(self, folder: PurePosixPath, pattern: str) -> list[PurePosixPath]:
         """Return the names below a folder that fit a pattern, in order."""
-        found = sorted((self.home / folder).glob(pattern))
-        return [PurePosixPath(path.relative_to(self.home).as_posix()) for path in found]
+        found = glob(pattern, root_dir=self.home / folder, recursive=True, include_hidden=True)
+        return [folder.joinpath(*parts) for parts in sorted(name.split(os.sep) for name in found)]
 
     def read(self, name: PurePosixPath) -> bytes:
         """Return a file's bytes."""

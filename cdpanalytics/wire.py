@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from email.message import Message
@@ -26,9 +27,14 @@ from cdpanalytics.filters import instant_text
 NAMESPACE: Final = "http://www.veeam.com/ent/v1.0"
 
 _SECOND: Final = 1_000_000
-_GUID: Final = r"(?P<guid>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:[/?#].*)?$"
+_BARE: Final = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_GUID: Final = rf"(?P<guid>{_BARE})(?:[/?#].*)?$"
+_LAST: Final = rf"^[^/?#]*{_BARE}$"
 _TIME: Final = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|\+00:00)?$"
 _SEEN: Final = 60
+_NOWHEN: Final = pa.scalar(-62_135_510_400 * _SECOND, schema.INSTANT)
+"""The second day of year 1: what is earlier is the server's way to say that there is no time."""
+
 _DAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 Columns: TypeAlias = Mapping[str, Sequence[Any]]
@@ -279,10 +285,9 @@ def _fast(body: bytes, shape: _Shape) -> tuple[Columns, tuple[int, int, int]]:
         raise _Unlike
     raw = _columns(rows, shape)
     for column, name in (*shape.fields, ("links", "Links")):
-        values = raw[column] if column != "links" else [row.links for row in rows]
-        if rows and not _plausible(values, spell(name), body, column in shape.required):
+        if rows and not _plausible(raw[column], spell(name), body, column in shape.required):
             raise _Unlike
-    links = [row.links[0] for row in rows if row.links]
+    links = [links[0] for links in raw["links"] if links]
     if links and any(all(getattr(link, k) is None for link in links) for k in ("type", "href")):
         raise _Unlike
     return raw, (document.paging.number, document.paging.size, document.paging.count)
@@ -330,13 +335,25 @@ def _rows(document: Any, shape: _Shape) -> list[Any]:
 
 def _columns(rows: list[Any], shape: _Shape) -> Columns:
     raw: dict[str, Sequence[Any]] = {
-        column: list(map(attrgetter(column), rows)) for column, _ in shape.fields
+        column: list(map(attrgetter(column), rows)) for column in (*dict(shape.fields), "links")
     }
     for column, link_type in shape.links:
-        links = [_link(row.links, link_type) for row in rows]
+        links = _links_of(raw["links"], link_type)
         raw[f"link {column}"] = [link and link.name for link in links]
         raw[f"link {column}_uid"] = [link and link.href for link in links]
     return raw
+
+
+def _links_of(listed: Sequence[list[Any] | None], link_type: str) -> list[Any]:
+    """Return each row's link of a type: mostly it stands where it stands in the first row."""
+    types = [link.type for link in listed[0] or ()] if listed else []
+    at = types.index(link_type) if link_type in types else 0
+    return [
+        links[at]
+        if links and len(links) > at and links[at].type == link_type
+        else _link(links, link_type)
+        for links in listed
+    ]
 
 
 def _link(links: list[Any] | None, link_type: str) -> Any:
@@ -593,19 +610,25 @@ def _assembled(
     """Turn columns of what the server wrote into a table, or name the first wrong cell."""
     made: dict[str, pa.Array] = {}
     for column in sorted(shape.names, key=lambda name: name not in required):
+        field, cell = shape.field(column), _Cell(origin, vendor.get(column, column), made)
         own, link = raw.get(column), raw.get(f"link {column}")
-        cells = [
-            _cells(
-                values, shape.field(column), loose, _Cell(origin, vendor.get(column, column), made)
-            )
-            for values, loose in ((own, False), (link, True))
-            if values is not None
-        ]
-        made[column] = cells[0] if len(cells) == 1 else pc.coalesce(*cells)
+        cells = None if own is None else _cells(own, field, False, cell)
+        if link is not None and (cells is None or cells.null_count):
+            linked = _cells(link, field, True, cell)
+            cells = linked if cells is None else _either(cells, linked)
+        made[column] = cells
         if column in required and made[column].null_count:
             row = made[column].is_null().index(pa.scalar(True)).as_py()
             raise _Cell(origin, vendor.get(column, column), made).missing(row)
     return pa.table([_typed(made[f.name], f.type) for f in shape], schema=shape)
+
+
+def _either(own: pa.Array, link: pa.Array) -> pa.Array:
+    plain = (
+        each.cast(pa.string()) if pa.types.is_dictionary(each.type) else each
+        for each in (own, link)
+    )
+    return pc.coalesce(*plain)
 
 
 @dataclass(frozen=True)
@@ -650,13 +673,14 @@ def _texts(values: Sequence[Any], cell: _Cell) -> pa.Array:
     except (pa.ArrowException, TypeError, UnicodeError):
         row = next(i for i, value in enumerate(values) if not isinstance(value, str | None))
         raise cell.wrong(row, "not text", values[row]) from None
-    empty = pc.equal(texts, "")
-    return (
-        pc.if_else(empty, pa.scalar(None, pa.string()), texts) if pc.any(empty).as_py() else texts
-    )
+    if "" not in values:
+        return texts
+    return pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
 
 
 def _integers(values: Sequence[Any], cell: _Cell) -> pa.Array:
+    with suppress(pa.ArrowException, OverflowError):
+        return pa.array(values, pa.int64())
     try:
         return pa.array([int(v) if v not in (None, "") else None for v in values], pa.int64())
     except (pa.ArrowException, OverflowError, ValueError):
@@ -672,6 +696,16 @@ def _is_int64(value: Any) -> bool:
 
 
 def _instants(texts: pa.Array, cell: _Cell) -> pa.Array:
+    """Read times: all at once as they are mostly written, else each for what it is."""
+    marks = pc.binary_slice(texts.cast(pa.binary()), 10, 17, 3)
+    if pc.all(pc.and_(pc.equal(marks, b"T::"), pc.ends_with(texts, "Z"))).as_py():
+        with suppress(pa.ArrowInvalid):
+            read = texts.cast(schema.INSTANT)
+            return pc.if_else(pc.less(read, _NOWHEN), pa.scalar(None, schema.INSTANT), read)
+    return _odd_instants(texts, cell)
+
+
+def _odd_instants(texts: pa.Array, cell: _Cell) -> pa.Array:
     texts = pc.if_else(pc.starts_with(texts, "0001-01-01"), pa.scalar(None, pa.string()), texts)
     right = pc.match_substring_regex(texts, _TIME)
     if not pc.all(right).as_py() and pc.any(pc.invert(right)).as_py():
@@ -695,7 +729,10 @@ def _is_date(text: str | None) -> bool:
 
 
 def _guids(texts: pa.Array, loose: bool, cell: _Cell) -> pa.Array:
-    found = pc.extract_regex(pc.utf8_lower(texts), _GUID)
+    lower = pc.utf8_lower(texts)
+    if pc.all(pc.match_substring_regex(lower, _LAST)).as_py():
+        return pc.binary_slice(lower.cast(pa.binary()), -36).cast(pa.string())
+    found = pc.extract_regex(lower, _GUID)
     guids = pc.struct_field(found, "guid")
     if not loose and guids.null_count > texts.null_count:
         row = pc.and_(guids.is_null(), texts.is_valid()).index(pa.scalar(True)).as_py()
@@ -709,9 +746,10 @@ def _canonical(words: pa.Array) -> pa.Array:
 
 
 def _relabelled(texts: pa.Array, change: Callable[[pa.Array], pa.Array]) -> pa.Array:
-    """Apply a change once to each different text rather than once a row."""
+    """Return labels to which a change was applied, once each rather than once a row."""
     codes = texts.dictionary_encode()
-    return change(codes.dictionary).take(codes.indices)
+    changed = change(codes.dictionary).dictionary_encode()
+    return pa.DictionaryArray.from_arrays(changed.indices.take(codes.indices), changed.dictionary)
 
 
 def _typed(values: pa.Array, kind: pa.DataType) -> pa.Array:

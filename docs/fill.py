@@ -1,7 +1,8 @@
-"""Fill the definitions and pictures of docs/metrics.md, verdicts.md and questions.md: ``make docs``.
+"""Fill the definitions, pictures and figures of metrics, verdicts, questions and performance.md: ``make docs``.
 
 What stands in a file between ``<!-- NAME -->`` and ``<!-- / -->`` is written here, from the
-docstrings and from metrics of the sessions shown; the rest is written by hand.
+docstrings, from metrics of the sessions shown, and from what ``make bench`` left in
+docs/performance; the rest is written by hand.
 """
 
 from __future__ import annotations
@@ -17,6 +18,11 @@ from typing import Any
 import matplotlib.dates as mdates
 import matplotlib.pyplot as plt
 import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+from shown import PARTS as FIGURES
+from shown import part as figures
 
 from cdpanalytics import metrics, plots, tables
 from cdpanalytics.plots import charts
@@ -181,6 +187,8 @@ def filled(page: Path) -> str:
         name = region["name"]
         if name.startswith("drawn_"):
             return region[1] + drawn.picture(name, text[: region.start()]) + region[3]
+        if name in FIGURES:
+            return region[1] + figures(name, DOCS / "performance") + region[3]
         return region[1] + (made[name]() if name in made else definition(name)) + region[3]
 
     return REGION.sub(written, text)
@@ -190,7 +198,8 @@ def main() -> int:
     """Write the files, or with --check only say whether they are as they would be written."""
     stale = []
     os.chdir(DOCS.parent)  # the examples read data/sample
-    for path in (DOCS / "metrics.md", DOCS / "verdicts.md", DOCS / "questions.md"):
+    for name in ("metrics.md", "verdicts.md", "questions.md", "performance.md"):
+        path = DOCS / name
         before = path.read_text()
         after = filled(path)
         if before != after:

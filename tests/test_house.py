@@ -60,19 +60,51 @@ def test_each_dependency_has_its_reason() -> None:
         assert re.search(rf"\b{name}\b", note), f"{name} is not in the decision note"
 
 
-def test_importing_the_package_loads_nothing_heavy() -> None:
-    heavy = [
-        "matplotlib",
-        "requests",
-        "requests_cache",
-        "ipywidgets",
-        "scipy",
-        "lxml",
-        "jinja2",
-        "keyring",
-    ]
-    code = f"import sys, cdpanalytics; print([m for m in {heavy} if m in sys.modules])"
+HEAVY = ["pandas", "numpy", "pyarrow", "matplotlib", "requests", "requests_cache", "ipywidgets",
+         "scipy", "lxml", "jinja2", "keyring"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["import cdpanalytics", *(f"import cdpanalytics.cli as c; c.parser().parse_args({asked})"
+                              for asked in (["--help"], ["sync", "--help"], ["metrics", "rpo", "-h"]))],
+)  # fmt: skip
+def test_neither_the_package_nor_its_help_loads_anything_heavy(code: str) -> None:
+    found = f"print([m for m in {HEAVY} if m in sys.modules])"
+    code = f"import sys\ntry:\n {code}\nexcept SystemExit: pass\n{found}"
+    assert run(sys.executable, "-c", code).stdout.splitlines()[-1] == "[]"
+
+
+def test_the_metrics_load_neither_drawing_nor_the_network() -> None:
+    code = f"import sys, cdpanalytics.metrics; print([m for m in {HEAVY[3:]} if m in sys.modules])"
     assert run(sys.executable, "-c", code).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import cdpanalytics; import pandas",
+        "import pandas; import cdpanalytics",
+        "import cdpanalytics; import pandas.core.frame; import pandas",
+        "import cdpanalytics; import importlib.util; importlib.util.find_spec('pandas'); import pandas",
+        "import cdpanalytics; cdpanalytics.metrics; import pandas",
+        "import cdpanalytics, importlib; importlib.reload(cdpanalytics); import pandas",
+        "import cdpanalytics\nfrom threading import Thread\nfrom importlib import import_module\n"
+        "names = ['pandas', 'cdpanalytics.metrics', 'cdpanalytics.archive'] * 4\n"
+        "threads = [Thread(target=import_module, args=[name]) for name in names]\n"
+        "[t.start() for t in threads]; [t.join() for t in threads]\nimport pandas",
+    ],
+    ids=["before", "after", "a part first", "looked for first", "by a metric", "twice", "at once"],
+)
+def test_frames_have_their_cdp_whenever_pandas_is_imported(code: str) -> None:
+    code += (
+        "\nimport sys; assert pandas.DataFrame().cdp.gaps.__func__ is pandas.DataFrame.cdp.gaps"
+        "\nassert not any('cdpanalytics' in type(finder).__module__ for finder in sys.meta_path)"
+        "\nassert type(pandas.__spec__.loader) is type(cdpanalytics.__spec__.loader)"
+    )
+    done = run(sys.executable, "-W", "error", "-c", code)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
 
 
 def test_sync_and_report_are_functions_whatever_was_imported_before() -> None:

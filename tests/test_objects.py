@@ -376,8 +376,10 @@ def test_one_vm_of_one_day_costs_a_fraction_of_the_objects(wide: Place) -> None:
     ]
     assert everything > size
     assert wide.relay.received < size / 3 / 2, "less than half of the day's own object"
-    wide.relay.forget()
+    asked = {line.split("/")[-1] for line in wide.relay.lines if ".parquet" in line}
+    assert asked == {f"{OCT + DAY:%Y-%m-%d}.parquet"}, "no other day's"
     assert len(archive.holes()) == 0
+    wide.relay.forget()
     assert len(archive.ledger()) == 3
     assert not [line for line in wide.relay.lines if ".parquet" in line], "footers are known"
 

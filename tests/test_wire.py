@@ -204,6 +204,40 @@ def test_times_are_read_to_the_microsecond(moment, digits, zone, as_xml):
     assert microseconds == (wanted - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
+ODD = {"UID": "/api/x/0000000F-1111-4222-8333-00000000000F?format=Entity",
+       "CreationTimeUTC": "2026-03-01T15:00:30.1234567Z", "EndTimeUTC": "2026-03-01T15:00:30+00:00",
+       "PolicySessionUid": None, "TotalSize": "12", "State": "completed", "Reason": ""}  # fmt: skip
+
+
+@pytest.mark.parametrize("field", ODD)
+def test_an_odd_cell_leaves_the_cells_above_it_as_they_are(field):
+    link = {"Type": "CdpReplicaSessionReference", "Name": "Gold@night",
+            "Href": "/api/cdpReplicaSessions/000000A0-1111-4222-8333-0000000000A0"}  # fmt: skip
+    usual = [
+        row(
+            UID=f"urn:veeam:CdpReplicaTaskSession:{number:08X}-AAAA-4222-8333-00000000000A",
+            CreationTimeUTC=f"2026-03-01T15:00:{number}.5Z", EndTimeUTC="0001-01-01T00:00:00Z",
+            PolicySessionUid="000000B0-1111-4222-8333-0000000000B0", State="Completed",
+            TotalSize=number, Links=[link],
+        )
+        for number in range(10, 20)
+    ]  # fmt: skip
+    odd = row(**{**usual[0], "UID": row()["UID"], field: ODD[field]})
+    alone, beside = table_of(tasks(*usual)), table_of(tasks(*usual, odd))
+    assert alone["ended"].null_count == len(usual)
+    assert beside.slice(0, len(usual)).to_pylist() == alone.to_pylist()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2026-02-30T10:00:00Z", "2026-03-01T24:00:01Z", "2026-03-01 10:00:00Z", "2026-03-01T10:00Z",
+     "2026-03-01T10:00:00.Z", "2026-03-01T10:00:00+02:00Z"],
+)  # fmt: skip
+def test_what_is_no_time_is_refused(text):
+    with pytest.raises(WireError, match=r"CreationTimeUTC of row 1 .* is not a time"):
+        table_of(tasks(row(CreationTimeUTC=text)))
+
+
 def xml_page(created, head="", inner="", namespace=f' xmlns="{wire.NAMESPACE}"'):
     text = f"""{head}<QueryResult{namespace}><Entities><CdpReplicaTaskSessions>
     <CdpReplicaTaskSession UID="{row()["UID"]}" VmDisplayName="a">{inner}

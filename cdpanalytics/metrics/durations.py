@@ -9,7 +9,7 @@ import pandas as pd
 
 from cdpanalytics.metrics import groups as grouping
 from cdpanalytics.metrics.groups import By, lengths, share
-from cdpanalytics.metrics.spans import MOST, UNKNOWN, Integers, Records, keyed, read, setting
+from cdpanalytics.metrics.spans import MOST, UNKNOWN, Flags, Integers, Records, read, setting
 from cdpanalytics.metrics.windows import window
 from cdpanalytics.parts import Recipe, as_it_is, declare
 
@@ -89,14 +89,16 @@ def durations(
     for name, values in _describe(of[finished], length, group.count).items():
         table[name] = values
     expected = _expected(records, policies)
-    table["expected"] = _common(of[inside], expected[inside], group.count)
-    table["on_cadence"] = _on_cadence(of[finished], length, expected[finished], group.count)
+    known = inside & (expected > 0)
+    every = table["sessions"] + table["running"] + table["unknown"]
+    table["expected"] = _common(of[known], expected[known], every.to_numpy())
+    table["on_cadence"] = _on_cadence(records, of, expected, known & finished, group.count)
     return table
 
 
 def _describe(of: Integers, length: Integers, size: int) -> dict[str, pd.Series]:
     """Figures of the lengths of each group, from one sort."""
-    length = length[np.argsort(keyed(of, length))]
+    length = _sorted(of, length, size)
     many = grouping.count(of, size)
     some = np.flatnonzero(many)
     many, first = many[some], (np.cumsum(many) - many)[some]
@@ -118,6 +120,15 @@ def _describe(of: Integers, length: Integers, size: int) -> dict[str, pd.Series]
     return described
 
 
+def _sorted(of: Integers, length: Integers, size: int) -> Integers:
+    """The lengths in order within each group, group after group."""
+    width = int(length.max(initial=0)) + 1
+    if width * size > MOST:
+        return length[np.lexsort((length, of))]
+    lifted = np.sort(of * width + length)
+    return lifted - np.repeat(np.arange(size) * width, np.bincount(of, minlength=size))
+
+
 def _expected(records: Records, policies: pd.DataFrame | None) -> Integers:
     """Each session's step between long-term restore points in microseconds, 0 where unknown."""
     policy, steps = setting(records, policies, "long_term")
@@ -125,17 +136,22 @@ def _expected(records: Records, policies: pd.DataFrame | None) -> Integers:
     return steps.to_numpy(dtype="m8[us]").view(np.int64)[policy]
 
 
-def _common(of: Integers, expected: Integers, size: int) -> pd.Series:
+def _common(of: Integers, expected: Integers, every: Integers) -> pd.Series:
+    """The one step of each group, of which `of` has the sessions where it is known."""
+    size = len(every)
     low = grouping.extreme(of, expected, size, np.minimum, MOST)
     high = grouping.extreme(of, expected, size, np.maximum, 0)
-    return lengths(np.where((low == high) & (low > 0), low, UNKNOWN))
+    return lengths(np.where((low == high) & (grouping.count(of, size) == every), low, UNKNOWN))
 
 
-def _on_cadence(of: Integers, length: Integers, expected: Integers, size: int) -> pd.Series:
-    known = expected > 0
+def _on_cadence(
+    records: Records, of: Integers, expected: Integers, known: Flags, size: int
+) -> pd.Series:
+    row = np.flatnonzero(known)
+    length, expected, of = records.ended[row] - records.created[row], expected[row], of[row]
     near = np.abs(length - expected) * 10 <= expected * round(TOLERANCE * 10)
-    judged = grouping.count(of, size, known)
-    return share(grouping.count(of, size, known & near), judged, judged > 0)
+    judged = grouping.count(of, size)
+    return share(grouping.count(of, size, near), judged, judged > 0)
 
 
 def _in_order(tables: Sequence[pd.DataFrame], by: By) -> pd.DataFrame:

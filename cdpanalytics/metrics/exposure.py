@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -12,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from cdpanalytics.metrics.clocks import Clocks, Schedule, Stretches, clocks
+from cdpanalytics.metrics.cores import RANGE, each
 from cdpanalytics.metrics.spans import (
     PROTECTS,
     UNKNOWN,
@@ -24,9 +23,6 @@ from cdpanalytics.metrics.spans import (
     sweep,
 )
 from cdpanalytics.metrics.windows import Window
-
-RANGE = 1 << 16
-"""Spans measured at a time: what is reckoned of so many stays in a core's cache."""
 
 Found = TypeVar("Found")
 
@@ -101,11 +97,7 @@ def measure(
         free = held if unmaintained is clock else unmaintained.at(cut)
         return use(_measure(records, terms, frame, mine, target, held, free))
 
-    ranges = range(0, max(len(spans.row), 1), RANGE)
-    if len(ranges) == 1:
-        return [part(0)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(part, ranges))
+    return each(part, range(0, max(len(spans.row), 1), RANGE))
 
 
 def _measure(

@@ -88,6 +88,8 @@ def count(cells: Integers, size: int, where: Flags | None = None) -> Integers:
 
 def total(cells: Integers, amounts: Integers, size: int) -> Integers:
     """Return the sums of `amounts` by cell, exact in integers."""
+    if size == 1:
+        return np.array([amounts.sum()])
     sums = np.zeros(size, dtype=np.int64)
     np.add.at(sums, cells, amounts)
     return sums

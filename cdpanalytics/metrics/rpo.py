@@ -22,7 +22,9 @@ from cdpanalytics.metrics.spans import (
     WARNING,
     Flags,
     Integers,
+    Labels,
     Records,
+    in_order,
     last_before,
     read,
     running_maximum,
@@ -246,7 +248,9 @@ def gaps(
     found = [
         np.concatenate(parts) for parts in zip(*measure(records, terms, frame, _gaps), strict=True)
     ]
-    row, vm, start, end, length, goal, retired = found
+    cause = _causes(records, protects, *found[1:4])
+    order = _by_start(records, found[0], found[2])
+    row, _, start, end, length, goal, retired = (values[order] for values in found)
     table = pd.DataFrame(
         {key: records.labels[key].at(row) for key in ("backup_server", "vm", "policy")}
     )
@@ -254,10 +258,10 @@ def gaps(
     table["open"] = end == records.as_of
     table["exposure"] = lengths(length)
     table["breached"] = lengths(np.where(goal == UNKNOWN, UNKNOWN, np.maximum(length - goal, 0)))
-    table["cause"] = _causes(records, protects, vm, start, end)
+    table["cause"] = cause.at(order)
     if retire_after is not None:
         table["retired"] = retired
-    return _by_start(table)
+    return table
 
 
 def what_if(
@@ -346,7 +350,17 @@ def exposure_sums(
     cells = tally(records, by, frame)
     terms = Terms(target, schedule, tz, protects, policies, exclude, retire_after)
     asked = {"unobserved": unobserved, "excluded": exclude, "retired": retire_after}
-    parts = measure(records, terms, frame, lambda found: _sum_exposure(found, cells, asked))
+
+    def part(found: Exposure) -> Sums:
+        own = cells.among(found.spans.row)
+        sums = _sum_exposure(found, own, asked)
+        if target is None:
+            held = own.cells(found.piece_span, found.piece_period)
+            goals = _extremes(held, found.target[found.piece_span], own.size)
+            sums.least["rpo"], sums.greatest["rpo"] = goals
+        return sums
+
+    parts = measure(records, terms, frame, part)
     sums = joined(cells, parts, [part.groups.index.to_numpy() for part in parts])
     if not records.has_verdicts:
         del sums.added["strict"]
@@ -417,7 +431,8 @@ def what_if_sums(
     asked = {"unobserved": unobserved, "excluded": exclude, "retired": retire_after}
 
     def tried(found: Exposure) -> Sums:
-        sums, own = _sum_exposure(found, cells, asked), cells.among(found.spans.row)
+        own = cells.among(found.spans.row)
+        sums = _sum_exposure(found, own, asked)
         in_gap = found.piece_exposed[found.bare] > 0
         piece, age, final_age = (v[in_gap] for v in (found.bare, found.age, found.final_age))
         length = found.length[found.piece_span[piece]]
@@ -466,12 +481,16 @@ def _gaps(found: Exposure) -> tuple[Integers | Flags, ...]:
     return spans.row, spans.vm, spans.reach, spans.finish, *own
 
 
-def _by_start(table: pd.DataFrame) -> pd.DataFrame:
-    return table.sort_values(["start", "backup_server", "vm"], kind="stable", ignore_index=True)
+def _by_start(records: Records, row: Integers, start: Integers) -> Integers:
+    """Order of gaps by start, then backup server, then VM; no name comes last."""
+    labels = (records.labels[key] for key in ("backup_server", "vm"))
+    names = (np.where(own.codes[row] < 0, len(own.names), own.codes[row]) for own in labels)
+    return in_order(np.zeros_like(start), start, *names)
 
 
 def _all_by_start(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    return _by_start(pd.concat(tables, ignore_index=True))
+    every = pd.concat(tables, ignore_index=True)
+    return every.sort_values(["start", "backup_server", "vm"], kind="stable", ignore_index=True)
 
 
 def _count_verdicts(records: Records, tally: Tally) -> dict[str, Integers]:
@@ -483,9 +502,8 @@ def _count_verdicts(records: Records, tally: Tally) -> dict[str, Integers]:
     return {"sessions": pairs.sum(axis=1), **{name: pairs[:, at] for name, at in names.items()}}
 
 
-def _sum_exposure(found: Exposure, tally: Tally, asked: dict[str, object]) -> Sums:
+def _sum_exposure(found: Exposure, own: Tally, asked: dict[str, object]) -> Sums:
     """Sums by cell of a range of spans, and the longest gap, UNKNOWN where there is none."""
-    own = tally.among(found.spans.row)
     cells, size = own.cells(found.piece_span, found.piece_period), own.size
     in_gap = np.flatnonzero(found.piece_exposed > 0)
     gap_cells, gap_spans, bare = cells[in_gap], found.piece_span[in_gap], cells[found.bare]
@@ -501,12 +519,11 @@ def _sum_exposure(found: Exposure, tally: Tally, asked: dict[str, object]) -> Su
         "breaches": grouping.count(gap_cells, size, missed),
         "aimless": grouping.count(cells, size, aimless),
     }
-    low, high = _extremes(cells, goal, size)
     worst = grouping.extreme(gap_cells, whole, size, np.maximum, UNKNOWN)
     return own.sums(
         added=added | _left_out(found, own, cells, asked),
-        greatest={"worst_gap": worst, "rpo": high},
-        least={"rpo": low},
+        greatest={"worst_gap": worst},
+        least={},
     )
 
 
@@ -551,28 +568,32 @@ def _extremes(cells: Integers, values: Integers, size: int) -> tuple[Integers, I
 
 def _causes(
     records: Records, protects: Collection[str], vm: Integers, start: Integers, end: Integers
-) -> pd.Series:
+) -> Labels:
     """Newest verdict and reason among the sessions that did not protect in each gap."""
+    none = pd.Series(["no session"], dtype="str")
     lost = np.flatnonzero((records.verdict != NO_VERDICT) & ~records.protecting(protects))
-    told = _reasons(records, lost)  # so that the order of rows never decides
-    stop, created, verdicts = records.stop[lost], records.created[lost], records.verdict[lost]
-    lost = lost[np.lexsort((told, verdicts, stop, created, records.vm[lost]))]
-    said = pd.Series(["no session"] * len(vm), dtype="str")
     if not len(lost) or not len(vm):
-        return said
-    _, segment = np.unique(records.vm[lost], return_inverse=True)
-    latest = running_maximum(records.stop[lost], segment)
-    newest = np.maximum.accumulate(np.where(records.stop[lost] == latest, np.arange(len(lost)), 0))
-    at = last_before(records.vm[lost], records.created[lost], vm, end)
+        return Labels(np.zeros(len(vm), dtype=np.int64), pd.Index(none))
+    told = _reasons(records, lost)  # so that the order of rows never decides
+    stop, verdicts = records.stop[lost], records.verdict[lost]
+    lost = lost[in_order(records.vm[lost], records.created[lost], stop, verdicts, told)]
+    owner, created, stop = records.vm[lost], records.created[lost], records.stop[lost]
+    latest = running_maximum(stop, owner)
+    newest = np.maximum.accumulate(np.where(stop == latest, np.arange(len(lost)), 0))
+    at = last_before(owner, created, vm, end)
     safe = np.maximum(at, 0)
-    falls_in = (latest[safe] > start) | (records.created[lost][safe] >= start)
-    hit = (at >= 0) & (records.vm[lost][safe] == vm) & falls_in
-    row = lost[newest[safe]]
-    verdict = pd.Series(np.array(RESULTS, dtype=object)[records.verdict[row]]).astype("str")
-    if "reason" in records.frame:
-        reason = records.frame["reason"].iloc[row].astype("str").reset_index(drop=True)
-        verdict = (verdict + ": " + reason).where(reason.notna() & (reason != ""), verdict)
-    return said.where(~hit, verdict)
+    falls_in = (latest[safe] > start) | (created[safe] >= start)
+    hit = (at >= 0) & (owner[safe] == vm) & falls_in
+    words = grouping.labelled(pd.concat([none, _words(records, lost)]))
+    return Labels(words.codes[np.where(hit, newest[safe] + 1, 0)], words.names)
+
+
+def _words(records: Records, rows: Integers) -> pd.Series:
+    verdict = pd.Series(np.array(RESULTS, dtype=object)[records.verdict[rows]]).astype("str")
+    if "reason" not in records.frame:
+        return verdict
+    reason = records.frame["reason"].iloc[rows].astype("str").reset_index(drop=True)
+    return (verdict + ": " + reason).where(reason.notna() & (reason != ""), verdict)
 
 
 def _reasons(records: Records, rows: Integers) -> Integers:
@@ -582,7 +603,7 @@ def _reasons(records: Records, rows: Integers) -> Integers:
 
 
 def _times(values: Integers) -> pd.Series:
-    return pd.Series(np.asarray(values, dtype=np.int64).view("M8[us]")).dt.tz_localize("UTC")
+    return pd.Series(values, dtype="datetime64[us, UTC]")
 
 
 declare(rpo_adherence, Recipe(VM, COLUMNS, exposure_sums, merge, adherence_of))

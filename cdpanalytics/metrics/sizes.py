@@ -6,12 +6,13 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from numpy.lib.stride_tricks import sliding_window_view
 
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics import groups as grouping
 from cdpanalytics.metrics.exposure import Terms, retirements
 from cdpanalytics.metrics.groups import By
-from cdpanalytics.metrics.spans import Flags, Integers, Records, amounts, in_order, read, span
+from cdpanalytics.metrics.spans import MOST, Flags, Integers, Records, amounts, in_order, read, span
 from cdpanalytics.metrics.sums import Sums, merge, tally
 from cdpanalytics.metrics.windows import Window, window
 from cdpanalytics.parts import Recipe, declare
@@ -137,18 +138,19 @@ def size_sums(
     amount = np.asarray(size.fillna(0), dtype=np.int64)
     if not frame.closed:
         sized &= records.ended < frame.edges[-1]
-    rows = np.arange(len(records.created))
-    ended = cells.cells(rows, frame.place(records.ended))
-    vms, level, retired = _levels(records, of, amount, sized, frame, shape[0], gone)
+    row = np.flatnonzero(sized)
+    ended = cells.cells(row, frame.place(records.ended[row]))
+    vms, level, retired = _levels(records, of, amount, row, frame, shape, gone)
     if reading == "volume":
-        inside = sized & (ended >= 0)
-        level = grouping.total(ended[inside], amount[inside], cells.size).reshape(shape)
-    began = cells.cells(rows, frame.place(records.created))
+        inside = ended >= 0
+        level = grouping.total(ended[inside], amount[row[inside]], cells.size).reshape(shape)
+    running = np.flatnonzero(records.running)
+    began = cells.cells(running, frame.place(records.created[running]))
     added = {
         "vms": vms.ravel(),
-        "sessions": grouping.count(ended, cells.size, sized),
+        "sessions": grouping.count(ended, cells.size),
         "size": level.ravel(),
-        "running": grouping.count(began, cells.size, records.running),
+        "running": grouping.count(began, cells.size),
     }
     asked = {} if retire_after is None else {"retired": retired.ravel()}
     return cells.sums(added=added | asked)
@@ -339,9 +341,9 @@ def _levels(
     records: Records,
     of: Integers,
     amount: Integers,
-    sized: Flags,
+    row: Integers,
     frame: Window,
-    groups: int,
+    shape: tuple[int, int],
     gone: tuple[Integers, Integers],
 ) -> tuple[Integers, Integers, Integers]:
     """VMs with a known size, the sum of their sizes, and those retired, by group and period.
@@ -350,42 +352,33 @@ def _levels(
     from is taken off, so sums of changes carry every level forward. Where a VM is
     retired it moves nowhere.
     """
-    row = np.flatnonzero(sized)
-    row = row[records.ended[row] <= _retired_since(records.vm[row], gone)]
-    nowhere = np.isin(gone[0], records.vm[row]) & (gone[1] < frame.edges[-1])
-    leaving, since = gone[0][nowhere], gone[1][nowhere]
-    moves = (
-        np.concatenate([records.vm[row], leaving]),
-        np.concatenate([records.ended[row], since]),
-        np.repeat([False, True], [len(row), len(leaving)]),
-        np.concatenate([records.created[row], since]),
-        np.concatenate([amount[row], np.zeros(len(leaving), dtype=np.int64)]),
-        np.concatenate([of[row], np.full(len(leaving), -1)]),
-    )
-    order = in_order(*moves)
-    vm, ended, leaves, _, size, group = (values[order] for values in moves)
-    period = frame.period(ended)
-    again = np.zeros(len(vm), dtype=bool)
-    again[1:] = vm[1:] == vm[:-1]
-    before = np.flatnonzero(again) - 1
-    gained = np.where(leaves, -1, group * frame.count + period)
-    lost = group[before] * frame.count + period[again]
-    cells = groups * frame.count
-    vms = grouping.count(gained, cells) - grouping.count(lost, cells)
-    levels = grouping.total(gained[~leaves], size[~leaves], cells)
-    levels -= grouping.total(lost, size[before], cells)
-    retired = grouping.count(lost[leaves[again]], cells)
-    shape = (groups, frame.count)
-    found = (values.reshape(shape).cumsum(axis=1) for values in (vms, levels, retired))
+    if len(gone[0]):
+        row = row[records.ended[row] <= _retired_since(records.vm[row], gone)]
+    vm, ended, group, size = (v[row] for v in (records.vm, records.ended, of, amount))
+    order = in_order(vm, ended, records.created[row], size, group)
+    vm, ended, group, size = (values[order] for values in (vm, ended, group, size))
+    cell = group * frame.count + frame.period(ended)
+    before = np.flatnonzero(vm[1:] == vm[:-1])
+    left = cell[before + 1] + (group[before] - group[before + 1]) * frame.count
+    last = np.searchsorted(vm, gone[0], side="right") - 1
+    leaves = (last >= 0) & (gone[1] < frame.edges[-1])
+    leaves[leaves] = vm[last[leaves]] == gone[0][leaves]
+    last = last[leaves]
+    retired = group[last] * frame.count + frame.period(gone[1][leaves])
+    cells = shape[0] * shape[1]
+    vms = grouping.count(cell, cells) - grouping.count(left, cells)
+    levels = grouping.total(cell, size, cells) - grouping.total(left, size[before], cells)
+    nowhere = grouping.count(retired, cells)
+    levels -= grouping.total(retired, size[last], cells)
+    found = (values.reshape(shape).cumsum(axis=1) for values in (vms - nowhere, levels, nowhere))
     return tuple(found)  # type: ignore[return-value]
 
 
 def _retired_since(vm: Integers, gone: tuple[Integers, Integers]) -> Integers:
     """Since when the VM of each row is retired; the end of time where it is not."""
-    never = np.iinfo(np.int64).max
-    vms, since = np.append(gone[0], never), np.append(gone[1], never)
+    vms, since = np.append(gone[0], MOST), np.append(gone[1], MOST)
     at = np.searchsorted(vms, vm)
-    return np.where(vms[at] == vm, since[at], never)
+    return np.where(vms[at] == vm, since[at], MOST)
 
 
 def _table(sums: Sums, reading: Reading) -> pd.DataFrame:
@@ -395,10 +388,20 @@ def _table(sums: Sums, reading: Reading) -> pd.DataFrame:
     table = sums.keys().assign(vms=added["vms"], sessions=added["sessions"])
     table["size"] = pd.array(added["size"], dtype="Int64")
     table.loc[~known, "size"] = pd.NA
-    level = np.where(known, added["size"], np.nan).reshape(sums.shape)
-    table["rolling"] = pd.DataFrame(level.T).rolling(ROLLING).mean().to_numpy().T.ravel()
+    rolling = _rolling(added["size"].reshape(sums.shape), known.reshape(sums.shape))
+    table["rolling"] = rolling.ravel()
     table["running"] = added["running"]
     return table.assign(retired=added["retired"]) if "retired" in added else table
+
+
+def _rolling(level: Integers, known: Flags) -> np.ndarray:
+    """The mean of each period and those before it, NaN where not all are known."""
+    mean = np.full(level.shape, np.nan)
+    if level.shape[1] >= ROLLING:
+        whole = sliding_window_view(known, ROLLING, axis=1).all(axis=2)
+        sums = sliding_window_view(level, ROLLING, axis=1).sum(axis=2)
+        mean[:, ROLLING - 1 :] = np.where(whole, sums / ROLLING, np.nan)
+    return mean
 
 
 def _slope(days: np.ndarray, size: np.ndarray) -> tuple[int, float, float, float, float]:

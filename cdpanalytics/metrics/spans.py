@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from numbers import Number
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -222,21 +223,25 @@ def sweep(records: Records, protects: Collection[str] = PROTECTS) -> Spans:
     )
 
 
-def in_order(vm: Integers, time: Integers, *ties: Integers) -> Integers:
+def in_order(vm: Integers, time: Integers, *ties: NDArray[Any]) -> Integers:
     """Return the positions of rows by VM, then time, then each of `ties` in turn.
 
-    This is one stable sort of whole numbers, which archives, being in order of VM and time
-    within each day, shorten; and a slow one of what is tied, which is little.
+    Archives are nearly in order of time within each VM, and ties are few: so this is one
+    stable sort of small numbers, which NumPy does by radix, one of what that leaves, which
+    is soon done, and a slow one of the ties alone.
     """
     keys = keyed(vm, time)
-    order = np.argsort(keys, kind="stable")
-    keys = keys[order]
+    order = np.argsort(vm.astype(np.min_scalar_type(vm.max(initial=0))), kind="stable")
+    ordered = keys[order]
+    if (ordered[1:] < ordered[:-1]).any():
+        rest = np.argsort(ordered, kind="stable")
+        order, ordered = order[rest], ordered[rest]
     tied = np.zeros(len(keys) + 1, dtype=bool)
-    np.equal(keys[1:], keys[:-1], out=tied[1:-1])
+    tied[1:-1] = ordered[1:] == ordered[:-1]
     tied = np.flatnonzero(tied[1:] | tied[:-1])
     if len(tied):
         rows = order[tied]
-        order[tied] = rows[np.lexsort((*(key[rows] for key in reversed(ties)), keys[tied]))]
+        order[tied] = rows[np.lexsort((*(key[rows] for key in reversed(ties)), ordered[tied]))]
     return order
 
 
@@ -416,9 +421,10 @@ def amounts(frame: pd.DataFrame) -> pd.Series:
 def _unique(frame: pd.DataFrame) -> pd.DataFrame:
     """Of rows with one uid keep the newest `as_of`, or the last where that is unknown."""
     frame = frame.reset_index(drop=True)
-    told = frame.iloc[repeated(frame["uid"])] if "uid" in frame else frame.iloc[:0]
-    if not len(told):
+    again = repeated(frame["uid"]) if "uid" in frame else None
+    if again is None or not len(again):
         return frame
+    told = frame.iloc[again]
     if "as_of" in frame:
         told = told.iloc[np.argsort(instants(told, "as_of"), kind="stable")]
     older = told.index[told["uid"].duplicated(keep="last")]
@@ -524,8 +530,8 @@ def _labels(frame: pd.DataFrame, listed: pd.DataFrame, key: str) -> Labels:
     names = (
         known.categories.astype("str").union(more.categories.astype("str")).unique().sort_values()
     )
-    codes = np.concatenate([_recode(known, names), _recode(more, names)])
-    return Labels(codes, names)
+    codes = _recode(known, names)
+    return Labels(np.concatenate([codes, _recode(more, names)]) if len(more) else codes, names)
 
 
 def _recode(column: pd.Categorical, names: pd.Index) -> Integers:

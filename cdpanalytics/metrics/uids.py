@@ -7,6 +7,8 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from cdpanalytics.metrics.cores import RANGE, each
+
 _WIDTH = 36
 _WORDS = np.dtype({
     "names": ["a", "b", "c", "d", "e"], "formats": ["<u8"] * 5,
@@ -28,6 +30,8 @@ def repeated(uid: pd.Series) -> NDArray[np.int64]:
     has a uid of its own. Only the rest are compared as text.
     """
     alike = np.flatnonzero(_may_repeat(uid))
+    if not len(alike):
+        return alike
     some = uid.iloc[alike]
     return alike[(some.duplicated(keep=False) & some.notna()).to_numpy(dtype=bool)]
 
@@ -36,16 +40,17 @@ def _may_repeat(uid: pd.Series) -> NDArray[np.bool_]:
     """Rows whose digest comes again, or all of them where these are not GUIDs held by Arrow."""
     if isinstance(uid.dtype, pd.StringDtype) and len(uid):
         try:
-            guids = pa.chunked_array(uid).cast(pa.binary(_WIDTH))
+            ranges = pa.table({"uid": pa.chunked_array(uid)}).to_batches(RANGE)
+            digests = np.concatenate(each(lambda some: _digests(some.column(0)), ranges))
         except pa.ArrowInvalid:  # another width
             return np.ones(len(uid), dtype=bool)
-        digests = np.concatenate([_digests(chunk) for chunk in guids.chunks])
         inline = np.sort(digests)
         return np.isin(digests, inline[1:][inline[1:] == inline[:-1]])
     return np.ones(len(uid), dtype=bool)
 
 
-def _digests(guids: pa.FixedSizeBinaryArray) -> NDArray[np.uint64]:
+def _digests(uids: pa.Array) -> NDArray[np.uint64]:
+    guids = uids.cast(pa.binary(_WIDTH))
     words = np.frombuffer(guids.buffers()[1], _WORDS, len(guids), guids.offset * _WIDTH)
     digests = np.zeros(len(guids), dtype=np.uint64)
     for name, factor in _FACTORS.items():

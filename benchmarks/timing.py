@@ -1,0 +1,119 @@
+"""What every benchmark shares: medians and peak memory, a process for each, and what the figures are of."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+
+
+def machine(*packages: str) -> Row:
+    """What the figures are of: the processor, its cores, memory, and the versions that matter."""
+    return {
+        "what": "machine", "processor": _processor(), "cores": os.cpu_count(),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        "system": platform.system(), "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+    }  # fmt: skip
+
+
+def _processor() -> str:
+    with suppress(OSError, IndexError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(": ", 1)[1] for line in lines if line.startswith("model name"))
+    return platform.processor() or platform.machine()
+
+
+def forget_peak() -> None:
+    """Let the peak begin anew at what is held now, where the kernel can."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_mb() -> float:
+    """The most memory that this process has held."""
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) / 1000
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+
+
+def measured(ask: Callable[[], Any], repeat: int, patience: float = 5.0) -> Row:
+    """Do it several times, but no longer than it takes patience; the first time only warms up.
+
+    Unless that took more than patience itself: then it counts, and is the only one.
+    """
+    forget_peak()
+    took = [_once(ask)]
+    peak = peak_mb()
+    if took[0][0] < patience:
+        took = [_once(ask)]
+        while len(took) < repeat and sum(wall for wall, _ in took) < patience:
+            took.append(_once(ask))
+    wall, cpu = zip(*took, strict=True)
+    return {"seconds": statistics.median(wall), "least": min(wall), "runs": len(took),
+            "cpu": statistics.median(cpu), "peak_mb": peak}  # fmt: skip
+
+
+def _once(ask: Callable[[], Any]) -> tuple[float, float]:
+    begun, used = now()
+    ask()
+    wall, cpu = now()
+    return wall - begun, cpu - used
+
+
+def now() -> tuple[float, float]:
+    """Two clocks: the wall's and this process's."""
+    return time.perf_counter(), time.process_time()
+
+
+def median(rows: list[Row]) -> Row:
+    """One row of several runs: the median of each number that is measured, the rest as it is."""
+    first = rows[0]
+    told = {
+        k: statistics.median(row[k] for row in rows) for k in first if isinstance(first[k], float)
+    }
+    return {**first, **told, "runs": len(rows)}
+
+
+def alone(script: str, *arguments: object) -> Any:
+    """Run a script with ``--one`` in a process of its own; return what it says on its last line."""
+    command = [sys.executable, script, "--one", *map(str, arguments)]
+    said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    return json.loads(said.splitlines()[-1])
+
+
+def arguments(about: str | None, *, repeat: int) -> argparse.ArgumentParser:
+    """The arguments that each benchmark takes."""
+    parser = argparse.ArgumentParser(description=(about or "").splitlines()[0])
+    parser.add_argument("--repeat", type=int, default=repeat, help="default: %(default)s")
+    parser.add_argument("--output", type=Path, help="where to write the figures as JSON")
+    parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
+    return parser
+
+
+def told(rows: list[Row], table: str, output: Path | None) -> None:
+    """Print the table, and write the figures it is made of."""
+    print(table)
+    if output:
+        lines = ",\n".join(json.dumps(_short(row)) for row in rows)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(f"[\n{lines}\n]\n")
+
+
+def _short(row: Row) -> Row:
+    return {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in row.items()}

@@ -1,0 +1,47 @@
+"""However few rows are worked on at a time, the answer is the same to the digit."""
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pandas.testing import assert_frame_equal
+
+from cdpanalytics.metrics import exposure, gaps, rpo_adherence, uids, what_if
+
+from . import strategies as some
+
+
+@st.composite
+def asked(draw):
+    rows = draw(some.fleets())
+    left_out = {
+        "unobserved": some.hole_frame(draw(some.holes(rows))),
+        "exclude": some.maintenance_frame(draw(some.maintenance(rows))),
+        "retire_after": draw(st.sampled_from([None, "2h"])),
+        "policies": some.policy_frame(draw(some.settings_of_policies())),
+    }
+    return some.frame(rows), left_out | draw(some.windows(rows))
+
+
+@given(asked(), st.sampled_from(some.BY), st.sampled_from(some.FREQUENCIES), st.integers(1, 3))
+def test_ranges_never_change_a_result(question, by, freq, most):
+    sessions, terms = question
+
+    def answers():
+        yield rpo_adherence(sessions, by=by, freq=freq, **terms)
+        yield rpo_adherence(sessions, "15min", by=by, **terms)
+        yield what_if(sessions, ["15min", "1h"], by=by, **terms)
+        yield gaps(sessions, **terms)
+
+    whole = list(answers())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exposure, "RANGE", most)
+        patch.setattr(uids, "RANGE", most)
+        for found, expected in zip(answers(), whole, strict=True):
+            assert_frame_equal(found, expected, check_exact=True)
+
+
+def test_doubles_in_different_ranges_are_found(monkeypatch):
+    monkeypatch.setattr(uids, "RANGE", 2)
+    uid = pd.Series([f"{n % 5:036d}" for n in range(7)], dtype="str")
+    assert uids.repeated(uid).tolist() == [0, 1, 5, 6]
