@@ -153,7 +153,7 @@ def sessions(
     Examples
     --------
     >>> frame = sessions(Archive("data/sample"), memory="251MB")
-    >>> frame.npartitions, len(frame), frame["vm"].nunique().compute()
+    >>> frame.npartitions, len(frame), int(frame["vm"].nunique().compute())
     (2, 1960, 14)
     """
     dask, frames = _installed("dask"), _installed("dask.dataframe")
