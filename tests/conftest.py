@@ -1,14 +1,29 @@
-"""What all tests share: a simulated estate and its server, on loopback."""
+"""What all tests share: a simulated estate and its server, on loopback; how many examples a law is tried on."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, Phase, settings
 
 from cdpanalytics.simulator import Fleet, Simulator
+
+_COMMON = {
+    "deadline": None,
+    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    "database": None,
+    "phases": [Phase.explicit, Phase.generate, Phase.shrink],
+}
+
+settings.register_profile("quick", max_examples=50, **_COMMON)
+settings.register_profile("mutants", max_examples=20, derandomize=True, **_COMMON)
+settings.register_profile("ci", max_examples=200, **_COMMON)
+settings.register_profile("nightly", max_examples=10_000, **_COMMON)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 UNTIL = datetime(2026, 10, 20, 12, 0, tzinfo=UTC)
 

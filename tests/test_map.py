@@ -19,7 +19,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
@@ -230,7 +230,6 @@ def questions(draw: st.DrawFn) -> tuple[list[dict[str, Any]], parts.Metric, dict
     return rows, metric, named | more, draw(st.integers(1, 4))
 
 
-@settings(deadline=None)
 @given(questions())
 def test_any_fleet_in_any_number_of_ranges(asked: tuple[Any, ...]) -> None:
     rows, metric, named, cuts = asked
@@ -379,7 +378,6 @@ def test_what_cannot_be_used_is_told_in_a_line(asked: dict[str, Any], said: str)
         SAMPLE.map(metrics.rpo_adherence, progress=False, **asked)
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.integers(1, 50), min_size=1, max_size=30),
     st.integers(0, 40), st.integers(1, 9), st.booleans(),
