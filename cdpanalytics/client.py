@@ -153,7 +153,7 @@ class EnterpriseManager:
         }
         self._sent_with: dict[str, Any] = {**way, "allow_redirects": False}
         self._gate = _Gate(self.url, known, _ACCEPT[accept], parallel, way)
-        self._stranger = _prepared(requests.Session(), HTTPAdapter(), _ACCEPT[accept])
+        self._accept = _ACCEPT[accept]
         self._direct = _prepared(requests.Session(), self._gate, _ACCEPT[accept])
         self._cached = _cached_session(self.url, self.user, self._gate, _ACCEPT[accept], cache)
         self._closed = False
@@ -180,7 +180,7 @@ class EnterpriseManager:
         self._closed = True
         with suppress(Exception):
             self._gate.log_out()
-        for session in filter(None, (self._cached, self._direct, self._stranger)):
+        for session in filter(None, (self._cached, self._direct)):
             with suppress(Exception):
                 session.close()
 
@@ -194,7 +194,8 @@ class EnterpriseManager:
         """Ask for the one page that needs no log-on."""
         origin = f"{self.url} /api/"
         begun = time.monotonic()
-        answer = self._send(self._stranger, "GET", "/api/", origin)
+        with _prepared(requests.Session(), HTTPAdapter(), self._accept) as stranger:
+            answer = self._send(stranger, "GET", "/api/", origin)
         seconds = time.monotonic() - begun
         _accepted(answer, origin)
         versions, spelling = wire.read_root(answer.content, _kind_of(answer), origin=origin)

@@ -70,7 +70,7 @@ def examine(em: EnterpriseManager) -> Iterator[Finding]:
     yield Finding("ok", "version", f"{release} ({root.spelling}), REST {spoken}")
     yield _of_clocks(root.clock, pd.Timestamp.now("UTC"))
     try:
-        em.now()
+        now = em.now()
     except CdpError as error:
         yield Finding("failed", "log-on", str(error))
         return
@@ -79,7 +79,7 @@ def examine(em: EnterpriseManager) -> Iterator[Finding]:
         policies = list(em.pages("CdpPolicy", fresh=True))
         yield _of_role(sum(dated.page.table.num_rows for dated in policies))
         yield _of_pages(em.page_size, policies[0].page.size)
-        yield _of_memory(em)
+        yield _of_memory(em, now)
     except CdpError as error:
         yield Finding("failed", "query", str(error))
 
@@ -117,12 +117,11 @@ def _of_pages(asked: int, given: int) -> Finding:
     return Finding(verdict, "pages", f"{given:,} rows a page, {asked:,} asked for")
 
 
-def _of_memory(em: EnterpriseManager) -> Finding:
+def _of_memory(em: EnterpriseManager, now: pd.Timestamp) -> Finding:
     oldest, _ = em.oldest()
     newest = em.newest()
     if oldest is None or newest is None:
         return Finding("warning", "memory", "no session yet: nothing to analyse")
-    now = em.now()
     since = f"{oldest:%Y-%m-%d}, {tables.duration(now - oldest)} ago"
     if now - newest > STALE:
         return Finding("warning", "memory", f"sessions since {since}, but none for "

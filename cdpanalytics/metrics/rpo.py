@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 import pandas as pd
@@ -346,22 +346,16 @@ def exposure_sums(
 ) -> Sums:
     """Return what `rpo_adherence` (whose arguments these are) is made of."""
     records = read(sessions, as_of, policies, unobserved)
-    frame = window(records, since, until, freq, tz)
-    cells = tally(records, by, frame)
+    cells = tally(records, by, window(records, since, until, freq, tz))
     terms = Terms(target, schedule, tz, protects, policies, exclude, retire_after)
-    asked = {"unobserved": unobserved, "excluded": exclude, "retired": retire_after}
 
-    def part(found: Exposure) -> Sums:
-        own = cells.among(found.spans.row)
-        sums = _sum_exposure(found, own, asked)
+    def goals_of(found: Exposure, own: Tally, sums: Sums) -> None:
         if target is None:
             held = own.cells(found.piece_span, found.piece_period)
             goals = _extremes(held, found.target[found.piece_span], own.size)
             sums.least["rpo"], sums.greatest["rpo"] = goals
-        return sums
 
-    parts = measure(records, terms, frame, part)
-    sums = joined(cells, parts, [part.groups.index.to_numpy() for part in parts])
+    sums = _summed(records, terms, cells, unobserved, goals_of)
     if not records.has_verdicts:
         del sums.added["strict"]
     goals = _targets(records, sums, cells, target)
@@ -425,14 +419,10 @@ def what_if_sums(
     """Return what `what_if` (whose arguments these are) is made of."""
     goals = _goals(targets)
     records = read(sessions, as_of, policies, unobserved)
-    frame = window(records, since, until, None, tz)
-    cells = tally(records, by, frame)
+    cells = tally(records, by, window(records, since, until, None, tz))
     terms = Terms(pd.Timedelta(0), schedule, tz, protects, policies, exclude, retire_after)
-    asked = {"unobserved": unobserved, "excluded": exclude, "retired": retire_after}
 
-    def tried(found: Exposure) -> Sums:
-        own = cells.among(found.spans.row)
-        sums = _sum_exposure(found, own, asked)
+    def tried(found: Exposure, own: Tally, sums: Sums) -> None:
         in_gap = found.piece_exposed[found.bare] > 0
         piece, age, final_age = (v[in_gap] for v in (found.bare, found.age, found.final_age))
         length = found.length[found.piece_span[piece]]
@@ -441,9 +431,24 @@ def what_if_sums(
             late_by = late(age, final_age, goal)
             sums.added[f"breached {goal}"] = grouping.total(places, late_by, own.size)
             sums.added[f"breaches {goal}"] = grouping.count(places, own.size, length > goal)
+
+    return _summed(records, terms, cells, unobserved, tried)
+
+
+def _summed(
+    records: Records, terms: Terms, cells: Tally, unobserved: pd.DataFrame | None,
+    add: Callable[[Exposure, Tally, Sums], None],
+) -> Sums:  # fmt: skip
+    """The sums of exposure of all ranges of spans, to each of which `add` adds its own."""
+    asked = {"unobserved": unobserved, "excluded": terms.exclude, "retired": terms.retire_after}
+
+    def part(found: Exposure) -> Sums:
+        own = cells.among(found.spans.row)
+        sums = _sum_exposure(found, own, asked)
+        add(found, own, sums)
         return sums
 
-    parts = measure(records, terms, frame, tried)
+    parts = measure(records, terms, cells.window, part)
     return joined(cells, parts, [part.groups.index.to_numpy() for part in parts])
 
 
