@@ -20,93 +20,62 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import io
 import json
 import logging
 import os
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, replace
 from datetime import date, timedelta
-from fnmatch import translate
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from itertools import chain
-from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from cdpanalytics import parts, schema, store
+from cdpanalytics.chosen import (
+    WHO,
+    Chosen,
+    added_up,
+    between,
+    counted,
+    keep,
+    newest,
+    rows_by,
+    speaks_for,
+)
 from cdpanalytics.config import Moment, counts_back, instant
 from cdpanalytics.errors import ArchiveError, InputError, StoreError
-from cdpanalytics.parts import EVERYTHING, Metric, Plan, Range
-
-T = TypeVar("T", pa.Table, pd.DataFrame)
-Patterns = str | Sequence[str] | None
-Stretch = tuple[pd.Timestamp, pd.Timestamp]
-Name = PurePosixPath
-"""A file's name inside the archive."""
+from cdpanalytics.names import Patterns, fitting
+from cdpanalytics.parquet import (
+    DAMAGED,
+    POLICIES,
+    TABLES,
+    WHEN,
+    Name,
+    ParquetFiles,
+    Stamp,
+    Stretch,
+    ordered,
+    slug,
+    without,
+)
+from cdpanalytics.parts import EVERYTHING, Metric, Plan
 
 MARKER = "archive.json"
 LOCK = "archive.lock"
-DAMAGED = "damaged"
 PATIENCE = 600.0
 """Seconds that a sync waits for another one on the same archive."""
 
-ROW_GROUP = 10_000
-"""Rows in a row group: small enough that a few VMs of a day skip most of them."""
-
-_KEY = b"cdpanalytics"
 _DAY = pd.Timedelta("1D")
 _NEVER = pd.Timestamp("2200-01-01", tz="UTC").as_unit("us")
-_TABLES = {
-    "sessions": schema.SESSIONS,
-    "policy_sessions": schema.POLICY_SESSIONS,
-    "intervals": schema.JOURNAL,
-}
-_WHEN = {"sessions": "created", "policy_sessions": "created", "intervals": "start"}
-_UNREADABLE = (OSError, pa.ArrowException, KeyError, ValueError, TypeError, AttributeError)
-_FORGET = 300_000
-_log = logging.getLogger(__name__)
-_SEEN = schema.POLICIES.append(pa.field("seen_from", schema.INSTANT)).append(
-    pa.field("seen_to", schema.INSTANT)
-)
 _NARROW = ("backup_server", "vm", "created", "ended", "state", "result")
-_WHO = ["backup_server", "policy", "vm"]
-
-
-@dataclass(frozen=True)
-class Stamp:
-    """What a file says of itself.
-
-    `as_of` is the instant its rows speak for; `final` says that none of them can
-    change any more. `missing` are stretches of the day that the server had forgotten
-    when they were asked for. All three are empty in tables that have no days.
-    """
-
-    table: str
-    source: str
-    day: str | None
-    as_of: str | None
-    final: bool
-    version: int = schema.VERSION
-    creator: str = ""
-    missing: tuple[tuple[str, str], ...] = ()
-
-    def lost(self) -> tuple[Stretch, ...]:
-        """Return what is missing, as instants."""
-        return tuple((pd.Timestamp(start), pd.Timestamp(end)) for start, end in self.missing)
-
-    def known(self) -> list[Stretch]:
-        """Return the stretches of the day that it speaks for."""
-        day, as_of = pd.Timestamp(str(self.day), tz="UTC"), pd.Timestamp(str(self.as_of))
-        return _without([(day, min(day + _DAY, as_of))], self.lost())
+_log = logging.getLogger(__name__)
 
 
 class Archive:
@@ -139,6 +108,7 @@ class Archive:
         self, path: str | os.PathLike[str], *, storage_options: Mapping[str, Any] | None = None
     ) -> None:
         self._store: store.Store = store.opened(path, storage_options)
+        self._files = ParquetFiles(self._store)
         if self._store.found():
             self._check_marker()
 
@@ -192,7 +162,7 @@ class Archive:
         before = start if history else None
         wanted = {"policy": policy, "vm": vm, "backup_server": server}
         named = {column: given for column, given in wanted.items() if given is not None}
-        several = self._several()
+        several = self._files.several()
         try:
             # The newest of a session's rows may have another name: with several sources all are read.
             frame = self._sessions(start, stop, before, several, {} if several else named)
@@ -349,13 +319,13 @@ class Archive:
             recipe, start, stop, "since" in takes, policy=policy, vm=vm, backup_server=server
         )
         if asked.get("as_of", ...) is None and len(rows_of):
-            asked["as_of"] = _speaks_for(rows_of)
+            asked["as_of"] = speaks_for(rows_of)
         if asked.get("freq") is not None and asked.get("since", ...) is None and len(rows_of):
             # Each range must be cut into the same periods.
             first = rows_of["begun"].min()
             asked["since"] = min(first, instant(asked["as_of"], first))
         column = recipe.cut_by(asked.get("by", ()))
-        return Plan(metric, asked, chosen, column, _rows_by(rows_of, column))
+        return Plan(metric, asked, chosen, column, rows_by(rows_of, column))
 
     def policies(self, *, naming_vms: bool = True) -> pd.DataFrame:
         """Return the settings of policies as they were at each sync.
@@ -375,7 +345,7 @@ class Archive:
         """
         self._require()
         tables = [self.known_policies(source) for source in self.sources()]
-        frame = schema.to_frame(pa.concat_tables([_SEEN.empty_table(), *tables]))
+        frame = schema.to_frame(pa.concat_tables([POLICIES.empty_table(), *tables]))
         return frame if naming_vms else frame.drop(columns="vms")
 
     def window(
@@ -401,7 +371,7 @@ class Archive:
 
     def sources(self) -> list[str]:
         """Return the Enterprise Managers that this archive holds something of."""
-        return sorted({stamp.source for _, stamp in self._stamps("sessions")})
+        return sorted({stamp.source for _, stamp, _ in self._stamped_days()})
 
     def ledger(self) -> pd.DataFrame:
         """Return what was fetched: a row a source and day.
@@ -420,7 +390,7 @@ class Archive:
                 "rows": rows,
                 "path": self._store.at(path),
             }
-            for path, stamp, rows in self._stamped(self._paths("sessions", None, None))
+            for path, stamp, rows in self._stamped_days()
         ]
         columns = ["source", "day", "as_of", "final", "missing", "rows", "path"]
         frame = pd.DataFrame(rows, columns=columns)
@@ -448,7 +418,7 @@ class Archive:
         holes: list[tuple[str, str | None, pd.Timestamp, pd.Timestamp]] = []
         for source, stretches in known.items():
             first = min([stretches[0][0], *self.damaged_days(source)])
-            holes += [(source, None, *hole) for hole in _without([(first, newest)], stretches)]
+            holes += [(source, None, *hole) for hole in without([(first, newest)], stretches)]
         if holes and len(known) > 1:
             holes = _apart(holes, known, {source: self._backup_servers(source) for source in known})
         frame = pd.DataFrame(holes, columns=["source", "backup_server", "start", "end"])
@@ -467,8 +437,8 @@ class Archive:
             ``sources``, ``rows``, ``files``, ``as_of`` (newest, Timestamp or None) and
             ``sha256``: of the files' bytes, in order of their names.
         """
-        paths = self._paths("sessions", *self.window(since, until))
-        stamped = list(self._stamped(paths))
+        paths = self._files.days("sessions", *self.window(since, until))
+        stamped = list(self._files.stamped(paths))
         stamps = [stamp for _, stamp, _ in stamped]
         digest = hashlib.sha256()
         for body in self._store.each(self._store.read, paths):
@@ -497,7 +467,7 @@ class Archive:
         self._require()
         findings: list[tuple[str, str]] = []
         seen: dict[str, dict[str, str]] = {}
-        for path in self._files():
+        for path in self._files.every():
             name = str(path)
             try:
                 findings += [(name, finding) for finding in self._inspect(path, seen)]
@@ -512,10 +482,10 @@ class Archive:
 
     def day(self, table: str, source: str, day: pd.Timestamp) -> pa.Table:
         """Return the rows kept of one day, or none."""
-        path = self._day_path(table, source, day)
+        path = self._files.day(table, source, day)
         if not self._store.exists(path):
-            return _TABLES[table].empty_table()
-        return self._load(path, _TABLES[table])
+            return TABLES[table].empty_table()
+        return self._files.load(path, TABLES[table])
 
     def put_day(
         self,
@@ -530,12 +500,14 @@ class Archive:
         """Replace one day: written beside it, then renamed, so that it is whole or untouched."""
         lost = tuple((start.isoformat(), end.isoformat()) for start, end in missing)
         stamp = Stamp(table, source, f"{day:%Y-%m-%d}", as_of.isoformat(), final, missing=lost)
-        self._write(self._day_path(table, source, day), _ordered(rows), stamp)
+        self._write(self._files.day(table, source, day), ordered(rows), stamp)
 
     def known_policies(self, source: str) -> pa.Table:
         """Return one source's settings with `seen_from` and `seen_to`."""
-        path = Name("policies") / f"{_slug(source)}.parquet"
-        return self._load(path, _SEEN) if self._store.exists(path) else _SEEN.empty_table()
+        path = self._files.policies(source)
+        return (
+            self._files.load(path, POLICIES) if self._store.exists(path) else POLICIES.empty_table()
+        )
 
     def put_policies(self, source: str, policies: pa.Table, seen: pd.Timestamp) -> None:
         """Keep settings as seen at one instant: extend what is unchanged, add what is new."""
@@ -548,8 +520,8 @@ class Archive:
             else:
                 known.append({**row, "seen_from": seen, "seen_to": seen})
         stamp = Stamp("policies", source, None, seen.isoformat(), False)
-        path = Name("policies") / f"{_slug(source)}.parquet"
-        self._write(path, pa.Table.from_pylist(known, schema=_SEEN), stamp)
+        path = self._files.policies(source)
+        self._write(path, pa.Table.from_pylist(known, schema=POLICIES), stamp)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -562,7 +534,7 @@ class Archive:
         ArchiveError
             When another process holds it for ten minutes, or it cannot be written.
         """
-        with self._writable(Name()):
+        with self._files.writable(Name()):
             lock = self._store.lock(Name(LOCK))
             try:
                 lock.acquire(timeout=0)
@@ -571,7 +543,7 @@ class Archive:
                 self._wait(lock)
         try:
             # Only who holds the lock may sweep, and only what was begun under the lock is swept.
-            with self._writable(Name()):
+            with self._files.writable(Name()):
                 self._store.sweep()
                 self._mark()
             yield
@@ -596,11 +568,11 @@ class Archive:
             Where they were, inside the archive.
         """
         self._require()
-        paths = self._files()
-        sound = self._store.each(lambda path: self._sound(path, thorough), paths)
+        paths = self._files.every()
+        sound = self._store.each(lambda path: self._files.sound(path, thorough), paths)
         found = [path for path, well in zip(paths, sound, strict=True) if not well]
         for path in found:
-            with self._writable(path):
+            with self._files.writable(path):
                 aside = DAMAGED / path
                 before = self._store.glob(aside.parent, "*")
                 number = sum(1 for other in before if other.name.startswith(aside.stem))
@@ -609,43 +581,10 @@ class Archive:
 
     def damaged_days(self, source: str) -> list[pd.Timestamp]:
         """Return the days of a source of which a file was ever set aside."""
-        paths = self._store.glob(Name(DAMAGED, "sessions", _slug(source)), "*.parquet")
+        paths = self._store.glob(Name(DAMAGED, "sessions", slug(source)), "*.parquet")
         return [pd.Timestamp(path.name[:10], tz="UTC") for path in paths]
 
     # -- below ------------------------------------------------------------------
-
-    def _files(self) -> list[Name]:
-        every = self._store.glob(Name(), "*/**/*.parquet")
-        return [path for path in every if path.parts[0] != DAMAGED]
-
-    def _sound(self, path: Name, thorough: bool) -> bool:
-        try:
-            metadata = self._store.parsed(path, _metadata)
-            stamp = _read_stamp(metadata)
-            expected = _TABLES.get(stamp.table, _SEEN)
-            if stamp.final and not thorough:
-                shape = metadata.schema.to_arrow_schema().names == expected.names
-                return shape and self._odd(path, stamp) is None
-            self._load(path, expected)
-            return True
-        except StoreError:
-            raise
-        except (ArchiveError, *_UNREADABLE):
-            return False
-
-    def _odd(self, path: Name, stamp: Stamp) -> str | None:
-        """Say what a file claims to be, where that is not what its place says or we can read."""
-        if stamp.version != schema.VERSION:
-            return f"has schema version {stamp.version}, not {schema.VERSION}"
-        place = path.parts
-        if place[0] != stamp.table or stamp.table not in (*_TABLES, "policies"):
-            return f"says it is of table {stamp.table!r}"
-        slug = _slug(stamp.source)
-        by_day = stamp.table != "policies"
-        if place[1:] != ((slug, path.name) if by_day else (f"{slug}.parquet",)):
-            return f"says it is of {stamp.source}"
-        day = path.stem if by_day else None
-        return None if stamp.day == day else f"says it holds {stamp.day}"
 
     def _wait(self, lock: store.Lock) -> None:
         try:
@@ -656,26 +595,21 @@ class Archive:
                 "try again when it has ended"
             ) from None
 
-    @contextmanager
-    def _writable(self, path: Name) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            place = self._store.at(path)
-            raise ArchiveError(f"{place} cannot be written: {error.strerror or error}") from None
+    def _stamped_days(self) -> Iterator[tuple[Name, Stamp, int]]:
+        return self._files.stamped(self._files.days("sessions"))
 
     def _known(self) -> dict[str, list[Stretch]]:
         """Of each source the stretches its sessions are known of, in order."""
         self._require()
         known: dict[str, list[Stretch]] = {}
-        for _, stamp in self._stamps("sessions"):
+        for _, stamp, _ in self._stamped_days():
             known.setdefault(stamp.source, []).extend(stamp.known())
         return {source: sorted(stretches) for source, stretches in known.items() if stretches}
 
     def _backup_servers(self, source: str) -> set[str]:
-        paths = self._store.glob(Name("sessions", _slug(source)), "*.parquet")
+        paths = self._store.glob(Name("sessions", slug(source)), "*.parquet")
         columns = self._store.each(
-            lambda path: self._load(path, schema.SESSIONS, ["backup_server"]), paths
+            lambda path: self._files.load(path, schema.SESSIONS, ["backup_server"]), paths
         )
         names = (pc.unique(table["backup_server"].cast(pa.string())) for table in columns)
         return {name for column in names for name in column.to_pylist() if name is not None}
@@ -704,82 +638,6 @@ class Archive:
                 "upgrade cdpanalytics"
             )
 
-    def _day_path(self, table: str, source: str, day: pd.Timestamp) -> Name:
-        return Name(table, _slug(source), f"{day:%Y-%m-%d}.parquet")
-
-    def _paths(
-        self, table: str, start: pd.Timestamp | None, stop: pd.Timestamp | None
-    ) -> list[Name]:
-        """Files of the days that `[start, stop)` touches, by source and day."""
-        first = "" if start is None else f"{start:%Y-%m-%d}"
-        paths = self._store.glob(Name(table), "*/*.parquet")
-        return [
-            path
-            for path in paths
-            if path.stem >= first and (stop is None or pd.Timestamp(path.stem, tz="UTC") < stop)
-        ]
-
-    def _several(self) -> bool:
-        """Whether the archive has several sources, as the names of its folders tell."""
-        return len({path.parent for path in self._paths("sessions", None, None)}) > 1
-
-    def _stamps(self, table: str) -> Iterator[tuple[Name, Stamp]]:
-        for path, stamp, _ in self._stamped(self._paths(table, None, None)):
-            yield path, stamp
-
-    def _stamped(self, paths: Sequence[Name]) -> Iterator[tuple[Name, Stamp, int]]:
-        """Yield files with what they say of themselves, and how many rows they have."""
-        for path, (stamp, rows) in zip(paths, self._store.each(self._footer, paths), strict=True):
-            yield path, stamp, rows
-
-    def _stamp(self, path: Name) -> Stamp:
-        return self._footer(path)[0]
-
-    def _footer(self, path: Name) -> tuple[Stamp, int]:
-        try:
-            metadata = self._store.parsed(path, _metadata)
-            return _read_stamp(metadata), metadata.num_rows
-        except _UNREADABLE:
-            raise self._damaged(path) from None
-
-    def _damaged(self, path: Name) -> ArchiveError:
-        return ArchiveError(
-            f"{self._store.at(path)} cannot be read; see: cdpanalytics verify --archive DIR"
-        )
-
-    def _load(
-        self,
-        path: Name,
-        expected: pa.Schema,
-        columns: Iterable[str] | None = None,
-        named: Mapping[str, str | Sequence[str]] | None = None,
-        within: Range = EVERYTHING,
-    ) -> pa.Table:
-        """Return the rows of a file: some columns, of these names or a range; read no more than that takes."""
-        names = list(columns or expected.names)
-
-        def rows(file: pq.ParquetFile) -> pa.Table | str:
-            odd = self._odd(path, _read_stamp(file.metadata))
-            if odd is not None:
-                return odd
-            table = (
-                _named_rows(file, expected, names, named)
-                if named
-                else _inside(
-                    file.read_row_groups(_groups_of(file.metadata, within), columns=names), within
-                )
-            )
-            return table.select(names).cast(pa.schema([expected.field(name) for name in names]))
-
-        try:
-            found = self._store.parsed(path, rows)
-        except _UNREADABLE:
-            raise self._damaged(path) from None
-        if isinstance(found, str):
-            place = self._store.at(path)
-            raise ArchiveError(f"{place} {found}; see: cdpanalytics verify --archive DIR")
-        return found
-
     def _sessions(
         self,
         start: pd.Timestamp | None,
@@ -792,7 +650,7 @@ class Archive:
         table = self._read("sessions", start, stop, named)
         if before is not None:
             table = pa.concat_tables([self._history(before, named), table])
-        return schema.to_frame(_newest(table) if several else table)
+        return schema.to_frame(newest(table) if several else table)
 
     def _read(
         self,
@@ -801,11 +659,11 @@ class Archive:
         stop: pd.Timestamp | None,
         named: Mapping[str, str | Sequence[str]] | None = None,
     ) -> pa.Table:
-        expected = _TABLES[table]
-        paths = self._paths(table, start, stop)
-        loaded = self._store.each(lambda path: self._load(path, expected, named=named), paths)
+        expected = TABLES[table]
+        paths = self._files.days(table, start, stop)
+        loaded = self._store.each(lambda path: self._files.load(path, expected, named=named), paths)
         found = [
-            _between(part, path, _WHEN[table], start, stop)
+            between(part, path, WHEN[table], start, stop)
             for path, part in zip(paths, loaded, strict=True)
         ]
         return pa.concat_tables([expected.empty_table(), *found])
@@ -817,20 +675,22 @@ class Archive:
         """Return what rows of a table are asked for, and how many there are of whom, since when."""
         if recipe.looks_back:
             start = None
-        when, several = _WHEN[recipe.table], self._several()
+        when, several = WHEN[recipe.table], self._files.several()
         before = None
         if history and start is not None and recipe.table == "sessions":
             before = self._history(start, {})
-            before = _newest(before) if several else before
-        narrow = [*(["uid"] if several else []), *_WHO, when, "ended", "as_of"]
-        narrow = [name for name in narrow if name in _TABLES[recipe.table].names]
-        reader = Chosen(self, recipe.table, start, stop, tuple(narrow), several, None, {}, ())
+            before = newest(before) if several else before
+        narrow = [*(["uid"] if several else []), *WHO, when, "ended", "as_of"]
+        narrow = [name for name in narrow if name in TABLES[recipe.table].names]
+        reader = Chosen(
+            self._files, recipe.table, start, stop, tuple(narrow), several, None, {}, ()
+        )
         read = chain(reader.days(EVERYTHING), [] if before is None else [before.select(narrow)])
-        nothing = pa.schema([_TABLES[recipe.table].field(name) for name in narrow]).empty_table()
-        kept = [_counted(nothing, when)]
+        nothing = pa.schema([TABLES[recipe.table].field(name) for name in narrow]).empty_table()
+        kept = [counted(nothing, when)]
         for table in read:
-            _keep(kept, _counted(table, when), _added_up)
-        rows = _matching(_added_up(kept).to_pandas(), **patterns)
+            keep(kept, counted(table, when), added_up)
+        rows = _matching(added_up(kept).to_pandas(), **patterns)
         names = {
             name: frozenset(rows[name].dropna())
             for name, given in patterns.items()
@@ -844,11 +704,11 @@ class Archive:
 
     def _history(self, start: pd.Timestamp, named: Mapping[str, str | Sequence[str]]) -> pa.Table:
         """Of each VM and verdict before `start`, the newest begun and the last to end."""
-        paths = self._paths("sessions", None, start)
+        paths = self._files.days("sessions", None, start)
         # What is chosen of a VM does not depend on other VMs, but does on its other policies.
         named = {column: given for column, given in named.items() if column in _NARROW}
         loaded = self._store.each(
-            lambda path: self._load(path, schema.SESSIONS, _NARROW, named), paths
+            lambda path: self._files.load(path, schema.SESSIONS, _NARROW, named), paths
         )
         best: dict[str, list[pd.DataFrame]] = {"created": [], "last": []}
         for number, table in enumerate(loaded):
@@ -857,7 +717,7 @@ class Archive:
             day = day[day["created"] < start]
             day = day.assign(last=day["ended"].fillna(_NEVER))
             for order, kept in best.items():
-                _keep(kept, _last_of_kind([day], order), partial(_last_of_kind, order=order))
+                keep(kept, _last_of_kind([day], order), partial(_last_of_kind, order=order))
         if not paths:
             return schema.SESSIONS.empty_table()
         chosen = [_last_of_kind(kept, order) for order, kept in best.items()]
@@ -865,29 +725,15 @@ class Archive:
 
         def chosen_of(number: int) -> pa.Table:
             taken = pa.array(rows.loc[rows["file"] == number, "row"].to_numpy())
-            return self._load(paths[number], schema.SESSIONS, named=named).take(taken)
+            return self._files.load(paths[number], schema.SESSIONS, named=named).take(taken)
 
         found = self._store.each(chosen_of, rows["file"].unique().tolist())
         return pa.concat_tables([schema.SESSIONS.empty_table(), *found])
 
-    def _write(self, path: Name, table: pa.Table, stamp: Stamp) -> None:
-        said = json.dumps({**asdict(stamp), "creator": f"cdpanalytics {_own_version()}"})
-        labelled = table.replace_schema_metadata({_KEY: said.encode()})
-        body = io.BytesIO()
-        labels = [f.name for f in labelled.schema if pa.types.is_dictionary(f.type)]
-        with pq.ParquetWriter(
-            body,
-            labelled.schema,
-            compression="zstd",
-            write_page_checksum=True,
-            use_dictionary=labels,
-        ) as writer:
-            for start in range(0, max(1, len(labelled)), ROW_GROUP):
-                # Of its own labels only: who reads a few VMs should not read the names of all.
-                writer.write_table(_relabelled(labelled.slice(start, ROW_GROUP), labels))
-        with self._writable(path):
+    def _write(self, path: Name, rows: pa.Table, stamp: Stamp) -> None:
+        with self._files.writable(path):
             self._mark()
-            self._store.write(path, body.getvalue())
+        self._files.write(path, rows, stamp)
 
     def _mark(self) -> None:
         if not self._store.exists(Name(MARKER)):
@@ -895,12 +741,12 @@ class Archive:
             self._store.write(Name(MARKER), said.encode())
 
     def _inspect(self, path: Name, seen: dict[str, dict[str, str]]) -> Iterator[str]:
-        stamp = self._stamp(path)
-        table = self._load(path, _TABLES.get(stamp.table, _SEEN))
+        stamp = self._files.stamp(path)
+        table = self._files.load(path, TABLES.get(stamp.table, POLICIES))
         if stamp.day is None:
             return
         day = pd.Timestamp(stamp.day, tz="UTC")
-        when = _WHEN.get(stamp.table, "created")
+        when = WHEN.get(stamp.table, "created")
         begun = schema.to_frame(table.select([when]))[when]
         outside = int((~begun.between(day, day + _DAY, inclusive="left")).sum())
         if outside:
@@ -917,164 +763,6 @@ class Archive:
             yield f"{len(twice)} uids stand elsewhere too, e.g. {twice[0]} (in {uids[twice[0]]})"
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """Rows of a table that were asked for, read a range at a time by whoever computes.
-
-    `names` are those that patterns matched in the whole; `history` are rows from before
-    the window; `servers` are all backup servers there are, so that each range knows of
-    them. With `several` sources, days that more than one of them has are read whole: only
-    there can one uid stand twice.
-    """
-
-    archive: Archive
-    table: str
-    start: pd.Timestamp | None
-    stop: pd.Timestamp | None
-    columns: tuple[str, ...]
-    several: bool
-    history: pa.Table | None
-    names: dict[str, frozenset[str]]
-    servers: tuple[str, ...]
-
-    def cut(self, within: Range) -> Chosen:
-        """Return the same for a worker that reads this range only."""
-        if self.history is None:
-            return self
-        return replace(self, history=_inside(self.history.select(self.columns), within))
-
-    def read(self, within: Range) -> pd.DataFrame:
-        """Return the rows of a range, in the order of `Archive.sessions`."""
-        tables = list(self.days(within))
-        if self.history is not None:
-            tables.insert(0, _inside(self.history.select(self.columns), within))
-        expected = pa.schema([_TABLES[self.table].field(name) for name in self.columns])
-        frame = schema.to_frame(pa.concat_tables([expected.empty_table(), *tables]))
-        del tables
-        for column, names in self.names.items():
-            frame = frame[frame[column].isin(names)]
-        labels = frame["backup_server"].astype(pd.CategoricalDtype(list(self.servers)))
-        frame = frame.assign(backup_server=labels).reset_index(drop=True)
-        return schema.read_for(frame, self.start, self.stop)
-
-    def days(self, within: Range) -> Iterator[pa.Table]:
-        """Yield the rows of a range from each file, by source and day."""
-        paths = self.archive._paths(self.table, self.start, self.stop)
-        alike: dict[str, list[Name]] = {}
-        for path in paths:
-            alike.setdefault(path.stem, []).append(path)
-        told_twice = self.several and "uid" in self.columns
-
-        def rows(path: Name) -> pa.Table:
-            others = alike[path.stem]
-            if told_twice and len(others) > 1:
-                return self._cut(_inside(self._current(path, others), within), path)
-            return self._cut(self._load(path, within), path)
-
-        return self.archive._store.each(rows, paths)
-
-    def _load(self, path: Name, within: Range = EVERYTHING) -> pa.Table:
-        return self.archive._load(path, _TABLES[self.table], self.columns, within=within)
-
-    def _current(self, path: Name, others: list[Name]) -> pa.Table:
-        """Rows of one file of a day, without those that another source has a newer word on."""
-        loaded = [self._load(other) for other in others]
-        kept = _newest(
-            pa.concat_tables(
-                rows.append_column("file", pa.array(np.full(len(rows), number)))
-                for number, rows in enumerate(loaded)
-            )
-        )
-        return kept.filter(pc.equal(kept["file"], others.index(path))).drop_columns("file")
-
-    def _cut(self, rows: pa.Table, path: Name) -> pa.Table:
-        return _between(rows, path, _WHEN[self.table], self.start, self.stop)
-
-
-def _between(
-    rows: pa.Table, path: Name, when: str, start: pd.Timestamp | None, stop: pd.Timestamp | None
-) -> pa.Table:
-    """Rows of a day's file that lie in ``[start, stop)``."""
-    for edge, keep in ((start, pc.greater_equal), (stop, pc.less)):
-        if edge is not None and path.stem == f"{edge:%Y-%m-%d}":
-            rows = rows.filter(keep(rows[when], _scalar(edge)))
-    return rows
-
-
-def _inside(rows: pa.Table, within: Range) -> pa.Table:
-    """Rows of a range."""
-    if within.whole or within.column is None:
-        return rows
-    names = rows[within.column].cast(pa.string())
-    edges = ((within.first, pc.greater_equal), (within.stop, pc.less))
-    for edge, keep in edges:
-        if edge is not None:
-            # One without a name is in the last range.
-            held = pc.fill_null(keep(names, edge), within.stop is None)
-            rows, names = rows.filter(held), names.filter(held)
-    return rows
-
-
-def _groups_of(metadata: pq.FileMetaData, within: Range) -> list[int]:
-    """Row groups of a file that may hold rows of a range, by their own statistics."""
-    numbers = range(metadata.num_row_groups)
-    if within.whole or within.column is None:
-        return list(numbers)
-    place = metadata.schema.names.index(within.column)
-    told = [metadata.row_group(number).column(place).statistics for number in numbers]
-    return [
-        number
-        for number, said in zip(numbers, told, strict=True)
-        if said is None
-        or not said.has_min_max
-        or within.meets(said.min, said.max)
-        or (within.stop is None and said.null_count)
-    ]
-
-
-def _counted(table: pa.Table, when: str) -> pa.Table:
-    """How many rows there are of whom, when the first began, and the newest instants."""
-    names = [name for name in (when, "ended", "as_of") if name in table.column_names]
-    who = [table[name].unify_dictionaries().combine_chunks() for name in _WHO]
-    codes = [labels.indices for labels in who]  # numbers are grouped several times faster than text
-    plain = pa.table([*codes, *(table[name] for name in names)], names=[*_WHO, *names])
-    newest = [(name, "max") for name in names]
-    found = plain.group_by(_WHO).aggregate([([], "count_all"), (when, "min"), *newest])
-    for place, (name, labels) in enumerate(zip(_WHO, who, strict=True)):
-        texts = labels.dictionary.cast(pa.string()).take(found[name].combine_chunks())
-        found = found.set_column(place, name, texts)
-    renamed = {"count_all": "rows", f"{when}_min": "begun"}
-    return found.rename_columns([renamed.get(name, name) for name in found.column_names])
-
-
-def _added_up(counted: Sequence[pa.Table]) -> pa.Table:
-    """Add up counts of files."""
-    every = pa.concat_tables(counted)
-    how = {name: {"rows": "sum", "begun": "min"}.get(name, "max") for name in every.column_names}
-    found = every.group_by(_WHO).aggregate([(n, how[n]) for n in how if n not in _WHO])
-    return found.rename_columns([*_WHO, *(name for name in how if name not in _WHO)])
-
-
-def _keep(kept: list[T], more: T, together: Callable[[list[T]], T]) -> None:
-    """Add to what is kept, and put it together every so often, so that it takes bounded memory."""
-    kept.append(more)
-    if sum(map(len, kept)) > _FORGET + 2 * len(kept[0]):
-        kept[:] = [together(kept)]
-
-
-def _speaks_for(rows: pd.DataFrame) -> pd.Timestamp:
-    """What a metric would take for `as_of` of these rows."""
-    newest = rows["as_of_max"].max()
-    return newest if not pd.isna(newest) else rows[["created_max", "ended_max"]].max().max()
-
-
-def _rows_by(rows: pd.DataFrame, column: str | None) -> pd.Series:
-    """How many rows each name has, in order; one without a name last."""
-    if column is None:
-        return pd.Series([rows["rows"].sum()], index=pd.Index([""]), dtype="int64")
-    return rows.groupby(column, dropna=False)["rows"].sum().astype("int64")
-
-
 def _last_of_kind(tables: Sequence[pd.DataFrame], order: str) -> pd.DataFrame:
     kind = ["backup_server", "vm", "state", "result"]
     rows = pd.concat(tables, ignore_index=True)
@@ -1089,19 +777,6 @@ def days(start: date, stop: date) -> list[pd.Timestamp]:
     ]
 
 
-def _without(stretches: Iterable[Stretch], taken: Iterable[Stretch]) -> list[Stretch]:
-    """Return what is left of stretches when others are taken out of them."""
-    left = list(stretches)
-    for start, end in sorted(taken):
-        left = [
-            piece
-            for first, last in left
-            for piece in ((first, min(last, start)), (max(first, end), last))
-            if piece[0] < piece[1]
-        ]
-    return left
-
-
 def _apart(
     holes: Iterable[tuple[str, str | None, pd.Timestamp, pd.Timestamp]],
     known: dict[str, list[Stretch]],
@@ -1112,18 +787,12 @@ def _apart(
         (source, server, *left)
         for source, _, start, end in holes
         for server in sorted(servers[source])
-        for left in _without(
+        for left in without(
             [(start, end)],
             [stretch for other in known if other != source and server in servers[other]
              for stretch in known[other]],
         )
     ]  # fmt: skip
-
-
-def _newest(table: pa.Table) -> pa.Table:
-    """Of rows with one uid keep the newest `as_of`, or the last where that is the same."""
-    told = schema.to_frame(table.select(["uid", "as_of"])).sort_values("as_of", kind="stable")
-    return table.take(pa.array(np.sort(told.drop_duplicates("uid", keep="last").index)))
 
 
 def _matching(frame: pd.DataFrame, **patterns: Patterns) -> pd.DataFrame:
@@ -1145,103 +814,9 @@ def _named(column: pd.Series, patterns: str | Sequence[str]) -> set[str]:
     names = sorted(set(column.dropna().unique()))
     wanted: set[str] = set()
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        found = _alike(names, pattern)
+        found = fitting(names, pattern)
         if not found:
             known = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "") or "none"
             raise InputError(f"no session of {column.name} {pattern!r} here (known: {known})")
         wanted.update(found)
     return wanted
-
-
-def _alike(names: Iterable[str], pattern: str) -> list[str]:
-    """Return the names that fit a pattern, in any case, or are it to the letter."""
-    fits = re.compile(translate(pattern.casefold()))
-    return [name for name in names if fits.match(name.casefold()) or name == pattern]
-
-
-def _named_rows(
-    file: pq.ParquetFile,
-    expected: pa.Schema,
-    columns: Sequence[str],
-    named: Mapping[str, str | Sequence[str]],
-) -> pa.Table:
-    """Read the rows whose names fit: labels of all rows first, the rest of row groups that have one.
-
-    The labels of all rows, so that the order of a label's values is that of the whole file.
-    """
-    labels = [f.name for f in expected if pa.types.is_dictionary(f.type)]
-    labels = [name for name in labels if name in columns or name in named]
-    if file.num_row_groups <= 1:
-        whole = file.read(columns=list(dict.fromkeys([*columns, *named])))
-        return whole.filter(pa.array(_fitting(whole, named)))
-    known = file.read(columns=labels)
-    keep = _fitting(known, named)
-    begin = np.cumsum(
-        [0] + [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
-    )
-    groups = [n for n in range(file.num_row_groups) if keep[begin[n] : begin[n + 1]].any()]
-    among = np.concatenate([keep[:0], *(keep[begin[n] : begin[n + 1]] for n in groups)])
-    others = [name for name in columns if name not in labels]
-    rest = file.read_row_groups(groups, columns=others).filter(pa.array(among))
-    known = known.filter(pa.array(keep))
-    return pa.table({n: (known if n in labels else rest)[n] for n in columns})
-
-
-def _fitting(labels: pa.Table, named: Mapping[str, str | Sequence[str]]) -> np.ndarray:
-    """Which rows have, in each column that is named, a name that fits one of its patterns."""
-    keep = np.ones(len(labels), dtype=bool)
-    for column, given in named.items():
-        codes = labels[column].unify_dictionaries().combine_chunks()
-        names = codes.dictionary.to_pylist()
-        patterns = [given] if isinstance(given, str) else given
-        fit = {name for pattern in patterns for name in _alike(names, pattern)}
-        fits = np.array([*(name in fit for name in names), False])
-        keep &= fits[pc.fill_null(codes.indices, -1).to_numpy()]
-    return keep
-
-
-def _metadata(file: pq.ParquetFile) -> pq.FileMetaData:
-    return file.metadata
-
-
-def _ordered(rows: pa.Table) -> pa.Table:
-    """Return rows by VM, time and uid; Arrow sorts text, not labels."""
-    wanted = ("vm", "created", "start", "uid")
-    names = [name for name in wanted if name in rows.column_names]
-    keys = [rows[n].cast(pa.string()) if n in ("vm", "uid") else rows[n] for n in names]
-    order = pa.table(keys, names=names)
-    return rows.take(pc.sort_indices(order, [(name, "ascending") for name in names]))
-
-
-def _relabelled(rows: pa.Table, labels: Iterable[str]) -> pa.Table:
-    """Return rows with no labels but those they use."""
-    for name in labels:
-        kind = rows.schema.field(name)
-        used = rows[name].cast(pa.string()).dictionary_encode().cast(kind.type)
-        rows = rows.set_column(rows.schema.get_field_index(name), kind, used)
-    return rows
-
-
-def _read_stamp(metadata: pq.FileMetaData) -> Stamp:
-    """Read what a file says of itself; words that a later version adds are passed over."""
-    said = json.loads((metadata.metadata or {})[_KEY])
-    known = {field.name for field in fields(Stamp)}
-    return Stamp(**{name: value for name, value in said.items() if name in known})
-
-
-def _slug(source: str) -> str:
-    """A source's folder, another one for each: host and port, with nothing a path could mind."""
-    scheme, _, place = source.lower().rpartition("://")
-    plain = re.sub(r"[^a-z0-9.:\[\]-]", lambda odd: f"%{ord(odd[0]):x}", place).replace(":", "_")
-    return (f"{scheme}_" if scheme == "http" else "") + plain
-
-
-def _scalar(stamp: pd.Timestamp) -> pa.Scalar:
-    return pa.scalar(stamp.to_pydatetime(), schema.INSTANT)
-
-
-def _own_version() -> str:
-    try:
-        return version("cdpanalytics")
-    except PackageNotFoundError:
-        return "unknown"

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from cdpanalytics import parts
-from cdpanalytics.archive import Archive, Patterns
+from cdpanalytics.archive import Archive
 from cdpanalytics.config import Moment
 from cdpanalytics.errors import CdpError, ConfigError, InputError
+from cdpanalytics.names import Patterns
 from cdpanalytics.parts import Metric, Plan, Recipe
 from cdpanalytics.schema import SESSIONS, to_frame
 

@@ -10,9 +10,10 @@ from typing import Any
 import pandas as pd
 
 from cdpanalytics import metrics, tables
-from cdpanalytics.archive import Archive, Patterns
+from cdpanalytics.archive import Archive
 from cdpanalytics.config import Moment
 from cdpanalytics.metrics.ranking import ranked
+from cdpanalytics.names import Patterns
 
 VM = ["backup_server", "policy", "vm"]
 """What tells one VM from another: names repeat on other servers, and VMs move between policies."""

@@ -125,7 +125,9 @@ REPLICA_VMS: Final = pa.schema(
         "backup_server": pa.string(),
     }
 )
-"""A VM inside a replica set: what restorable intervals are asked of."""
+"""What restorable intervals are asked of: a VM inside a replica set, or a vApp of Cloud Director.
+
+A vApp is one replica: `replica_uid` is its own uid, and `vm` its name."""
 
 INTERVALS: Final = pa.schema(
     {

@@ -16,10 +16,12 @@ import pyarrow.compute as pc
 from tqdm.auto import tqdm
 
 from cdpanalytics import schema
-from cdpanalytics.archive import Archive, Stretch, days
-from cdpanalytics.client import EnterpriseManager, enrich
+from cdpanalytics.archive import Archive, days
+from cdpanalytics.client import EnterpriseManager
 from cdpanalytics.config import Moment, instant
+from cdpanalytics.enrichment import enrich
 from cdpanalytics.errors import CdpError, InputError
+from cdpanalytics.parquet import Stretch
 from cdpanalytics.visits import joined, visited
 
 _DAY = pd.Timedelta("1D")
@@ -134,7 +136,7 @@ def sync(
     full : bool
         Ask for every day again.
     journal : bool
-        Also ask each replica VM for its restorable intervals since the last visit.
+        Also ask each replica VM and vApp for its restorable intervals since the last visit.
     progress : bool
         Show a bar on stderr, or in the notebook.
 
@@ -445,13 +447,13 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def keep_journal(em: EnterpriseManager, archive: Archive, as_of: pd.Timestamp, show: bool) -> int:
-    """Ask each replica VM for its intervals since the last visit; return how many came.
+    """Ask each replica VM and vApp for its intervals since the last visit; return how many came.
 
-    A VM never asked before is asked as far back as its policy's short-term retention
+    One never asked before is asked as far back as its policy's short-term retention
     reaches (`LOOK_BACK` where that is not known): the server knows no more.
     """
-    machines = [vm for replica in em.replicas(fresh=True)["uid"].to_pylist()
-                for vm in em.replica_vms(replica).to_pylist()]  # fmt: skip
+    sets = em.replicas(fresh=True)["uid"].to_pylist()
+    machines = pa.concat_tables([*map(em.replica_vms, sets), em.vapps()]).to_pylist()
     last, reach = _last_visits(archive, em.url, as_of), _short_terms(archive, em.url)
     asked = []
     for vm in machines:

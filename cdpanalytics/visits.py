@@ -1,4 +1,4 @@
-"""What visits to replica VMs told of their journals: stretches, cut at midnights and joined; it asks nobody."""
+"""What visits to replicas told of their journals: stretches, cut at midnights and joined; it asks nobody."""
 
 from __future__ import annotations
 

@@ -185,10 +185,21 @@ def read_replica_vms(body: bytes, content_type: str, *, origin: str) -> pa.Table
     """Read ``/api/cdpReplicas/{id}/vms?format=Entity``: `schema.REPLICA_VMS`."""
     root = _tree(body, content_type, "", origin)
     _refuse_error(root, origin)
-    if _deep(root, "paginginfo").get("pagescount") not in (None, 0, 1, "0", "1"):
-        raise _wrong(origin, "expected the VMs on one page", repr(root["paginginfo"]))
-    root.pop("paginginfo", None)
-    return _replica_vms(_listed(root), origin)
+    return _replica_vms(_one_page(root, origin), origin)
+
+
+def read_listed(body: bytes, content_type: str, *, origin: str) -> list[str]:
+    """Read a collection of references, as a resource lists them without ``format``: their uids."""
+    root = _tree(body, content_type, "EntityReferences", origin)
+    listed = {"uid": [each.get("uid") for each in _one_page(root, origin)]}
+    shape = pa.schema([_REFERENCE.schema.field("uid")])
+    found: list[str] = _assembled(listed, shape, {"uid": "UID"}, ("uid",), origin)[0].to_pylist()
+    return found
+
+
+def read_vapp(body: bytes, content_type: str, *, origin: str) -> pa.Table:
+    """Read ``/api/cdpReplica/vApps/{id}?format=Entity``: one row of `schema.REPLICA_VMS`."""
+    return _replica_vms([_tree(body, content_type, "VAppCdpReplica", origin)], origin)
 
 
 def read_intervals(body: bytes, content_type: str, *, origin: str) -> pa.Table:
@@ -583,6 +594,13 @@ def _deep(node: Node, *path: str) -> Node:
         below = node.get(key)
         node = below if isinstance(below, dict) else {}
     return node
+
+
+def _one_page(root: Node, origin: str) -> list[Node]:
+    """Return what a resource lists, which is never paged; half of it would look like all."""
+    if _deep(root, "paginginfo").get("pagescount") not in (None, 0, 1, "0", "1"):
+        raise _wrong(origin, "expected all on one page", repr(root["paginginfo"]))
+    return _listed({name: value for name, value in root.items() if name != "paginginfo"})
 
 
 def _listed(value: Any) -> list[Node]:

@@ -16,7 +16,7 @@ KILLED = -signal.SIGKILL
 
 def sync_in_process(url: str, folder: Path, said: Any, **options: Any) -> None:
     """Sync as the command line does; leaves in `said` what came of it."""
-    from cdpanalytics import client
+    from cdpanalytics import connection
     from cdpanalytics.archive import Archive
     from cdpanalytics.client import EnterpriseManager
     from cdpanalytics.errors import CdpError
@@ -24,7 +24,7 @@ def sync_in_process(url: str, folder: Path, said: Any, **options: Any) -> None:
 
     since = options.pop("since", "7D")
     if options.pop("quick", False):
-        client._BACKOFF = 0  # type: ignore[misc]
+        connection._BACKOFF = 0  # type: ignore[misc]
     try:
         with EnterpriseManager(url, "demo", "demo", cache=False, **options) as em:
             said.put(str(sync(em, Archive(folder), since=since, progress=False)))

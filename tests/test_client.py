@@ -21,8 +21,9 @@ import pyarrow as pa
 import pytest
 import requests
 
-from cdpanalytics import client, schema
-from cdpanalytics.client import EnterpriseManager, enrich
+from cdpanalytics import answers, client, connection, enrichment, schema
+from cdpanalytics.client import EnterpriseManager
+from cdpanalytics.enrichment import enrich
 from cdpanalytics.errors import (
     CdpError,
     ConfigError,
@@ -107,6 +108,8 @@ class Server:
             return 401, {}, b""
         if self.spoil and (spoiled := self.spoil(asked.path, query)):
             return spoiled
+        if asked.path == "/api/":
+            return 200, {"Content-Type": "application/json"}, b"{}"
         if handler.command == "DELETE":
             return 204, {}, b""
         if asked.path == "/api/query":
@@ -202,8 +205,10 @@ def serving(server):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch, tmp_path):
     """No waiting between retries, and a page cache of the test's own."""
-    monkeypatch.setattr(client, "_BACKOFF", 0)
-    monkeypatch.setattr(client.platformdirs, "user_cache_dir", lambda name: str(tmp_path / name))
+    monkeypatch.setattr(connection, "_BACKOFF", 0)
+    monkeypatch.setattr(
+        connection.platformdirs, "user_cache_dir", lambda name: str(tmp_path / name)
+    )
     for name in ("URL", "USERNAME", "PASSWORD", "CA_BUNDLE"):
         monkeypatch.delenv(f"CDPANALYTICS_{name}", raising=False)
 
@@ -226,7 +231,7 @@ def em(server):
         yield it
 
 
-def connection(server, **options):
+def connected(server, **options):
     return EnterpriseManager(server.url, "me", PASSWORD, **options)
 
 
@@ -289,7 +294,7 @@ def test_patterns_choose_rows_and_labels(em, server, patterns, rows):
 @pytest.mark.parametrize(("page_size", "cap"), [(1, 99), (7, 99), (24, 99), (1000, 5)])
 def test_all_pages_come_whatever_their_size(server, page_size, cap):
     server.cap = cap
-    with connection(server, cache=False, page_size=page_size) as em:
+    with connected(server, cache=False, page_size=page_size) as em:
         frame = em.query()
     assert sorted(frame["uid"]) == sorted(guid(n) for n in range(1, 25))
     assert all(query["sortAsc"] == "CreationTimeUTC" for query in server.queries())
@@ -381,6 +386,41 @@ def test_tables_for_sync_have_their_shapes(em):
     assert em.task_sessions(NOW + DAY, NOW + 2 * DAY).num_rows == 0
 
 
+def test_vapps_are_asked_for_one_by_one_and_are_their_own_replica(em, server):
+    def spoil(path, query):
+        if path == "/api/cdpReplica/vApps":
+            made = {"Refs": [{"UID": guid(9), "Name": "shop"}, {"UID": guid(8), "Name": "erp"}]}
+        elif path.startswith("/api/cdpReplica/vApps/") and "action" not in query:
+            uid = path[-36:]
+            made = {
+                "UID": uid,
+                "ReplicaUid": uid,
+                "Name": f"vApp {uid[7]}",
+                "PolicyUid": guid(0xC0),
+            }
+        else:
+            return None
+        return 200, {"Content-Type": "application/json"}, json.dumps(made).encode()
+
+    server.spoil = spoil
+    found = em.vapps()
+    assert found.schema == schema.REPLICA_VMS
+    assert found["vm"].to_pylist() == ["vApp 9", "vApp 8"]
+    (first, _) = found.to_pylist()
+    table = em.intervals(first["replica_uid"], first["uid"], NOW - DAY, NOW)
+    assert table["rpo"].to_pylist() == [pd.Timedelta("15s")]
+    command, path, query, _ = server.asked[-1]
+    assert (command, path) == ("POST", f"/api/cdpReplica/vApps/{guid(9)}")
+    assert query == {"action": "intervals"}
+
+
+def test_a_server_that_knows_no_vapps_has_none_and_other_refusals_are_told(em, server):
+    assert em.vapps().num_rows == 0, "a version before them answers 404"
+    server.spoil = lambda path, query: (403, {"Content-Type": "application/json"}, b"{}")
+    with pytest.raises(ServerError, match="HTTP 403"):
+        em.vapps()
+
+
 def test_identifiers_and_zones_are_checked_before_asking(em, server):
     with pytest.raises(InputError, match="not an identifier"):
         em.replica_vms("../logonSessions")
@@ -402,7 +442,7 @@ def test_the_servers_clock_is_asked_each_time(em, server):
 
 
 def test_one_log_on_for_everything_and_a_log_out_of_ones_own_session(server):
-    with connection(server, cache=False, page_size=1) as em:
+    with connected(server, cache=False, page_size=1) as em:
         em.query()
         em.query()
     assert server.logons == 1
@@ -417,7 +457,7 @@ def test_one_log_on_for_everything_and_a_log_out_of_ones_own_session(server):
 
 
 def test_nothing_is_asked_before_it_is_needed(server):
-    connection(server).close()
+    connected(server).close()
     assert server.asked == []
 
 
@@ -427,7 +467,7 @@ def test_no_cookie_is_sent_back(em, server):
 
 
 def test_a_wrong_password_is_tried_once(server):
-    with connection(server, cache=False, page_size=1) as em:
+    with connected(server, cache=False, page_size=1) as em:
         server.password = "other"
         for _ in range(3):
             with pytest.raises(LogonError, match=r"refused user 'me': bad password") as told:
@@ -453,7 +493,7 @@ def test_an_expired_session_is_renewed_once_for_all_threads(server):
         return None
 
     server.spoil = spoil
-    with connection(server, cache=False, page_size=1, parallel=4) as em:
+    with connected(server, cache=False, page_size=1, parallel=4) as em:
         assert len(em.query()) == 24
     assert server.logons == 2
 
@@ -484,7 +524,7 @@ def test_a_netrc_password_is_not_sent(em, server, monkeypatch, tmp_path):
 def test_a_server_on_this_machine_is_asked_past_any_proxy(server, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    with connection(server, cache=False) as em:
+    with connected(server, cache=False) as em:
         assert len(em.query()) == 24
 
 
@@ -499,7 +539,7 @@ def test_a_busy_server_is_asked_again(em, server):
 
 def test_a_server_that_is_busy_at_the_log_on_is_asked_again(server):
     server.logon_answer = [(503, {"Retry-After": "0"}, b"")] * 2
-    with connection(server, cache=False) as em:
+    with connected(server, cache=False) as em:
         assert len(em.query()) == 24
     assert server.logons == 3
 
@@ -547,7 +587,7 @@ def test_nobody_there_is_told_in_one_line(server):
 
 
 def test_a_silent_server_is_told_in_one_line(server):
-    with connection(server, cache=False, timeout=(1, 0.1)) as em:
+    with connected(server, cache=False, timeout=(1, 0.1)) as em:
         em.now()
         server.spoil = lambda *_: time.sleep(0.5)
         with pytest.raises(ServerError, match=r"did not answer in time|connection failed"):
@@ -556,9 +596,9 @@ def test_a_silent_server_is_told_in_one_line(server):
 
 def test_settings_are_checked(server):
     with pytest.raises(InputError, match="'json' or 'xml'"):
-        connection(server, accept="yaml")
+        connected(server, accept="yaml")
     with pytest.raises(InputError, match="at least 1"):
-        connection(server, parallel=0)
+        connected(server, parallel=0)
     with pytest.raises(ConfigError, match="use https"):
         EnterpriseManager("http://em.tech.local", "me", PASSWORD)
 
@@ -569,16 +609,16 @@ def test_no_error_and_no_log_tells_the_password_or_the_token(server, caplog):
     answers = [(s, {}, b"") for s in (302, 400, 401, 403, 404, 500, 503)] + [html]
     told, tokens = [], set()
     for answer in answers:
-        with connection(server, cache=True) as em:
+        with connected(server, cache=True) as em:
             server.spoil = lambda *_, answer=answer: answer
             try:
                 em.query()
             except CdpError as error:
                 told += traceback.format_exception(error)
-                told += [repr(em), repr(vars(em)), repr(vars(em._gate))]
+                told += [repr(em), repr(vars(em)), repr(vars(em._way)), repr(vars(em._way._gate))]
             tokens.add(server.token)
     server.password = "other"
-    with connection(server) as em, pytest.raises(LogonError) as refused:
+    with connected(server) as em, pytest.raises(LogonError) as refused:
         em.query()
     told += traceback.format_exception(refused.value)
     text = "\n".join(told) + caplog.text
@@ -597,11 +637,11 @@ def cache_bytes(tmp_path):
 
 
 def test_pages_are_kept_between_runs_and_hold_no_secret(server, tmp_path):
-    with connection(server, page_size=5) as em:
+    with connected(server, page_size=5) as em:
         first = em.query()
     tokens = server.token
     before = len(server.queries())
-    with connection(server, page_size=5) as em:
+    with connected(server, page_size=5) as em:
         again = em.query()
     pd.testing.assert_frame_equal(first, again)
     assert len(server.queries()) == before
@@ -616,14 +656,14 @@ def test_pages_are_kept_between_runs_and_hold_no_secret(server, tmp_path):
 
 
 def test_a_cached_answer_speaks_for_when_it_was_made(server):
-    with connection(server) as em:
+    with connected(server) as em:
         first = em.query()
         server.now = NOW + pd.Timedelta("1min")
         pd.testing.assert_frame_equal(first, em.query())
 
 
 def test_fresh_goes_past_the_cache(server):
-    with connection(server) as em:
+    with connected(server) as em:
         em.task_sessions(NOW - 2 * DAY, NOW)
         asked = len(server.queries())
         server.rows["CdpReplicaTaskSession"].append(task(77, NOW - DAY))
@@ -635,7 +675,7 @@ def test_fresh_goes_past_the_cache(server):
 def test_an_answer_is_all_cached_or_all_new(server, tmp_path):
     import sqlite3
 
-    with connection(server, page_size=5) as em:
+    with connected(server, page_size=5) as em:
         em.query()
         asked = len(server.queries())
         file, _ = cache_bytes(tmp_path)
@@ -647,31 +687,31 @@ def test_an_answer_is_all_cached_or_all_new(server, tmp_path):
 
 
 def test_another_user_or_format_has_other_pages(server, tmp_path):
-    with connection(server) as em:
+    with connected(server) as em:
         em.query()
     with EnterpriseManager(server.url, "you", "other") as em, pytest.raises(LogonError):
         em.query()
     assert len(list((tmp_path / "cdpanalytics").glob("*.sqlite"))) == 2
-    with connection(server, accept="xml") as em:
+    with connected(server, accept="xml") as em:
         em.query()
     assert server.asked[-2][3]["Accept"] == "application/xml"
 
 
 def test_what_has_expired_is_neither_read_nor_kept(server, monkeypatch):
-    monkeypatch.setattr(client, "_SOON", 1)
-    with connection(server) as em:
+    monkeypatch.setattr(connection, "SOON", 1)
+    with connected(server) as em:
         em.query()
         time.sleep(1.1)
         server.rows["CdpReplicaTaskSession"].append(task(77, NOW))
         assert len(em.query()) == 25
     time.sleep(1.1)
-    with connection(server) as em:
-        assert list(em._cached.cache.filter(expired=True)) == []
+    with connected(server) as em:
+        assert list(em._way._cached.cache.filter(expired=True)) == []
 
 
 def test_errors_are_not_kept(server):
     server.spoil = lambda *_: (400, {}, b"")
-    with connection(server) as em:
+    with connected(server) as em:
         with pytest.raises(ServerError):
             em.query()
         server.spoil = None
@@ -679,9 +719,9 @@ def test_errors_are_not_kept(server):
 
 
 def test_settled_days_are_kept_longer_than_days_that_can_change(server):
-    with connection(server) as em:
+    with connected(server) as em:
         em.sessions(since="6D")
-        stored = [one for one in em._cached.cache.filter() if "TaskSession" in one.url]
+        stored = [one for one in em._way._cached.cache.filter() if "TaskSession" in one.url]
         lives = {
             re.search(r"%3E%3D%22([\d-]+)T", one.url)[1]: one.expires - one.created_at
             for one in stored
@@ -694,11 +734,11 @@ def test_settled_days_are_kept_longer_than_days_that_can_change(server):
 
 
 def test_a_broken_cache_is_done_without(server, tmp_path, caplog):
-    with connection(server) as em:
+    with connected(server) as em:
         em.query()
     file, _ = cache_bytes(tmp_path)
     file.write_bytes(b"not a database" * 100)
-    with connection(server) as em:
+    with connected(server) as em:
         assert len(em.query()) == 24
     assert "page cache not used" in caplog.text
 
@@ -831,6 +871,7 @@ def test_enrich_of_nothing_is_an_empty_table_of_the_right_shape():
 
 
 def test_no_file_of_ours_names_the_vendors_fields_twice():
-    source = Path(client.__file__).read_text()
-    assert "VmDisplayName" not in source
-    assert "PagesCount" not in source
+    for module in (answers, client, connection, enrichment):
+        source = Path(module.__file__).read_text()
+        assert "VmDisplayName" not in source
+        assert "PagesCount" not in source

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from cdpanalytics import client
+from cdpanalytics import connection
 from cdpanalytics.archive import Archive
 from cdpanalytics.errors import CdpError
 from cdpanalytics.simulator import Fault, Fleet, Simulator
@@ -36,7 +36,7 @@ seen: dict[str, list[str]] = {}
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries without waiting, but for what the server asks for."""
-    monkeypatch.setattr(client, "_BACKOFF", 0)
+    monkeypatch.setattr(connection, "_BACKOFF", 0)
 
 
 @pytest.fixture(scope="module")

@@ -153,6 +153,32 @@ def test_visits_add_up_to_one_long_visit(
     assert (lengths >= pd.Timedelta("6h")).all(), "known without a break since the first visit"
 
 
+@pytest.mark.parametrize("accept", ["json", "xml"])
+def test_vapps_are_asked_like_vms(folder: Path, accept: str) -> None:
+    plain = {"vms": 9, "days": 4, "seed": 6, "until": UNTIL, "policies": 3}
+    fleet = Fleet.generate(**plain, vapp_policies=1)  # type: ignore[arg-type]
+    with Simulator(fleet) as server, manager(server, accept=accept) as em:
+        archive = Archive(folder)
+        sync(em, archive, since="3D", journal=True, progress=False)
+        asked = [path for _, path, query, _ in server.requests if "action" in query]
+    policy = fleet.policies[-1]
+    assert policy.of_vapps
+    assert all("vapp" in name for name in policy.vms if "-" in name)
+    of_vapps = [path for path in asked if path.startswith("/api/cdpReplica/vApps/")]
+    assert len(of_vapps) == len(policy.vms) > 0
+    assert len(asked) == len(fleet.machines.name), "one request an object, however it is replicated"
+    journal = archive.intervals(policy=policy.name)
+    assert set(journal["vm"]) == set(policy.vms)
+    with Simulator(Fleet.generate(**plain)) as server, manager(server) as em:  # type: ignore[arg-type]
+        other = Archive(folder / "as VMs")
+        sync(em, other, since="3D", journal=True, progress=False)
+    columns = ["rpo", "observed", "restorable", "within", "adherence"]
+    ours, theirs = (
+        a.intervals().cdp.journal_adherence("15s", by="policy") for a in (archive, other)
+    )
+    pd.testing.assert_frame_equal(ours[columns], theirs[columns])
+
+
 def test_only_the_time_since_the_last_visit_is_asked_for(
     fleet: Fleet, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

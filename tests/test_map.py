@@ -23,8 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
-from cdpanalytics import archive as rooms
-from cdpanalytics import metrics, parts, schema
+from cdpanalytics import chosen, metrics, parquet, parts, schema
 from cdpanalytics.archive import Archive
 from cdpanalytics.errors import ArchiveError, CdpError, InputError
 
@@ -266,7 +265,7 @@ def written(folder: Path, rows: list[dict[str, Any]]) -> Archive:
 
 def test_a_range_touches_only_its_row_groups(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bytes of other VMs may be damaged: their pages are never looked at."""
-    monkeypatch.setattr(rooms, "ROW_GROUP", 10)
+    monkeypatch.setattr(parquet, "ROW_GROUP", 10)
     archive = Archive(folder)
     vms = [f"vm-{number:02}" for number in range(30)]
     put(archive, OCT, *(session(f"u{vm}", vm, 0, 8) for vm in vms))
@@ -291,7 +290,7 @@ def test_a_row_group_holds_the_names_of_its_own_vms(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else a range of VMs could not be read without the names of all."""
-    monkeypatch.setattr(rooms, "ROW_GROUP", 2)
+    monkeypatch.setattr(parquet, "ROW_GROUP", 2)
     put(Archive(folder), OCT, *(session(f"u{vm}", vm, 0, 8) for vm in "abcde"))
     file = pq.ParquetFile(next((folder / "sessions").rglob("*.parquet")))
     names = [file.read_row_group(number)["vm"].chunk(0).dictionary for number in range(3)]
@@ -301,7 +300,7 @@ def test_a_row_group_holds_the_names_of_its_own_vms(
 def test_what_is_put_together_as_files_come_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, Any] = {"by": "policy", "since": "20D", "until": "2D", "memory": holding(300)}
     at_once = mapped(SAMPLE, metrics.rpo_adherence, **asked)
-    monkeypatch.setattr(rooms, "_FORGET", 0)
+    monkeypatch.setattr(chosen, "_FORGET", 0)
     assert_same(mapped(SAMPLE, metrics.rpo_adherence, **asked), at_once)
 
 

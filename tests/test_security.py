@@ -22,7 +22,7 @@ import pytest
 import urllib3
 from keyring.backend import KeyringBackend
 
-from cdpanalytics import client, config, schema, wire
+from cdpanalytics import config, connection, schema, wire
 from cdpanalytics.archive import Archive
 from cdpanalytics.cli import main
 from cdpanalytics.client import EnterpriseManager
@@ -91,8 +91,8 @@ def test_no_secret_is_left_in_any_file_log_or_traceback(
         with EnterpriseManager(server.url, "demo", PASSWORD) as em:
             em.sessions(since="2D")
             sync(em, Archive(tmp_path / "archive"), since="3D", journal=True, progress=False)
-            tokens.append(em._gate._token.reveal())  # type: ignore[union-attr]
-            told += [repr(em), repr(vars(em)), repr(vars(em._gate))]
+            tokens.append(em._way._gate._token.reveal())  # type: ignore[union-attr]
+            told += [repr(em), repr(vars(em)), repr(vars(em._way)), repr(vars(em._way._gate))]
             try:
                 em.query("nonsense")
             except CdpError as error:
@@ -223,7 +223,7 @@ def test_a_body_of_any_size_is_refused(kind: str, monkeypatch: pytest.MonkeyPatc
         "body": b"" if kind == "ten gigabytes" else bomb,
         "headers_sent": {"Content-Length": str(10 << 30)} if kind == "ten gigabytes" else packed,
     })  # fmt: skip
-    monkeypatch.setattr(client, "_LARGEST", 1 << 20)
+    monkeypatch.setattr(connection, "_LARGEST", 1 << 20)
     http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     http.daemon_threads = True
     threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()

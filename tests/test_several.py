@@ -10,7 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from cdpanalytics.archive import Archive, _slug
+from cdpanalytics.archive import Archive
+from cdpanalytics.parquet import slug
 from cdpanalytics.simulator import Fleet, Simulator
 
 from .conftest import UNTIL
@@ -114,8 +115,8 @@ def test_two_managers_of_one_backup_server_fill_each_others_holes(
      ("https://em-1:9398", "https://em_1:9398"), ("https://a.b:1", "https://a-b:1")],
 )  # fmt: skip
 def test_no_two_sources_share_a_folder(one: str, other: str) -> None:
-    assert _slug(one) != _slug(other)
+    assert slug(one) != slug(other)
     for source in (one, other):
-        assert not set(_slug(source)) & set('/\\:*?"<>| ')
-        name = Archive("x")._day_path("sessions", source, pd.Timestamp(0))
-        assert name.parts[:2] == ("sessions", _slug(source))
+        assert not set(slug(source)) & set('/\\:*?"<>| ')
+        name = Archive("x")._files.day("sessions", source, pd.Timestamp(0))
+        assert name.parts[:2] == ("sessions", slug(source))

@@ -329,8 +329,48 @@ def test_replicas_and_their_vms_are_read():
     xml = f'<CdpReplicaVms><CdpReplicaVm UID="{vm["UID"]}">{xml}</CdpReplicaVm></CdpReplicaVms>'
     assert wire.read_replica_vms(xml.encode(), XML, origin="em").to_pylist() == wanted
     paged = json.dumps({"CdpReplicaVms": [vm], "PagingInfo": {"PagesCount": 2}}).encode()
-    with pytest.raises(WireError, match="expected the VMs on one page"):
+    with pytest.raises(WireError, match="expected all on one page"):
         wire.read_replica_vms(paged, JSON, origin="em")
+
+
+@pytest.mark.parametrize("name", ["vapp.v12.json", "vapp.v13.json", "vapp.xml"])
+def test_every_spelling_reads_to_the_same_vapp(name):
+    own = "000000e1-1111-4222-8333-0000000000e1"
+    found = wire.read_vapp(body(name), kind_of(name), origin="em")
+    assert found.schema == schema.REPLICA_VMS
+    assert found.to_pylist() == [
+        {"uid": own, "vm": "shop (Büro)", "replica_uid": own, "policy": "Gold@night",
+         "policy_uid": "000000c0-1111-4222-8333-0000000000c0", "backup_server": "vbr01.example"}
+    ]  # fmt: skip
+
+
+GUIDS = ["000000e1-1111-4222-8333-0000000000e1", "000000e2-1111-4222-8333-0000000000e2"]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+@pytest.mark.parametrize("kind", ["XML", "Refs", "refs"])
+def test_a_collection_is_read_for_its_identifiers(kind, count):
+    urns = [f"urn:veeam:VAppCdpReplica:{guid.upper()}" for guid in GUIDS[:count]]
+    if kind == "XML":
+        refs = "".join(f'<Ref UID="{urn}" Name="shop"><Links/></Ref>' for urn in urns)
+        text = f'<EntityReferences xmlns="{wire.NAMESPACE}">{refs}</EntityReferences>'.encode()
+    else:
+        uid = "UID" if kind == "Refs" else "uid"
+        text = json.dumps(
+            {kind: [{uid: urn, "Name": "shop", "Links": []} for urn in urns]}
+        ).encode()
+    assert wire.read_listed(text, XML if kind == "XML" else JSON, origin="em") == GUIDS[:count]
+
+
+def test_a_collection_of_something_else_or_of_many_pages_is_refused():
+    with pytest.raises(WireError, match="expected EntityReferences, got 'Jobs'"):
+        wire.read_listed(b"<Jobs/>", XML, origin="em")
+    with pytest.raises(WireError, match="row 1 has no UID"):
+        wire.read_listed(b'{"Refs": [{"Name": "shop"}]}', JSON, origin="em")
+    with pytest.raises(WireError, match="expected all on one page"):
+        wire.read_listed(b'{"Refs": [], "PagingInfo": {"PagesCount": 2}}', JSON, origin="em")
+    with pytest.raises(WireError, match="expected VAppCdpReplica, got 'CdpReplica'"):
+        wire.read_vapp(b"<CdpReplica/>", XML, origin="em")
 
 
 INTERVAL = {"StartDate": "2026-03-01T07:01:25", "EndDate": "2026-03-01T07:01:30",
@@ -516,6 +556,10 @@ def test_the_vendors_intervals_replica_vms_and_errors_are_read():
     text = (SAMPLES / "xml_docs_CdpReplicaVm_entity.xml").read_bytes()
     listed = b"<CdpReplicaVms>" + text + b"</CdpReplicaVms>"
     assert wire.read_replica_vms(listed, XML, origin="em")["vm"].to_pylist() == ["virt03-vm01"]
+    text = (SAMPLES / "xml_docs_VAppCdpReplica_entity.xml").read_bytes()
+    (vapp,) = wire.read_vapp(text, XML, origin="em").to_pylist()
+    assert (vapp["vm"], vapp["policy"]) == ("vApp02", "CDP Policy Cloud Director")
+    assert vapp["uid"] == vapp["replica_uid"]
     for name, said in (("xml_error_500_object_reference.xml", "Object reference not set"),
                        ("json_error_404_job_not_found.json", "Cannot find job")):  # fmt: skip
         assert wire.read_error((SAMPLES / name).read_bytes(), kind_of(name)).startswith(said)

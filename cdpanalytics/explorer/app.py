@@ -19,7 +19,7 @@ from cdpanalytics.archive import Archive
 from cdpanalytics.errors import CdpError, InputError
 from cdpanalytics.explorer import views
 from cdpanalytics.findings import VM, Findings, Question
-from cdpanalytics.report import parts
+from cdpanalytics.report import sections
 
 DAY = pd.Timedelta(days=1)
 TICK = pd.Timedelta(1, "us")
@@ -42,7 +42,7 @@ EVERY = "all"
 class Board(anywidget.AnyWidget):
     """Regions of HTML, and the VM or cell that was picked in them."""
 
-    _esm = parts.source("tables.js") + Path(__file__).with_name("board.js").read_text(
+    _esm = sections.source("tables.js") + Path(__file__).with_name("board.js").read_text(
         encoding="utf-8"
     )
     _css = t.Unicode("").tag(sync=True)

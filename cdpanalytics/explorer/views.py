@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from cdpanalytics import findings, plots, tables
 from cdpanalytics.findings import Findings
-from cdpanalytics.report import parts
+from cdpanalytics.report import sections
 
 GAPS_SHOWN = 25
 SESSIONS_SHOWN = 200
@@ -30,14 +30,14 @@ _INKS = {
 
 def heat_map(found: Findings) -> Markup:
     """VM by day, grouped by policy, worst first; each cell can be picked."""
-    shown = parts.heat(found)
+    shown = sections.heat(found)
     if not shown["rows"]:
         return _said("No VM missed its target in this selection.")
     more = len(found.worst) - len(shown["rows"])
     told = f"Share of each {'day' if found.freq == 'D' else 'week'}'s observed time in breach, in percent."
     if more > 0:
         told += f" {more:,} more VMs missed their target; see Worst VMs."
-    return _said(told) + parts.macro("heat")(shown, pick=True)
+    return _said(told) + sections.macro("heat")(shown, pick=True)
 
 
 def timeline(found: Findings) -> Markup:
@@ -81,7 +81,7 @@ def worst(found: Findings) -> Markup:
             '<tr{}><th scope="row">{}</th><td>{}</td><td class="number">{}</td><td class="number">{}</td>'
             '<td class="number">{}</td><td class="number">{}</td><td>{}</td></tr>'
         ).format(
-            parts.macro("whose")(who), parts.macro("picked")("", vm["vm"]),
+            sections.macro("whose")(who), sections.macro("picked")("", vm["vm"]),
             vm["policy"], tables.duration(vm["breached"]), tables.share(vm["breached"] / whole),
             tables.duration(vm["worst_gap"]), tables.share(vm["adherence"]), sparkline(days),
         ))  # fmt: skip
@@ -138,7 +138,7 @@ VIEWS: dict[str, Callable[[Findings], Markup]] = {
 
 def tiles(found: Findings) -> Markup:
     """The figures that answer first."""
-    return parts.macro("tiles")(parts.tiles(found))
+    return sections.macro("tiles")(sections.tiles(found))
 
 
 def sessions(rows: pd.DataFrame, who: str) -> Markup:
@@ -184,7 +184,7 @@ def still(found: Findings, view: str) -> Markup:
 def style() -> str:
     """Rules of the parts and of the explorer, all of them below `.cdp-explorer`."""
     own = Path(__file__).with_name("explorer.css").read_text(encoding="utf-8")
-    return f".cdp-explorer {{\n{parts.source('parts.css')}\n}}\n{own}"
+    return f".cdp-explorer {{\n{sections.source('sections.css')}\n}}\n{own}"
 
 
 def _light(svg: str) -> str:
@@ -205,7 +205,7 @@ def _chart(ax: Axes) -> plots.Chart:
 
 
 def _table(table: pd.DataFrame, name: str) -> Markup:
-    return parts.macro("table")(parts.table(table, f"cdp-{name}"))
+    return sections.macro("table")(sections.table(table, f"cdp-{name}"))
 
 
 def _heading(text: str) -> Markup:

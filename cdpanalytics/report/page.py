@@ -13,10 +13,11 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from cdpanalytics import findings, plots, tables
-from cdpanalytics.archive import Archive, Patterns
+from cdpanalytics.archive import Archive
 from cdpanalytics.config import Moment
 from cdpanalytics.findings import Findings, Question
-from cdpanalytics.report import parts
+from cdpanalytics.names import Patterns
+from cdpanalytics.report import sections
 
 GAPS_SHOWN = 15
 BREACHES_SHOWN = 1000
@@ -90,46 +91,46 @@ def report(
 
 def render(found: Findings, title: str, generated: pd.Timestamp | None) -> str:
     """Return findings as HTML."""
-    script = parts.source("tables.js") + parts.source("report.js")
-    style = parts.source("parts.css") + parts.source("report.css")
+    script = sections.source("tables.js") + sections.source("report.js")
+    style = sections.source("sections.css") + sections.source("report.css")
     longest = found.gaps.sort_values("exposure", ascending=False, kind="stable")
     late = longest[longest["breached"] > pd.Timedelta(0)]
-    return parts.environment().get_template("report.html.j2").render(
+    return sections.environment().get_template("report.html.j2").render(
         title=title,
         style=Markup(style),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own file
-        digest=parts.digest(script),
+        digest=sections.digest(script),
         found=found,
         verdict=findings.verdict(found),
         zone=found.question.tz,
-        start=parts.instant(found.start, found.question.tz),
-        stop=parts.instant(found.stop, found.question.tz),
+        start=sections.instant(found.start, found.question.tz),
+        stop=sections.instant(found.stop, found.question.tz),
         filters=_filters(found.question),
-        tiles_shown=parts.tiles(found),
-        objectives=parts.objectives(found),
-        heat_shown=parts.heat(found),
+        tiles_shown=sections.tiles(found),
+        objectives=sections.objectives(found),
+        heat_shown=sections.heat(found),
         more=max(0, len(found.worst) - findings.ROWS_SHOWN),
         fine=len(found.vms) - len(found.worst),
         pictures=_pictures(found),
-        gaps=parts.table(longest.head(GAPS_SHOWN), "gaps"),
-        breaches=parts.table(late.head(BREACHES_SHOWN), "breaches", tools=True),
+        gaps=sections.table(longest.head(GAPS_SHOWN), "gaps"),
+        breaches=sections.table(late.head(BREACHES_SHOWN), "breaches", tools=True),
         late=len(late), breaches_left_out=max(0, len(late) - BREACHES_SHOWN),
-        causes=parts.table(found.causes.head(CAUSES_SHOWN), "causes"),
-        worst=parts.table(found.worst.head(VMS_SHOWN), "worst"),
-        what_if=parts.table(found.what_if[_WHAT_IF], "what-if"),
+        causes=sections.table(found.causes.head(CAUSES_SHOWN), "causes"),
+        worst=sections.table(found.worst.head(VMS_SHOWN), "worst"),
+        what_if=sections.table(found.what_if[_WHAT_IF], "what-if"),
         change=findings.change(found),
         compared={key: _changes(found, by) for key, by in (("policy", ["policy"]), ("vm", findings.VM))},
         journal=_journal(found),
-        vms=parts.table(found.vms[[*findings.VM, *_ADHERENCE]], "vms", tools=True),
-        policies=parts.table(found.policies[["policy", "exposed", *_ADHERENCE]], "policies"),
-        durations=parts.table(found.durations, "durations"),
-        trends=parts.table(found.trends, "trends"),
-        sizes=parts.by_day(found.sizes, "sizes"),
-        holes=parts.table(found.holes.fillna({"backup_server": "all"}), "holes"),
+        vms=sections.table(found.vms[[*findings.VM, *_ADHERENCE]], "vms", tools=True),
+        policies=sections.table(found.policies[["policy", "exposed", *_ADHERENCE]], "policies"),
+        durations=sections.table(found.durations, "durations"),
+        trends=sections.table(found.trends, "trends"),
+        sizes=sections.by_day(found.sizes, "sizes"),
+        holes=sections.table(found.holes.fillna({"backup_server": "all"}), "holes"),
         unseen=found.unseen[findings.VM].astype("str").to_numpy().tolist(),
-        quality=parts.table(found.quality, "quality-found"),
+        quality=sections.table(found.quality, "quality-found"),
         versions=_versions(),
-        generated=parts.instant(generated if generated is not None else found.stop, "UTC"),
+        generated=sections.instant(generated if generated is not None else found.stop, "UTC"),
         data=_embedded(found.vms),
     )  # fmt: skip
 
@@ -157,7 +158,7 @@ def _changes(found: Findings, by: list[str]) -> dict[str, Any] | None:
         return None
     compared = found.compared(by)
     changed = compared[~compared["verdict"].isin(["same", "unknown"])].head(CHANGES_SHOWN)
-    return parts.table(changed[[*by, *_CHANGE]], f"change-{by[-1]}") if len(changed) else None
+    return sections.table(changed[[*by, *_CHANGE]], f"change-{by[-1]}") if len(changed) else None
 
 
 def _journal(found: Findings) -> dict[str, Any] | None:
@@ -165,7 +166,7 @@ def _journal(found: Findings) -> dict[str, Any] | None:
     if found.intervals is None or found.intervals.empty:
         return None
     worst = found.journal.sort_values(["adherence", *findings.VM], kind="stable")
-    return parts.table(worst.head(VMS_SHOWN), "journal")
+    return sections.table(worst.head(VMS_SHOWN), "journal")
 
 
 def _filters(question: Question) -> list[str]:

@@ -40,7 +40,8 @@ class Policy:
     """A CDP policy and its settings.
 
     `rpo_schedule` holds seven days of 24 hours, Sunday first; ``False`` is an hour in which the policy may not run.
-    `vms` are the included virtual machines, whether or not they were ever processed.
+    `vms` are the included virtual machines, whether or not they were ever processed; with `of_vapps` they
+    are vApps of Cloud Director, each a replica of its own.
     """
 
     uid: str
@@ -58,6 +59,7 @@ class Policy:
     long_term_keep_days: int
     application_aware: bool
     vms: tuple[str, ...]
+    of_vapps: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,7 @@ class Fleet:
         until: datetime | None = None,
         servers: int = 2,
         policies: int = 6,
+        vapp_policies: int = 0,
     ) -> "Fleet":
         """Generate a fleet; the same arguments give the same fleet, bit for bit, in every process.
 
@@ -163,6 +166,8 @@ class Fleet:
             Chooses everything that is left to chance.
         until
             The present of the fleet, an aware datetime. Default: now, rounded down to the minute.
+        vapp_policies
+            How many of the policies, counted from the last, replicate vApps in place of VMs.
 
         Returns
         -------
@@ -183,7 +188,13 @@ class Fleet:
         from .generation import generate
 
         return generate(
-            vms=vms, days=days, seed=seed, until=until, servers=servers, policies=policies
+            vms=vms,
+            days=days,
+            seed=seed,
+            until=until,
+            servers=servers,
+            policies=policies,
+            vapp_policies=vapp_policies,
         )
 
     def snapshot(self, now: int, lag: int, horizon: int) -> Snapshot:

@@ -59,7 +59,14 @@ class _Columns(NamedTuple):
 
 
 def generate(
-    *, vms: int, days: int, seed: int, until: datetime | None, servers: int, policies: int
+    *,
+    vms: int,
+    days: int,
+    seed: int,
+    until: datetime | None,
+    servers: int,
+    policies: int,
+    vapp_policies: int,
 ) -> Fleet:
     """Generate a fleet; `Fleet.generate` says how."""
     for name, count in (("vms", vms), ("days", days), ("servers", servers), ("policies", policies)):
@@ -74,8 +81,9 @@ def generate(
     order = random.permutation(vms).tolist()
     drafts = _drafts(random, calendar, plans, counts, len(sites), _cast(order))
     policy_of = np.repeat(np.arange(len(plans)), counts)
-    names = _names(order, policy_of, len(sites))
-    described = _policies(seed, plans, sites, names, counts)
+    vapps = range(max(0, len(plans) - vapp_policies), len(plans))
+    names = _names(order, policy_of, len(sites), vapps)
+    described = _policies(seed, plans, sites, names, counts, vapps)
     columns = _concatenate(drafts, counts)
     sessions, position = _policy_sessions(seed, drafts, columns)
     tasks = _task_sessions(seed, random, calendar, columns, position, vms)
@@ -154,10 +162,12 @@ def _drafts(
     return drafts
 
 
-def _names(order: list[int], policy_of: NDArray[np.int64], sites: int) -> tuple[str, ...]:
+def _names(
+    order: list[int], policy_of: NDArray[np.int64], sites: int, vapps: range
+) -> tuple[str, ...]:
     width = len(str(len(order)))
     names = [
-        f"{ROLES[policy % len(ROLES)]}-{vm + 1:0{width}}"
+        f"{'vapp' if policy in vapps else ROLES[policy % len(ROLES)]}-{vm + 1:0{width}}"
         for vm, policy in enumerate(policy_of.tolist())
     ]
     hostile = (
@@ -178,6 +188,7 @@ def _policies(
     sites: tuple[Server, ...],
     names: tuple[str, ...],
     counts: list[int],
+    vapps: range,
 ) -> tuple[Policy, ...]:
     uids, replicas = (
         guids.derive(seed, family, len(plans)).texts() for family in (Family.POLICY, Family.REPLICA)
@@ -204,6 +215,7 @@ def _policies(
                 long_term_keep_days=7,
                 application_aware=number % 2 == 0,
                 vms=names[first : first + counts[number]],
+                of_vapps=number in vapps,
             )
         )
     return tuple(described)

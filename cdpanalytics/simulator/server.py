@@ -478,13 +478,11 @@ class _Handler(BaseHTTPRequestHandler):
         if place == "/api/logonsessions" and self.command == "GET":
             known = [simulator.logon_entity(one, self._base) for one in simulator.logged_on()]
             return 200, self._collection("LogonSessions", known)
-        vm = re.fullmatch(f"/api/cdpreplicas/{_GUID}/vms/{_GUID}", place)
-        if (
-            vm
-            and self.command == "POST"
-            and self._wanted.get("action", "").casefold() == "intervals"
+        asked = self.command == "POST" and self._wanted.get("action", "").casefold() == "intervals"
+        if asked and re.fullmatch(
+            f"/api/(?:cdpreplicas/{_GUID}/vms|cdpreplica/vapps)/{_GUID}", place
         ):
-            return 200, self._intervals(vm[1], vm[2], body)
+            return 200, self._intervals(place, body)
         if self.command != "GET":
             raise Refusal(405, f"{self.command} is not allowed here")
         if place == "/api/query":
@@ -623,6 +621,10 @@ class _Handler(BaseHTTPRequestHandler):
         if place == "/api/cdpreplicas":
             every = range(len(simulator.fleet.policies))
             return self._collection("CdpReplicas", [view.replica(row) for row in every])
+        if place == "/api/cdpreplica/vapps":
+            return self._collection("VAppCdpReplicas", [entity for _, entity in view.vapps()])
+        if place.startswith("/api/cdpreplica/vapps/"):
+            return self._single(self._one(view.vapps(), place.rpartition("/")[2])[1])
         match = re.fullmatch(f"/api/([a-z]+)/{_GUID}(?:/vms(?:/{_GUID})?)?", place)
         if match is None:
             raise Refusal(404, f"There is nothing at {place}")
@@ -669,14 +671,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _one(self, found: list[tuple[int, Entity]], uid: str) -> tuple[int, Entity]:
         for vm, entity in found:
-            if entity.uid is not None and entity.uid.endswith(uid):
+            if entity.uid is not None and entity.uid.rpartition(":")[2] == uid:
                 return vm, entity
-        raise Refusal(404, f"Cannot find replica VM [{uid}]")
+        raise Refusal(404, f"Cannot find replica [{uid}]")
 
-    def _intervals(self, replica: str, vm_uid: str, body: bytes) -> str:
+    def _intervals(self, place: str, body: bytes) -> str:
         simulator = self.server.simulator
         view = self._view(simulator.snapshot())
-        vm, _ = self._one(view.replica_vms(self._replica(replica)), vm_uid)
+        *_, replica, _, uid = place.split("/")
+        of_set = "/vms/" in place
+        found = view.replica_vms(self._replica(replica)) if of_set else view.vapps()
+        vm, _ = self._one(found, uid)
         start, end = _asked(body, "json" in self.headers.get("Content-Type", "").casefold())
         tree = view.intervals(vm, start, end, simulator.clock())
         answer = Entity("CdpReplicaIntervals", "CdpReplicaIntervals", "", fields=tree)

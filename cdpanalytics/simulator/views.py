@@ -134,8 +134,16 @@ class View:
 
     def replica_vms(self, row: int) -> list[tuple[int, Entity]]:
         """Return the VMs of a policy's replica set, with their numbers in the fleet."""
+        if self.fleet.policies[row].of_vapps:
+            return []
         machines = np.flatnonzero(self.fleet.machines.policy == row).tolist()
         return [(vm, self._replica_vm(row, vm)) for vm in machines]
+
+    def vapps(self) -> list[tuple[int, Entity]]:
+        """Return the vApps that are replicated, with their numbers in the fleet."""
+        policy_of = self.fleet.machines.policy.tolist()
+        return [(vapp, self._vapp(row, vapp)) for vapp, row in enumerate(policy_of)
+                if self.fleet.policies[row].of_vapps]  # fmt: skip
 
     def intervals(self, vm: int, start: datetime, end: datetime, now: datetime) -> dict[str, Any]:
         """Return what of ``[start, end]`` a VM can be restored to, as far back as short-term retention."""
@@ -190,6 +198,32 @@ class View:
         }
         return Entity("CdpReplicaVm", "CdpReplicaVm", f"{home}?format=Entity", fleet.machines.name[vm],
                       f"urn:veeam:CdpReplicaVm:{uid}", links, fields)  # fmt: skip
+
+    def _vapp(self, row: int, vapp: int) -> Entity:
+        fleet, policy = self.fleet, self.fleet.policies[row]
+        uid = guids.text(int(fleet.machines.guid.high[vapp]), int(fleet.machines.guid.low[vapp]))
+        name, host = (
+            fleet.machines.name[vapp],
+            fleet.servers[int(fleet.policy_server[row])].host_uid,
+        )
+        home = f"{self.base}/api/cdpReplica/vApps/{uid}"
+        links = [
+            self._server(policy),
+            Link("Alternate", home, "VAppCdpReplicaReference", name),
+            Link("Down", f"{home}/vms", "VAppCdpReplicaVmReferenceList"),
+            Link("Intervals", f"{home}?action=intervals"),
+            Link("Failover", f"{home}?action=failover"),
+            Link("Up", f"{self.base}/api/cdpPolicies/{policy.uid}", "CdpPolicyReference", policy.name),
+        ]  # fmt: skip
+        fields = {
+            "vAppRef": f"urn:vCloud:Vapp:{host}.urn:vcloud:vapp:{uid}",
+            "ReplicaUid": uid,
+            "BackupServer": policy.backup_server,
+            "PolicyUid": policy.uid,
+            "PolicyName": policy.name,
+        }
+        return Entity("VAppCdpReplica", "VAppCdpReplica", f"{home}?format=Entity", name,
+                      f"urn:veeam:VAppCdpReplica:{uid}", links, fields)  # fmt: skip
 
     def _server(self, policy: Policy) -> Link:
         address = f"{self.base}/api/backupServers/{policy.backup_server_uid}"

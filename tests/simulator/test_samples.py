@@ -108,6 +108,19 @@ def test_errors_and_log_on(estate: Fleet) -> None:
     assert set(logon) <= set(recorded)
 
 
+def test_a_vapp_in_xml() -> None:
+    fleet = Fleet.generate(vms=4, days=3, policies=2, vapp_policies=1)
+    with Simulator(fleet) as server:
+        client = Client(server)
+        listed = etree.fromstring(client.call("GET", "/cdpReplica/vApps").content)
+        assert local(listed) == "EntityReferences"
+        path = listed[0].get("Href").partition("/api")[2]
+        ours = etree.fromstring(client.call("GET", path, {"format": "Entity"}).content)
+    theirs = sample("xml_docs_VAppCdpReplica_entity.xml")
+    assert [local(child) for child in ours] == [local(child) for child in theirs]
+    assert set(shape(ours)[1]) == set(shape(theirs)[1])
+
+
 def test_intervals_in_xml(estate: Fleet) -> None:
     with Simulator(estate) as server:
         client = Client(server)

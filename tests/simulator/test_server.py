@@ -291,6 +291,36 @@ def test_intervals_are_asked_of_a_replica_vm(client: Client, estate: Fleet) -> N
     assert client.call("POST", f"/cdpReplicas/{uid}/vms/{uid}", asked, json=spec).status_code == 404
 
 
+@pytest.mark.parametrize("accept", ["application/json", "application/xml"])
+def test_a_policy_of_vapps_lists_them_as_replicas_of_their_own(accept: str) -> None:
+    fleet = Fleet.generate(vms=14, days=8, seed=4, until=UNTIL, policies=4, vapp_policies=2)
+    plain = Fleet.generate(vms=14, days=8, seed=4, until=UNTIL, policies=4)
+    assert fleet.gaps != plain.gaps, "names differ"
+    assert [gap.start for gap in fleet.gaps] == [gap.start for gap in plain.gaps]
+    with Simulator(fleet) as server:
+        client = Client(server, Accept="application/json")
+        vapps = client.call("GET", "/cdpReplica/vApps", {"format": "Entity"}).json()
+        (listed,) = vapps.values()
+        assert [one["Name"] for one in listed] == [
+            name for policy in fleet.policies if policy.of_vapps for name in policy.vms
+        ]
+        for policy in fleet.policies:
+            own = client.call("GET", f"/cdpReplicas/{policy.replica_uid}/vms").json()["Refs"]
+            assert bool(own) is not policy.of_vapps
+        uid = listed[0]["UID"].rsplit(":", 1)[1]
+        one = client.call("GET", f"/cdpReplica/vApps/{uid}", headers={"Accept": accept})
+        assert one.status_code == 200
+        assert f"urn:veeam:VAppCdpReplica:{uid}" in one.text
+        spec = {"StartDate": "2026-10-20T04:00:00Z", "EndDate": "2026-10-20T12:00:00Z"}
+        asked = {"action": "intervals"}
+        found = client.call("POST", f"/cdpReplica/vApps/{uid}", asked, json=spec)
+        assert found.json()["Intervals"]["Intervals"]
+        other = f"/cdpReplica/vApps/{fleet.policies[0].uid}"
+        assert client.call("GET", other).status_code == 404
+        assert client.call("POST", other, asked, json=spec).status_code == 404
+        assert client.call("GET", f"/cdpReplica/vApps/{uid[-12:]}").status_code == 404
+
+
 def test_a_body_too_large_and_garbage_do_no_harm(server: Simulator, client: Client) -> None:
     with suppress(requests.ConnectionError):  # the server may hang up before all is sent
         assert client.call("POST", "/query", data=b"x" * 1_500_000).status_code == 413

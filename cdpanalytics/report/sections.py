@@ -64,8 +64,8 @@ def digest(script: str) -> str:
 
 
 def macro(name: str) -> Callable[..., Markup]:
-    """Return a macro of `parts.html.j2` as a function."""
-    return getattr(environment().get_template("parts.html.j2").module, name)
+    """Return a macro of `sections.html.j2` as a function."""
+    return getattr(environment().get_template("sections.html.j2").module, name)
 
 
 def tiles(found: Findings) -> list[dict[str, str]]:
