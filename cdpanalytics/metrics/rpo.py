@@ -489,8 +489,8 @@ def _gaps(found: Exposure) -> tuple[Integers | Flags, ...]:
 def _by_start(records: Records, row: Integers, start: Integers) -> Integers:
     """Order of gaps by start, then backup server, then VM; no name comes last."""
     labels = (records.labels[key] for key in ("backup_server", "vm"))
-    names = (np.where(own.codes[row] < 0, len(own.names), own.codes[row]) for own in labels)
-    return in_order(np.zeros_like(start), start, *names)
+    names = [np.where(own.codes[row] < 0, len(own.names), own.codes[row]) for own in labels]
+    return in_order(np.zeros_like(start), start, lambda tied: [name[tied] for name in names])
 
 
 def _all_by_start(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -581,7 +581,9 @@ def _causes(
         return Labels(np.zeros(len(vm), dtype=np.int64), pd.Index(none))
     told = _reasons(records, lost)  # so that the order of rows never decides
     stop, verdicts = records.stop[lost], records.verdict[lost]
-    lost = lost[in_order(records.vm[lost], records.created[lost], stop, verdicts, told)]
+    ties = (stop, verdicts, told)
+    lost = lost[in_order(records.vm[lost], records.created[lost],
+                         lambda tied: [tie[tied] for tie in ties])]  # fmt: skip
     owner, created, stop = records.vm[lost], records.created[lost], records.stop[lost]
     latest = running_maximum(stop, owner)
     newest = np.maximum.accumulate(np.where(stop == latest, np.arange(len(lost)), 0))

@@ -10,11 +10,22 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics import groups as grouping
+from cdpanalytics.metrics.cores import each
 from cdpanalytics.metrics.exposure import Terms, retirements
 from cdpanalytics.metrics.groups import By
-from cdpanalytics.metrics.spans import MOST, Flags, Integers, Records, amounts, in_order, read, span
-from cdpanalytics.metrics.sums import Sums, merge, tally
-from cdpanalytics.metrics.windows import Window, window
+from cdpanalytics.metrics.spans import (
+    MOST,
+    Flags,
+    Integers,
+    Records,
+    amounts,
+    by_vm,
+    in_order,
+    read,
+    span,
+)
+from cdpanalytics.metrics.sums import Sums, Tally, joined, merge, tally
+from cdpanalytics.metrics.windows import window
 from cdpanalytics.parts import Recipe, declare
 
 Reading = Literal["size", "volume"]
@@ -130,7 +141,6 @@ def size_sums(
     records = read(sessions, as_of, policies, unobserved)
     frame = window(records, since, until, freq, tz)
     cells = tally(records, by, frame)
-    of, shape = cells.group.of, (cells.group.count, frame.count)
     gone = retirements(records, Terms(tz=tz, policies=policies, retire_after=retire_after))
     size = amounts(records.frame)
     last = min(int(frame.edges[-1]), records.as_of)
@@ -138,22 +148,22 @@ def size_sums(
     amount = np.asarray(size.fillna(0), dtype=np.int64)
     if not frame.closed:
         sized &= records.ended < frame.edges[-1]
-    row = np.flatnonzero(sized)
-    ended = cells.cells(row, frame.place(records.ended[row]))
-    vms, level, retired = _levels(records, of, amount, row, frame, shape, gone)
-    if reading == "volume":
-        inside = ended >= 0
-        level = grouping.total(ended[inside], amount[row[inside]], cells.size).reshape(shape)
+
+    def part(rows: Integers) -> Sums:
+        rows = rows[sized[rows]]
+        return _changes(records, cells.among(rows), rows, amount[rows], gone, reading)
+
+    parts = each(part, by_vm(records))
+    sums = joined(cells, parts, [part.groups.index.to_numpy() for part in parts])
+    added = sums.added
+    if retire_after is None:
+        del added["retired"]
+    carried = {"vms", "retired"} | ({"size"} if reading == "size" else set())
+    for name in carried & added.keys():
+        added[name] = added[name].reshape(sums.shape).cumsum(axis=1).ravel()
     running = np.flatnonzero(records.running)
     began = cells.cells(running, frame.place(records.created[running]))
-    added = {
-        "vms": vms.ravel(),
-        "sessions": grouping.count(ended, cells.size),
-        "size": level.ravel(),
-        "running": grouping.count(began, cells.size),
-    }
-    asked = {} if retire_after is None else {"retired": retired.ravel()}
-    return cells.sums(added=added | asked)
+    return cells.sums(added=added | {"running": grouping.count(began, cells.size)})
 
 
 def size_trend(
@@ -337,25 +347,29 @@ def _whole_periods(sums: Sums) -> tuple[pd.DataFrame, Flags]:
     return daily, np.tile(sums.window.whole, sums.shape[0]) & daily["size"].notna().to_numpy()
 
 
-def _levels(
+def _changes(
     records: Records,
-    of: Integers,
-    amount: Integers,
-    row: Integers,
-    frame: Window,
-    shape: tuple[int, int],
+    own: Tally,
+    rows: Integers,
+    size: Integers,
     gone: tuple[Integers, Integers],
-) -> tuple[Integers, Integers, Integers]:
-    """VMs with a known size, the sum of their sizes, and those retired, by group and period.
+    reading: Reading,
+) -> Sums:
+    """What the sized sessions of some VMs change of their cells' VMs, sizes and retired VMs.
 
     Each ended session moves its VM to its own group and size; what it moves away
     from is taken off, so sums of changes carry every level forward. Where a VM is
     retired it moves nowhere.
     """
-    if len(gone[0]):
-        row = row[records.ended[row] <= _retired_since(records.vm[row], gone)]
-    vm, ended, group, size = (v[row] for v in (records.vm, records.ended, of, amount))
-    order = in_order(vm, ended, records.created[row], size, group)
+    frame, group = own.window, own.group.of
+    vm, ended, created = records.vm[rows], records.ended[rows], records.created[rows]
+    told = own.cells(np.arange(len(rows)), frame.place(ended))
+    added = {"sessions": grouping.count(told, own.size)}
+    kept = slice(None) if not len(gone[0]) else ended <= _retired_since(vm, gone)
+    inside = told >= 0
+    volume = grouping.total(told[inside], size[inside], own.size)
+    vm, ended, created, size, group = (v[kept] for v in (vm, ended, created, size, group))
+    order = in_order(vm, ended, lambda tied: (created[tied], size[tied], group[tied]))
     vm, ended, group, size = (values[order] for values in (vm, ended, group, size))
     cell = group * frame.count + frame.period(ended)
     before = np.flatnonzero(vm[1:] == vm[:-1])
@@ -365,13 +379,12 @@ def _levels(
     leaves[leaves] = vm[last[leaves]] == gone[0][leaves]
     last = last[leaves]
     retired = group[last] * frame.count + frame.period(gone[1][leaves])
-    cells = shape[0] * shape[1]
-    vms = grouping.count(cell, cells) - grouping.count(left, cells)
-    levels = grouping.total(cell, size, cells) - grouping.total(left, size[before], cells)
-    nowhere = grouping.count(retired, cells)
-    levels -= grouping.total(retired, size[last], cells)
-    found = (values.reshape(shape).cumsum(axis=1) for values in (vms - nowhere, levels, nowhere))
-    return tuple(found)  # type: ignore[return-value]
+    nowhere = grouping.count(retired, own.size)
+    added["vms"] = grouping.count(cell, own.size) - grouping.count(left, own.size) - nowhere
+    added["retired"] = nowhere
+    level = grouping.total(cell, size, own.size) - grouping.total(left, size[before], own.size)
+    level -= grouping.total(retired, size[last], own.size)
+    return own.sums(added=added | {"size": level if reading == "size" else volume})
 
 
 def _retired_since(vm: Integers, gone: tuple[Integers, Integers]) -> Integers:

@@ -6,8 +6,8 @@ windows or groups' sums.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from numbers import Number
 from typing import Any
@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cdpanalytics.errors import InputError
+from cdpanalytics.metrics.cores import RANGE, each
 from cdpanalytics.metrics.uids import repeated
 from cdpanalytics.schema import RESULTS
 
@@ -96,6 +97,11 @@ class Records:
         endless = has_span & (stop == UNKNOWN)
         stop[endless] = self.runs_until[endless]
         return stop
+
+    def at(self, rows: Integers) -> Records:
+        """Return some of the records, by position; frame, labels and targets stay whole."""
+        columns = ("vm", "created", "ended", "verdict", "running", "completed", "runs_until")
+        return replace(self, **{name: getattr(self, name)[rows] for name in columns})
 
     def protecting(self, protects: Collection[str]) -> Flags:
         """Sessions that have a span and a verdict among `protects`, or none yet."""
@@ -201,39 +207,62 @@ def sweep(records: Records, protects: Collection[str] = PROTECTS) -> Spans:
     Spans
         Empty spans and those that begin at or after as_of cover nothing and are left out.
     """
-    count = len(records.created)
-    stop = np.minimum(records.stop, records.as_of)
-    covers = records.protecting(protects) & (stop > records.created)
-    policy = records.labels["policy"].codes[:count]
+    found = each(lambda rows: _swept(records, protects, rows), by_vm(records))
+    return Spans(*map(np.concatenate, zip(*found, strict=True)))
+
+
+def by_vm(records: Records) -> list[Integers]:
+    """Return the positions of records, VM after VM, cut between VMs into ranges that a core likes."""
+    vm = records.vm[: len(records.created)]
+    order = np.argsort(vm.astype(np.min_scalar_type(vm.max(initial=0))), kind="stable")
+    ends = np.cumsum(np.bincount(vm))
+    edges = ends[np.flatnonzero(np.diff(ends // RANGE, prepend=0))]
+    return np.split(order, edges[edges < len(order)])
+
+
+def _swept(records: Records, protects: Collection[str], rows: Integers) -> tuple[Integers, ...]:
+    """The columns of `Spans` of some VMs' sessions."""
+    mine = records.at(rows)
+    stop = np.minimum(mine.stop, mine.as_of)
+    covers = mine.protecting(protects) & (stop > mine.created)
+    policy = records.labels["policy"].codes
     # Of spans begun together the longest owns the time, then the last policy by name, then the
     # smallest target (no target, the least integer, stays the least when negated).
-    order = in_order(records.vm[:count], records.created, stop, policy, -records.rpo)
+    order = in_order(
+        mine.vm, mine.created,
+        lambda tied: (stop[tied], policy[rows[tied]], -records.rpo[rows[tied]]),
+    )  # fmt: skip
     row = order[covers[order]]
-    begin, stop, vm = records.created[row], stop[row], records.vm[row]
+    begin, stop, vm = mine.created[row], stop[row], mine.vm[row]
     first = np.ones(len(row), dtype=bool)
     first[1:] = vm[1:] != vm[:-1]
-    finish = np.full(len(row), records.as_of, dtype=np.int64)
-    finish[:-1] = np.where(first[1:], records.as_of, begin[1:])
-    strict = (records.verdict[row] == SUCCESS) | records.running[row]
+    finish = np.full(len(row), mine.as_of, dtype=np.int64)
+    finish[:-1] = np.where(first[1:], mine.as_of, begin[1:])
+    strict = (mine.verdict[row] == SUCCESS) | mine.running[row]
     # Where none covers strictly yet, exposure counts from the VM's first beginning.
-    stop_strict = np.where(strict, stop, begin.min(initial=records.as_of))
+    stop_strict = np.where(strict, stop, begin.min(initial=mine.as_of))
     stop_strict[first] = np.maximum(stop_strict[first], begin[first])
-    return Spans(
-        row, vm, begin, finish, running_maximum(stop, vm), running_maximum(stop_strict, vm)
-    )
+    reach, reach_strict = running_maximum(stop, vm), running_maximum(stop_strict, vm)
+    return rows[row], vm, begin, finish, reach, reach_strict
 
 
-def in_order(vm: Integers, time: Integers, *ties: NDArray[Any]) -> Integers:
-    """Return the positions of rows by VM, then time, then each of `ties` in turn.
+def in_order(
+    vm: Integers,
+    time: Integers,
+    ties: Callable[[Integers], Sequence[NDArray[Any]]] = lambda tied: (),
+) -> Integers:
+    """Return the positions of rows by VM, then time, then what `ties` says of those it is given.
 
     Archives are nearly in order of time within each VM, and ties are few: so this is one
     stable sort of small numbers, which NumPy does by radix, one of what that leaves, which
     is soon done, and a slow one of the ties alone.
     """
     keys = keyed(vm, time)
-    order = np.argsort(vm.astype(np.min_scalar_type(vm.max(initial=0))), kind="stable")
-    ordered = keys[order]
-    if (ordered[1:] < ordered[:-1]).any():
+    order, ordered = np.arange(len(keys)), keys
+    if not _rise(ordered):
+        order = np.argsort(vm.astype(np.min_scalar_type(vm.max(initial=0))), kind="stable")
+        ordered = keys[order]
+    if not _rise(ordered):
         rest = np.argsort(ordered, kind="stable")
         order, ordered = order[rest], ordered[rest]
     tied = np.zeros(len(keys) + 1, dtype=bool)
@@ -241,8 +270,12 @@ def in_order(vm: Integers, time: Integers, *ties: NDArray[Any]) -> Integers:
     tied = np.flatnonzero(tied[1:] | tied[:-1])
     if len(tied):
         rows = order[tied]
-        order[tied] = rows[np.lexsort((*(key[rows] for key in reversed(ties)), ordered[tied]))]
+        order[tied] = rows[np.lexsort((*reversed(ties(rows)), ordered[tied]))]
     return order
+
+
+def _rise(keys: Integers) -> bool:
+    return not (keys[1:] < keys[:-1]).any()
 
 
 def keyed(vm: Integers, time: Integers) -> Integers:
