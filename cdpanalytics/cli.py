@@ -21,8 +21,13 @@ OK, ERROR = 0, 1
 MISSED, NOT_KNOWN = 2, 3
 """What `check` exits with besides, as monitoring systems expect it."""
 
-METRICS = ("rpo", "gaps", "durations", "sizes", "size-trend", "size-anomalies", "journal",
-           "what-if", "objectives", "worst", "compare")  # fmt: skip
+METRICS = {
+    "rpo": "rpo_adherence", "gaps": "gaps", "durations": "durations", "sizes": "sizes",
+    "size-trend": "size_trend", "size-anomalies": "size_anomalies", "journal": "journal_adherence",
+    "what-if": "what_if", "objectives": "objectives", "worst": "worst", "compare": "compare",
+}  # fmt: skip
+"""The metrics by the names they have here."""
+
 TARGETS = "1min,5min,15min,1h"
 FORMATS = ("table", "csv", "json", "parquet")
 
@@ -205,23 +210,10 @@ def _metrics(commands: Any) -> None:
 
 
 def _run_metrics(options: argparse.Namespace) -> int:
-    from cdpanalytics import metrics
+    from cdpanalytics import findings, metrics
     from cdpanalytics.archive import Archive
 
-    functions: dict[str, Any] = {
-        "rpo": metrics.rpo_adherence,
-        "gaps": metrics.gaps,
-        "durations": metrics.durations,
-        "sizes": metrics.sizes,
-        "size-trend": metrics.size_trend,
-        "size-anomalies": metrics.size_anomalies,
-        "journal": metrics.journal_adherence,
-        "what-if": metrics.what_if,
-        "objectives": metrics.objectives,
-        "worst": metrics.worst,
-        "compare": metrics.compare,
-    }
-    function = functions[options.metric]
+    function = getattr(metrics, METRICS[options.metric])
     archive = Archive(options.archive)
     asked = {"rpo": options.rpo, "by": options.by, "freq": options.freq, "tz": options.tz,
              "objective": options.objective, "exclude": options.exclude,
@@ -235,9 +227,7 @@ def _run_metrics(options: argparse.Namespace) -> int:
                 "compare needs --since T: it holds what follows against as long before"
             )
         since, until = archive.window(options.since, options.until)
-        newest = archive.ledger()["as_of"].max()
-        end = newest if until is None else min(until, newest)
-        always["before"] = (since - (end - since), since)
+        always["before"] = findings.before(archive, since, until)
     rows, settings = _selected(
         archive, options, function, always.get("before", (options.since,))[0]
     )

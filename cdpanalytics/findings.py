@@ -13,6 +13,7 @@ from cdpanalytics import metrics, tables
 from cdpanalytics.archive import Archive
 from cdpanalytics.config import Moment
 from cdpanalytics.metrics.ranking import ranked
+from cdpanalytics.metrics.spans import known_until
 from cdpanalytics.names import Patterns
 
 VM = ["backup_server", "policy", "vm"]
@@ -70,7 +71,7 @@ class Findings:
         self.intervals = intervals
         self.provenance = provenance or {}
         since, until = window
-        as_of = _as_of(sessions)
+        as_of = None if sessions.empty else speaks_for(sessions)
         self.start = since if since is not None or sessions.empty else sessions["created"].min()
         self.stop = until if as_of is None else as_of if until is None else min(until, as_of)
         self._window: dict[str, Any] = {"since": since, "until": until, "policies": settings}
@@ -207,6 +208,20 @@ class Findings:
         return self.vms[[pair not in seen for pair in pairs]]
 
 
+def speaks_for(sessions: pd.DataFrame) -> pd.Timestamp:
+    """Return the instant that sessions speak for, as the metrics take it."""
+    return pd.Timestamp(known_until(sessions), unit="us", tz="UTC").as_unit("us")
+
+
+def before(
+    archive: Archive, start: pd.Timestamp, stop: pd.Timestamp | None
+) -> tuple[pd.Timestamp, pd.Timestamp]:
+    """Return the period to hold ``[start, stop)`` against: as long a one as is known of it, just before."""
+    newest = archive.ledger()["as_of"].max()
+    end = newest if stop is None else min(stop, newest)
+    return start - max(end - start, pd.Timedelta(0)), start
+
+
 def find(archive: Archive, question: Question) -> Findings:
     """Return what an archive says to a question.
 
@@ -217,12 +232,9 @@ def find(archive: Archive, question: Question) -> Findings:
     """
     start, stop = archive.window(question.since, question.until)
     chosen: dict[str, Patterns] = {"policy": question.policy, "vm": question.vm}
-    before = start  # whence sessions are needed, to hold the window against the one before it
-    if start is not None:
-        newest = archive.ledger()["as_of"].max()
-        end = newest if stop is None else min(stop, newest)
-        before = start - max(end - start, pd.Timedelta(0))
-    sessions = archive.sessions(before, question.until, **chosen, history=True)
+    # Whence sessions are needed, to hold the window against the one before it.
+    first = start if start is None else before(archive, start, stop)[0]
+    sessions = archive.sessions(first, question.until, **chosen, history=True)
     named = question.policy is None and question.vm is None
     provenance = archive.provenance(question.since, question.until)
     settings, holes = archive.policies(naming_vms=named), archive.holes()
@@ -303,12 +315,3 @@ def daily(found: Findings, vms: pd.DataFrame) -> list[pd.DataFrame]:
     placed = vms[VM].assign(place=range(len(vms)))
     mine = found.periods.merge(placed, on=VM).sort_values("period", kind="stable")
     return [rows for _, rows in mine.groupby("place")]
-
-
-def _as_of(sessions: pd.DataFrame) -> pd.Timestamp | None:
-    """What the frame speaks for, as the metrics take it."""
-    if sessions.empty:
-        return None
-    stamped = sessions["as_of"].max() if "as_of" in sessions else pd.NaT
-    ends = sessions[["created", "ended"]].max().max()
-    return ends if pd.isna(stamped) else stamped

@@ -360,6 +360,14 @@ def test_a_row_pushed_to_the_next_page_is_noticed(em, server):
     assert sorted(uids) == sorted(guid(n) for n in (*range(2, 25), 99))
 
 
+def test_a_name_with_brackets_is_found_by_itself(em, server):
+    server.rows["CdpReplicaTaskSession"] = [
+        task(1, NOW - DAY, vm="db [1]"), task(2, NOW - DAY, vm="db 1"), task(3, NOW - DAY, vm="DB [1]"),
+    ]  # fmt: skip
+    assert em.sessions(since="2D", vm="db [1]")["vm"].tolist() == ["db [1]", "db 1"]
+    assert em.sessions(since="2D", vm=[])["vm"].tolist() == []
+
+
 def test_an_answer_that_never_holds_still_is_an_error(em, server):
     def spoil(path, query):
         server.rows["CdpReplicaTaskSession"].append(task(len(server.asked) + 100, NOW - 30 * DAY))

@@ -18,7 +18,7 @@ from cdpanalytics import metrics, schema
 from cdpanalytics.archive import Archive
 from cdpanalytics.errors import CdpError, InputError
 from cdpanalytics.explorer import views
-from cdpanalytics.findings import VM, Findings, Question
+from cdpanalytics.findings import VM, Findings, Question, speaks_for
 from cdpanalytics.report import sections
 
 DAY = pd.Timedelta(days=1)
@@ -113,9 +113,7 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
         self._all, self._settings, self._intervals = _with_keys(sessions), settings, intervals
         self._holes = pd.DataFrame(columns=["start", "end"]) if holes is None else holes
         self._tz, self._made_of = tz, made_of
-        stamped = sessions["as_of"].max() if "as_of" in sessions else pd.NaT
-        ends = sessions["ended"].max()
-        newest = stamped if not pd.isna(stamped) else max(sessions["created"].max(), ends)
+        newest = speaks_for(sessions)
         since, until = self._read_for = _read_for(sessions)
         # The last day is that of the last instant before `until`.
         self._newest = min(newest, newest if pd.isna(until) else until - TICK).tz_convert(tz)

@@ -11,7 +11,6 @@ from pathlib import Path
 import pandas as pd
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from cdpanalytics import findings, plots, tables
 from cdpanalytics.findings import Findings
@@ -158,8 +157,7 @@ def alert(message: str) -> Markup:
 
 def picture(ax: Axes) -> Markup:
     """A plot as SVG whose colours follow the theme."""
-    chart = _chart(ax)
-    svg = chart.svg("cdp-")
+    svg = plots.Chart.of(ax, "The numbers are in the table below.").svg("cdp-")
     for colour, ink in _INKS.items():
         svg = re.sub(re.escape(colour), ink, svg, flags=re.I)
     drawn = Markup(svg)  # noqa: S704 - matplotlib escapes its text
@@ -195,13 +193,6 @@ def _light(svg: str) -> str:
         if "xmlns=" not in svg
         else svg
     )
-
-
-def _chart(ax: Axes) -> plots.Chart:
-    figure = ax.figure
-    assert isinstance(figure, Figure)  # noqa: S101 - each plot made its own
-    alt = f"{ax.get_title(loc='left') or ax.get_title()}. The numbers are in the table below."
-    return plots.Chart(figure, alt.replace("\\$", "$"))
 
 
 def _table(table: pd.DataFrame, name: str) -> Markup:

@@ -21,6 +21,7 @@ from cdpanalytics.metrics.spans import (
     UNKNOWN,
     Integers,
     Records,
+    known_until,
     microseconds,
     read,
     sweep,
@@ -155,7 +156,7 @@ def _promised(
         sessions, target, by, since, until, as_of, freq, schedule, tz, protects, policies,
         unobserved, exclude, retire_after,
     )  # fmt: skip
-    now, ahead = read(sessions, as_of).as_of, np.zeros(sums.shape, dtype=np.int64)
+    now, ahead = known_until(sessions, as_of), np.zeros(sums.shape, dtype=np.int64)
     end = _promised_until(sums.window, until)
     if end is not None and now == sums.window.edges[-1] < end:
         terms = Terms(target, schedule, tz, protects, policies, exclude, retire_after)

@@ -12,7 +12,7 @@ from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.clocks import Schedule, Stretches
 from cdpanalytics.metrics.groups import By, keys_of
 from cdpanalytics.metrics.rpo import COLUMNS, VM, adherence_of, exposure_sums
-from cdpanalytics.metrics.spans import PROTECTS, microseconds, read
+from cdpanalytics.metrics.spans import PROTECTS, known_until, microseconds
 from cdpanalytics.metrics.sums import Sums, merge
 from cdpanalytics.metrics.windows import within
 from cdpanalytics.parts import Recipe, declare
@@ -202,7 +202,7 @@ def _both(
     """The sums of the earlier and the later period, of all groups there are."""
     since, until = within(sessions, since, until)
     begin = microseconds(since, "since")
-    known = read(sessions, as_of).as_of
+    known = known_until(sessions, as_of)
     end = known if until is None else min(known, microseconds(until, "until"))
     if before is None:
         if begin >= end:

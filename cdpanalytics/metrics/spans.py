@@ -38,6 +38,8 @@ PROTECTS = ("Success", "Warning")
 
 NO_VERDICT, SUCCESS, WARNING, FAILED = range(4)
 
+_NEEDED = "; a session frame needs"
+
 
 @dataclass(frozen=True)
 class Labels:
@@ -169,7 +171,7 @@ def read(
     InputError
         When a needed column is missing or does not hold aware times.
     """
-    require(sessions, ("vm", "created", "ended"), "; a session frame needs")
+    require(sessions, ("vm", "created", "ended"), _NEEDED)
     frame = _unique(sessions)
     created, ended = instants(frame, "created"), instants(frame, "ended")
     if (created == UNKNOWN).any():
@@ -177,7 +179,7 @@ def read(
         raise InputError(
             f"session {row} has no 'created'; drop such rows (df.dropna(subset=['created']))"
         )
-    now = _as_of(frame, as_of, created, ended)
+    now = known_until(frame, as_of)
     running = _running(frame, ended)
     completed = _completed(frame, running)
     verdict = _verdict(frame, completed, created, ended)
@@ -464,14 +466,17 @@ def _unique(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.drop(older).reset_index(drop=True)
 
 
-def _as_of(frame: pd.DataFrame, given: object, created: Integers, ended: Integers) -> int:
+def known_until(frame: pd.DataFrame, given: object = None) -> int:
+    """Return the instant that sessions speak for: as given, else as `read` finds it."""
     if given is not None:
         return microseconds(given, "as_of")
     if "as_of" in frame:
         stamped = instants(frame, "as_of")
         if (stamped != UNKNOWN).any():
             return int(stamped.max())
-    return int(max(created.max(), ended.max())) if len(frame) else 0
+    require(frame, ("vm", "created", "ended"), _NEEDED)
+    ends = (instants(frame, column).max(initial=0) for column in ("created", "ended"))
+    return int(max(ends))
 
 
 def _holes(unobserved: pd.DataFrame | None, servers: Labels) -> tuple[Hole, ...]:

@@ -64,6 +64,14 @@ class Chart:
         self.figure = figure
         self.alt = alt
 
+    @classmethod
+    def of(cls, ax: Axes, more: str) -> Chart:
+        """Return the figure that one of our plots made, told by its title and more words."""
+        figure = ax.figure
+        assert isinstance(figure, Figure)  # noqa: S101 - each plot made its own
+        title = ax.get_title(loc="left") or ax.get_title()
+        return cls(figure, f"{title}. {more}".replace("\\$", "$"))
+
     def png(self) -> bytes:
         """Return the picture as PNG."""
         buffer = io.BytesIO()

@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
 from cdpanalytics import findings, plots, tables
 from cdpanalytics.archive import Archive
@@ -142,14 +141,9 @@ def _pictures(found: Findings) -> dict[str, Markup]:
         "exposure": plots.exposure(gaps, target=found.question.rpo),
         "sizes": plots.sizes(found.sizes),
     }
-    made = {}
-    for name, ax in drawn.items():
-        figure = ax.figure
-        assert isinstance(figure, Figure)  # noqa: S101 - each plot made its own
-        alt = f"{ax.get_title(loc='left') or ax.get_title()}. The numbers are in the tables below."
-        svg = plots.Chart(figure, alt.replace("\\$", "$")).svg(f"{name}-")
-        made[name] = Markup(svg)  # noqa: S704 - matplotlib escapes its text
-    return made
+    made = {name: plots.Chart.of(ax, "The numbers are in the tables below.").svg(f"{name}-")
+            for name, ax in drawn.items()}  # fmt: skip
+    return {name: Markup(svg) for name, svg in made.items()}  # noqa: S704 - matplotlib escapes its text
 
 
 def _changes(found: Findings, by: list[str]) -> dict[str, Any] | None:
