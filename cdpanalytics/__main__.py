@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """``python -m cdpanalytics``."""
 
 from cdpanalytics.cli import run

@@ -58,6 +58,7 @@ from cdpanalytics.parquet import (
     TABLES,
     WHEN,
     Name,
+    Named,
     ParquetFiles,
     Stamp,
     Stretch,
@@ -74,6 +75,7 @@ PATIENCE = 600.0
 
 _DAY = pd.Timedelta("1D")
 _NEVER = pd.Timestamp("2200-01-01", tz="UTC").as_unit("us")
+_MACHINE = ["backup_server", "vm"]
 _NARROW = ("backup_server", "vm", "created", "ended", "state", "result")
 _log = logging.getLogger(__name__)
 
@@ -141,15 +143,17 @@ class Archive:
         policy, vm, server : str or sequence of str, optional
             Names or glob patterns, in any case; a row matches one of them.
         history : bool
-            Also the sessions before `since` that decide how each VM entered the
-            window: of each verdict the newest begun and the last to end.
+            Also the sessions that decide how each VM entered the window, and how it left it:
+            before `since` of each verdict the newest begun and the last to end, from `until`
+            on all up to the VM's first success.
 
         Returns
         -------
         pandas.DataFrame
             `schema.SESSIONS` columns, ordered by source, day, VM and time; each uid
-            once, as the newest as_of has it. The frame knows its window (`attrs`): metrics
-            keep to it where they are given none, and refuse one that is larger.
+            once, as the newest as_of has it. The frame knows its window, and what the archive
+            speaks for (`attrs`): metrics keep to it where they are given none, refuse one that
+            is larger, and judge a gap that goes on beyond it only with its `history`.
 
         Raises
         ------
@@ -159,20 +163,20 @@ class Archive:
             When there is no archive, or a file cannot be read.
         """
         start, stop = self.window(since, until)
-        before = start if history else None
         wanted = {"policy": policy, "vm": vm, "backup_server": server}
         named = {column: given for column, given in wanted.items() if given is not None}
         several = self._files.several()
         try:
             # The newest of a session's rows may have another name: with several sources all are read.
-            frame = self._sessions(start, stop, before, several, {} if several else named)
+            frame = self._sessions(start, stop, history, several, {} if several else named)
             frame = _matching(frame, **wanted)
         except InputError:
-            frame = _matching(self._sessions(start, stop, before, several, {}), **wanted)
+            frame = _matching(self._sessions(start, stop, history, several, {}), **wanted)
         for column in frame.columns[frame.dtypes == "category"]:
             if column not in ("result", "policy_result"):
                 frame[column] = _used(frame[column])
-        return schema.read_for(frame.reset_index(drop=True), start, stop)
+        frame = frame.reset_index(drop=True)
+        return schema.read_for(frame, start, stop, self._newest(), followed=history)
 
     def policy_sessions(
         self, since: Moment | None = None, until: Moment | None = None
@@ -319,7 +323,7 @@ class Archive:
             recipe, start, stop, "since" in takes, policy=policy, vm=vm, backup_server=server
         )
         if asked.get("as_of", ...) is None and len(rows_of):
-            asked["as_of"] = speaks_for(rows_of)
+            asked["as_of"] = chosen.as_of or speaks_for(rows_of)
         if asked.get("freq") is not None and asked.get("since", ...) is None and len(rows_of):
             # Each range must be cut into the same periods.
             first = rows_of["begun"].min()
@@ -642,14 +646,17 @@ class Archive:
         self,
         start: pd.Timestamp | None,
         stop: pd.Timestamp | None,
-        before: pd.Timestamp | None,
+        history: bool,
         several: bool,
-        named: Mapping[str, str | Sequence[str]],
+        named: Named,
     ) -> pd.DataFrame:
-        """Sessions of a window, and those before it that matter; each uid once."""
+        """Sessions of a window, and those before and after it that matter; each uid once."""
         table = self._read("sessions", start, stop, named)
-        if before is not None:
-            table = pa.concat_tables([self._history(before, named), table])
+        if history and start is not None:
+            table = pa.concat_tables([self._history(start, named), table])
+        if history and stop is not None:
+            whom = schema.to_frame(table.select(_MACHINE))
+            table = pa.concat_tables([table, self._following(stop, named, whom)])
         return schema.to_frame(newest(table) if several else table)
 
     def _read(
@@ -657,7 +664,7 @@ class Archive:
         table: str,
         start: pd.Timestamp | None,
         stop: pd.Timestamp | None,
-        named: Mapping[str, str | Sequence[str]] | None = None,
+        named: Named | None = None,
     ) -> pa.Table:
         expected = TABLES[table]
         paths = self._files.days(table, start, stop)
@@ -676,15 +683,17 @@ class Archive:
         if recipe.looks_back:
             start = None
         when, several = WHEN[recipe.table], self._files.several()
+        history &= recipe.table == "sessions"
         before = None
-        if history and start is not None and recipe.table == "sessions":
+        if history and start is not None:
             before = self._history(start, {})
             before = newest(before) if several else before
         narrow = [*(["uid"] if several else []), *WHO, when, "ended", "as_of"]
         narrow = [name for name in narrow if name in TABLES[recipe.table].names]
         reader = Chosen(
-            self._files, recipe.table, start, stop, tuple(narrow), several, None, {}, ()
-        )
+            self._files, recipe.table, start, stop, self._newest(), history,
+            tuple(narrow), several, None, {}, (),
+        )  # fmt: skip
         read = chain(reader.days(EVERYTHING), [] if before is None else [before.select(narrow)])
         nothing = pa.schema([TABLES[recipe.table].field(name) for name in narrow]).empty_table()
         kept = [counted(nothing, when)]
@@ -697,12 +706,16 @@ class Archive:
             if given is not None
         }
         servers = tuple(sorted(rows["backup_server"].dropna().unique()))
+        if history and stop is not None:
+            after = self._following(stop, {}, rows[_MACHINE])
+            after = newest(after) if several else after
+            before = after if before is None else pa.concat_tables([before, after])
         chosen = replace(
             reader, columns=recipe.columns, history=before, names=names, servers=servers
         )
         return chosen, rows
 
-    def _history(self, start: pd.Timestamp, named: Mapping[str, str | Sequence[str]]) -> pa.Table:
+    def _history(self, start: pd.Timestamp, named: Named) -> pa.Table:
         """Of each VM and verdict before `start`, the newest begun and the last to end."""
         paths = self._files.days("sessions", None, start)
         # What is chosen of a VM does not depend on other VMs, but does on its other policies.
@@ -721,7 +734,45 @@ class Archive:
         if not paths:
             return schema.SESSIONS.empty_table()
         chosen = [_last_of_kind(kept, order) for order, kept in best.items()]
-        rows = pd.concat(chosen)[["file", "row"]].drop_duplicates().sort_values(["file", "row"])
+        return self._taken(paths, pd.concat(chosen)[["file", "row"]].drop_duplicates(), named)
+
+    def _following(self, stop: pd.Timestamp, named: Named, whom: pd.DataFrame) -> pa.Table:
+        """Of each of these VMs what began at `stop` or later, up to its first success."""
+        paths = self._files.days("sessions", stop)
+        named = {column: given for column, given in named.items() if column in _NARROW}
+        loaded = self._store.each(
+            lambda path: self._files.load(path, schema.SESSIONS, _NARROW, named), paths
+        )
+        machines = _machines(whom.drop_duplicates()).unique()
+        waiting, chosen = np.ones(len(machines), dtype=bool), list[pd.DataFrame]()
+        for number, table in enumerate(loaded):
+            if not waiting.any():
+                break
+            day = schema.to_frame(table)
+            day = day.assign(file=np.full(len(day), number), row=np.arange(len(day)))
+            names = machines[waiting].get_level_values("vm")
+            day = day[(day["created"] >= stop) & day["vm"].astype("str").fillna("").isin(names)]
+            place = machines.get_indexer(_machines(day))
+            mine = (place >= 0) & waiting[place]
+            day = day[mine].assign(place=place[mine]).sort_values("created", kind="stable")
+            over = day["state"].eq("Completed") & (day["ended"] >= day["created"])
+            success = (over & day["result"].eq("Success")).astype("int64")
+            already = success.groupby(day["place"]).cumsum() - success
+            chosen.append(day.loc[already == 0, ["file", "row"]])
+            waiting[day.loc[success == 1, "place"]] = False
+        nothing = pd.DataFrame({"file": [], "row": []}, dtype="int64")
+        return self._taken(paths, pd.concat([nothing, *chosen]), named)
+
+    def _newest(self) -> pd.Timestamp | None:
+        """The newest instant that the archive speaks for, as the newest day of each source says."""
+        newest = {path.parent: path for path in self._files.days("sessions")}
+        stamped = self._files.stamped(list(newest.values()))
+        told = [pd.Timestamp(stamp.as_of) for _, stamp, _ in stamped if stamp.as_of is not None]
+        return max(told, default=None)
+
+    def _taken(self, paths: Sequence[Name], rows: pd.DataFrame, named: Named) -> pa.Table:
+        """Rows of files, by their place among `paths` and in what is read of these names."""
+        rows = rows.sort_values(["file", "row"])
 
         def chosen_of(number: int) -> pa.Table:
             taken = pa.array(rows.loc[rows["file"] == number, "row"].to_numpy())
@@ -761,6 +812,11 @@ class Archive:
         ]
         if twice:
             yield f"{len(twice)} uids stand elsewhere too, e.g. {twice[0]} (in {uids[twice[0]]})"
+
+
+def _machines(rows: pd.DataFrame) -> pd.MultiIndex:
+    names = [rows[name].astype("str").fillna("") for name in _MACHINE]
+    return pd.MultiIndex.from_arrays(names, names=_MACHINE)
 
 
 def _last_of_kind(tables: Sequence[pd.DataFrame], order: str) -> pd.DataFrame:

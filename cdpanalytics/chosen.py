@@ -26,16 +26,19 @@ _FORGET = 300_000
 class Chosen:
     """Rows of a table that were asked for, read a range at a time by whoever computes.
 
-    `names` are those that patterns matched in the whole; `history` are rows from before
-    the window; `servers` are all backup servers there are, so that each range knows of
-    them. With `several` sources, days that more than one of them has are read whole: only
-    there can one uid stand twice.
+    `as_of` is what the archive speaks for. `names` are those that patterns matched in the
+    whole; `history` are rows from before the window, and, if it is `followed`, from after it;
+    `servers` are all backup servers there are, so that each range knows of them. With
+    `several` sources, days that more than one of them has are read whole: only there can one
+    uid stand twice.
     """
 
     files: ParquetFiles
     table: str
     start: pd.Timestamp | None
     stop: pd.Timestamp | None
+    as_of: pd.Timestamp | None
+    followed: bool
     columns: tuple[str, ...]
     several: bool
     history: pa.Table | None
@@ -60,7 +63,7 @@ class Chosen:
             frame = frame[frame[column].isin(names)]
         labels = frame["backup_server"].astype(pd.CategoricalDtype(list(self.servers)))
         frame = frame.assign(backup_server=labels).reset_index(drop=True)
-        return schema.read_for(frame, self.start, self.stop)
+        return schema.read_for(frame, self.start, self.stop, self.as_of, followed=self.followed)
 
     def days(self, within: Range) -> Iterator[pa.Table]:
         """Yield the rows of a range from each file, by source and day."""

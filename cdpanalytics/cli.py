@@ -1,11 +1,14 @@
+# PYTHON_ARGCOMPLETE_OK
 """Arguments in, exit code out: the command line, without logic of its own."""
 
 from __future__ import annotations
 
 import argparse
 import inspect
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -22,11 +25,19 @@ MISSED, NOT_KNOWN = 2, 3
 """What `check` exits with besides, as monitoring systems expect it."""
 
 METRICS = {
-    "rpo": "rpo_adherence", "gaps": "gaps", "durations": "durations", "sizes": "sizes",
-    "size-trend": "size_trend", "size-anomalies": "size_anomalies", "journal": "journal_adherence",
-    "what-if": "what_if", "objectives": "objectives", "worst": "worst", "compare": "compare",
-}  # fmt: skip
-"""The metrics by the names they have here."""
+    "rpo": ("rpo_adherence", "how much of the observed time kept its RPO"),
+    "gaps": ("gaps", "each stretch in which a VM was not replicated, and why"),
+    "durations": ("durations", "how long sessions lasted, and whether they keep their cadence"),
+    "sizes": ("sizes", "the size of the protected VMs, day by day"),
+    "size-trend": ("size_trend", "where sizes head"),
+    "size-anomalies": ("size_anomalies", "days whose size is far off those around"),
+    "journal": ("journal_adherence", "the RPO really achieved (after sync --journal)"),
+    "what-if": ("what_if", "adherence under other targets (--rpo 1min,1h)"),
+    "objectives": ("objectives", "was the promise kept, and what is left of its budget"),
+    "worst": ("worst", "who explains most of the breached time"),
+    "compare": ("compare", "what became better and worse since the period before (--since)"),
+}
+"""The metrics by the names they have here: which function, and what it tells."""
 
 TARGETS = "1min,5min,15min,1h"
 FORMATS = ("table", "csv", "json", "parquet")
@@ -37,9 +48,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Wrong usage exits with 2, as argparse does.
     """
-    options = parser().parse_args(arguments)
+    read = parser()
+    if "_ARGCOMPLETE" in os.environ:  # set by the shell, when TAB is pressed
+        with suppress(ImportError):
+            import argcomplete
+
+            argcomplete.autocomplete(read)
+    options = read.parse_args(arguments)
     if options.run is None:
-        parser().print_help()
+        read.print_help()
         return OK
     try:
         return int(options.run(options))
@@ -59,7 +76,8 @@ def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(
         prog="cdpanalytics",
         description="Were we protected? Veeam CDP session records as answers.",
-        epilog="Start with: cdpanalytics demo",
+        epilog="Start with: cdpanalytics demo. With a server of your own: cdpanalytics doctor URL, "
+        "then cdpanalytics sync URL --archive DIR, then report, metrics and check.",
     )
     root.set_defaults(run=None)
     commands = root.add_subparsers(title="commands", metavar="COMMAND")
@@ -190,8 +208,10 @@ def _metrics(commands: Any) -> None:
     command = commands.add_parser(
         "metrics", help="a metric of an archive as a table",
         epilog="Example: cdpanalytics metrics rpo --archive data/archive --by policy --since 30D",
+        description="\n".join(f"{name:16}{told}" for name, (_, told) in METRICS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    command.add_argument("metric", choices=METRICS)
+    command.add_argument("metric", choices=METRICS, metavar="METRIC", help="one of the above")
     _archive(command)
     _selection(command)
     _left_out(command)
@@ -205,6 +225,7 @@ def _metrics(commands: Any) -> None:
     command.add_argument(
         "--objective", type=_percentage, metavar="PERCENT", help="objectives: default 99.9"
     )
+    command.add_argument("--longest", type=_count, metavar="N", help="gaps: the N longest")
     _output(command)
     command.set_defaults(run=_run_metrics)
 
@@ -213,7 +234,9 @@ def _run_metrics(options: argparse.Namespace) -> int:
     from cdpanalytics import findings, metrics
     from cdpanalytics.archive import Archive
 
-    function = getattr(metrics, METRICS[options.metric])
+    if options.longest is not None and options.metric != "gaps":
+        raise InputError(f"{options.metric} takes no --longest; leave it out")
+    function = getattr(metrics, METRICS[options.metric][0])
     archive = Archive(options.archive)
     asked = {"rpo": options.rpo, "by": options.by, "freq": options.freq, "tz": options.tz,
              "objective": options.objective, "exclude": options.exclude,
@@ -222,16 +245,19 @@ def _run_metrics(options: argparse.Namespace) -> int:
     if options.metric == "what-if":
         asked["rpo"], always["targets"] = None, (options.rpo or TARGETS).split(",")
     if options.metric == "compare":
-        if options.since is None:
+        since, until = archive.window(options.since, options.until)
+        if since is None:
             raise InputError(
                 "compare needs --since T: it holds what follows against as long before"
             )
-        since, until = archive.window(options.since, options.until)
         always["before"] = findings.before(archive, since, until)
     rows, settings = _selected(
         archive, options, function, always.get("before", (options.since,))[0]
     )
-    return _emit(function(rows, **_taken(function, asked, {**settings, **always})), options)
+    found = function(rows, **_taken(function, asked, {**settings, **always}))
+    if options.longest is not None:
+        found = found.sort_values("exposure", ascending=False, kind="stable").head(options.longest)
+    return _emit(found, options)
 
 
 def _selected(
@@ -567,6 +593,13 @@ def _percentage(text: str) -> float:
     if not 0 < percent <= 100:
         raise argparse.ArgumentTypeError(f"{text!r} is not a percentage above 0 and up to 100")
     return float(percent / 100)
+
+
+def _count(text: str) -> int:
+    """Read a whole number above 0."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
 
 
 def _maintenance(path: str) -> pd.DataFrame:

@@ -206,9 +206,22 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
 
 
 def read_for(
-    frame: pd.DataFrame, since: pd.Timestamp | None, until: pd.Timestamp | None
+    frame: pd.DataFrame,
+    since: pd.Timestamp | None,
+    until: pd.Timestamp | None,
+    as_of: pd.Timestamp | None = None,
+    *,
+    followed: bool = False,
 ) -> pd.DataFrame:
     """Write into a frame which window its sessions were read for; outside of it rows are missing.
+
+    Parameters
+    ----------
+    as_of : pandas.Timestamp, optional
+        What whence it was read speaks for, which its own rows may not tell: nothing new in
+        the last days is news, too.
+    followed : bool
+        It also has what followed the window, so far as it decides how each VM left it.
 
     Examples
     --------
@@ -216,12 +229,24 @@ def read_for(
     >>> window_of(frame)
     ('2026-10-01T00:00:00+00:00', None)
     """
-    bounds = (None if bound is None else bound.isoformat() for bound in (since, until))
-    frame.attrs["cdpanalytics"] = dict(zip(("since", "until"), bounds, strict=True))
+    instants = (None if stamp is None else stamp.isoformat() for stamp in (since, until, as_of))
+    told = dict(zip(("since", "until", "as_of"), instants, strict=True))
+    frame.attrs["cdpanalytics"] = {**told, "followed": followed}
     return frame
 
 
 def window_of(frame: pd.DataFrame) -> tuple[str | None, str | None]:
     """Return the window that a frame's sessions were read for; None where it has no bound."""
-    bounds = frame.attrs.get("cdpanalytics", {})
-    return bounds.get("since"), bounds.get("until")
+    told = frame.attrs.get("cdpanalytics", {})
+    return told.get("since"), told.get("until")
+
+
+def as_of_of(frame: pd.DataFrame) -> str | None:
+    """Return what the place speaks for that a frame was read from, if that is known."""
+    told = frame.attrs.get("cdpanalytics", {}).get("as_of")
+    return None if told is None else str(told)
+
+
+def is_followed(frame: pd.DataFrame) -> bool:
+    """Return whether a frame has what decides how each VM left its window."""
+    return bool(frame.attrs.get("cdpanalytics", {}).get("followed", False))

@@ -119,6 +119,8 @@ def duration(length: pd.Timedelta) -> str:
     --------
     >>> duration(pd.Timedelta("6h 12min 59s")), duration(pd.Timedelta("45s")), duration(pd.NaT)
     ('6 h 12 min', '45 s', '–')
+    >>> duration(pd.Timedelta("1742D 6h"))
+    '1,742 d 6 h'
     """
     if pd.isna(length):
         return NOTHING
@@ -134,7 +136,7 @@ def duration(length: pd.Timedelta) -> str:
     parts = []
     for name, step in units[first : first + 2]:
         count, seconds = divmod(seconds, step)
-        parts.append(f"{int(count)} {name}" if count else "")
+        parts.append(f"{int(count):,} {name}" if count else "")
     return " ".join(part for part in parts if part)
 
 

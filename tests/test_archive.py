@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cdpanalytics import schema
+from cdpanalytics import metrics, schema
 from cdpanalytics.archive import Archive
 from cdpanalytics.errors import ArchiveError, InputError
 
@@ -101,6 +101,75 @@ def test_names_are_found_by_pattern_in_any_case(folder: Path) -> None:
         InputError, match=r"no session of policy 'Bronze' here \(known: Gold, Silver\)"
     ):
         archive.sessions(policy="Bronze")
+
+
+def test_history_brings_what_decides_how_a_vm_left_the_window(folder: Path) -> None:
+    """A gap from 20:00 that goes on until 06:00 is ten hours long, whichever day is asked for."""
+    archive = Archive(folder)
+    put(archive, OCT, session("1", "a", 0, 20), session("2", "gone", 0, 22), as_of=100)
+    put(
+        archive,
+        OCT + DAY,
+        session("3", "a", 25, 26, result="Failed", reason="host"),
+        session("4", "a", 27, 28, result="Failed", reason="disk"),
+        session("5", "a", 30, 40, result="Warning"),
+        session("6", "a", 40, 44),
+        session("7", "a", 44, 48),
+        session("8", "new", 25, 48),
+        as_of=100,
+    )
+    put(archive, OCT + 4 * DAY, session("9", "new", 96, None, state="InProgress"), as_of=100)
+    window = {"since": OCT, "until": OCT + DAY}
+    part, whole = archive.sessions(**window, history=True), archive.sessions()
+    assert part["uid"].tolist() == ["1", "2", "3", "4", "5", "6"], (
+        "of a up to its success, of new none"
+    )
+    found = part.cdp.gaps("15min").set_index("vm")
+    assert found["exposure"].to_dict() == {"a": pd.Timedelta("10h"), "gone": pd.Timedelta("78h")}
+    assert found["cause"].to_dict() == {"a": "Failed: disk", "gone": "no session"}
+    assert found["open"].to_dict() == {"a": False, "gone": True}
+    pd.testing.assert_frame_equal(part.cdp.gaps("15min"), whole.cdp.gaps("15min", **window))
+    for asked in ({}, {"retire_after": "1D"}, {"protects": ["Success"]}):
+        pd.testing.assert_frame_equal(
+            part.cdp.rpo_adherence("15min", by="vm", **asked),
+            whole[whole["vm"] != "new"].cdp.rpo_adherence("15min", by="vm", **asked, **window),
+        )
+
+
+def test_without_its_history_a_window_is_judged_no_further_than_it_reaches(folder: Path) -> None:
+    archive = Archive(folder)
+    put(archive, OCT, session("1", "a", 0, 20), as_of=100)
+    put(archive, OCT + DAY, session("2", "a", 30, 48, result="Warning"), as_of=100)
+    window = {"since": OCT, "until": OCT + DAY}
+    (gap,) = archive.sessions(**window).cdp.gaps("15min").to_dict("records")
+    assert (gap["exposure"], gap["open"]) == (pd.Timedelta("4h"), True)
+    with_history = archive.sessions(**window, history=True)
+    (gap,) = with_history.cdp.gaps("15min").to_dict("records")
+    assert (gap["exposure"], gap["open"]) == (pd.Timedelta("10h"), False)
+    retired = archive.sessions(**window).cdp.rpo_adherence("15min", by="vm", retire_after="5h")
+    assert retired["retired"].tolist() == [0], "four hours are known, not a hundred"
+
+
+def test_where_success_does_not_protect_what_followed_is_not_enough(folder: Path) -> None:
+    archive = Archive(folder)
+    put(archive, OCT, session("1", "a", 0, 20, result="Warning"), as_of=100)
+    put(archive, OCT + DAY, session("2", "a", 30, 40), session("3", "a", 41, 48, result="Warning"))
+    rows = archive.sessions(OCT, OCT + DAY, history=True)
+    (gap,) = rows.cdp.gaps("15min", protects=["Warning"]).to_dict("records")
+    assert (gap["exposure"], gap["open"]) == (pd.Timedelta("4h"), True)
+
+
+def test_an_estate_that_stopped_is_judged_to_what_the_archive_speaks_for(folder: Path) -> None:
+    """Nothing new in three days is what a sync found, though no session tells of it."""
+    archive = Archive(folder)
+    stale = {"as_of": at(24)}
+    put(archive, OCT, session("1", "a", 0, 20, **stale), as_of=24)
+    for day in (1, 2, 3):
+        put(archive, OCT + day * DAY, as_of=24 * day + 20)
+    (gap,) = archive.sessions().cdp.gaps("15min").to_dict("records")
+    assert (gap["end"], gap["open"]) == (at(92), True)
+    found = archive.map(metrics.gaps, "15min", progress=False)
+    pd.testing.assert_frame_equal(found, archive.sessions().cdp.gaps("15min"))
 
 
 def test_history_brings_what_decides_how_a_vm_entered_the_window(folder: Path) -> None:

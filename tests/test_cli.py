@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import signal
 import socket
@@ -85,6 +86,42 @@ def test_each_metric_in_each_format(
     code, _, _ = run(capsys, *asked, "--format", "parquet", "--output", target)
     assert code == 0
     assert len(pd.read_parquet(target)) == len(rows)
+
+
+def test_the_longest_gaps_come_first(archive: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["metrics", "gaps", "--archive", archive, "--format", "json"]
+    every = sorted((gap["exposure"] for gap in json.loads(run(capsys, *asked)[1])), reverse=True)
+    longest = json.loads(run(capsys, *asked, "--longest", "3")[1])
+    assert [gap["exposure"] for gap in longest] == every[:3]
+    code, _, noise = run(capsys, "metrics", "rpo", "--archive", archive, "--longest", "3")
+    assert (code, noise) == (1, "cdpanalytics: rpo takes no --longest; leave it out\n")
+    with pytest.raises(SystemExit):
+        cli.main([*map(str, asked), "--longest", "0"])
+    assert "'0' is not a whole number above 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("cdpanalytics rep", {"report "}),
+        ("cdpanalytics metrics size", {"sizes", "size-trend", "size-anomalies"}),
+        ("cdpanalytics sync https://em --jo", {"--journal "}),
+        ("cdpanalytics metrics rpo --format c", {"csv "}),
+    ],
+)
+def test_tab_completes_commands_metrics_and_options(
+    line: str, offered: set[str], tmp_path: Path
+) -> None:
+    told = tmp_path / "told"
+    asked = {
+        "_ARGCOMPLETE": "1", "_ARGCOMPLETE_IFS": "\n", "_ARGCOMPLETE_SHELL": "bash",
+        "_ARGCOMPLETE_STDOUT_FILENAME": str(told),
+        "COMP_LINE": line, "COMP_POINT": str(len(line)), "COMP_TYPE": "9",
+    }  # fmt: skip
+    command = [sys.executable, "-m", "cdpanalytics"]
+    done = subprocess.run(command, env={**os.environ, **asked}, timeout=60, check=False)
+    assert done.returncode == 0
+    assert set(told.read_text().split("\n")) == offered
 
 
 def test_check_exits_as_monitoring_expects(

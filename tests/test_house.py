@@ -55,7 +55,8 @@ def test_conda_gets_the_same_packages_and_bounds() -> None:
 
 def test_each_dependency_has_its_reason() -> None:
     note = (ROOT / "docs/decisions/0002-dependencies.md").read_text()
-    for line in PROJECT["dependencies"]:
+    extras = PROJECT["optional-dependencies"].values()
+    for line in [*PROJECT["dependencies"], *(line for extra in extras for line in extra)]:
         name = re.match(r"[\w-]+", line).group()  # type: ignore[union-attr]
         assert re.search(rf"\b{name}\b", note), f"{name} is not in the decision note"
 

@@ -377,7 +377,8 @@ def test_one_vm_of_one_day_costs_a_fraction_of_the_objects(wide: Place) -> None:
     assert everything > size
     assert wide.relay.received < size / 3 / 2, "less than half of the day's own object"
     asked = {line.split("/")[-1] for line in wide.relay.lines if ".parquet" in line}
-    assert asked == {f"{OCT + DAY:%Y-%m-%d}.parquet"}, "no other day's"
+    days = (OCT + DAY, OCT + 2 * DAY)
+    assert asked == {f"{day:%Y-%m-%d}.parquet" for day in days}, "and the newest day's, for as_of"
     assert len(archive.holes()) == 0
     wide.relay.forget()
     assert len(archive.ledger()) == 3

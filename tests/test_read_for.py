@@ -8,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cdpanalytics import metrics, tables
 from cdpanalytics.archive import Archive
@@ -60,6 +62,31 @@ def test_the_days_after_it_are_no_gap(archive: Archive) -> None:
     part = metrics.rpo_adherence(archive.sessions(**WINDOW, history=True), by=())
     columns = ["observed", "exposed", "breached", "gaps", "breaches", "worst_gap", "adherence"]
     pd.testing.assert_frame_equal(part[columns], whole[columns])
+
+
+@settings(max_examples=12)
+@given(
+    first=st.integers(0, 6 * 24),
+    hours=st.integers(1, 60),
+    after=st.sampled_from([None, "6h", "2D"]),
+)
+def test_a_window_with_its_history_answers_as_the_whole(
+    archive: Archive, first: int, hours: int, after: str | None
+) -> None:
+    since = pd.Timestamp("2026-10-14", tz="UTC") + pd.Timedelta(hours=first)
+    window = {"since": since, "until": since + pd.Timedelta(hours=hours)}
+    every, part = archive.sessions(), archive.sessions(**window, history=True)
+    asked = {"by": ("backup_server", "vm"), "retire_after": after}
+    known = every[every["vm"].isin(part["vm"]) & (every["created"] < window["until"])]
+    among = every[every["vm"].isin(known["vm"])]
+    pd.testing.assert_frame_equal(part.cdp.gaps("1min"), among.cdp.gaps("1min", **window))
+    pd.testing.assert_frame_equal(
+        part.cdp.rpo_adherence("1min", **asked), among.cdp.rpo_adherence("1min", **asked, **window)
+    )
+    mapped = archive.map(
+        metrics.rpo_adherence, "1min", **asked, **window, workers=1, progress=False
+    )
+    pd.testing.assert_frame_equal(mapped, part.cdp.rpo_adherence("1min", **asked))
 
 
 @pytest.mark.parametrize("name", METRICS)

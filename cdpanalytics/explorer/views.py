@@ -17,6 +17,7 @@ from cdpanalytics.findings import Findings
 from cdpanalytics.report import sections
 
 GAPS_SHOWN = 25
+CAUSES_SHOWN = 10
 SESSIONS_SHOWN = 200
 WORST_SHOWN = 25
 HEIGHTS = (4, 8, 13, 18)
@@ -40,12 +41,15 @@ def heat_map(found: Findings) -> Markup:
 
 
 def timeline(found: Findings) -> Markup:
-    """When the worst VMs were covered, and the longest gaps."""
+    """When the worst VMs were covered, what breaches are put down to, and the longest gaps."""
     ax = plots.timeline(
         found.sessions, found.gaps, unobserved=found.holes, since=found.start, until=found.stop
     )
     longest = found.gaps.nlargest(GAPS_SHOWN, "exposure")
-    return picture(ax) + _heading("Longest gaps") + _table(longest, "gaps")
+    causes = found.causes.head(CAUSES_SHOWN)
+    why = _heading("What breaches are put down to") + _table(causes, "causes")
+    gaps = _heading("Longest gaps") + _table(longest, "gaps")
+    return picture(ax) + (why if len(causes) else Markup("")) + gaps
 
 
 def exposure(found: Findings) -> Markup:

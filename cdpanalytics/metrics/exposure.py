@@ -18,11 +18,12 @@ from cdpanalytics.metrics.spans import (
     Integers,
     Records,
     Spans,
+    read,
     span,
     spread,
     sweep,
 )
-from cdpanalytics.metrics.windows import Window
+from cdpanalytics.metrics.windows import Window, judged_until
 
 Found = TypeVar("Found")
 
@@ -68,6 +69,17 @@ class Exposure:
     breached: Integers
     breached_strict: Integers
     gone: tuple[Integers, Integers]
+
+
+def records_of(
+    sessions: pd.DataFrame,
+    as_of: object,
+    policies: pd.DataFrame | None,
+    unobserved: pd.DataFrame | None,
+    protects: Collection[str] = PROTECTS,
+) -> Records:
+    """Return sessions as integers, as of when it is known of each VM whether it was covered."""
+    return read(sessions, judged_until(sessions, as_of, protects), policies, unobserved)
 
 
 def measure(

@@ -12,7 +12,7 @@ import pandas as pd
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics import groups as grouping
 from cdpanalytics.metrics.clocks import Schedule, Stretches, clocks
-from cdpanalytics.metrics.exposure import Terms, retirements
+from cdpanalytics.metrics.exposure import Terms, records_of, retirements
 from cdpanalytics.metrics.groups import By, lengths
 from cdpanalytics.metrics.rpo import COLUMNS, VM, adherence_of, exposure_sums
 from cdpanalytics.metrics.spans import (
@@ -21,13 +21,11 @@ from cdpanalytics.metrics.spans import (
     UNKNOWN,
     Integers,
     Records,
-    known_until,
     microseconds,
-    read,
     sweep,
 )
 from cdpanalytics.metrics.sums import Sums, merge
-from cdpanalytics.metrics.windows import Window
+from cdpanalytics.metrics.windows import Window, judged_until
 from cdpanalytics.parts import Recipe, declare
 
 
@@ -156,11 +154,14 @@ def _promised(
         sessions, target, by, since, until, as_of, freq, schedule, tz, protects, policies,
         unobserved, exclude, retire_after,
     )  # fmt: skip
-    now, ahead = known_until(sessions, as_of), np.zeros(sums.shape, dtype=np.int64)
+    now = microseconds(judged_until(sessions, as_of, protects), "as_of")
+    ahead = np.zeros(sums.shape, dtype=np.int64)
     end = _promised_until(sums.window, until)
     if end is not None and now == sums.window.edges[-1] < end:
         terms = Terms(target, schedule, tz, protects, policies, exclude, retire_after)
-        ahead[:, -1] = _ahead(read(sessions, as_of, policies, unobserved), terms, by, end)
+        ahead[:, -1] = _ahead(
+            records_of(sessions, as_of, policies, unobserved, protects), terms, by, end
+        )
     return replace(sums, added=sums.added | {"ahead": ahead.ravel()})
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics import groups as grouping
 from cdpanalytics.metrics.clocks import Schedule, Stretches
-from cdpanalytics.metrics.exposure import Exposure, Terms, late, measure
+from cdpanalytics.metrics.exposure import Exposure, Terms, late, measure, records_of
 from cdpanalytics.metrics.groups import By, lengths, share
 from cdpanalytics.metrics.spans import (
     FAILED,
@@ -26,7 +26,6 @@ from cdpanalytics.metrics.spans import (
     Records,
     in_order,
     last_before,
-    read,
     running_maximum,
     span,
 )
@@ -69,8 +68,8 @@ def rpo_adherence(
     ----------
     sessions : pandas.DataFrame
         One row a task session; needs `vm`, `created`, `ended`. A window needs its
-        history: each VM's newest protecting session before it
-        (``archive.sessions(since=..., history=True)``).
+        history: each VM's newest protecting session before it, and what followed, up to
+        its next success (``archive.sessions(since=..., until=..., history=True)``).
     target : timedelta-like, optional
         The RPO. Default: each policy's own, from the sessions' `rpo`, else from
         `policies`.
@@ -80,8 +79,10 @@ def rpo_adherence(
         The window ``[since, until)``, UTC. Default: what the
         frame was read for, else everything up to `as_of`.
     as_of : timestamp-like, optional
-        Nothing after it is measured. Default: the newest `as_of` of the frame, else
-        its latest `created` or `ended`. The clock is never read.
+        Nothing after it is measured. Default: what the frame was read as of
+        (``archive.sessions()``), else the newest `as_of` in it, else its latest `created`
+        or `ended`. A frame read up to some instant, without what followed
+        (``history=True``), is never judged beyond that. The clock is never read.
     freq : {"h", "D", "W", "MS"}, optional
         Cut the window into periods of the wall clock in `tz`; each is its own window.
     schedule : mapping, str or stretches, optional
@@ -242,7 +243,7 @@ def gaps(
              exposure        breached       cause
     0 0 days 01:00:00 0 days 00:45:00  no session
     """
-    records = read(sessions, as_of, policies, unobserved)
+    records = records_of(sessions, as_of, policies, unobserved, protects)
     frame = window(records, since, until, None, tz)
     terms = Terms(target, schedule, tz, protects, policies, exclude, retire_after)
     found = [
@@ -345,7 +346,7 @@ def exposure_sums(
     retire_after: object = None,
 ) -> Sums:
     """Return what `rpo_adherence` (whose arguments these are) is made of."""
-    records = read(sessions, as_of, policies, unobserved)
+    records = records_of(sessions, as_of, policies, unobserved, protects)
     cells = tally(records, by, window(records, since, until, freq, tz))
     terms = Terms(target, schedule, tz, protects, policies, exclude, retire_after)
 
@@ -418,7 +419,7 @@ def what_if_sums(
 ) -> Sums:
     """Return what `what_if` (whose arguments these are) is made of."""
     goals = _goals(targets)
-    records = read(sessions, as_of, policies, unobserved)
+    records = records_of(sessions, as_of, policies, unobserved, protects)
     cells = tally(records, by, window(records, since, until, None, tz))
     terms = Terms(pd.Timedelta(0), schedule, tz, protects, policies, exclude, retire_after)
 

@@ -11,7 +11,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics import groups as grouping
 from cdpanalytics.metrics.cores import each
-from cdpanalytics.metrics.exposure import Terms, retirements
+from cdpanalytics.metrics.exposure import Terms, records_of, retirements
 from cdpanalytics.metrics.groups import By
 from cdpanalytics.metrics.spans import (
     MOST,
@@ -21,7 +21,6 @@ from cdpanalytics.metrics.spans import (
     amounts,
     by_vm,
     in_order,
-    read,
     span,
 )
 from cdpanalytics.metrics.sums import Sums, Tally, joined, merge, tally
@@ -138,7 +137,7 @@ def size_sums(
     retire_after: object = None,
 ) -> Sums:
     """Return what `sizes` (whose arguments these are) is made of."""
-    records = read(sessions, as_of, policies, unobserved)
+    records = records_of(sessions, as_of, policies, unobserved)
     frame = window(records, since, until, freq, tz)
     cells = tally(records, by, frame)
     gone = retirements(records, Terms(tz=tz, policies=policies, retire_after=retire_after))

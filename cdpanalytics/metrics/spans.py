@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.cores import RANGE, each
 from cdpanalytics.metrics.uids import repeated
-from cdpanalytics.schema import RESULTS
+from cdpanalytics.schema import RESULTS, as_of_of
 
 Integers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -153,8 +153,8 @@ def read(
         uses what is there. Without `state`, a session with an end is Completed
         and one without is InProgress.
     as_of : timestamp-like, optional
-        The instant the data speaks for. Default: the newest `as_of` of the
-        frame, else its latest `created` or `ended`.
+        The instant the data speaks for. Default: what the frame was read as of, else the
+        newest `as_of` in it, else its latest `created` or `ended`.
     policies : pandas.DataFrame, optional
         Settings, one or more rows a policy: RPO where a session has none, and the
         VMs that a policy names though no session does.
@@ -468,15 +468,16 @@ def _unique(frame: pd.DataFrame) -> pd.DataFrame:
 
 def known_until(frame: pd.DataFrame, given: object = None) -> int:
     """Return the instant that sessions speak for: as given, else as `read` finds it."""
-    if given is not None:
-        return microseconds(given, "as_of")
+    told = as_of_of(frame) if given is None else given
+    if told is not None:
+        return microseconds(told, "as_of")
     if "as_of" in frame:
         stamped = instants(frame, "as_of")
         if (stamped != UNKNOWN).any():
             return int(stamped.max())
     require(frame, ("vm", "created", "ended"), _NEEDED)
-    ends = (instants(frame, column).max(initial=0) for column in ("created", "ended"))
-    return int(max(ends))
+    ends = (instants(frame, column) for column in ("created", "ended"))
+    return int(max(end.max() for end in ends)) if len(frame) else 0
 
 
 def _holes(unobserved: pd.DataFrame | None, servers: Labels) -> tuple[Hole, ...]:

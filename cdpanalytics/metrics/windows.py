@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +11,7 @@ import pandas as pd
 
 from cdpanalytics import schema
 from cdpanalytics.errors import InputError
-from cdpanalytics.metrics.spans import Flags, Integers, Records, microseconds
+from cdpanalytics.metrics.spans import Flags, Integers, Records, known_until, microseconds
 
 FREQUENCIES = {"h": "hour", "D": "day", "W": "week, from Monday", "MS": "month"}
 
@@ -125,6 +126,19 @@ def within(frame: pd.DataFrame, since: object, until: object) -> tuple[object, o
                     f"({first or 'the first'} to {last or 'the last'}); read more of them"
                 )
     return first if since is None else since, last if until is None else until
+
+
+def judged_until(frame: pd.DataFrame, as_of: object, protects: Collection[str]) -> pd.Timestamp:
+    """Return until when it is known of each VM whether it was covered.
+
+    That is `as_of`, but no later than the end of the window that the frame was read for,
+    unless what followed was read too: up to the first success of each VM.
+    """
+    now = known_until(frame, as_of)
+    _, until = schema.window_of(frame)
+    if until is not None and not (schema.is_followed(frame) and "Success" in protects):
+        now = min(now, microseconds(until, "until"))
+    return pd.Timestamp(now, unit="us", tz="UTC")
 
 
 def _period_starts(start: int, stop: int, freq: str, tz: str) -> pd.DatetimeIndex:
