@@ -1,118 +1,20 @@
-"""The simulated fleet: what really happened, in columns, and what the server's database holds of it at an instant."""
+"""The simulated fleet: an estate made from a seed, and what the server's database holds of it at an instant."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from . import instants
-from .guids import Guids
+from .estate import RESULTS, Estate, Integers
+from .generation import generate
 
 LAG = timedelta(minutes=15)
 """How often Enterprise Manager collects data from its backup servers."""
 
 HORIZON = timedelta(weeks=13)
 """How long Enterprise Manager keeps session history."""
-
-RESULTS = ("None", "Success", "Warning", "Failed")
-TASK_STATES = ("InProgress", "Pending", "Completed")
-POLICY_STATES = ("Starting", "Stopping", "Working", "Pausing", "Resuming", "Stopped")
-
-Integers = NDArray[np.int64]
-Rows = NDArray[np.intp] | slice
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """A backup server connected to Enterprise Manager."""
-
-    uid: str
-    name: str
-    host_uid: str
-    repository: str
-    repository_uid: str
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """A CDP policy and its settings.
-
-    `rpo_schedule` holds seven days of 24 hours, Sunday first; ``False`` is an hour in which the policy may not run.
-    `vms` are the included virtual machines, whether or not they were ever processed; with `of_vapps` they
-    are vApps of Cloud Director, each a replica of its own.
-    """
-
-    uid: str
-    name: str
-    description: str
-    backup_server: str
-    backup_server_uid: str
-    replica_uid: str
-    rpo: timedelta
-    rpo_schedule: tuple[tuple[bool, ...], ...]
-    warning_after: timedelta
-    failed_after: timedelta
-    short_term_retention: timedelta
-    long_term_retention_hours: int
-    long_term_keep_days: int
-    application_aware: bool
-    vms: tuple[str, ...]
-    of_vapps: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class PlantedGap:
-    """A stretch in which a VM was not protected: no span of a session of its that did not fail.
-
-    `cause` is the reason of the newest session that failed in it, or ``"no session"``.
-    An `open` gap was still going at the fleet's `until`, which is then its end.
-    """
-
-    backup_server: str
-    policy: str
-    vm: str
-    start: datetime
-    end: datetime
-    open: bool
-    cause: str
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Machines:
-    """The virtual machines, one a position, in the order of the policies that include them."""
-
-    name: tuple[str, ...]
-    policy: NDArray[np.int32]
-    guid: Guids
-    include: Guids
-    first_created: Integers
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PolicySessions:
-    """All policy sessions, in the order of their creation."""
-
-    policy: NDArray[np.int32]
-    created: Integers
-    ended: Integers
-    result: NDArray[np.int8]
-    guid: Guids
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TaskSessions:
-    """All task sessions, in the order of their creation. `reason` counts in `Fleet.reasons`, -1 where there is none."""
-
-    vm: NDArray[np.int32]
-    policy_session: NDArray[np.int32]
-    created: Integers
-    ended: Integers
-    result: NDArray[np.int8]
-    reason: NDArray[np.int8]
-    total_size: Integers
-    guid: Guids
 
 
 class Snapshot(NamedTuple):
@@ -124,24 +26,11 @@ class Snapshot(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Fleet:
+class Fleet(Estate):
     """Backup servers, policies, VMs and all their sessions, generated from a seed.
 
     Make one with `Fleet.generate`. It lives on for three days after `until`, so that a clock can be moved on.
     """
-
-    until: datetime
-    servers: tuple[Server, ...]
-    policies: tuple[Policy, ...]
-    gaps: tuple[PlantedGap, ...]
-    reasons: tuple[str, ...]
-    policy_server: NDArray[np.int32]
-    policy_guid: Guids
-    replica_guid: Guids
-    server_guid: Guids
-    machines: Machines
-    policy_sessions: PolicySessions
-    tasks: TaskSessions
 
     @staticmethod
     def generate(
@@ -185,9 +74,7 @@ class Fleet:
         >>> [policy.long_term_retention_hours for policy in fleet.policies]
         [8, 8, 8]
         """
-        from .generation import generate
-
-        return generate(
+        made = generate(
             vms=vms,
             days=days,
             seed=seed,
@@ -196,6 +83,7 @@ class Fleet:
             policies=policies,
             vapp_policies=vapp_policies,
         )
+        return Fleet(**{column.name: getattr(made, column.name) for column in fields(made)})
 
     def snapshot(self, now: int, lag: int, horizon: int) -> Snapshot:
         """What a database filled every `lag`, forgetting after `horizon`, holds at `now` (milliseconds)."""

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import guids, history, instants
-from .fleet import (
-    Fleet,
+from .estate import (
+    Estate,
     Integers,
     Machines,
     PlantedGap,
@@ -67,7 +67,7 @@ def generate(
     servers: int,
     policies: int,
     vapp_policies: int,
-) -> Fleet:
+) -> Estate:
     """Generate a fleet; `Fleet.generate` says how."""
     for name, count in (("vms", vms), ("days", days), ("servers", servers), ("policies", policies)):
         if count < 1:
@@ -87,7 +87,7 @@ def generate(
     columns = _concatenate(drafts, counts)
     sessions, position = _policy_sessions(seed, drafts, columns)
     tasks = _task_sessions(seed, random, calendar, columns, position, vms)
-    return Fleet(
+    return Estate(
         until=instants.to_datetime(present),
         servers=sites,
         policies=described,

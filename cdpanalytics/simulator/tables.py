@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import instants
-from .fleet import POLICY_STATES, RESULTS, TASK_STATES, Fleet, Snapshot
+from .estate import POLICY_STATES, RESULTS, TASK_STATES
+from .fleet import Fleet, Snapshot
 from .grammar import MISSING, Column, Enumeration, Identifiers, Instants, Numbers, Texts
 from .guids import Guids
 

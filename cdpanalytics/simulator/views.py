@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from . import guids, instants, render
-from .fleet import POLICY_STATES, RESULTS, Fleet, Policy, Snapshot
+from .estate import POLICY_STATES, RESULTS, Policy
+from .fleet import Fleet, Snapshot
 from .guids import Family
 from .render import Entity, Link, TaskSession
 from .tables import Rows
