@@ -278,7 +278,8 @@ def ask(what: str, url: str, variable: str) -> str:
     """Ask at the terminal for a "user" or "password"; `ConfigError` where there is none, or no answer."""
     if not (sys.stdin and sys.stdin.isatty()):
         raise ConfigError(
-            f"no {what} for {url}; give one, or set {variable}, or keep it in the keyring"
+            f"no {what} for {url}; give one, or set {variable}, or keep it in the keyring: "
+            f"cdpanalytics login {url} --user NAME"
         )
     try:
         answer = (
