@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage nightly mutants lint docs site screenshots reliability bench notebooks sample clean
+.PHONY: help demo test coverage nightly mutants lint docs site screenshots reliability bench scale notebooks sample clean
 
 help:            ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -55,6 +55,11 @@ bench: $(VENV)/ready-dev            ## figures beside their peers, written to do
 	$(BIN)/python benchmarks/sync.py --output docs/performance/sync.json
 	$(BIN)/python benchmarks/reading.py --output docs/performance/reading.json
 	$(BIN)/python benchmarks/metrics.py --sizes $(SIZES) --output docs/performance/metrics.json
+	$(BIN)/python docs/fill.py
+
+scale: $(VENV)/ready-dev            ## what archives of 100 thousand to 100 million sessions take: 10 minutes, 8 GB of disk
+	$(BIN)/python benchmarks/scale.py 100_000 1_000_000 10_000_000 100_000_000 --memory 2GB \
+		--output docs/performance/scale.json --curve docs/performance/scale.svg
 	$(BIN)/python docs/fill.py
 
 sample: $(VENV)/ready            ## make data/sample anew, from a simulated estate
