@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from itertools import pairwise
 from pathlib import Path
 
@@ -50,6 +51,25 @@ def test_the_timeline_has_a_bar_a_gap_and_marks_the_open_one(sessions: pd.DataFr
     assert "UTC" in ax.get_xlabel()
 
 
+def test_the_longest_gap_is_drawn_where_its_vm_is_not_the_most_exposed() -> None:
+    """Of fourteen VMs thirteen have two gaps of two hours, the last one of three."""
+    begun = {f"vm-{number:02}": [0, 6, 12] for number in range(13)} | {"z": [0, 7, 11]}
+    sessions = pd.DataFrame(
+        {"vm": vm, "created": DAY + pd.Timedelta(hours=hour),
+         "ended": DAY + pd.Timedelta(hours=hour + 4)} for vm, hours in begun.items() for hour in hours
+    )  # fmt: skip
+    gaps = metrics.gaps(sessions, as_of=DAY + pd.Timedelta("12h"))
+    ax = plots.timeline(sessions, gaps)
+    assert ax.get_title(loc="left") == "z was unprotected longest: 3 h"
+    assert [label.get_text() for label in ax.get_yticklabels()] == [
+        f"vm-{n:02}" for n in range(11)
+    ] + ["z"]
+    ax = plots.timeline(sessions, gaps, vms=["vm-03", "vm-04"])
+    assert ax.get_title(loc="left") == "vm-03 was unprotected longest: 2 h"
+    none = plots.timeline(sessions, gaps[gaps["vm"] != "z"], vms=["z"])
+    assert none.get_title(loc="left") == "No gaps: each was covered from its first session on"
+
+
 def test_the_timeline_is_blank_where_nothing_is_known(sessions: pd.DataFrame) -> None:
     sessions = sessions.assign(backup_server="b1")
     holes = pd.DataFrame(
@@ -86,6 +106,38 @@ def test_durations_sizes_and_exposure_say_what_they_show(sessions: pd.DataFrame)
     assert ax.get_title(loc="left") == "1 of 2 gaps lasted longer than 3 h"
     assert ax.get_xscale() == ax.get_yscale() == "log"
     assert plots.exposure(gaps).get_title(loc="left") == "2 gaps, the longest 6 h"
+
+
+def many(sessions: pd.DataFrame, count: int) -> pd.DataFrame:
+    """The same sessions, once over for each of so many policies; the later ones are larger."""
+    copies = [
+        sessions.assign(
+            policy=f"p{number:02}", vm=sessions["vm"].astype("str") + str(number),
+            total_size=sessions["total_size"] * (number + 1),
+        )
+        for number in range(count)
+    ]  # fmt: skip
+    return pd.concat(copies, ignore_index=True)
+
+
+def test_of_many_policies_those_that_matter_are_drawn_and_the_others_counted(
+    sessions: pd.DataFrame,
+) -> None:
+    rows = many(sessions.drop(columns="rpo", errors="ignore"), 30)
+    ax = plots.sizes(metrics.sizes(rows, by="policy"))
+    assert len(ax.get_lines()) == 8
+    assert {line.get_label() for line in ax.get_lines()} == {f"p{n}" for n in range(22, 30)}
+    assert ax.get_xlabel() == "period (UTC); the 8 largest of 30 policies"
+    table = metrics.rpo_adherence(rows, "1h", by="policy", freq="D")
+    ax = plots.adherence(table)
+    assert len(ax.get_lines()) == 8
+    assert ax.get_xlabel() == "period (UTC); the 8 worst of 30 policies"
+    ax = plots.durations(metrics.durations(rows, by="policy"))
+    assert len(ax.get_yticks()) == 24
+    assert ax.get_xlabel() == "duration of finished sessions (hours); the 24 longest of 30"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of a layout that was not applied
+        plots.Chart.of(ax, "").svg()
 
 
 def test_sizes_are_held_against_the_first_period_in_which_all_had_one(

@@ -31,6 +31,8 @@ SEVERITY = ("#EAF1F7", "#F5C98B", "#E08214", "#B35806", "#5E2A04")
 
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 _MOST = 12
+_LINES = 8
+_MANY = {"policy": "policies", "vm": "VMs", "backup_server": "backup servers"}
 _ROWS = 30
 _VM = ["backup_server", "vm"]
 _FINEST = 5000
@@ -120,8 +122,9 @@ def timeline(
     gaps : pandas.DataFrame
         From `metrics.gaps`.
     vms : sequence of str, optional
-        Which to draw, by name, first on top. Default: the twelve with most exposure. One name
-        on two backup servers is two VMs, told apart by their server.
+        Which to draw, by name, first on top. Default: the twelve with most exposure, the one of
+        the longest gap among them. One name on two backup servers is two VMs, told apart by
+        their server.
     since, until : timestamp-like, optional
         What part of time to draw; text without a zone is UTC. Default: all the sessions span.
     unobserved : pandas.DataFrame, optional
@@ -141,8 +144,10 @@ def timeline(
     first = sessions.groupby(_VM, observed=True, dropna=False)["created"].min()
     longest = gaps.groupby(_VM, observed=True, dropna=False)["exposure"].sum()
     ranked = list(longest.sort_values(ascending=False, kind="stable").index)
+    by_length = gaps.sort_values("exposure", ascending=False, kind="stable")
+    of_longest = list(by_length[_VM].head(1).itertuples(index=False, name=None))
     shown = (
-        ranked[:_MOST]
+        list(dict.fromkeys([*ranked[: _MOST - 1], *of_longest, *ranked[_MOST - 1 :]]))[:_MOST]
         if vms is None
         else [vm for name in vms for vm in dict.fromkeys([*ranked, *first.index]) if vm[1] == name]
     )
@@ -171,9 +176,12 @@ def timeline(
         ax.set_yticks(range(len(shown)), _told_apart(shown))
         ax.set_ylim(len(shown) - 0.4, -0.6)
         _dates(ax)
-        worst = gaps.nlargest(1, "exposure").iloc[0]
+        drawn = by_length[[vm in shown for vm in by_length[_VM].itertuples(index=False, name=None)]]
         ax.set_title(
-            f"{_short(worst['vm'])} was unprotected longest: {duration(worst['exposure'])}"
+            "No gaps: each was covered from its first session on"
+            if drawn.empty
+            else f"{_short(drawn['vm'].iloc[0])} was unprotected longest: "
+            f"{duration(drawn['exposure'].iloc[0])}"
         )
         known = "" if unobserved is None or unobserved.empty else ", blank: not known"
         ax.set_xlabel(f"time (UTC); dark: not replicated, arrow: still open{known}")
@@ -217,7 +225,8 @@ def adherence(
     Parameters
     ----------
     table : pandas.DataFrame
-        From ``metrics.rpo_adherence(..., freq=...)``, by one key or none.
+        From ``metrics.rpo_adherence(..., freq=...)``, by one key or none. Of many groups the
+        eight that fell lowest are drawn.
     objective : float, optional
         A share to draw a line at.
     ax : matplotlib Axes, optional
@@ -227,8 +236,9 @@ def adherence(
         known = table.dropna(subset=["adherence"])
         if known.empty:
             return _nothing(ax, "Nothing observed, so no adherence")
-        key = next((name for name in ("policy", "vm", "backup_server") if name in table), None)
-        for (name, rows), dash in zip(_groups(known, key), cycle(_DASHES), strict=False):
+        key = _key(table)
+        shown, told = _some(known, key, known["adherence"], "worst")
+        for (name, rows), dash in zip(_groups(shown, key), cycle(_DASHES), strict=False):
             ax.plot(
                 rows["period"],
                 rows["adherence"],
@@ -248,7 +258,7 @@ def adherence(
         )
         ax.yaxis.set_major_formatter(PercentFormatter(1.0))
         ax.set_ylabel("time within RPO (%)")
-        ax.set_xlabel("period (UTC)")
+        ax.set_xlabel(f"period (UTC){told}")
         _dates(ax)
         if key:
             _legend(ax)
@@ -261,11 +271,15 @@ def durations(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     table : pandas.DataFrame
-        From `metrics.durations`.
+        From `metrics.durations`. Of many groups the 24 of the longest median are drawn.
     ax : matplotlib Axes, optional
     """
     with styled():
-        known = table.dropna(subset=["median"]).head(_MOST * 2)
+        finished = table.dropna(subset=["median"])
+        known = finished.loc[finished["median"].nlargest(2 * _MOST).index.sort_values()]
+        told = (
+            f"; the {len(known)} longest of {len(finished):,}" if len(known) < len(finished) else ""
+        )
         ax = ax or _axes(height=1.1 + 0.3 * max(len(known), 2))
         if known.empty:
             return _nothing(ax, "No session has finished, so there is no duration")
@@ -282,7 +296,7 @@ def durations(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         ax.set_title(
             f"Sessions of {_short(_label(longest))} last longest: median {duration(longest['median'])}"
         )
-        ax.set_xlabel("duration of finished sessions (hours)")
+        ax.set_xlabel(f"duration of finished sessions (hours){told}")
         ax.legend(loc="lower right", ncols=3)
         ax.grid(axis="y", visible=False)
     return ax
@@ -294,7 +308,7 @@ def sizes(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     table : pandas.DataFrame
-        From `metrics.sizes`.
+        From `metrics.sizes`. Of many groups the eight largest are drawn.
     ax : matplotlib Axes, optional
     """
     with styled():
@@ -303,8 +317,9 @@ def sizes(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         if known.empty:
             return _nothing(ax, "No session with a size has ended")
         known = known.assign(size=known["size"].astype(float))
-        key = next((name for name in ("policy", "vm", "backup_server") if name in table), None)
-        for (name, rows), dash in zip(_groups(known, key), cycle(_DASHES), strict=False):
+        key = _key(table)
+        shown, told = _some(known, key, -known["size"], "largest")
+        for (name, rows), dash in zip(_groups(shown, key), cycle(_DASHES), strict=False):
             ax.plot(
                 rows["period"],
                 rows["size"],
@@ -317,7 +332,7 @@ def sizes(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         ax.set_yticks(_binary_ticks(ax.get_ylim()[1]))
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: size(value)))
         ax.set_ylabel("size of the VMs (binary units)")
-        ax.set_xlabel("period (UTC)")
+        ax.set_xlabel(f"period (UTC){told}")
         _dates(ax)
         if key:
             _legend(ax)
@@ -481,6 +496,22 @@ def _dates(ax: Axes) -> None:
 def _bar(start: pd.Timestamp, stop: pd.Timestamp) -> tuple[float, float]:
     left, right = mdates.date2num(start), mdates.date2num(stop)
     return left, max(right - left, 0.0)
+
+
+def _key(table: pd.DataFrame) -> str | None:
+    return next((name for name in _MANY if name in table), None)
+
+
+def _some(
+    table: pd.DataFrame, key: str | None, rank: pd.Series, which: str
+) -> tuple[pd.DataFrame, str]:
+    """Return the rows of as many groups as can be told apart, those of the least rank; and say so."""
+    if key is None or table[key].nunique() <= _LINES:
+        return table, ""
+    least = rank.groupby(table[key], observed=True).min()
+    names = least.nsmallest(_LINES).index
+    told = f"; the {_LINES} {which} of {len(least):,} {_MANY[key]}"
+    return table[table[key].isin(names)], told
 
 
 def _groups(table: pd.DataFrame, key: str | None) -> Iterator[tuple[str, pd.DataFrame]]:
