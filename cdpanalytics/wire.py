@@ -747,7 +747,7 @@ def _is_date(text: str | None) -> bool:
 
 
 def _guids(texts: pa.Array, loose: bool, cell: _Cell) -> pa.Array:
-    lower = pc.utf8_lower(texts)
+    lower = pc.ascii_lower(texts)
     if pc.all(pc.match_substring_regex(lower, _LAST)).as_py():
         return pc.binary_slice(lower.cast(pa.binary()), -36).cast(pa.string())
     found = pc.extract_regex(lower, _GUID)
