@@ -42,12 +42,19 @@ def test_it_runs_on_a_server(
     assert "demo" not in "".join(str(cell.get("outputs", "")) for cell in notebook.cells)
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    ("path", "window"),
+    [*((path, "") for path in NOTEBOOKS),
+     *((path, "since, until = '2026-10-06', '2026-10-20'") for path in NOTEBOOKS
+       if path.stem in ("01_rpo_adherence", "report"))],
+    ids=lambda given: given.stem if isinstance(given, Path) else given and "a window",
+)  # fmt: skip
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
-def test_it_runs_as_it_is_on_the_sample(path: Path) -> None:
+def test_it_runs_on_the_sample(path: Path, window: str) -> None:
     """With no credentials, and nothing but what a checkout holds; its outputs have alternatives."""
     notebook = nbformat.read(path, as_version=4)
-    assert [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    (given,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    given.source += f"\n{window}"
     resources = {"metadata": {"path": str(FOLDER)}}
     NotebookClient(notebook, timeout=120, kernel_name="python3", resources=resources).execute()
     outputs = [cell.outputs for cell in notebook.cells if cell.cell_type == "code"]
