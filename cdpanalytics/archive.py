@@ -144,8 +144,9 @@ class Archive:
             Names or glob patterns, in any case; a row matches one of them.
         history : bool
             Also the sessions that decide how each VM entered the window, and how it left it:
-            before `since` of each verdict the newest begun and the last to end, from `until`
-            on all up to the VM's first success.
+            of those begun before `since` all that end later, and of each verdict the newest
+            begun and the last to end, by then and at all; from `until` on all up to the VM's
+            first success.
 
         Returns
         -------
@@ -716,25 +717,28 @@ class Archive:
         return chosen, rows
 
     def _history(self, start: pd.Timestamp, named: Named) -> pa.Table:
-        """Of each VM and verdict before `start`, the newest begun and the last to end."""
+        """What reaches beyond `start`; of each VM and verdict the newest begun, the last to end, and that by then."""
         paths = self._files.days("sessions", None, start)
         # What is chosen of a VM does not depend on other VMs, but does on its other policies.
         named = {column: given for column, given in named.items() if column in _NARROW}
         loaded = self._store.each(
             lambda path: self._files.load(path, schema.SESSIONS, _NARROW, named), paths
         )
-        best: dict[str, list[pd.DataFrame]] = {"created": [], "last": []}
+        best: dict[str, list[pd.DataFrame]] = {"created": [], "last": [], "ended": []}
+        beyond = [pd.DataFrame({"file": [], "row": []}, dtype="int64")]
         for number, table in enumerate(loaded):
             day = schema.to_frame(table)
             day = day.assign(file=np.full(len(day), number), row=np.arange(len(day)))
             day = day[day["created"] < start]
             day = day.assign(last=day["ended"].fillna(_NEVER))
+            beyond.append(day.loc[day["ended"] > start, ["file", "row"]])
             for order, kept in best.items():
-                keep(kept, _last_of_kind([day], order), partial(_last_of_kind, order=order))
+                rows = day[day["ended"] <= start] if order == "ended" else day
+                keep(kept, _last_of_kind([rows], order), partial(_last_of_kind, order=order))
         if not paths:
             return schema.SESSIONS.empty_table()
-        chosen = [_last_of_kind(kept, order) for order, kept in best.items()]
-        return self._taken(paths, pd.concat(chosen)[["file", "row"]].drop_duplicates(), named)
+        chosen = [_last_of_kind(kept, order)[["file", "row"]] for order, kept in best.items()]
+        return self._taken(paths, pd.concat([*beyond, *chosen]).drop_duplicates(), named)
 
     def _following(self, stop: pd.Timestamp, named: Named, whom: pd.DataFrame) -> pa.Table:
         """Of each of these VMs what began at `stop` or later, up to its first success."""

@@ -83,6 +83,14 @@ def test_a_window_with_its_history_answers_as_the_whole(
     pd.testing.assert_frame_equal(
         part.cdp.rpo_adherence("1min", **asked), among.cdp.rpo_adherence("1min", **asked, **window)
     )
+    for freq in ("h", "D"):
+        pd.testing.assert_frame_equal(
+            part.cdp.sizes(by="policy", freq=freq, retire_after=after),
+            among.cdp.sizes(by="policy", freq=freq, retire_after=after, **window),
+        )
+    pd.testing.assert_frame_equal(
+        part.cdp.durations(by="policy"), among.cdp.durations(by="policy", **window)
+    )
     mapped = archive.map(
         metrics.rpo_adherence, "1min", **asked, **window, workers=1, progress=False
     )
