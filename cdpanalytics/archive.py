@@ -47,6 +47,7 @@ from cdpanalytics.chosen import (
     keep,
     newest,
     rows_by,
+    scalar,
     speaks_for,
 )
 from cdpanalytics.config import Moment, counts_back, instant
@@ -724,21 +725,22 @@ class Archive:
         loaded = self._store.each(
             lambda path: self._files.load(path, schema.SESSIONS, _NARROW, named), paths
         )
-        best: dict[str, list[pd.DataFrame]] = {"created": [], "last": [], "ended": []}
-        beyond = [pd.DataFrame({"file": [], "row": []}, dtype="int64")]
+        begun, last, by_then = list[pa.Table](), list[pa.Table](), list[pa.Table]()
+        beyond = [_placed(schema.SESSIONS.empty_table().select(_NARROW), 0)]
         for number, table in enumerate(loaded):
-            day = schema.to_frame(table)
-            day = day.assign(file=np.full(len(day), number), row=np.arange(len(day)))
-            day = day[day["created"] < start]
-            day = day.assign(last=day["ended"].fillna(_NEVER))
-            beyond.append(day.loc[day["ended"] > start, ["file", "row"]])
-            for order, kept in best.items():
-                rows = day[day["ended"] <= start] if order == "ended" else day
-                keep(kept, _last_of_kind([rows], order), partial(_last_of_kind, order=order))
+            day = _placed(table, number)
+            day = day.filter(pc.less(day["created"], scalar(start)))
+            beyond.append(day.filter(pc.greater(day["ended"], scalar(start))))
+            keep(begun, day, partial(_last_of_kind, column="created"))
+            keep(last, day, partial(_last_of_kind, column="ended"))
+            over = day.filter(pc.less_equal(day["ended"], scalar(start)))
+            keep(by_then, over, partial(_last_of_kind, column="ended"))
         if not paths:
             return schema.SESSIONS.empty_table()
-        chosen = [_last_of_kind(kept, order)[["file", "row"]] for order, kept in best.items()]
-        return self._taken(paths, pd.concat([*beyond, *chosen]).drop_duplicates(), named)
+        chosen = [_last_of_kind(begun, "created")]
+        chosen += [_last_of_kind(kept, "ended") for kept in (last, by_then)]
+        rows = pa.concat_tables([part.select(["file", "row"]) for part in (*beyond, *chosen)])
+        return self._taken(paths, rows.to_pandas().drop_duplicates(), named)
 
     def _following(self, stop: pd.Timestamp, named: Named, whom: pd.DataFrame) -> pa.Table:
         """Of each of these VMs what began at `stop` or later, up to its first success."""
@@ -823,10 +825,23 @@ def _machines(rows: pd.DataFrame) -> pd.MultiIndex:
     return pd.MultiIndex.from_arrays(names, names=_MACHINE)
 
 
-def _last_of_kind(tables: Sequence[pd.DataFrame], order: str) -> pd.DataFrame:
-    kind = ["backup_server", "vm", "state", "result"]
-    rows = pd.concat(tables, ignore_index=True)
-    return rows.sort_values([order, "created"], kind="stable").drop_duplicates(kind, keep="last")
+def _placed(table: pa.Table, number: int) -> pa.Table:
+    """Rows with the file they are in, by number, and their place there."""
+    places = pa.array(np.full(len(table), number)), pa.array(np.arange(len(table)))
+    return table.append_column("file", places[0]).append_column("row", places[1])
+
+
+def _last_of_kind(tables: Sequence[pa.Table], column: str) -> pa.Table:
+    """Of each VM, state and result the row with the latest `column`; no time at all is later."""
+    rows = pa.concat_tables(tables).unify_dictionaries()
+    kind = np.zeros(len(rows), dtype=np.int64)
+    for name in (*_MACHINE, "state", "result"):
+        labels = rows[name].combine_chunks()
+        kind = kind * (len(labels.dictionary) + 1) + pc.fill_null(labels.indices, -1).to_numpy() + 1
+    when = pc.fill_null(rows[column].cast(pa.int64()), np.iinfo(np.int64).max).to_numpy()
+    order = np.lexsort((rows["created"].cast(pa.int64()).to_numpy(), when, kind))
+    newest_of = np.append(kind[order][1:] != kind[order][:-1], len(order) > 0)
+    return rows.take(pa.array(np.sort(order[newest_of[: len(order)]])))
 
 
 def days(start: date, stop: date) -> list[pd.Timestamp]:

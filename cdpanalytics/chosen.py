@@ -105,7 +105,7 @@ def between(
     """Rows of a day's file that lie in ``[start, stop)``."""
     for edge, keep in ((start, pc.greater_equal), (stop, pc.less)):
         if edge is not None and path.stem == f"{edge:%Y-%m-%d}":
-            rows = rows.filter(keep(rows[when], _scalar(edge)))
+            rows = rows.filter(keep(rows[when], scalar(edge)))
     return rows
 
 
@@ -158,5 +158,6 @@ def rows_by(rows: pd.DataFrame, column: str | None) -> pd.Series:
     return rows.groupby(column, dropna=False)["rows"].sum().astype("int64")
 
 
-def _scalar(stamp: pd.Timestamp) -> pa.Scalar:
+def scalar(stamp: pd.Timestamp) -> pa.Scalar:
+    """Return an instant as Arrow compares it."""
     return pa.scalar(stamp.to_pydatetime(), schema.INSTANT)

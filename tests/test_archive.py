@@ -118,7 +118,13 @@ def test_history_brings_what_decides_how_a_vm_left_the_window(folder: Path) -> N
         session("8", "new", 25, 48),
         as_of=100,
     )
-    put(archive, OCT + 4 * DAY, session("9", "new", 96, None, state="InProgress"), as_of=100)
+    put(
+        archive,
+        OCT + 4 * DAY,
+        session("9", "new", 96, None, state="InProgress"),
+        session("10", "a", 97, 98, result="Failed"),
+        as_of=100,
+    )
     window = {"since": OCT, "until": OCT + DAY}
     part, whole = archive.sessions(**window, history=True), archive.sessions()
     assert part["uid"].tolist() == ["1", "2", "3", "4", "5", "6"], (
