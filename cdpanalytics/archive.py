@@ -48,7 +48,6 @@ from cdpanalytics.chosen import (
     newest,
     rows_by,
     scalar,
-    speaks_for,
 )
 from cdpanalytics.config import Moment, counts_back, instant
 from cdpanalytics.errors import ArchiveError, InputError, StoreError
@@ -167,7 +166,8 @@ class Archive:
         start, stop = self.window(since, until)
         wanted = {"policy": policy, "vm": vm, "backup_server": server}
         named = {column: given for column, given in wanted.items() if given is not None}
-        several = self._files.several()
+        last_days = self._files.last_days()
+        several = len(last_days) > 1
         try:
             # The newest of a session's rows may have another name: with several sources all are read.
             frame = self._sessions(start, stop, history, several, {} if several else named)
@@ -178,7 +178,7 @@ class Archive:
             if column not in ("result", "policy_result"):
                 frame[column] = _used(frame[column])
         frame = frame.reset_index(drop=True)
-        return schema.read_for(frame, start, stop, self._newest(), followed=history)
+        return schema.read_for(frame, start, stop, self._spoken_for(last_days), followed=history)
 
     def policy_sessions(
         self, since: Moment | None = None, until: Moment | None = None
@@ -325,7 +325,7 @@ class Archive:
             recipe, start, stop, "since" in takes, policy=policy, vm=vm, backup_server=server
         )
         if asked.get("as_of", ...) is None and len(rows_of):
-            asked["as_of"] = chosen.as_of or speaks_for(rows_of)
+            asked["as_of"] = chosen.as_of
         if asked.get("freq") is not None and asked.get("since", ...) is None and len(rows_of):
             # Each range must be cut into the same periods.
             first = rows_of["begun"].min()
@@ -684,16 +684,17 @@ class Archive:
         """Return what rows of a table are asked for, and how many there are of whom, since when."""
         if recipe.looks_back:
             start = None
-        when, several = WHEN[recipe.table], self._files.several()
+        when, last_days = WHEN[recipe.table], self._files.last_days()
+        several = len(last_days) > 1
         history &= recipe.table == "sessions"
         before = None
         if history and start is not None:
             before = self._history(start, {})
             before = newest(before) if several else before
-        narrow = [*(["uid"] if several else []), *WHO, when, "ended", "as_of"]
+        narrow = [*(["uid", "as_of"] if several else []), *WHO, when]
         narrow = [name for name in narrow if name in TABLES[recipe.table].names]
         reader = Chosen(
-            self._files, recipe.table, start, stop, self._newest(), history,
+            self._files, recipe.table, start, stop, self._spoken_for(last_days), history,
             tuple(narrow), several, None, {}, (),
         )  # fmt: skip
         read = chain(reader.days(EVERYTHING), [] if before is None else [before.select(narrow)])
@@ -720,16 +721,11 @@ class Archive:
     def _history(self, start: pd.Timestamp, named: Named) -> pa.Table:
         """What reaches beyond `start`; of each VM and verdict the newest begun, the last to end, and that by then."""
         paths = self._files.days("sessions", None, start)
-        # What is chosen of a VM does not depend on other VMs, but does on its other policies.
-        named = {column: given for column, given in named.items() if column in _NARROW}
-        loaded = self._store.each(
-            lambda path: self._files.load(path, schema.SESSIONS, _NARROW, named), paths
-        )
+        named = _of_machines(named)
         begun, last, by_then = list[pa.Table](), list[pa.Table](), list[pa.Table]()
         beyond = [_placed(schema.SESSIONS.empty_table().select(_NARROW), 0)]
-        for number, table in enumerate(loaded):
-            day = _placed(table, number)
-            day = day.filter(pc.less(day["created"], scalar(start)))
+        for table in self._narrow(paths, named):
+            day = table.filter(pc.less(table["created"], scalar(start)))
             beyond.append(day.filter(pc.greater(day["ended"], scalar(start))))
             keep(begun, day, partial(_last_of_kind, column="created"))
             keep(last, day, partial(_last_of_kind, column="ended"))
@@ -745,17 +741,13 @@ class Archive:
     def _following(self, stop: pd.Timestamp, named: Named, whom: pd.DataFrame) -> pa.Table:
         """Of each of these VMs what began at `stop` or later, up to its first success."""
         paths = self._files.days("sessions", stop)
-        named = {column: given for column, given in named.items() if column in _NARROW}
-        loaded = self._store.each(
-            lambda path: self._files.load(path, schema.SESSIONS, _NARROW, named), paths
-        )
+        named = _of_machines(named)
         machines = _machines(whom.drop_duplicates()).unique()
         waiting, chosen = np.ones(len(machines), dtype=bool), list[pd.DataFrame]()
-        for number, table in enumerate(loaded):
+        for table in self._narrow(paths, named):
             if not waiting.any():
                 break
             day = schema.to_frame(table)
-            day = day.assign(file=np.full(len(day), number), row=np.arange(len(day)))
             names = machines[waiting].get_level_values("vm")
             day = day[(day["created"] >= stop) & day["vm"].astype("str").fillna("").isin(names)]
             place = machines.get_indexer(_machines(day))
@@ -769,10 +761,16 @@ class Archive:
         nothing = pd.DataFrame({"file": [], "row": []}, dtype="int64")
         return self._taken(paths, pd.concat([nothing, *chosen]), named)
 
-    def _newest(self) -> pd.Timestamp | None:
+    def _narrow(self, paths: Sequence[Name], named: Named) -> Iterator[pa.Table]:
+        """What decides which sessions matter to a window, of each file, with where it stands."""
+        loaded = self._store.each(
+            lambda path: self._files.load(path, schema.SESSIONS, _NARROW, named), paths
+        )
+        return (_placed(table, number) for number, table in enumerate(loaded))
+
+    def _spoken_for(self, last_days: Sequence[Name]) -> pd.Timestamp | None:
         """The newest instant that the archive speaks for, as the newest day of each source says."""
-        newest = {path.parent: path for path in self._files.days("sessions")}
-        stamped = self._files.stamped(list(newest.values()))
+        stamped = self._files.stamped(last_days)
         told = [pd.Timestamp(stamp.as_of) for _, stamp, _ in stamped if stamp.as_of is not None]
         return max(told, default=None)
 
@@ -823,6 +821,11 @@ class Archive:
 def _machines(rows: pd.DataFrame) -> pd.MultiIndex:
     names = [rows[name].astype("str").fillna("") for name in _MACHINE]
     return pd.MultiIndex.from_arrays(names, names=_MACHINE)
+
+
+def _of_machines(named: Named) -> Named:
+    """What is asked of names, but for policies: a VM's other policies decide, too, what is chosen of it."""
+    return {column: given for column, given in named.items() if column in _NARROW}
 
 
 def _placed(table: pa.Table, number: int) -> pa.Table:

@@ -116,26 +116,21 @@ def newest(table: pa.Table) -> pa.Table:
 
 
 def counted(table: pa.Table, when: str) -> pa.Table:
-    """How many rows there are of whom, when the first began, and the newest instants."""
-    names = [name for name in (when, "ended", "as_of") if name in table.column_names]
+    """How many rows there are of whom, and when the first began."""
     who = [table[name].unify_dictionaries().combine_chunks() for name in WHO]
     codes = [labels.indices for labels in who]  # numbers are grouped several times faster than text
-    plain = pa.table([*codes, *(table[name] for name in names)], names=[*WHO, *names])
-    newest = [(name, "max") for name in names]
-    found = plain.group_by(WHO).aggregate([([], "count_all"), (when, "min"), *newest])
+    plain = pa.table([*codes, table[when]], names=[*WHO, "begun"])
+    found = plain.group_by(WHO).aggregate([([], "count_all"), ("begun", "min")])
     for place, (name, labels) in enumerate(zip(WHO, who, strict=True)):
         texts = labels.dictionary.cast(pa.string()).take(found[name].combine_chunks())
         found = found.set_column(place, name, texts)
-    renamed = {"count_all": "rows", f"{when}_min": "begun"}
-    return found.rename_columns([renamed.get(name, name) for name in found.column_names])
+    return found.rename_columns([*WHO, "rows", "begun"])
 
 
 def added_up(counted: Sequence[pa.Table]) -> pa.Table:
     """Add up counts of files."""
-    every = pa.concat_tables(counted)
-    how = {name: {"rows": "sum", "begun": "min"}.get(name, "max") for name in every.column_names}
-    found = every.group_by(WHO).aggregate([(n, how[n]) for n in how if n not in WHO])
-    return found.rename_columns([*WHO, *(name for name in how if name not in WHO)])
+    found = pa.concat_tables(counted).group_by(WHO).aggregate([("rows", "sum"), ("begun", "min")])
+    return found.rename_columns([*WHO, "rows", "begun"])
 
 
 def keep(kept: list[T], more: T, together: Callable[[list[T]], T]) -> None:
@@ -143,12 +138,6 @@ def keep(kept: list[T], more: T, together: Callable[[list[T]], T]) -> None:
     kept.append(more)
     if sum(map(len, kept)) > _FORGET + 2 * len(kept[0]):
         kept[:] = [together(kept)]
-
-
-def speaks_for(rows: pd.DataFrame) -> pd.Timestamp:
-    """What a metric would take for `as_of` of these rows."""
-    newest = rows["as_of_max"].max()
-    return newest if not pd.isna(newest) else rows[["created_max", "ended_max"]].max().max()
 
 
 def rows_by(rows: pd.DataFrame, column: str | None) -> pd.Series:

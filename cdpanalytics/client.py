@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 import pandas as pd
 import pyarrow as pa
@@ -19,6 +19,8 @@ from cdpanalytics.enrichment import enrich
 from cdpanalytics.errors import InputError, ServerError
 from cdpanalytics.filters import Expression, field
 from cdpanalytics.names import Patterns, fitting
+
+Made = TypeVar("Made")
 
 _DAY: Final = pd.Timedelta(days=1)
 _EPOCH: Final = pd.Timestamp("2000-01-01", tz="UTC")
@@ -292,29 +294,23 @@ class EnterpriseManager:
     def replica_vms(self, replica_uid: str) -> pa.Table:
         """Return the VMs of one replica set: `schema.REPLICA_VMS`."""
         path = f"/api/cdpReplicas/{_guid(replica_uid)}/vms"
-        origin = f"{self.url} {path}"
-        answer = self._way.get(path, origin, {"format": "Entity"})
-        return wire.read_replica_vms(answer.body, answer.kind, origin=origin)
+        return self._read(wire.read_replica_vms, path, {"format": "Entity"})
 
     def vapps(self) -> pa.Table:
         """Return every vApp that is replicated: `schema.REPLICA_VMS`; none of a server before them."""
-        path = "/api/cdpReplica/vApps"
         try:
-            answer = self._way.get(path, f"{self.url} {path}")
+            listed = self._read(wire.read_listed, "/api/cdpReplica/vApps")
         except ServerError as problem:
             if problem.status == 404:
                 return schema.REPLICA_VMS.empty_table()
             raise
-        listed = wire.read_listed(answer.body, answer.kind, origin=f"{self.url} {path}")
         with workers(self.parallel) as crew:
             return pa.concat_tables(
                 [schema.REPLICA_VMS.empty_table(), *crew.map(self._vapp, listed)]
             )
 
     def _vapp(self, uid: str) -> pa.Table:
-        path = f"/api/cdpReplica/vApps/{uid}"
-        answer = self._way.get(path, f"{self.url} {path}", {"format": "Entity"})
-        return wire.read_vapp(answer.body, answer.kind, origin=f"{self.url} {path}")
+        return self._read(wire.read_vapp, f"/api/cdpReplica/vApps/{uid}", {"format": "Entity"})
 
     def intervals(
         self, replica_uid: str, uid: str, start: pd.Timestamp, end: pd.Timestamp
@@ -377,6 +373,14 @@ class EnterpriseManager:
         yield from self._answers.whole(query, fresh=fresh)
 
     # ---------------------------------------------------------------------------- below
+
+    def _read(
+        self, read: Callable[..., Made], path: str, params: dict[str, str] | None = None
+    ) -> Made:
+        """Return what a reader of `wire` makes of the resource at a path."""
+        origin = f"{self.url} {path}"
+        answer = self._way.get(path, origin, params)
+        return read(answer.body, answer.kind, origin=origin)
 
     def _window(
         self,

@@ -192,7 +192,7 @@ class Connection:
                 answer = self._sent(session, method, path, options)
         except sqlite3.Error as problem:
             _log.warning("page cache not used: %s", problem)
-            plain = {k: v for k, v in options.items() if k not in ("only_if_cached", *stored(0))}
+            plain = {k: v for k, v in options.items() if k not in (*CACHED, *stored(0))}
             return self._ask(self._direct, method, path, origin, **plain)
         _accepted(answer, origin)
         return Answer(answer.content, _kind_of(answer), _dated(answer.headers))

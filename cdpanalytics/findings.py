@@ -13,7 +13,7 @@ from cdpanalytics import metrics, tables
 from cdpanalytics.archive import Archive
 from cdpanalytics.config import Moment
 from cdpanalytics.metrics.ranking import ranked
-from cdpanalytics.metrics.spans import known_until
+from cdpanalytics.metrics.spans import known_until, stamp
 from cdpanalytics.names import Patterns
 
 VM = ["backup_server", "policy", "vm"]
@@ -210,7 +210,7 @@ class Findings:
 
 def speaks_for(sessions: pd.DataFrame) -> pd.Timestamp:
     """Return the instant that sessions speak for, as the metrics take it."""
-    return pd.Timestamp(known_until(sessions), unit="us", tz="UTC").as_unit("us")
+    return stamp(known_until(sessions))
 
 
 def before(

@@ -111,9 +111,9 @@ class ParquetFiles:
             if path.stem >= first and (stop is None or pd.Timestamp(path.stem, tz="UTC") < stop)
         ]
 
-    def several(self) -> bool:
-        """Return whether there are several sources, as the names of their folders tell."""
-        return len({path.parent for path in self.days("sessions")}) > 1
+    def last_days(self) -> list[Name]:
+        """Return the newest day of sessions of each source."""
+        return list({path.parent: path for path in self.days("sessions")}.values())
 
     def stamped(self, paths: Sequence[Name]) -> Iterator[tuple[Name, Stamp, int]]:
         """Yield files with what they say of themselves, and how many rows they have."""

@@ -21,6 +21,7 @@ from cdpanalytics.metrics.spans import (
     read,
     span,
     spread,
+    stamp,
     sweep,
 )
 from cdpanalytics.metrics.windows import Window, judged_until
@@ -79,7 +80,8 @@ def records_of(
     protects: Collection[str] = PROTECTS,
 ) -> Records:
     """Return sessions as integers, as of when it is known of each VM whether it was covered."""
-    return read(sessions, judged_until(sessions, as_of, protects), policies, unobserved)
+    now = stamp(judged_until(sessions, as_of, protects))
+    return read(sessions, now, policies, unobserved)
 
 
 def measure(

@@ -154,7 +154,7 @@ def _promised(
         sessions, target, by, since, until, as_of, freq, schedule, tz, protects, policies,
         unobserved, exclude, retire_after,
     )  # fmt: skip
-    now = microseconds(judged_until(sessions, as_of, protects), "as_of")
+    now = judged_until(sessions, as_of, protects)
     ahead = np.zeros(sums.shape, dtype=np.int64)
     end = _promised_until(sums.window, until)
     if end is not None and now == sums.window.edges[-1] < end:

@@ -12,7 +12,7 @@ from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.clocks import Schedule, Stretches
 from cdpanalytics.metrics.groups import By, keys_of
 from cdpanalytics.metrics.rpo import COLUMNS, VM, adherence_of, exposure_sums
-from cdpanalytics.metrics.spans import PROTECTS, known_until, microseconds
+from cdpanalytics.metrics.spans import PROTECTS, known_until, microseconds, stamp
 from cdpanalytics.metrics.sums import Sums, merge
 from cdpanalytics.metrics.windows import within
 from cdpanalytics.parts import Recipe, declare
@@ -207,7 +207,7 @@ def _both(
     if before is None:
         if begin >= end:
             raise InputError(f"since={since} is not before as_of, so there is no period to compare")
-        before = (_instant(2 * begin - end), _instant(begin))
+        before = (stamp(2 * begin - end), stamp(begin))
     asked: dict[str, Any] = {
         "target": target, "by": by, "as_of": as_of, "schedule": schedule, "tz": tz,
         "protects": protects, "policies": policies, "unobserved": unobserved,
@@ -241,10 +241,6 @@ def _compared(before: pd.Series, after: pd.Series) -> pd.Series:
         "worse": after < before,
     }
     return pd.Series(np.select(list(cases.values()), list(cases), "same"), dtype="str")
-
-
-def _instant(microseconds: int) -> pd.Timestamp:
-    return pd.Timestamp(microseconds, unit="us", tz="UTC")
 
 
 declare(worst, Recipe(VM, COLUMNS, exposure_sums, merge, _worst))

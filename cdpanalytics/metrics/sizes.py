@@ -364,9 +364,10 @@ def _changes(
     vm, ended, created = records.vm[rows], records.ended[rows], records.created[rows]
     told = own.cells(np.arange(len(rows)), frame.place(ended))
     added = {"sessions": grouping.count(told, own.size)}
+    if reading == "volume":
+        inside = told >= 0
+        added["size"] = grouping.total(told[inside], size[inside], own.size)
     kept = slice(None) if not len(gone[0]) else ended <= _retired_since(vm, gone)
-    inside = told >= 0
-    volume = grouping.total(told[inside], size[inside], own.size)
     vm, ended, created, size, group = (v[kept] for v in (vm, ended, created, size, group))
     order = in_order(vm, ended, lambda tied: (created[tied], size[tied], group[tied]))
     vm, ended, group, size = (values[order] for values in (vm, ended, group, size))
@@ -381,9 +382,11 @@ def _changes(
     nowhere = grouping.count(retired, own.size)
     added["vms"] = grouping.count(cell, own.size) - grouping.count(left, own.size) - nowhere
     added["retired"] = nowhere
-    level = grouping.total(cell, size, own.size) - grouping.total(left, size[before], own.size)
-    level -= grouping.total(retired, size[last], own.size)
-    return own.sums(added=added | {"size": level if reading == "size" else volume})
+    if reading == "size":
+        added["size"] = grouping.total(cell, size, own.size)
+        added["size"] -= grouping.total(left, size[before], own.size)
+        added["size"] -= grouping.total(retired, size[last], own.size)
+    return own.sums(added=added)
 
 
 def _retired_since(vm: Integers, gone: tuple[Integers, Integers]) -> Integers:

@@ -397,6 +397,11 @@ def microseconds(value: object, name: str) -> int:
     return int(stamp.to_datetime64().astype("M8[us]").astype(np.int64))
 
 
+def stamp(instant: int) -> pd.Timestamp:
+    """Return microseconds since 1970 UTC as an instant."""
+    return pd.Timestamp(instant, unit="us", tz="UTC").as_unit("us")
+
+
 def span(value: object, name: str) -> int:
     """Return one length of time (Timedelta or text like "15min") as microseconds."""
     # A number without a unit would be read as nanoseconds, "15" like 15.

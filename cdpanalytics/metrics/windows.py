@@ -128,7 +128,7 @@ def within(frame: pd.DataFrame, since: object, until: object) -> tuple[object, o
     return first if since is None else since, last if until is None else until
 
 
-def judged_until(frame: pd.DataFrame, as_of: object, protects: Collection[str]) -> pd.Timestamp:
+def judged_until(frame: pd.DataFrame, as_of: object, protects: Collection[str]) -> int:
     """Return until when it is known of each VM whether it was covered.
 
     That is `as_of`, but no later than the end of the window that the frame was read for,
@@ -138,7 +138,7 @@ def judged_until(frame: pd.DataFrame, as_of: object, protects: Collection[str]) 
     _, until = schema.window_of(frame)
     if until is not None and not (schema.is_followed(frame) and "Success" in protects):
         now = min(now, microseconds(until, "until"))
-    return pd.Timestamp(now, unit="us", tz="UTC")
+    return now
 
 
 def _period_starts(start: int, stop: int, freq: str, tz: str) -> pd.DatetimeIndex:

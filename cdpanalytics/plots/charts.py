@@ -144,8 +144,7 @@ def timeline(
     first = sessions.groupby(_VM, observed=True, dropna=False)["created"].min()
     longest = gaps.groupby(_VM, observed=True, dropna=False)["exposure"].sum()
     ranked = list(longest.sort_values(ascending=False, kind="stable").index)
-    by_length = gaps.sort_values("exposure", ascending=False, kind="stable")
-    of_longest = list(by_length[_VM].head(1).itertuples(index=False, name=None))
+    of_longest = list(gaps.nlargest(1, "exposure")[_VM].itertuples(index=False, name=None))
     shown = (
         list(dict.fromkeys([*ranked[: _MOST - 1], *of_longest, *ranked[_MOST - 1 :]]))[:_MOST]
         if vms is None
@@ -158,10 +157,12 @@ def timeline(
         stop = max(sessions["created"].max(), gaps["end"].max()) if stop is None else stop
         earliest = min(first.min(), gaps["start"].min()) if start is None else start
         thinnest = _bar(earliest, stop)[1] / _FINEST
+        drawn = []
         for row, vm in enumerate(shown):
             begin = max(first.get(vm, stop), earliest)
             ax.broken_barh([_bar(begin, stop)], (row - 0.35, 0.7), facecolors=COVERED)
             mine = gaps[(gaps["backup_server"] == vm[0]) & (gaps["vm"] == vm[1])]
+            drawn.append(mine)
             edges = zip(mine["start"], mine["end"], strict=True)
             bars = [_bar(max(s, begin), min(e, stop)) for s, e in edges]
             bars = [bar for bar in bars if bar[1] > thinnest]
@@ -176,12 +177,12 @@ def timeline(
         ax.set_yticks(range(len(shown)), _told_apart(shown))
         ax.set_ylim(len(shown) - 0.4, -0.6)
         _dates(ax)
-        drawn = by_length[[vm in shown for vm in by_length[_VM].itertuples(index=False, name=None)]]
+        longest_gap = pd.concat(drawn).sort_index(kind="stable").nlargest(1, "exposure")
         ax.set_title(
             "No gaps: each was covered from its first session on"
-            if drawn.empty
-            else f"{_short(drawn['vm'].iloc[0])} was unprotected longest: "
-            f"{duration(drawn['exposure'].iloc[0])}"
+            if longest_gap.empty
+            else f"{_short(longest_gap['vm'].iloc[0])} was unprotected longest: "
+            f"{duration(longest_gap['exposure'].iloc[0])}"
         )
         known = "" if unobserved is None or unobserved.empty else ", blank: not known"
         ax.set_xlabel(f"time (UTC); dark: not replicated, arrow: still open{known}")

@@ -42,6 +42,10 @@ class Guids(NamedTuple):
         """The GUIDs at these positions."""
         return Guids(self.high[rows], self.low[rows])
 
+    def text(self, row: int) -> str:
+        """The GUID at one position."""
+        return text(int(self.high[row]), int(self.low[row]))
+
     def texts(self) -> list[str]:
         """Each GUID as ``8-4-4-4-12`` lower-case digits."""
         return [

@@ -59,16 +59,14 @@ class View:
         """Return the policy session at this position of the fleet."""
         session, fleet = self.fleet.policy_sessions, self.fleet
         policy = fleet.policies[int(session.policy[row])]
-        uid = guids.text(int(session.guid.high[row]), int(session.guid.low[row]))
+        uid = session.guid.text(row)
         created, ended = instants.texts(np.array([session.created[row], session.ended[row]]))
         runs = session.ended[row] > self.known.collected
         name = f"{policy.name}@{instants.label(created, fraction=self.fraction)}"
         home = f"{self.base}/api/cdpReplicaSessions/{uid}"
         links = [
             self._server(policy),
-            Link(
-                "Up", f"{self.base}/api/cdpPolicies/{policy.uid}", "CdpPolicyReference", policy.name
-            ),
+            self._policy(policy),
             Link("Alternate", home, "CdpReplicaSessionReference", name),
             Link("Down", f"{home}/cdpReplicaTaskSessions", "CdpReplicaTaskSessionReferenceList"),
         ]
@@ -120,16 +118,10 @@ class View:
         links = [
             self._server(policy),
             Link("Down", f"{home}/vms", "CdpReplicaVmReferenceList"),
-            Link(
-                "Up", f"{self.base}/api/cdpPolicies/{policy.uid}", "CdpPolicyReference", policy.name
-            ),
+            self._policy(policy),
             Link("Alternate", home, "CdpReplicaReference", policy.name),
         ]
-        fields = {
-            "BackupServer": policy.backup_server,
-            "PolicyUid": policy.uid,
-            "PolicyName": policy.name,
-        }
+        fields = _owned(policy)
         return Entity("CdpReplica", "CdpReplica", f"{home}?format=Entity", policy.name,
                       f"urn:veeam:CdpReplica:{policy.replica_uid}", links, fields)  # fmt: skip
 
@@ -176,7 +168,7 @@ class View:
 
     def _replica_vm(self, row: int, vm: int) -> Entity:
         fleet, policy = self.fleet, self.fleet.policies[row]
-        uid = guids.text(int(fleet.machines.guid.high[vm]), int(fleet.machines.guid.low[vm]))
+        uid = fleet.machines.guid.text(vm)
         server = fleet.servers[int(fleet.policy_server[row])]
         home = f"{self.base}/api/cdpReplicas/{policy.replica_uid}/vms/{uid}"
         links = [
@@ -187,14 +179,12 @@ class View:
                  server.repository),
             Link("Up", f"{self.base}/api/cdpReplicas/{policy.replica_uid}", "CdpReplicaReference",
                  policy.name),
-            Link("Up", f"{self.base}/api/cdpPolicies/{policy.uid}", "CdpPolicyReference", policy.name),
+            self._policy(policy),
         ]  # fmt: skip
         fields = {
             "VmRef": f"urn:VMware:Vm:{server.host_uid}.vm-{vm + 1}",
             "ReplicaUid": policy.replica_uid,
-            "BackupServer": policy.backup_server,
-            "PolicyUid": policy.uid,
-            "PolicyName": policy.name,
+            **_owned(policy),
             "RepositoryName": server.repository,
         }
         return Entity("CdpReplicaVm", "CdpReplicaVm", f"{home}?format=Entity", fleet.machines.name[vm],
@@ -202,7 +192,7 @@ class View:
 
     def _vapp(self, row: int, vapp: int) -> Entity:
         fleet, policy = self.fleet, self.fleet.policies[row]
-        uid = guids.text(int(fleet.machines.guid.high[vapp]), int(fleet.machines.guid.low[vapp]))
+        uid = fleet.machines.guid.text(vapp)
         name, host = (
             fleet.machines.name[vapp],
             fleet.servers[int(fleet.policy_server[row])].host_uid,
@@ -214,17 +204,19 @@ class View:
             Link("Down", f"{home}/vms", "VAppCdpReplicaVmReferenceList"),
             Link("Intervals", f"{home}?action=intervals"),
             Link("Failover", f"{home}?action=failover"),
-            Link("Up", f"{self.base}/api/cdpPolicies/{policy.uid}", "CdpPolicyReference", policy.name),
+            self._policy(policy),
         ]  # fmt: skip
         fields = {
             "vAppRef": f"urn:vCloud:Vapp:{host}.urn:vcloud:vapp:{uid}",
             "ReplicaUid": uid,
-            "BackupServer": policy.backup_server,
-            "PolicyUid": policy.uid,
-            "PolicyName": policy.name,
+            **_owned(policy),
         }
         return Entity("VAppCdpReplica", "VAppCdpReplica", f"{home}?format=Entity", name,
                       f"urn:veeam:VAppCdpReplica:{uid}", links, fields)  # fmt: skip
+
+    def _policy(self, policy: Policy) -> Link:
+        address = f"{self.base}/api/cdpPolicies/{policy.uid}"
+        return Link("Up", address, "CdpPolicyReference", policy.name)
 
     def _server(self, policy: Policy) -> Link:
         address = f"{self.base}/api/backupServers/{policy.backup_server_uid}"
@@ -280,6 +272,15 @@ def task_reference(session: TaskSession, base: str) -> Entity:
     ]  # fmt: skip
     return Entity("CdpReplicaTaskSession", "CdpReplicaTaskSession", home, session.name,
                   f"urn:veeam:CdpReplicaTaskSession:{session.uid}", links)  # fmt: skip
+
+
+def _owned(policy: Policy) -> dict[str, Any]:
+    """The fields by which what a policy replicates says whose it is."""
+    return {
+        "BackupServer": policy.backup_server,
+        "PolicyUid": policy.uid,
+        "PolicyName": policy.name,
+    }
 
 
 def _schedule(policy: Policy) -> dict[str, Any]:
