@@ -42,7 +42,7 @@ screenshots: $(VENV)/ready-dev            ## take the pictures of docs/ anew, in
 	CDPANALYTICS_WRITE_DOCS=1 $(BIN)/python -m pytest -q tests/browser/test_screenshots.py
 
 reliability: $(VENV)/ready-dev            ## write the fault matrix of docs/reliability.md from the tests
-	CDPANALYTICS_WRITE_DOCS=1 $(BIN)/python -m pytest -q tests/test_faults.py
+	CDPANALYTICS_WRITE_DOCS=1 $(BIN)/python -m pytest -q tests/server/test_faults.py
 
 # How many sessions; 10 million need 8 GB. `make bench SIZES=10000,1000000` takes half as long.
 SIZES ?= 10000,1000000,10000000

@@ -51,9 +51,9 @@ def page(kind: str) -> bytes:
 
 
 def ours(kind: str) -> Callable[[bytes], pa.Table]:
-    from cdpanalytics import wire
+    from cdpanalytics.server import responses
 
-    return lambda body: wire.read_page(body, TYPES[kind], KIND, origin="bench").table
+    return lambda body: responses.read_page(body, TYPES[kind], KIND, origin="bench").table
 
 
 # -- by hand: each parser its own objects, then one way to the same table ---------------

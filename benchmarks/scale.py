@@ -31,7 +31,7 @@ import pyarrow as pa
 
 from cdpanalytics import metrics, schema
 from cdpanalytics.archive import Archive
-from cdpanalytics.parts import size
+from cdpanalytics.execution.partition import size
 
 SOURCE = "https://scale.example:9398"
 FIRST = pd.Timestamp("2025-11-01", tz="UTC")

@@ -46,8 +46,8 @@ def serve(vms: int, days: int, ready: Any) -> None:
 
 def with_sync(url: str, days: int, folder: str) -> dict[str, int]:
     from cdpanalytics.archive import Archive
-    from cdpanalytics.client import EnterpriseManager
-    from cdpanalytics.sync import sync
+    from cdpanalytics.server.client import EnterpriseManager
+    from cdpanalytics.synchronize import sync
 
     with EnterpriseManager(url, "demo", "demo", cache=False) as em:
         return {"sessions": sync(em, Archive(folder), since=f"{days}D", progress=False).sessions}
@@ -60,7 +60,7 @@ def sync_again(url: str, days: int, folder: str) -> dict[str, int]:
 
 def sessions(url: str, days: int, folder: str, *, cache: bool = False) -> dict[str, int]:
     """The same as one frame, in a notebook."""
-    from cdpanalytics.client import EnterpriseManager
+    from cdpanalytics.server.client import EnterpriseManager
 
     os.environ["XDG_CACHE_HOME"] = f"{folder}/../cache"
     with EnterpriseManager(url, "demo", "demo", cache=cache) as em:

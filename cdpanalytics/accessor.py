@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
-from importlib.machinery import ModuleSpec
-from types import MethodType, ModuleType
-from typing import TYPE_CHECKING, Any, overload
+from collections.abc import Callable
+from types import MethodType
+from typing import Any, overload
 
-if TYPE_CHECKING:
-    import pandas as pd
+import pandas as pd
 
 Function = Callable[..., Any]
 
@@ -31,6 +28,7 @@ class _Bound:
         return function if accessor is None else MethodType(function, accessor.frame)
 
 
+@pd.api.extensions.register_dataframe_accessor("cdp")
 class CdpAccessor:
     """The functions of `cdpanalytics.metrics` on this frame, and their plots.
 
@@ -123,49 +121,3 @@ class PlotAccessor:
         from cdpanalytics.plots import exposure
 
         return exposure(self.metrics.gaps(target, **rest), target=target, ax=ax)
-
-
-def register() -> None:
-    """Give every DataFrame its ``.cdp``, now or when pandas is imported; a second call changes nothing."""
-    waiting = [finder for finder in sys.meta_path if isinstance(finder, _WhenImported)]
-    if "pandas" not in sys.modules:
-        if not waiting:
-            sys.meta_path.insert(0, _WhenImported())
-        return
-    import pandas as pd
-
-    if getattr(pd.DataFrame, "cdp", None) is not CdpAccessor:
-        pd.api.extensions.register_dataframe_accessor("cdp")(CdpAccessor)
-    for finder in waiting:
-        sys.meta_path.remove(finder)
-
-
-class _WhenImported:
-    """Lets pandas be found as ever, to register once it is loaded: `--help` should not wait for it."""
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        if name != "pandas":
-            return None
-        others = [finder for finder in sys.meta_path if finder is not self]
-        found = (finder.find_spec(name, path, target) for finder in others)
-        spec = next(filter(None, found), None)
-        if spec is not None and spec.loader is not None:
-            spec.loader = _Registering(spec.loader)  # type: ignore[assignment]
-        return spec
-
-
-class _Registering:
-    """The loader that was found, but it registers when it is done."""
-
-    def __init__(self, own: Any) -> None:
-        self.own = own
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.own, name)
-
-    def exec_module(self, module: Any) -> None:
-        module.__spec__.loader = module.__loader__ = self.own
-        self.own.exec_module(module)
-        register()

@@ -9,11 +9,11 @@ import pandas as pd
 
 from cdpanalytics import metrics
 from cdpanalytics.archive import Archive
-from cdpanalytics.client import EnterpriseManager
 from cdpanalytics.errors import InputError
-from cdpanalytics.report import report
+from cdpanalytics.reports import report
+from cdpanalytics.server.client import EnterpriseManager
 from cdpanalytics.simulator import Fleet, Simulator
-from cdpanalytics.sync import SyncResult, sync
+from cdpanalytics.synchronize import SyncResult, sync
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cdpanalytics.archive import Archive
-from cdpanalytics.client import EnterpriseManager
+from cdpanalytics.server.client import EnterpriseManager
 from cdpanalytics.simulator import Fleet, Simulator
-from cdpanalytics.sync import sync
+from cdpanalytics.synchronize import sync
 
 SAMPLE = Path(__file__).with_name("sample")
 

@@ -24,8 +24,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 from shown import PARTS as FIGURES
 from shown import part as figures
 
-from cdpanalytics import metrics, plots, tables
+from cdpanalytics import metrics, plots
 from cdpanalytics.plots import charts
+from cdpanalytics.presentation import formatting
 
 DOCS = Path(__file__).parent
 DAY = pd.Timestamp("2026-10-01", tz="UTC")
@@ -122,7 +123,7 @@ def gaps_picture() -> str:
             if gap["breached"] > pd.Timedelta(0):
                 lower.fill_between([late, gap["end"]], [1, 1], [1, hours], color=charts.GAP, alpha=0.8,
                                    label=None if number else "breached", linewidth=0)  # fmt: skip
-                lower.annotate(tables.duration(gap["breached"]), (gap["end"], hours), xytext=(6, -4),
+                lower.annotate(formatting.duration(gap["breached"]), (gap["end"], hours), xytext=(6, -4),
                                textcoords="offset points", color=charts.GAP)  # fmt: skip
         lower.axhline(1, color=charts.INK, linestyle="--", linewidth=1)
         lower.annotate("target", (DAY, 1), xytext=(4, 4), textcoords="offset points")
@@ -131,10 +132,10 @@ def gaps_picture() -> str:
         lower.xaxis.set_major_formatter(mdates.DateFormatter("%H:%M"))
         lower.legend(loc="upper right", frameon=False)
         said = (
-            f"Observed {tables.duration(whole['observed'])}, exposed {tables.duration(whole['exposed'])} "
-            f"in {whole['gaps']} gaps, breached {tables.duration(whole['breached'])} in "
-            f"{whole['breaches']} of them: adherence {tables.share(whole['adherence'])}, "
-            f"gap adherence {tables.share(whole['gap_adherence'])}."
+            f"Observed {formatting.duration(whole['observed'])}, exposed {formatting.duration(whole['exposed'])} "
+            f"in {whole['gaps']} gaps, breached {formatting.duration(whole['breached'])} in "
+            f"{whole['breaches']} of them: adherence {formatting.share(whole['adherence'])}, "
+            f"gap adherence {formatting.share(whole['gap_adherence'])}."
         )
         _save(figure, "metrics-gaps.svg", said)
     return f"![{said}](metrics-gaps.svg)\n\n{said}\n"

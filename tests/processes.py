@@ -10,17 +10,19 @@ from pathlib import Path
 from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["cdpanalytics.sync", "cdpanalytics.client", "tests.processes"])
+CONTEXT.set_forkserver_preload(
+    ["cdpanalytics.sync", "cdpanalytics.server.client", "tests.processes"]
+)
 KILLED = -signal.SIGKILL
 
 
 def sync_in_process(url: str, folder: Path, said: Any, **options: Any) -> None:
     """Sync as the command line does; leaves in `said` what came of it."""
-    from cdpanalytics import connection
     from cdpanalytics.archive import Archive
-    from cdpanalytics.client import EnterpriseManager
     from cdpanalytics.errors import CdpError
-    from cdpanalytics.sync import sync
+    from cdpanalytics.server import connection
+    from cdpanalytics.server.client import EnterpriseManager
+    from cdpanalytics.synchronize import sync
 
     since = options.pop("since", "7D")
     if options.pop("quick", False):
@@ -50,7 +52,7 @@ def failing_at(number: int, url: str, folder: Path, said: Any, **options: Any) -
 
 def on_each_write(number: int, act: Callable[[], None]) -> None:
     """Act at the numbered opening, bringing to the disk or renaming of a file."""
-    from cdpanalytics import files
+    from cdpanalytics.archive.storage import local
 
     calls = 0
 
@@ -72,7 +74,7 @@ def on_each_write(number: int, act: Callable[[], None]) -> None:
         replace = staticmethod(counting(os.replace))
         open = staticmethod(counting(os.open))
 
-    files.os = Os()  # type: ignore[attr-defined,assignment]
+    local.os = Os()  # type: ignore[attr-defined,assignment]
 
 
 def limited(size: int, url: str, folder: Path, said: Any, **options: Any) -> None:

@@ -19,8 +19,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from cdpanalytics import cli
 from cdpanalytics.archive import Archive
+from cdpanalytics.cli import commands
 from cdpanalytics.simulator import Fleet, Simulator
 
 
@@ -30,7 +30,7 @@ def archive(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("cli") / "archive"
     with pytest.MonkeyPatch.context() as patch, Simulator(fleet) as server:
         patch.setenv("CDPANALYTICS_PASSWORD", "demo")
-        code = cli.main(
+        code = commands.main(
             [
                 "sync",
                 server.url,
@@ -48,7 +48,7 @@ def archive(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    code = cli.main([str(argument) for argument in arguments])
+    code = commands.main([str(argument) for argument in arguments])
     captured = capsys.readouterr()
     return code, captured.out, captured.err
 
@@ -62,12 +62,12 @@ def test_alone_it_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
 def test_wrong_usage_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     for wrong in (["nonsense"], ["metrics", "rpo"], ["metrics", "speed", "--archive", "x"]):
         with pytest.raises(SystemExit) as stop:
-            cli.main(wrong)
+            commands.main(wrong)
         assert stop.value.code == 2
     assert "usage: cdpanalytics" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("metric", cli.METRICS)
+@pytest.mark.parametrize("metric", commands.METRICS)
 def test_each_metric_in_each_format(
     metric: str, archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -96,7 +96,7 @@ def test_the_longest_gaps_come_first(archive: Path, capsys: pytest.CaptureFixtur
     code, _, noise = run(capsys, "metrics", "rpo", "--archive", archive, "--longest", "3")
     assert (code, noise) == (1, "cdpanalytics: rpo takes no --longest; leave it out\n")
     with pytest.raises(SystemExit):
-        cli.main([*map(str, asked), "--longest", "0"])
+        commands.main([*map(str, asked), "--longest", "0"])
     assert "'0' is not a whole number above 0" in capsys.readouterr().err
 
 
@@ -162,7 +162,7 @@ def test_maintenance_windows_come_from_a_file(
     assert code == 3
     assert "UNKNOWN" in text
     with pytest.raises(SystemExit):
-        cli.main(["check", "--archive", str(archive), "--exclude", str(tmp_path / "none.csv")])
+        commands.main(["check", "--archive", str(archive), "--exclude", str(tmp_path / "none.csv")])
     assert "cannot be read" in capsys.readouterr().err
 
 
@@ -389,7 +389,7 @@ def test_hostile_text_reaches_no_terminal_and_no_formula(
     names = [row["vm"] for row in csv.DictReader(io.StringIO(text))]
     assert not [name for name in names if name.startswith(("=", "+", "-", "@"))]
     assert [name for name in names if name.startswith("'=cmd|")]
-    assert cli._one_line("a\x1b[31m\nb") == "a [31m b"
+    assert commands._one_line("a\x1b[31m\nb") == "a [31m b"
 
 
 def test_demo_leaves_a_report_and_names_the_worst(

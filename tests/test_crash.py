@@ -13,14 +13,13 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 
-from cdpanalytics import archive as archives
 from cdpanalytics.archive import Archive
+from cdpanalytics.archive import archive as archives
 from cdpanalytics.errors import ArchiveError
 from cdpanalytics.simulator import Fleet, Simulator
-
-from . import processes
-from .processes import KILLED
-from .test_sync import assert_equals_truth, assert_not_asked_again, strays, synced
+from tests import processes
+from tests.processes import KILLED
+from tests.test_synchronize import assert_equals_truth, assert_not_asked_again, strays, synced
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="no SIGKILL on Windows")
 

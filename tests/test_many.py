@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from cdpanalytics.simulator import Fleet, Simulator
-
-from . import processes
+from tests import processes
 
 UNTIL = datetime(2026, 11, 20, 12, tzinfo=UTC)
 LIMIT = 500

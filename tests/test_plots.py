@@ -200,7 +200,7 @@ def test_the_severity_ramp_falls_in_lightness_so_it_reads_in_grey() -> None:
     shine = [0.2126 * r**2.2 + 0.7152 * g**2.2 + 0.0722 * b**2.2 for r, g, b in channels]
     lightness = [116 * light ** (1 / 3) - 16 for light in shine]  # CIE L*
     assert all(light - dark > 10 for light, dark in pairwise(lightness))
-    css = Path(plots.charts.__file__).parents[1] / "report" / "report.css"
+    css = Path(plots.charts.__file__).parents[1] / "reports" / "report.css"
     for colour in plots.charts.SEVERITY:
         assert colour.lower() in css.read_text(), "one ramp in pictures and in maps"
 

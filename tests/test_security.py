@@ -22,13 +22,14 @@ import pytest
 import urllib3
 from keyring.backend import KeyringBackend
 
-from cdpanalytics import config, connection, schema, wire
+from cdpanalytics import schema, settings
 from cdpanalytics.archive import Archive
 from cdpanalytics.cli import main
-from cdpanalytics.client import EnterpriseManager
 from cdpanalytics.errors import CdpError, ServerError, WireError
+from cdpanalytics.server import connection, responses
+from cdpanalytics.server.client import EnterpriseManager
 from cdpanalytics.simulator import Fleet, Simulator
-from cdpanalytics.sync import sync
+from cdpanalytics.synchronize import sync
 
 ROOT = Path(__file__).resolve().parents[1]
 PASSWORD = "Tr0ub4dor&3-Žluťoučký"
@@ -168,8 +169,8 @@ def test_login_and_logout_use_the_keyring(
     ring: Memory, server: Simulator, folder: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(config.sys.stdin, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr(config.getpass, "getpass", lambda prompt: "demo")
+    monkeypatch.setattr(settings.sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(settings.getpass, "getpass", lambda prompt: "demo")
     assert main(["login", server.url, "--user", "demo"]) == 0
     assert ring.kept == {(f"cdpanalytics:{server.url}", "demo"): "demo"}
     assert main(["sync", server.url, "--archive", str(folder), "--since", "2D"]) == 0
@@ -244,7 +245,7 @@ def test_a_body_of_any_size_is_refused(kind: str, monkeypatch: pytest.MonkeyPatc
 )
 def test_deep_json_is_refused(body: bytes) -> None:
     with pytest.raises(WireError) as error:
-        wire.read_page(body, "application/json", "CdpReplicaTaskSession", origin="em")
+        responses.read_page(body, "application/json", "CdpReplicaTaskSession", origin="em")
     assert "\n" not in str(error.value)
 
 
@@ -255,7 +256,7 @@ def test_deep_json_is_refused(body: bytes) -> None:
 ])  # fmt: skip
 def test_xml_bombs_are_refused(body: bytes) -> None:
     with pytest.raises(WireError) as error:
-        wire.read_page(body, "application/xml", "CdpReplicaTaskSession", origin="em")
+        responses.read_page(body, "application/xml", "CdpReplicaTaskSession", origin="em")
     assert "\n" not in str(error.value)
 
 

@@ -11,11 +11,10 @@ import pytest
 from cdpanalytics.archive import Archive
 from cdpanalytics.simulator import Fault, Fleet, Simulator
 from cdpanalytics.simulator.faults import KINDS
-
-from . import processes
-from .conftest import UNTIL
-from .processes import KILLED
-from .test_sync import assert_equals_truth, strays
+from tests import processes
+from tests.conftest import UNTIL
+from tests.processes import KILLED
+from tests.test_synchronize import assert_equals_truth, strays
 
 SYNCS = 100
 DAYS = 40

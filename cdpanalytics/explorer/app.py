@@ -15,11 +15,11 @@ import pandas as pd
 import traitlets as t
 
 from cdpanalytics import metrics, schema
+from cdpanalytics.analysis import VM, Findings, Question, speaks_for
 from cdpanalytics.archive import Archive
 from cdpanalytics.errors import CdpError, InputError
 from cdpanalytics.explorer import views
-from cdpanalytics.findings import VM, Findings, Question, speaks_for
-from cdpanalytics.report import sections
+from cdpanalytics.reports import sections
 
 DAY = pd.Timedelta(days=1)
 TICK = pd.Timedelta(1, "us")

@@ -12,9 +12,10 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
-from cdpanalytics import findings, plots, tables
-from cdpanalytics.findings import Findings
-from cdpanalytics.report import sections
+from cdpanalytics import analysis, plots
+from cdpanalytics.analysis import Findings
+from cdpanalytics.presentation import formatting
+from cdpanalytics.reports import sections
 
 GAPS_SHOWN = 25
 CAUSES_SHOWN = 10
@@ -78,15 +79,15 @@ def worst(found: Findings) -> Markup:
         return _said("No VM missed its target in this selection.")
     whole = found.worst["breached"].sum()
     rows = []
-    for (_, vm), days in zip(shown.iterrows(), findings.daily(found, shown), strict=True):
+    for (_, vm), days in zip(shown.iterrows(), analysis.daily(found, shown), strict=True):
         who = {"server": vm["backup_server"], "policy": vm["policy"], "vm": vm["vm"]}
         rows.append(Markup(
             '<tr{}><th scope="row">{}</th><td>{}</td><td class="number">{}</td><td class="number">{}</td>'
             '<td class="number">{}</td><td class="number">{}</td><td>{}</td></tr>'
         ).format(
             sections.macro("whose")(who), sections.macro("picked")("", vm["vm"]),
-            vm["policy"], tables.duration(vm["breached"]), tables.share(vm["breached"] / whole),
-            tables.duration(vm["worst_gap"]), tables.share(vm["adherence"]), sparkline(days),
+            vm["policy"], formatting.duration(vm["breached"]), formatting.share(vm["breached"] / whole),
+            formatting.duration(vm["worst_gap"]), formatting.share(vm["adherence"]), sparkline(days),
         ))  # fmt: skip
     heads = (
         "VM",
@@ -107,7 +108,7 @@ def worst(found: Findings) -> Markup:
 def sparkline(days: pd.DataFrame) -> Markup:
     """A bar a period, of the height of its level in the heat map; a dot where nothing was observed."""
     bars, bar = [], Markup('<rect x="{}" y="{}" width="{}" height="{}" class="{}"/>')
-    levels = [tables.severity(adherence) for adherence in days["adherence"]]
+    levels = [formatting.severity(adherence) for adherence in days["adherence"]]
     for number, level in enumerate(levels):
         if level is None:
             bars.append(bar.format(4 * number + 1, 17, 1, 1, "none"))

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from cdpanalytics.metrics import groups as grouping
-from cdpanalytics.metrics.groups import By, lengths, share
-from cdpanalytics.metrics.spans import MOST, UNKNOWN, Flags, Integers, Records, read, setting
-from cdpanalytics.metrics.windows import window
-from cdpanalytics.parts import Recipe, as_it_is, declare
+from cdpanalytics.execution.partition import Recipe, as_it_is, declare
+from cdpanalytics.metrics.core import groups as grouping
+from cdpanalytics.metrics.core.groups import By, lengths, share
+from cdpanalytics.metrics.core.spans import MOST, UNKNOWN, Flags, Integers, Records, read, setting
+from cdpanalytics.metrics.core.windows import window
 
 TOLERANCE = 0.1
 """Share of the expected duration within which a session is on cadence."""

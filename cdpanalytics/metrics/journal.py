@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 from cdpanalytics.errors import InputError
-from cdpanalytics.metrics import groups as grouping
-from cdpanalytics.metrics.groups import By, keys_of, lengths, share
-from cdpanalytics.metrics.spans import (
+from cdpanalytics.execution.partition import Recipe, declare
+from cdpanalytics.metrics.core import groups as grouping
+from cdpanalytics.metrics.core.groups import By, keys_of, lengths, share
+from cdpanalytics.metrics.core.spans import (
     UNKNOWN,
     Integers,
     instants,
@@ -20,7 +21,6 @@ from cdpanalytics.metrics.spans import (
     spans_of,
     spread,
 )
-from cdpanalytics.parts import Recipe, declare
 from cdpanalytics.schema import ASKED
 
 _VM = ["backup_server", "policy", "vm"]

@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 
 from cdpanalytics.errors import InputError
-from cdpanalytics.metrics import groups as grouping
-from cdpanalytics.metrics.clocks import Schedule, Stretches, clocks
-from cdpanalytics.metrics.exposure import Terms, records_of, retirements
-from cdpanalytics.metrics.groups import By, lengths
-from cdpanalytics.metrics.rpo import COLUMNS, VM, adherence_of, exposure_sums
-from cdpanalytics.metrics.spans import (
+from cdpanalytics.execution.partition import Recipe, declare
+from cdpanalytics.metrics.core import groups as grouping
+from cdpanalytics.metrics.core.aggregates import Sums, merge
+from cdpanalytics.metrics.core.clocks import Schedule, Stretches, clocks
+from cdpanalytics.metrics.core.exposure import Terms, records_of, retirements
+from cdpanalytics.metrics.core.groups import By, lengths
+from cdpanalytics.metrics.core.spans import (
     KEYS,
     PROTECTS,
     UNKNOWN,
@@ -24,9 +25,8 @@ from cdpanalytics.metrics.spans import (
     microseconds,
     sweep,
 )
-from cdpanalytics.metrics.sums import Sums, merge
-from cdpanalytics.metrics.windows import Window, judged_until
-from cdpanalytics.parts import Recipe, declare
+from cdpanalytics.metrics.core.windows import Window, judged_until
+from cdpanalytics.metrics.rpo import COLUMNS, VM, adherence_of, exposure_sums
 
 
 def objectives(

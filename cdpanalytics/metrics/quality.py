@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from cdpanalytics.metrics.spans import (
+from cdpanalytics.execution.partition import Recipe, declare
+from cdpanalytics.metrics.core.spans import (
     NO_VERDICT,
     UNKNOWN,
     Flags,
@@ -19,8 +20,7 @@ from cdpanalytics.metrics.spans import (
     read,
     running_maximum,
 )
-from cdpanalytics.metrics.windows import window, within
-from cdpanalytics.parts import Recipe, declare
+from cdpanalytics.metrics.core.windows import window, within
 from cdpanalytics.schema import RESULTS, SESSIONS, STATES
 
 

@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 
 from cdpanalytics.errors import InputError
-from cdpanalytics.metrics.clocks import Schedule, Stretches
-from cdpanalytics.metrics.groups import By, keys_of
+from cdpanalytics.execution.partition import Recipe, declare
+from cdpanalytics.metrics.core.aggregates import Sums, merge
+from cdpanalytics.metrics.core.clocks import Schedule, Stretches
+from cdpanalytics.metrics.core.groups import By, keys_of
+from cdpanalytics.metrics.core.spans import PROTECTS, known_until, microseconds, stamp
+from cdpanalytics.metrics.core.windows import within
 from cdpanalytics.metrics.rpo import COLUMNS, VM, adherence_of, exposure_sums
-from cdpanalytics.metrics.spans import PROTECTS, known_until, microseconds, stamp
-from cdpanalytics.metrics.sums import Sums, merge
-from cdpanalytics.metrics.windows import within
-from cdpanalytics.parts import Recipe, declare
 
 
 def worst(

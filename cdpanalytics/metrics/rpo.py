@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 
 from cdpanalytics.errors import InputError
-from cdpanalytics.metrics import groups as grouping
-from cdpanalytics.metrics.clocks import Schedule, Stretches
-from cdpanalytics.metrics.exposure import Exposure, Terms, late, measure, records_of
-from cdpanalytics.metrics.groups import By, lengths, share
-from cdpanalytics.metrics.spans import (
+from cdpanalytics.execution.partition import Recipe, as_it_is, declare
+from cdpanalytics.metrics.core import groups as grouping
+from cdpanalytics.metrics.core.aggregates import Sums, Tally, joined, merge, tally
+from cdpanalytics.metrics.core.clocks import Schedule, Stretches
+from cdpanalytics.metrics.core.exposure import Exposure, Terms, late, measure, records_of
+from cdpanalytics.metrics.core.groups import By, lengths, share
+from cdpanalytics.metrics.core.spans import (
     FAILED,
     MOST,
     NO_VERDICT,
@@ -29,9 +31,7 @@ from cdpanalytics.metrics.spans import (
     running_maximum,
     span,
 )
-from cdpanalytics.metrics.sums import Sums, Tally, joined, merge, tally
-from cdpanalytics.metrics.windows import window
-from cdpanalytics.parts import Recipe, as_it_is, declare
+from cdpanalytics.metrics.core.windows import window
 from cdpanalytics.schema import RESULTS
 
 VM = ("backup_server", "vm")

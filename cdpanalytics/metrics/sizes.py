@@ -9,11 +9,13 @@ import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
 
 from cdpanalytics.errors import InputError
-from cdpanalytics.metrics import groups as grouping
-from cdpanalytics.metrics.cores import each
-from cdpanalytics.metrics.exposure import Terms, records_of, retirements
-from cdpanalytics.metrics.groups import By
-from cdpanalytics.metrics.spans import (
+from cdpanalytics.execution.partition import Recipe, declare
+from cdpanalytics.metrics.core import groups as grouping
+from cdpanalytics.metrics.core.aggregates import Sums, Tally, joined, merge, tally
+from cdpanalytics.metrics.core.cores import each
+from cdpanalytics.metrics.core.exposure import Terms, records_of, retirements
+from cdpanalytics.metrics.core.groups import By
+from cdpanalytics.metrics.core.spans import (
     MOST,
     Flags,
     Integers,
@@ -23,9 +25,7 @@ from cdpanalytics.metrics.spans import (
     in_order,
     span,
 )
-from cdpanalytics.metrics.sums import Sums, Tally, joined, merge, tally
-from cdpanalytics.metrics.windows import window
-from cdpanalytics.parts import Recipe, declare
+from cdpanalytics.metrics.core.windows import window
 
 Reading = Literal["size", "volume"]
 

@@ -21,7 +21,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
-from cdpanalytics.tables import duration, percent, severity, share, size
+from cdpanalytics.presentation.formatting import duration, percent, severity, share, size
 
 STYLE = Path(__file__).with_name("light.mplstyle")
 

@@ -17,7 +17,7 @@ from cdpanalytics.metrics import (
     what_if,
     worst,
 )
-from cdpanalytics.metrics.spans import running_maximum
+from cdpanalytics.metrics.core.spans import running_maximum
 
 DAY = pd.Timestamp("2026-10-01", tz="UTC")
 

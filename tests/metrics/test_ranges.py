@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
-from cdpanalytics.metrics import exposure, gaps, rpo_adherence, uids, what_if
+from cdpanalytics.metrics import gaps, rpo_adherence, what_if
+from cdpanalytics.metrics.core import exposure, uids
 
 from . import strategies as some
 

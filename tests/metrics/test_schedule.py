@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdpanalytics import schedule
 from cdpanalytics.errors import InputError
+from cdpanalytics.metrics.core import schedule
 
 from .strategies import HOURS, OFFICE, WEEKDAYS_ONLY, mapping
 

@@ -6,7 +6,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdpanalytics.metrics.uids import _digests, repeated
+from cdpanalytics.metrics.core.uids import _digests, repeated
 
 GUIDS = st.integers(0, 20).map("00000000-0000-4000-8000-{:012x}".format)
 SHORT = st.sampled_from(["", "a", "b"])

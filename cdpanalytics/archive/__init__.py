@@ -1,0 +1,5 @@
+"""The archive: plain Parquet files that outlive the server's memory."""
+
+from cdpanalytics.archive.archive import Archive
+
+__all__ = ["Archive"]

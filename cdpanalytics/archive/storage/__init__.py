@@ -1,0 +1,1 @@
+"""Where an archive's files lie: a local folder or an object store."""

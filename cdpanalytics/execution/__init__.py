@@ -1,0 +1,1 @@
+"""Compute metrics by ranges of VMs: in this process, on several, or on Dask."""

@@ -1,0 +1,1 @@
+"""What the metrics share: arrays, coverage, clocks, windows, groups, aggregates."""

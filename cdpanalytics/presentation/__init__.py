@@ -1,0 +1,1 @@
+"""What reports, explorer and command line share: formatting."""

@@ -1,0 +1,274 @@
+"""Result tables as text: exact values for machines, words with units for people; computes nothing."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cdpanalytics.archive.storage import local
+from cdpanalytics.errors import InputError
+
+NOTHING = "–"
+"""What stands where nothing is known."""
+
+LEVELS = (0.01, 0.05, 0.2)
+"""Shares of a period in breach at which a map of it grows darker."""
+
+_BYTES = ("size", "rolling", "projected", "total_size", "expected", "residual")
+_SLOPES = ("slope", "slope_low", "slope_high")
+_SHARES = ("adherence", "adherence_strict", "gap_adherence", "success_rate", "on_cadence", "growth",
+           "restorable_share", "share", "objective", "elapsed", "explains", "explained",
+           "adherence_before")  # fmt: skip
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return a table's rows as plain values.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Any result or session frame.
+
+    Returns
+    -------
+    list of dict
+        Durations in seconds, sizes in bytes, instants as ISO 8601 UTC text, None where
+        nothing is known; floats unrounded.
+
+    Examples
+    --------
+    >>> records(pd.DataFrame({"vm": ["a"], "breached": pd.to_timedelta(["90min"])}))
+    [{'vm': 'a', 'breached': 5400.0}]
+    """
+    columns = [_values(table[name]) for name in table.columns]
+    return [dict(zip(table.columns, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def json_text(table: pd.DataFrame) -> str:
+    """Return a table as a JSON array of objects, one a line."""
+    rows = (json.dumps(row, ensure_ascii=False, allow_nan=False) for row in records(table))
+    return "[" + ",\n ".join(rows) + "]\n"
+
+
+def csv_text(table: pd.DataFrame) -> str:
+    """Return a table as CSV; text that a spreadsheet would take for a formula gets a leading '."""
+    rows = [{name: _inert(value) for name, value in row.items()} for row in records(table)]
+    frame = pd.DataFrame(rows, columns=list(table.columns), dtype=object)
+    return frame.to_csv(index=False, lineterminator="\n")
+
+
+def parquet(table: pd.DataFrame) -> bytes:
+    """Return a table as Parquet, types as they are."""
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, index=False)
+    return buffer.getvalue()
+
+
+def text(table: pd.DataFrame) -> str:
+    """Return a table for a terminal: words with units, no control characters."""
+    if table.empty:
+        return "nothing to show\n"
+    return words(table).to_string(index=False) + "\n"
+
+
+def words(table: pd.DataFrame, of: str | None = None) -> pd.DataFrame:
+    """Return a table with each value as a person reads it; column names as they were.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+    of : str, optional
+        The column name whose words all numbers get, where columns are named otherwise: a
+        table turned so that each policy is a column of sizes is of ``"size"``.
+    """
+    return pd.DataFrame(
+        {name: [_worded(of or name, value) for value in table[name]] for name in table.columns},
+        dtype=object,
+    )
+
+
+def verdicts(objectives: pd.DataFrame) -> list[str]:
+    """Return a line for each row of `metrics.objectives`: MET, MISSED or UNKNOWN, of whom, and why."""
+    said = []
+    for row in objectives.to_dict("records"):
+        keys = [row[key] for key in ("backup_server", "policy", "vm") if key in row]
+        name = " / ".join(_worded("", key) for key in keys) or "all"
+        goal = f"objective {share(row['objective'])}"
+        if _missing(row["passed"]):
+            said.append(f"UNKNOWN {name}: nothing observed, or no target known; {goal}")
+            continue
+        spent = f"{duration(row['spent'])} of {duration(row['budget'])} spent"
+        word = "MET" if row["passed"] else "MISSED"
+        seen = f"{share(row['adherence'])} of {duration(row['observed'])}"
+        said.append(f"{word} {name}: within RPO {seen}, {goal}, {spent}")
+    return said
+
+
+def duration(length: pd.Timedelta) -> str:
+    """Return a length of time by its two largest units.
+
+    Examples
+    --------
+    >>> duration(pd.Timedelta("6h 12min 59s")), duration(pd.Timedelta("45s")), duration(pd.NaT)
+    ('6 h 12 min', '45 s', '–')
+    >>> duration(pd.Timedelta("1742D 6h"))
+    '1,742 d 6 h'
+    """
+    if pd.isna(length):
+        return NOTHING
+    seconds = length.total_seconds()
+    if seconds < 0:
+        return f"-{duration(-length)}"
+    if seconds == 0:
+        return "0 s"
+    if seconds < 60:
+        return f"{seconds:.0f} s" if seconds == int(seconds) else f"{seconds:.1f} s"
+    units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+    first = next(number for number, (_, step) in enumerate(units) if seconds >= step)
+    parts = []
+    for name, step in units[first : first + 2]:
+        count, seconds = divmod(seconds, step)
+        parts.append(f"{int(count):,} {name}" if count else "")
+    return " ".join(part for part in parts if part)
+
+
+def share(ratio: float) -> str:
+    """Return a ratio as a percentage, cut and not rounded: only the whole is 100 %.
+
+    Examples
+    --------
+    >>> share(1.0), share(0.999999), share(0.625), share(float("nan"))
+    ('100 %', '99.99 %', '62.50 %', '–')
+    """
+    if pd.isna(ratio):
+        return NOTHING
+    cut = math.floor(ratio * 10_000 + 1e-9) / 100
+    if ratio < 1:
+        cut = min(cut, 99.99)
+    return f"{cut:.0f} %" if cut in (0, 100) else f"{cut:.2f} %"
+
+
+def severity(adherence: float) -> int | None:
+    """Return how dark a cell of a map is, 0 for no breach; None where nothing is known.
+
+    Examples
+    --------
+    >>> severity(1.0), severity(0.995), severity(0.5), severity(float("nan"))
+    (0, 1, 4, None)
+    """
+    if pd.isna(adherence):
+        return None
+    breached = 1 - adherence
+    return 0 if breached <= 0 else 1 + int(np.searchsorted(LEVELS, breached, side="right"))
+
+
+def percent(adherence: float) -> str:
+    """Return what was breached in whole percents, as a cell of a map has room for.
+
+    Examples
+    --------
+    >>> percent(0.999), percent(0.86)
+    ('<1', '14')
+    """
+    breached = 100 * (1 - adherence)
+    return "<1" if breached < 1 else f"{math.floor(breached + 1e-9)}"
+
+
+def size(amount: float) -> str:
+    """Return bytes in the largest binary unit that leaves a number of at least one.
+
+    Examples
+    --------
+    >>> size(17179869184), size(-512)
+    ('16.0 GiB', '-512 B')
+    """
+    if pd.isna(amount):
+        return NOTHING
+    units = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+    power = min(int(math.log(max(abs(amount), 1), 1024)), len(units) - 1)
+    return f"{amount / 1024**power:.{0 if power == 0 else 1}f} {units[power]}"
+
+
+def instant(stamp: pd.Timestamp) -> str:
+    """Return an instant to the minute, in its own zone."""
+    return NOTHING if pd.isna(stamp) else f"{stamp:%Y-%m-%d %H:%M}"
+
+
+def write(path: Path, body: bytes) -> None:
+    """Write a file whole or not at all.
+
+    Raises
+    ------
+    InputError
+        When the folder is not there, or the file cannot be written.
+    """
+    if not path.parent.is_dir():
+        raise InputError(f"{path.parent} is not a directory; make it first, or name another file")
+    try:
+        local.write(path, body)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+def _values(column: pd.Series) -> list[Any]:
+    if pd.api.types.is_timedelta64_dtype(column):
+        micro = column.dt.as_unit("us").to_numpy(dtype="m8[us]").view(np.int64)
+        return [None if na else int(n) / 1e6 for n, na in zip(micro, column.isna(), strict=True)]
+    if isinstance(column.dtype, pd.DatetimeTZDtype):
+        utc = column.dt.tz_convert("UTC")
+        return [None if pd.isna(t) else t.isoformat().replace("+00:00", "Z") for t in utc]
+    return [None if _missing(value) else _plain(value) for value in column]
+
+
+def _missing(value: Any) -> bool:
+    return value is None or value is pd.NA or value is pd.NaT or value != value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    return list(value) if isinstance(value, np.ndarray) else value
+
+
+def _inert(value: Any) -> Any:
+    if isinstance(value, str) and value.startswith(_FORMULA):
+        return f"'{value}"
+    return value
+
+
+def _worded(name: str, value: Any) -> str:
+    if _missing(value) or value is pd.NaT:
+        return NOTHING
+    if isinstance(value, pd.Timedelta):
+        return duration(value)
+    if isinstance(value, pd.Timestamp):
+        return instant(value)
+    for names, formatted in _BY_NAME:
+        if name in names:
+            return formatted(value)
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if isinstance(value, int | np.integer):
+        return f"{value:,}"
+    return "".join(c if c.isprintable() else "\ufffd" for c in str(value))
+
+
+def _number(value: float) -> str:
+    return f"{value:,.2f}"
+
+
+_BY_NAME: tuple[tuple[tuple[str, ...], Callable[[Any], str]], ...] = (
+    (_BYTES, size),
+    (_SLOPES, lambda value: f"{size(value)}/d"),
+    (_SHARES, share),
+    (("burn_rate", "score"), _number),
+    (("change",), lambda value: f"{100 * value:+,.2f} points"),
+)

@@ -1,0 +1,206 @@
+"""Parts of a page: tiles, the heat map, tables; their contents, and the macros that write them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import zlib
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from cdpanalytics import analysis
+from cdpanalytics.analysis import Findings
+from cdpanalytics.presentation import formatting
+
+_HEADINGS = {
+    "backup_server": "Backup server", "policy": "Policy", "vm": "VM", "rpo": "RPO", "sessions": "Sessions",
+    "success": "Success", "warning": "Warning", "failed": "Failed", "unknown": "No verdict",
+    "observed": "Observed", "exposed": "Exposed", "breached": "Breached", "gaps": "Gaps",
+    "breaches": "Breaches", "worst_gap": "Longest gap", "adherence": "Adherence",
+    "adherence_strict": "Strict", "gap_adherence": "Gaps within RPO", "success_rate": "Success rate",
+    "start": "Start (UTC)", "end": "End (UTC)", "open": "Still open", "exposure": "Length", "cause": "Cause",
+    "running": "Running", "mean": "Mean", "median": "Median", "p95": "95th percentile", "max": "Longest",
+    "total": "Total", "expected": "Expected", "on_cadence": "On cadence", "periods": "Whole days",
+    "size": "Size", "slope": "Slope", "slope_low": "from", "slope_high": "to", "projected": "In 30 days",
+    "growth": "Growth", "source": "Enterprise Manager", "period": "Day (UTC)", "vms": "VMs", "explains": "Explains",
+    "explained": "Up to here", "first": "From (UTC)", "last": "To (UTC)", "adherence_before": "Before",
+    "change": "Change", "verdict": "Verdict", "finding": "Sessions that", "share": "Share",
+    "consequence": "What becomes of them", "breached_before": "Breached before", "restorable": "Restorable",
+    "within": "Within RPO", "restorable_share": "Restorable share", "worst_rpo": "Worst RPO", "p95_rpo": "95 % within",
+    "created": "Begun (UTC)", "ended": "Ended (UTC)", "state": "State", "result": "Result", "reason": "Reason",
+    "policy_result": "Policy's result", "total_size": "Size", "rolling": "7-day mean",
+}  # fmt: skip
+_SEEN_AT_ONCE = 12
+_TEXTS = {"backup_server", "policy", "vm", "cause", "source", "start", "end", "open", "period", "first", "last",
+          "verdict", "finding", "consequence", "created", "ended", "state", "result", "reason",
+          "policy_result"}  # fmt: skip
+
+
+@cache
+def environment() -> Environment:
+    """Return the templates, in which all text is escaped; read once."""
+    return Environment(
+        loader=PackageLoader("cdpanalytics.reports", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def source(name: str) -> str:
+    """Return one of our own files as it is."""
+    made = environment()
+    return made.loader.get_source(made, name)[0]  # type: ignore[union-attr]
+
+
+def digest(script: str) -> str:
+    """Return what a Content-Security-Policy knows a script by."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def macro(name: str) -> Callable[..., Markup]:
+    """Return a macro of `sections.html.j2` as a function."""
+    return getattr(environment().get_template("sections.html.j2").module, name)
+
+
+def tiles(found: Findings) -> list[dict[str, str]]:
+    """Return the figures that answer first: name, value, note, state."""
+    whole, missed = found.whole, len(found.worst)
+    finished = int(whole["success"] + whole["warning"] + whole["failed"])
+    low, high = analysis.wilson(int(whole["success"]), finished)
+    state, used = analysis.spent(found.promise)
+    known = not pd.isna(whole["adherence"])
+    return [
+        {"name": "Adherence", "value": formatting.share(whole["adherence"]),
+         "note": f"strict {formatting.share(whole['adherence_strict'])}", "state": "" if known else "unknown"},
+        {"name": f"Objective {formatting.share(found.question.objective)}", "value": state.capitalize(),
+         "note": used, "state": state},
+        {"name": "VMs that missed", "value": f"{missed:,} of {len(found.vms):,}",
+         "note": f"{_count(whole['breaches'])} breaches in {_count(whole['gaps'])} gaps",
+         "state": ""},
+        {"name": "Longest gap", "value": formatting.duration(whole["worst_gap"]),
+         "note": f"{formatting.duration(whole['breached'])} breached in all", "state": ""},
+        {"name": "Success rate", "value": formatting.share(whole["success_rate"]),
+         "note": f"of {finished:,} sessions; 95 %: {formatting.share(low)} to {formatting.share(high)}", "state": ""},
+        {"name": "As of", "value": instant(found.stop, "UTC")[:10],
+         "note": f"{instant(found.stop, 'UTC')[11:]} UTC; nothing later is judged", "state": ""},
+    ]  # fmt: skip
+
+
+def _count(number: int) -> str:
+    return formatting.NOTHING if pd.isna(number) else f"{number:,}"
+
+
+def objectives(found: Findings) -> list[dict[str, str]]:
+    """Return a row a policy: was its objective met, and what is spent of its budget."""
+    rows = []
+    for (_, row), (_, promise) in zip(
+        found.policies.iterrows(), found.objectives.iterrows(), strict=True
+    ):
+        state, used = analysis.spent(promise)
+        rows.append({"policy": str(row["policy"]), "rpo": formatting.duration(row["rpo"]), "state": state,
+                     "adherence": formatting.share(row["adherence"]),
+                     "strict": formatting.share(row["adherence_strict"]), "used": used})  # fmt: skip
+    return rows
+
+
+def heat(found: Findings) -> dict[str, Any]:
+    """Return the worst VMs by period, each cell with its level, label and title."""
+    periods, vms = analysis.heat(found)
+    rows = []
+    for vm, cells in vms:
+        drawn = []
+        columns = (cells[name] for name in ("period", "adherence", "breached", "observed"))
+        for period, adherence, breached, observed in zip(*columns, strict=True):
+            level = formatting.severity(adherence)
+            said = (
+                "not observed"
+                if level is None
+                else f"{formatting.duration(breached)} of {formatting.duration(observed)} breached"
+            )
+            label = "–" if level is None else "" if level == 0 else formatting.percent(adherence)
+            drawn.append({"level": level, "text": label, "start": period.isoformat(),
+                          "title": f"{vm['vm']}, {period:%Y-%m-%d}: {said}"})  # fmt: skip
+        rows.append({"vm": vm["vm"], "policy": vm["policy"], "server": vm["backup_server"], "cells": drawn,
+                     "total": formatting.duration(vm["breached"])})  # fmt: skip
+    zoned = [period.tz_convert(found.question.tz) for period in periods]
+    return {"periods": [(f"{day:%d}", f"{day:%Y-%m-%d}") for day in zoned],
+            "months": _months(zoned), "rows": rows}  # fmt: skip
+
+
+def _months(days: list[pd.Timestamp]) -> list[tuple[str, int]]:
+    months: list[tuple[str, int]] = []
+    for day in days:
+        name = f"{day:%b %Y}"
+        if months and months[-1][0] == name:
+            months[-1] = (name, months[-1][1] + 1)
+        else:
+            months.append((name, 1))
+    return months
+
+
+class Sheet:
+    """A table to look at in a notebook: words with units, whole texts, no row numbers.
+
+    Sorted by a click on a head, and filtered, where it is exported as ``cdp-html``.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        A metric's, or any other; it keeps its exact values.
+    of : str, optional
+        As in `tables.words`.
+    """
+
+    def __init__(self, table: pd.DataFrame, of: str | None = None) -> None:
+        self.table, self.of = table, of
+
+    def __repr__(self) -> str:
+        return formatting.text(self.table)
+
+    def _repr_html_(self) -> str:
+        text = self.table.to_csv(index=False)
+        name = f"sheet-{zlib.crc32(text.encode()):08x}"  # the same table, the same page
+        made = table(self.table, name, tools=len(self.table) > _SEEN_AT_ONCE, of=self.of, heads={})
+        style = Markup(source("sheet.css"))  # noqa: S704 - our own file
+        return Markup("<style>{}</style>{}").format(style, macro("table")(made))
+
+
+def table(
+    table: pd.DataFrame,
+    name: str,
+    *,
+    tools: bool = False,
+    of: str | None = None,
+    heads: Mapping[str, str] = _HEADINGS,
+) -> dict[str, Any]:
+    """Return a table with its words, and what to sort them by; `of` as in `tables.words`."""
+    exact = formatting.records(table)
+    shown = formatting.words(table, of)
+    named = [{"name": heads.get(c, c), "number": c not in _TEXTS} for c in table.columns]
+    rows = [
+        [{"text": text, "sort": "" if row[c] is None else row[c], "number": c not in _TEXTS}
+         for c, text in zip(table.columns, line, strict=True)]
+        for row, line in zip(exact, shown.to_numpy().tolist(), strict=True)
+    ]  # fmt: skip
+    return {"id": name, "heads": named, "rows": rows, "tools": tools}
+
+
+def by_day(sizes: pd.DataFrame, name: str) -> dict[str, Any]:
+    """Return sizes with a row a day and a column a policy."""
+    named = sizes.assign(policy=sizes["policy"].astype("str").fillna(formatting.NOTHING))
+    wide = named.pivot(index="period", columns="policy", values="size").reset_index()
+    return table(wide, name, of="size")
+
+
+def instant(stamp: pd.Timestamp | None, zone: str) -> str:
+    """Return an instant to the minute on the wall of a zone."""
+    if stamp is None or pd.isna(stamp):
+        return formatting.NOTHING
+    return formatting.instant(pd.Timestamp(stamp).tz_convert(zone))

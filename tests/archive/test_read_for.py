@@ -1,0 +1,180 @@
+"""A frame knows which window its sessions were read for: outside of it rows are missing, and would be gaps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cdpanalytics import metrics
+from cdpanalytics.archive import Archive
+from cdpanalytics.errors import InputError
+from cdpanalytics.explorer import explore
+from cdpanalytics.presentation import formatting
+from cdpanalytics.server.client import EnterpriseManager
+from cdpanalytics.simulator import Fleet, Simulator
+from cdpanalytics.synchronize import sync
+
+WINDOW = {"since": "2026-10-16", "until": "2026-10-18"}
+
+METRICS: dict[str, Callable[..., pd.DataFrame]] = {
+    "rpo_adherence": metrics.rpo_adherence,
+    "by day": lambda rows, **asked: metrics.rpo_adherence(rows, freq="D", **asked),
+    "gaps": metrics.gaps,
+    "what_if": lambda rows, **asked: metrics.what_if(rows, ["1min", "1h"], **asked),
+    "objectives": metrics.objectives,
+    "worst": metrics.worst,
+    "durations": metrics.durations,
+    "sizes": metrics.sizes,
+    "size_trend": metrics.size_trend,
+    "quality": metrics.quality,
+}
+
+
+@pytest.fixture(scope="module")
+def archive(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Archive:
+    archive = Archive(tmp_path_factory.mktemp("read_for") / "archive")
+    with (
+        Simulator(fleet) as server,
+        EnterpriseManager(server.url, "demo", "demo", cache=False) as em,
+    ):
+        sync(em, archive, since="7D", progress=False)
+    return archive
+
+
+@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("history", [False, True])
+def test_a_metric_that_is_given_no_window_keeps_to_it(
+    archive: Archive, name: str, history: bool
+) -> None:
+    rows = archive.sessions(**WINDOW, history=history)
+    pd.testing.assert_frame_equal(METRICS[name](rows), METRICS[name](rows, **WINDOW))
+
+
+def test_the_days_after_it_are_no_gap(archive: Archive) -> None:
+    every = archive.sessions()
+    assert (every["as_of"] > pd.Timestamp("2026-10-18", tz="UTC")).any()
+    whole = metrics.rpo_adherence(every, by=(), **WINDOW)
+    part = metrics.rpo_adherence(archive.sessions(**WINDOW, history=True), by=())
+    columns = ["observed", "exposed", "breached", "gaps", "breaches", "worst_gap", "adherence"]
+    pd.testing.assert_frame_equal(part[columns], whole[columns])
+
+
+def whose(rows: pd.DataFrame) -> pd.Series:
+    return rows["backup_server"].astype("str") + "/" + rows["vm"].astype("str")
+
+
+@settings(max_examples=12)
+@given(
+    first=st.integers(0, 6 * 24),
+    hours=st.integers(1, 60),
+    after=st.sampled_from([None, "6h", "2D"]),
+)
+def test_a_window_with_its_history_answers_as_the_whole(
+    archive: Archive, first: int, hours: int, after: str | None
+) -> None:
+    since = pd.Timestamp("2026-10-14", tz="UTC") + pd.Timedelta(hours=first)
+    window = {"since": since, "until": since + pd.Timedelta(hours=hours)}
+    every, part = archive.sessions(), archive.sessions(**window, history=True)
+    asked = {"by": ("backup_server", "vm"), "retire_after": after}
+    among = every[whose(every).isin(whose(every[every["created"] < window["until"]]))]
+    pd.testing.assert_frame_equal(part.cdp.gaps("1min"), among.cdp.gaps("1min", **window))
+    pd.testing.assert_frame_equal(
+        part.cdp.rpo_adherence("1min", **asked), among.cdp.rpo_adherence("1min", **asked, **window)
+    )
+    for freq in ("h", "D"):
+        pd.testing.assert_frame_equal(
+            part.cdp.sizes(by="policy", freq=freq, retire_after=after),
+            among.cdp.sizes(by="policy", freq=freq, retire_after=after, **window),
+        )
+    pd.testing.assert_frame_equal(
+        part.cdp.durations(by="policy"), among.cdp.durations(by="policy", **window)
+    )
+    mapped = archive.map(
+        metrics.rpo_adherence, "1min", **asked, **window, workers=1, progress=False
+    )
+    pd.testing.assert_frame_equal(mapped, part.cdp.rpo_adherence("1min", **asked))
+
+
+@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize(
+    "larger", [{"since": "2026-10-15T23:59:59"}, {"until": "2026-10-18T00:00:01"}]
+)
+def test_a_larger_window_is_refused(archive: Archive, name: str, larger: dict[str, str]) -> None:
+    rows = archive.sessions(**WINDOW, history=True)
+    with pytest.raises(InputError, match=f"{next(iter(larger))}=.* is outside .* read more"):
+        METRICS[name](rows, **larger)
+
+
+def test_a_smaller_one_is_as_of_everything(archive: Archive) -> None:
+    inner = {"since": "2026-10-16T06:00", "until": "2026-10-17T06:00"}
+    found = metrics.gaps(archive.sessions(**WINDOW, history=True), **inner)
+    pd.testing.assert_frame_equal(found, metrics.gaps(archive.sessions(), **inner))
+
+
+def test_periods_to_compare_must_have_been_read(archive: Archive) -> None:
+    rows = archive.sessions(**WINDOW, history=True)
+    with pytest.raises(InputError, match=r"since=.* is outside"):
+        metrics.compare(rows, since="2026-10-16", until="2026-10-18")
+    found = metrics.compare(rows, since="2026-10-17")
+    pd.testing.assert_frame_equal(
+        found, metrics.compare(rows, since="2026-10-17", until="2026-10-18")
+    )
+
+
+def saved(rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    rows.to_parquet(folder / "rows.parquet")
+    return pd.read_parquet(folder / "rows.parquet")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda rows, _: rows.copy(),
+        lambda rows, _: rows[rows["vm"] != rows["vm"].iloc[0]],
+        lambda rows, _: rows.query("state == 'Completed'").reset_index(drop=True),
+        lambda rows, _: rows.sort_values("created").assign(extra=1),
+        lambda rows, _: pd.concat([rows, rows.iloc[:1]]),
+        saved,
+    ],
+    ids=["copy", "mask", "query", "assign", "concat", "parquet"],
+)
+def test_it_outlives_what_analysts_do(
+    archive: Archive, tmp_path: Path, change: Callable[[pd.DataFrame, Path], pd.DataFrame]
+) -> None:
+    rows = change(archive.sessions(**WINDOW, history=True), tmp_path)
+    pd.testing.assert_frame_equal(metrics.gaps(rows), metrics.gaps(rows, **WINDOW))
+    with pytest.raises(InputError, match="outside"):
+        metrics.gaps(rows, since="2026-10-01")
+
+
+def test_without_a_window_nothing_is_bound(archive: Archive) -> None:
+    metrics.gaps(archive.sessions(), since="2020-01-01", until="2030-01-01")
+
+
+def test_a_servers_answer_knows_it_too(server: Simulator) -> None:
+    def ask(**window: Any) -> pd.DataFrame:
+        with EnterpriseManager(server.url, "demo", "demo", cache=False) as em:
+            return em.sessions(**window)
+
+    rows = ask(**WINDOW)
+    pd.testing.assert_frame_equal(metrics.gaps(rows), metrics.gaps(rows, **WINDOW))
+    recent = ask(since="2D")
+    metrics.gaps(recent, until="2030-01-01")
+    with pytest.raises(InputError, match="outside"):
+        metrics.gaps(recent, since="2026-10-01")
+
+
+def test_the_desk_keeps_to_it(archive: Archive) -> None:
+    rows = archive.sessions(**WINDOW, history=True)
+    desk = explore(rows)
+    assert (str(desk.first), str(desk.last)) == ("2026-10-16", "2026-10-17")
+    shown = desk.findings.sessions.cdp.rpo_adherence(by=(), **WINDOW)
+    assert formatting.share(shown["adherence"][0]) in desk._board.tiles
+    desk.first = desk.first.replace(day=1)
+    assert "outside" not in desk._board.main

@@ -1,0 +1,294 @@
+"""The report: the answer first, exact numbers inside, hostile text harmless, the same bytes twice."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from cdpanalytics import schema
+from cdpanalytics.analysis import wilson
+from cdpanalytics.archive import Archive
+from cdpanalytics.errors import InputError
+from cdpanalytics.presentation import formatting
+from cdpanalytics.reports import Sheet, report
+
+EM = "https://em.tech.local:9398"
+OCT = pd.Timestamp("2026-10-01", tz="UTC")
+HOSTILE = '</script><script>alert(1)</script>"&'
+
+
+class Reader(HTMLParser):
+    """Elements, attributes and text of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attributes)))
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def session(
+    uid: str, vm: str, begin: float, end: float | None, **more: object
+) -> dict[str, object]:
+    return {
+        "uid": uid, "vm": vm, "policy": "Gold", "policy_uid": "p1", "backup_server": "b1", "result": "Success",
+        "state": "InProgress" if end is None else "Completed", "total_size": 2**34,
+        "rpo": pd.Timedelta("15min"), "created": OCT + pd.Timedelta(hours=begin),
+        "ended": None if end is None else OCT + pd.Timedelta(hours=end), "as_of": OCT + pd.Timedelta("1D"), **more,
+    }  # fmt: skip
+
+
+def kept(folder: Path, *sessions: dict[str, object]) -> Archive:
+    archive = Archive(folder)
+    rows = pa.Table.from_pylist(list(sessions), schema=schema.SESSIONS)
+    archive.put_day("sessions", EM, OCT, rows, OCT + pd.Timedelta("1D"), final=True)
+    policy = {"policy_uid": "p1", "policy": "Gold", "backup_server": "b1", "rpo": pd.Timedelta("15min"),
+              "vms": ["db", "never-seen"]}  # fmt: skip
+    archive.put_policies(EM, pa.Table.from_pylist([policy], schema=schema.POLICIES), OCT)
+    return archive
+
+
+@pytest.fixture
+def archive(folder: Path) -> Archive:
+    """One VM with a gap of two hours by failure, one hostile one without."""
+    return kept(
+        folder,
+        session("u1", "db", 0, 8),
+        session("u2", "db", 8, 10, result="Failed", reason="<b>boom</b>"),
+        session("u3", "db", 10, 24),
+        session("u4", HOSTILE, 0, None),
+    )
+
+
+def test_the_answer_comes_first(archive: Archive, tmp_path: Path) -> None:
+    page = report(archive, tmp_path / "r.html", title="October").read_text()
+    words = " ".join(" ".join(Reader(page).words).split())
+    verdict = "The promise was kept 96.35 % of the time; 1 of 3 VMs broke it. The longest gap was 2 h (db)."
+    assert words.index("October") < words.index(verdict) < words.index("Objective 99.90 %")
+    assert "Missed" in words
+    assert "1 h 45 min of 2 min 52 s spent" in words
+    assert "never-seen (Gold)" in words, "a VM that no session names is listed"
+    assert "Failed: <b>boom</b>" in words
+
+
+def words_of(page: Path) -> str:
+    return " ".join(" ".join(Reader(page.read_text()).words).split())
+
+
+def test_the_period_is_held_against_the_one_before_it(archive: Archive, tmp_path: Path) -> None:
+    # db's gap is 08:00 to 10:00, breached from 08:15: 45 min of the three hours up to 09:00, then
+    # one hour of the next three; a second VM was covered all the time.
+    said = words_of(
+        report(archive, tmp_path / "r.html", since="2026-10-01T09:00", until="2026-10-01T12:00")
+    )
+    assert (
+        "The promise was kept 83.33 % of the time, worse than in the period before, "
+        "2026-10-01 06:00 to 2026-10-01 09:00 (87.50 %)." in said
+    )
+    assert "Gold 87.50 % 83.33 % -4.17 points 45 min 1 h worse" in said
+    assert "b1 Gold db 75.00 % 66.66 % -8.33 points 45 min 1 h worse" in said
+
+
+def test_without_a_beginning_the_halves_are_compared(archive: Archive, tmp_path: Path) -> None:
+    said = words_of(report(archive, tmp_path / "r.html"))
+    assert (
+        "In the second half the promise was kept 100 % of the time, better than in the first"
+        in said
+    )
+    said = words_of(report(archive, tmp_path / "r.html", since="2026-10-01", until="2026-10-02"))
+    assert "Nothing was observed in the period before, 2026-09-30 00:00 to 2026-10-01 00:00" in said
+
+
+def test_breaches_are_put_down_to_their_causes(folder: Path, tmp_path: Path) -> None:
+    broken = [
+        session(f"{vm}{number}", vm, begin, end, **more)
+        for vm in ("a", "b")
+        for number, (begin, end, more) in enumerate([
+            (0, 8, {}), (8, 9, {"result": "Failed", "reason": "storage is down"}), (9, 24, {}),
+        ])
+    ]  # fmt: skip
+    archive = kept(folder, *broken, session("c1", "c", 0, 4), session("c2", "c", 5, 24))
+    said = words_of(report(archive, tmp_path / "r.html"))
+    assert (
+        "Failed: storage is down 2 2 1 h 30 min 66.66 % 2026-10-01 08:00 2026-10-01 09:00" in said
+    )
+    assert "no session 1 1 45 min 33.33 % 2026-10-01 04:00 2026-10-01 05:00" in said
+    assert "All 3 gaps in breach" in said
+
+
+def test_the_journal_is_told_where_anybody_asked(archive: Archive, tmp_path: Path) -> None:
+    assert "What could be restored" not in words_of(report(archive, tmp_path / "r.html"))
+    stretch = {"vm": "db", "vm_uid": "v1", "policy": "Gold", "policy_uid": "p1", "backup_server": "b1",
+               "start": OCT, "end": OCT + pd.Timedelta("10h"), "as_of": OCT + pd.Timedelta("1D")}  # fmt: skip
+    rows = [
+        {**stretch, "kind": "Asked", "rpo": None},
+        {**stretch, "kind": "RestoreAvailable", "rpo": pd.Timedelta("20s"), "end": OCT + pd.Timedelta("8h")},
+    ]  # fmt: skip
+    table = pa.Table.from_pylist(rows, schema=schema.JOURNAL)
+    archive.put_day("intervals", EM, OCT, table, OCT + pd.Timedelta("1D"), final=True)
+    said = words_of(report(archive, tmp_path / "r.html"))
+    assert "What could be restored, and how far apart restore points really were" in said
+    assert "b1 Gold db 15 min 10 h 8 h 8 h 80.00 % 80.00 % 20 s 20 s" in said
+    assert "What could be restored" not in words_of(report(archive, tmp_path / "r.html", vm="<*"))
+
+
+def test_odd_sessions_are_counted_with_what_becomes_of_them(folder: Path, tmp_path: Path) -> None:
+    odd = kept(
+        folder, session("u1", "db", 0, 8), session("u2", "db", 9, 7), session("u3", "db", 10, 24)
+    )
+    said = words_of(report(odd, tmp_path / "r.html"))
+    assert "ends before it begins 1 33.33 % 1 no span, no verdict" in said
+
+
+def test_exact_numbers_are_inside(archive: Archive, tmp_path: Path) -> None:
+    page = report(archive, tmp_path / "r.html").read_text()
+    embedded = re.search(r'<script type="application/json" id="rpo">(.*?)</script>', page, re.S)
+    assert embedded
+    rows = {row["vm"]: row for row in json.loads(embedded[1])}
+    assert rows["db"]["breached"] == 105 * 60.0
+    assert rows["db"]["adherence"] == 1 - 105 / (24 * 60)
+    assert rows[HOSTILE]["adherence"] == 1.0
+    assert rows["never-seen"]["adherence"] is None
+    expected = archive.sessions().cdp.rpo_adherence(
+        by=["backup_server", "policy", "vm"], policies=archive.policies()
+    )
+    assert json.loads(formatting.json_text(expected)) == json.loads(embedded[1])
+
+
+def test_it_asks_nothing_of_anybody_and_runs_only_its_own_script(
+    archive: Archive, tmp_path: Path
+) -> None:
+    page = report(archive, tmp_path / "r.html").read_text()
+    read = Reader(page)
+    assert "default-src 'none'" in read.all("meta")[1]["content"]
+    assert len(read.all("script")) == 2, "the data, and ours: none from a name"
+    for tag in ("link", "iframe", "object", "embed", "base", "form"):
+        assert read.all(tag) == []
+    for _, attributes in read.elements:
+        assert not [name for name in attributes if name.startswith("on")]
+        for name in ("src", "href", "xlink:href", "action"):
+            assert (attributes.get(name) or "#").startswith(("#", "data:"))
+    for svg in read.all("svg"):
+        assert svg["role"] == "img"
+        assert svg["aria-label"]
+    assert [a for a in read.all("th") if "scope" not in a] == []
+
+
+def test_the_same_data_gives_the_same_bytes(archive: Archive, tmp_path: Path) -> None:
+    first = report(archive, tmp_path / "a.html").read_bytes()
+    assert report(archive, tmp_path / "b.html").read_bytes() == first
+    later = report(archive, tmp_path / "c.html", generated=OCT + pd.Timedelta("9D")).read_bytes()
+    assert later != first
+
+
+def test_nothing_observed_is_unknown_and_never_a_pass(folder: Path, tmp_path: Path) -> None:
+    failed = kept(folder, session("u1", "db", 0, 8, result="Failed"))
+    words = " ".join(Reader(report(failed, tmp_path / "r.html").read_text()).words)
+    assert "Unknown: nothing was observed" in words
+    assert "Unknown" in words.split("Objective")[1]
+
+
+def test_all_kept_is_said_plainly(folder: Path, tmp_path: Path) -> None:
+    fine = kept(folder, session("u1", "db", 0, 24))
+    words = " ".join(" ".join(Reader(report(fine, tmp_path / "r.html").read_text()).words).split())
+    assert "The promise was kept 100 % of the time by all 2 VMs." in words
+    assert "No VM missed its target" in words
+
+
+def test_a_selection_leaves_out_the_vms_it_did_not_ask_for(
+    archive: Archive, tmp_path: Path
+) -> None:
+    page = report(
+        archive, tmp_path / "r.html", vm="db", rpo="3h", since="2026-10-01T04:00"
+    ).read_text()
+    assert "never-seen" not in page
+    assert "alert(1)" not in page
+    assert "kept 100 % of the time" in page
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"policy": "Silver"}, r"no session of policy 'Silver' here \(known: Gold\)"),
+        ({"since": "2026-10-02", "until": "2026-10-01"}, "is not before"),
+        ({"objective": 99.9}, "objective=99.9 is not a share"),
+        ({"rpo": "soon"}, "'soon' is not a length of time"),
+        ({"tz": "Mars"}, "'Mars' is not a time zone"),
+    ],
+)
+def test_a_question_that_makes_no_sense_writes_nothing(
+    archive: Archive, tmp_path: Path, wrong: dict[str, object], said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        report(archive, tmp_path / "r.html", **wrong)
+    assert not (tmp_path / "r.html").exists()
+
+
+def test_a_folder_that_is_not_there(archive: Archive, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nowhere is not a directory"):
+        report(archive, tmp_path / "nowhere" / "r.html")
+
+
+def test_wilson_as_published() -> None:
+    # Newcombe (1998), Table I, method 3: 81 of 263, and 0 of 20.
+    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
+    assert pd.isna(wilson(0, 0)[0])
+
+
+def test_the_heat_map_grows_darker_by_share() -> None:
+    cells = {1.0: 0, 0.995: 1, 0.98: 2, 0.9: 3, 0.5: 4, float("nan"): None}
+    assert [formatting.severity(adherence) for adherence in cells] == list(cells.values())
+
+
+def test_words_for_people_never_flatter() -> None:
+    assert formatting.share(0.99999999) == "99.99 %"
+    assert formatting.share(0.0) == "0 %"
+    assert formatting.duration(pd.Timedelta("203ms")) == "0.2 s"
+    assert formatting.duration(pd.Timedelta("2D 3h 59min")) == "2 d 3 h"
+    assert formatting.duration(pd.Timedelta(0)) == "0 s"
+    assert formatting.size(1023) == "1023 B"
+    assert formatting.size(1.5 * 2**50) == "1.5 PiB"
+
+
+def test_tables_are_inert_in_spreadsheets_and_terminals() -> None:
+    frame = pd.DataFrame(
+        {"vm": ["=1+1", "@x", "a\x1b[2Jb"], "size": pd.array([1, None, 2**40], dtype="Int64")}
+    )
+    assert formatting.csv_text(frame).splitlines() == [
+        "vm,size",
+        "'=1+1,1",
+        "'@x,",
+        "a\x1b[2Jb,1099511627776",
+    ]
+    assert "\x1b" not in formatting.text(frame)
+    assert "1.0 TiB" in formatting.text(frame)
+    assert formatting.text(frame.iloc[:0]) == "nothing to show\n"
+
+
+def test_a_sheet_shows_whole_texts_and_what_a_server_said_is_no_markup() -> None:
+    cause = "<script>alert(1)</script>" + "long " * 30
+    table = pd.DataFrame({"vm": ["a"], "breached": pd.to_timedelta(["90min"]), "cause": [cause]})
+    page = Sheet(table)._repr_html_()
+    assert page == Sheet(table)._repr_html_(), "the same bytes for the same table"
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+    assert "long " * 29 in page
+    assert '<td data-sort="5400.0" class="number">1 h 30 min</td>' in page
+    assert re.findall(r"<th[^>]*>(\w+)</th>", page) == list(table), "columns by their own names"
+    assert "1 h 30 min" in repr(Sheet(table))
