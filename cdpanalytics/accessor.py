@@ -8,6 +8,10 @@ from typing import Any, overload
 
 import pandas as pd
 
+from cdpanalytics.patterns import Patterns
+from cdpanalytics.selection import Selection, explore
+from cdpanalytics.sources import FrameSource, Names
+
 Function = Callable[..., Any]
 
 
@@ -64,60 +68,44 @@ class CdpAccessor:
     journal_adherence = _Bound()
     quality = _Bound()
 
-    def explore(self, **asked: Any) -> Any:
-        """Explore this frame in a notebook (parameters of `cdpanalytics.explore`)."""
-        from cdpanalytics.explorer import explore
+    def select(
+        self,
+        since: object = None,
+        until: object = None,
+        *,
+        policy: Patterns = None,
+        vm: Patterns = None,
+        server: Patterns = None,
+        policies: pd.DataFrame | None = None,
+        holes: pd.DataFrame | None = None,
+        intervals: pd.DataFrame | None = None,
+        **terms: Any,
+    ) -> Selection:
+        """Return a question about this frame: its metrics, plots and reports are methods.
 
-        return explore(self.frame, **asked)
+        Parameters
+        ----------
+        since, until : timestamp-like, optional
+            The period. Default: everything up to as_of.
+        policy, vm, server : str or sequence of str, optional
+            Names or glob patterns, in any case.
+        policies, holes, intervals : pandas.DataFrame, optional
+            What is known besides, as `Archive` returns it.
+        **terms
+            `tz`, `target`, `objective`, `exclude`, `retire_after`.
+
+        Returns
+        -------
+        Selection
+        """
+        source = FrameSource(self.frame, policies, holes, intervals)
+        return Selection(source, since, until, Names(policy, vm, server), **terms)
+
+    def explore(self, **question: Any) -> Any:
+        """Explore this frame in a notebook: `Selection.explore`."""
+        return explore(self.frame, **question)
 
     @property
-    def plot(self) -> PlotAccessor:
-        """Pictures of the metrics: each method takes its metric's parameters and `ax`."""
-        return PlotAccessor(self.frame)
-
-
-class PlotAccessor:
-    """Compute a metric and draw it; returns the Axes."""
-
-    def __init__(self, frame: pd.DataFrame) -> None:
-        self.frame, self.metrics = frame, CdpAccessor(frame)
-
-    def timeline(self, *, ax: Any = None, **window: Any) -> Any:
-        """Draw when each of the worst VMs was covered, and its gaps (parameters of `gaps`)."""
-        from cdpanalytics.plots import timeline
-
-        found = self.metrics.gaps(**window)
-        shown = {name: window.get(name) for name in ("since", "until", "unobserved")}
-        return timeline(self.frame, found, **shown, ax=ax)
-
-    def heat_map(self, target: Any = None, freq: str = "D", *, ax: Any = None, **rest: Any) -> Any:
-        """Draw when the worst VMs were in breach (parameters of `rpo_adherence`)."""
-        from cdpanalytics.plots import heat_map
-
-        rest = {"by": ("backup_server", "policy", "vm"), **rest}
-        return heat_map(self.metrics.rpo_adherence(target, freq=freq, **rest), ax=ax)
-
-    def adherence(self, target: Any = None, freq: str = "D", *, ax: Any = None, **rest: Any) -> Any:
-        """Draw adherence by policy and period (parameters of `rpo_adherence`)."""
-        from cdpanalytics.plots import adherence
-
-        rest = {"by": "policy", **rest}
-        return adherence(self.metrics.rpo_adherence(target, freq=freq, **rest), ax=ax)
-
-    def durations(self, *, ax: Any = None, **rest: Any) -> Any:
-        """Draw how long finished sessions lasted (parameters of `durations`)."""
-        from cdpanalytics.plots import durations
-
-        return durations(self.metrics.durations(**{"by": "policy", **rest}), ax=ax)
-
-    def sizes(self, *, ax: Any = None, **rest: Any) -> Any:
-        """Draw the protected size by period (parameters of `sizes`)."""
-        from cdpanalytics.plots import sizes
-
-        return sizes(self.metrics.sizes(**{"by": "policy", **rest}), ax=ax)
-
-    def exposure(self, target: Any = None, *, ax: Any = None, **rest: Any) -> Any:
-        """Draw how many gaps lasted how long (parameters of `gaps`)."""
-        from cdpanalytics.plots import exposure
-
-        return exposure(self.metrics.gaps(target, **rest), target=target, ax=ax)
+    def plot(self) -> Any:
+        """Pictures of the metrics: those of a Selection of the whole frame."""
+        return self.select().plot

@@ -30,7 +30,7 @@ from datetime import date, timedelta
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -69,6 +69,9 @@ from cdpanalytics.execution import partition
 from cdpanalytics.execution.partition import EVERYTHING, Metric, Plan
 from cdpanalytics.patterns import Patterns, fitting
 from cdpanalytics.timeparse import Moment, counts_back, instant
+
+if TYPE_CHECKING:
+    from cdpanalytics.selection import Selection
 
 MARKER = "archive.json"
 LOCK = "archive.lock"
@@ -181,6 +184,34 @@ class Archive:
                 frame[column] = _used(frame[column])
         frame = frame.reset_index(drop=True)
         return schema.read_for(frame, start, stop, self._spoken_for(last_days), followed=history)
+
+    def select(
+        self,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        *,
+        policy: Patterns = None,
+        vm: Patterns = None,
+        server: Patterns = None,
+        **terms: Any,
+    ) -> Selection:
+        """Return a question about this archive: its metrics, plots and reports are methods.
+
+        Parameters
+        ----------
+        since, until, policy, vm, server
+            As in `sessions`.
+        **terms
+            `tz`, `target`, `objective`, `exclude`, `retire_after`.
+
+        Returns
+        -------
+        Selection
+        """
+        from cdpanalytics.selection import Selection
+        from cdpanalytics.sources import ArchiveSource, Names
+
+        return Selection(ArchiveSource(self), since, until, Names(policy, vm, server), **terms)
 
     def policy_sessions(
         self, since: Moment | None = None, until: Moment | None = None

@@ -231,7 +231,7 @@ def _metrics(commands: Any) -> None:
 
 
 def _run_metrics(options: argparse.Namespace) -> int:
-    from cdpanalytics import analysis, metrics
+    from cdpanalytics import metrics
     from cdpanalytics.archive import Archive
 
     if options.longest is not None and options.metric != "gaps":
@@ -303,6 +303,7 @@ def _report(commands: Any) -> None:
     _archive(command)
     command.add_argument("--output", required=True, metavar="FILE.html", type=Path)
     _selection(command)
+    _left_out(command)
     command.add_argument(
         "--objective", type=_percentage, default="99.9", metavar="PERCENT", help="default: 99.9"
     )
@@ -312,13 +313,13 @@ def _report(commands: Any) -> None:
 
 def _run_report(options: argparse.Namespace) -> int:
     from cdpanalytics.archive import Archive
-    from cdpanalytics.reports import report
 
-    page = report(
-        Archive(options.archive), options.output, since=options.since, until=options.until,
-        policy=options.policy, vm=options.vm, rpo=options.rpo, objective=options.objective,
-        tz=options.tz, title=options.title,
+    selection = Archive(options.archive).select(
+        options.since, options.until, policy=options.policy, vm=options.vm, target=options.rpo,
+        objective=options.objective, tz=options.tz, exclude=options.exclude,
+        retire_after=options.retire_after,
     )  # fmt: skip
+    page = selection.report(options.output, title=options.title)
     print(page)
     return OK
 
