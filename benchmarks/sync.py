@@ -147,7 +147,7 @@ def by_hand(url: str, days: int, folder: str) -> dict[str, int]:
 
 WAYS: dict[str, Callable[[str, int, str], dict[str, int]]] = {
     "downloaded and thrown away": download,
-    "cdpanalytics sync": with_sync,
+    "cdpanalytics.synchronize": with_sync,
     "cdpanalytics sync, again": sync_again,
     "by hand: requests, json, pandas": by_hand,
     "em.sessions()": sessions,
@@ -156,13 +156,17 @@ WAYS: dict[str, Callable[[str, int, str], dict[str, int]]] = {
 }
 
 
-COMPARED = ("downloaded and thrown away", "cdpanalytics sync", "by hand: requests, json, pandas")
+COMPARED = (
+    "downloaded and thrown away",
+    "cdpanalytics.synchronize",
+    "by hand: requests, json, pandas",
+)
 """These several times, the others once."""
 
 
 def one(way: str, url: str, days: int, home: str) -> dict[str, Any]:
     """Do it once in this process; what is imported before is not counted."""
-    for name in ("requests", "pandas", "cdpanalytics.sync"):
+    for name in ("requests", "pandas", "cdpanalytics.synchronize"):
         __import__(name)
     begun, used = timing.now()
     found = WAYS[way](url, days, f"{home}/{WAYS[way].__name__}")
