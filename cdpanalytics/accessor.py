@@ -11,6 +11,7 @@ import pandas as pd
 from cdpanalytics.patterns import Patterns
 from cdpanalytics.selection import Selection, explore
 from cdpanalytics.sources import FrameSource, Names
+from cdpanalytics.timeparse import Moment
 
 Function = Callable[..., Any]
 
@@ -70,8 +71,8 @@ class CdpAccessor:
 
     def select(
         self,
-        since: object = None,
-        until: object = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
         *,
         policy: Patterns = None,
         vm: Patterns = None,

@@ -24,6 +24,23 @@ if TYPE_CHECKING:
     from cdpanalytics.plots.bound import Plots
 
 By = str | Sequence[str]
+QUESTION = (
+    "since",
+    "until",
+    "policy",
+    "vm",
+    "server",
+    "tz",
+    "target",
+    "objective",
+    "exclude",
+    "retire_after",
+)
+"""What can be asked of an archive or a frame."""
+
+FRAME_QUESTION = ("policies", "holes", "intervals")
+"""What a frame is told besides."""
+
 _BY: By = ("policy", "vm")
 _VM = ["backup_server", "policy", "vm"]
 
@@ -255,11 +272,17 @@ class Selection:
 
         return Plots(self)
 
-    def report(self, output: str | os.PathLike[str], *, title: str | None = None) -> Path:
+    def report(
+        self,
+        output: str | os.PathLike[str],
+        *,
+        title: str | None = None,
+        generated: pd.Timestamp | None = None,
+    ) -> Path:
         """Write an HTML report: `reports.report`."""
         from cdpanalytics.reports import report
 
-        return report(self, output, title=title)
+        return report(self, output, title=title, generated=generated)
 
     def explore(self, **state: Any) -> Explorer:
         """Explore the question in a notebook: `explorer.Explorer`."""
@@ -311,6 +334,7 @@ def report(
     output: str | os.PathLike[str],
     *,
     title: str | None = None,
+    generated: pd.Timestamp | None = None,
     **question: Any,
 ) -> Path:
     """Write an HTML report of an archive or a frame of sessions.
@@ -320,7 +344,8 @@ def report(
     source : Archive or pandas.DataFrame
     output : path-like
         The file; its folder must exist.
-    title : str, optional
+    title, generated
+        As in `reports.report`.
     **question
         What `Archive.select` or ``df.cdp.select`` takes.
 
@@ -334,12 +359,13 @@ def report(
     InputError, ArchiveError
         When the question cannot be answered, or the file cannot be written.
     """
-    return _selected(source, question, "report").report(output, title=title)
+    return _selected(source, question, "report").report(output, title=title, generated=generated)
 
 
 def _selected(source: Archive | pd.DataFrame, question: dict[str, Any], caller: str) -> Selection:
-    select = source.cdp.select if isinstance(source, pd.DataFrame) else source.select
-    try:
-        return select(**question)
-    except TypeError as error:
-        raise InputError(f"{caller}: {error}".replace("_()", "()")) from None
+    held = isinstance(source, pd.DataFrame)
+    names = (*QUESTION, *FRAME_QUESTION) if held else QUESTION
+    for name in question:
+        if name not in names:
+            raise InputError(f"{caller} has no {name!r}; use {', '.join(names)}")
+    return source.cdp.select(**question) if held else source.select(**question)

@@ -95,7 +95,7 @@ def words(table: pd.DataFrame, of: str | None = None) -> pd.DataFrame:
     )
 
 
-def verdicts(objectives: pd.DataFrame) -> list[str]:
+def objective_lines(objectives: pd.DataFrame) -> list[str]:
     """Return a line for each row of `metrics.objectives`: MET, MISSED or UNKNOWN, of whom, and why."""
     said = []
     for row in objectives.to_dict("records"):
@@ -105,7 +105,7 @@ def verdicts(objectives: pd.DataFrame) -> list[str]:
         if _missing(row["passed"]):
             said.append(f"UNKNOWN {name}: nothing observed, or no target known; {goal}")
             continue
-        spent = f"{duration(row['spent'])} of {duration(row['budget'])} spent"
+        spent = f"used {duration(row['spent'])} of the allowed {duration(row['budget'])}"
         word = "MET" if row["passed"] else "MISSED"
         seen = f"{share(row['adherence'])} of {duration(row['observed'])}"
         said.append(f"{word} {name}: within RPO {seen}, {goal}, {spent}")

@@ -147,7 +147,7 @@ def _months(days: list[pd.Timestamp]) -> list[tuple[str, int]]:
     return months
 
 
-class Sheet:
+class Table:
     """A table to look at in a notebook: words with units, whole texts, no row numbers.
 
     Sorted by a click on a head, and filtered, where it is exported as ``cdp-html``.
