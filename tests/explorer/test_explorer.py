@@ -16,6 +16,7 @@ from cdpanalytics.archive import Archive
 from cdpanalytics.errors import InputError
 from cdpanalytics.explorer import Explorer, explore
 from cdpanalytics.explorer.views import VIEWS
+from cdpanalytics.presentation import formatting
 from cdpanalytics.server.client import EnterpriseManager
 from cdpanalytics.simulator import Fleet, Simulator
 from cdpanalytics.synchronize import sync
@@ -49,10 +50,10 @@ def test_the_tiles_say_what_the_metrics_do(desk: Explorer, archive: Archive) -> 
     if len(archive.holes()):
         asked["unobserved"] = archive.holes()
     whole = metrics.rpo_adherence(sessions, by=(), **asked).iloc[0]
-    assert tile(desk, "Adherence") == cdp.tables.share(whole["adherence"])
+    assert tile(desk, "Adherence") == formatting.share(whole["adherence"])
     desk.rpo = "1h"
     whole = metrics.rpo_adherence(sessions, "1h", by=(), **asked).iloc[0]
-    assert tile(desk, "Adherence") == cdp.tables.share(whole["adherence"])
+    assert tile(desk, "Adherence") == formatting.share(whole["adherence"])
 
 
 @pytest.mark.parametrize("view", VIEWS)
