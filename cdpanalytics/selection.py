@@ -363,9 +363,9 @@ def report(
 
 
 def _selected(source: Archive | pd.DataFrame, question: dict[str, Any], caller: str) -> Selection:
-    held = isinstance(source, pd.DataFrame)
-    names = (*QUESTION, *FRAME_QUESTION) if held else QUESTION
+    select: Any = source.cdp.select if isinstance(source, pd.DataFrame) else source.select
+    names = (*QUESTION, *FRAME_QUESTION) if isinstance(source, pd.DataFrame) else QUESTION
     for name in question:
         if name not in names:
             raise InputError(f"{caller} has no {name!r}; use {', '.join(names)}")
-    return source.cdp.select(**question) if held else source.select(**question)
+    return select(**question)

@@ -50,7 +50,6 @@ from cdpanalytics.archive.files import (
     Stretch,
     ordered,
     slug,
-    without,
 )
 from cdpanalytics.archive.scan import (
     WHO,
@@ -66,8 +65,10 @@ from cdpanalytics.archive.scan import (
 from cdpanalytics.archive.storage import base
 from cdpanalytics.errors import ArchiveError, InputError, StoreError
 from cdpanalytics.execution import partition
-from cdpanalytics.execution.partition import EVERYTHING, Metric, Plan
+from cdpanalytics.execution.partition import Metric, Plan
+from cdpanalytics.intervals import subtract
 from cdpanalytics.patterns import Patterns, fitting
+from cdpanalytics.ranges import FULL_RANGE
 from cdpanalytics.timeparse import Moment, counts_back, instant
 
 if TYPE_CHECKING:
@@ -457,7 +458,7 @@ class Archive:
         holes: list[tuple[str, str | None, pd.Timestamp, pd.Timestamp]] = []
         for source, stretches in known.items():
             first = min([stretches[0][0], *self.damaged_days(source)])
-            holes += [(source, None, *hole) for hole in without([(first, newest)], stretches)]
+            holes += [(source, None, *hole) for hole in subtract([(first, newest)], stretches)]
         if holes and len(known) > 1:
             holes = _apart(holes, known, {source: self._backup_servers(source) for source in known})
         frame = pd.DataFrame(holes, columns=["source", "backup_server", "start", "end"])
@@ -730,7 +731,7 @@ class Archive:
             self._files, recipe.table, start, stop, self._spoken_for(last_days), history,
             tuple(narrow), several, None, {}, (),
         )  # fmt: skip
-        read = chain(reader.days(EVERYTHING), [] if before is None else [before.select(narrow)])
+        read = chain(reader.days(FULL_RANGE), [] if before is None else [before.select(narrow)])
         nothing = pa.schema([TABLES[recipe.table].field(name) for name in narrow]).empty_table()
         kept = [counted(nothing, when)]
         for table in read:
@@ -898,7 +899,7 @@ def _apart(
         (source, server, *left)
         for source, _, start, end in holes
         for server in sorted(servers[source])
-        for left in without(
+        for left in subtract(
             [(start, end)],
             [stretch for other in known if other != source and server in servers[other]
              for stretch in known[other]],

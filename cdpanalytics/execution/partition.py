@@ -22,9 +22,9 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from cdpanalytics.errors import CdpError, InputError
+from cdpanalytics.ranges import FULL_RANGE, Range
 
 Metric = Callable[..., pd.DataFrame]
 
@@ -96,45 +96,6 @@ def declared(metric: Metric) -> Recipe:
             f"or give it the whole frame: {name}(archive.sessions())"
         )
     return found
-
-
-@dataclass(frozen=True)
-class Range:
-    """The names of a column from `first` up to `stop`, which it does not hold; None is no bound.
-
-    Rows without a name belong to the range that has no `stop`.
-
-    Examples
-    --------
-    >>> middle = Range("vm", "db", "web")
-    >>> middle.holds(pd.Series(["app-1", "db", "mail", "web", None])).tolist()
-    [False, True, True, False, False]
-    >>> middle.meets("app-1", "cache"), middle.meets("app-1", "db")
-    (False, True)
-    """
-
-    column: str | None
-    first: str | None = None
-    stop: str | None = None
-
-    @property
-    def whole(self) -> bool:
-        """Whether it holds every row."""
-        return self.first is None and self.stop is None
-
-    def holds(self, names: pd.Series) -> NDArray[np.bool_]:
-        """Return which names it holds."""
-        labels = pd.Categorical(names.astype("str"))
-        known = [self.meets(name, name) for name in labels.categories]
-        return np.array([*known, self.stop is None])[labels.codes]
-
-    def meets(self, low: str, high: str) -> bool:
-        """Return whether a name from `low` to `high`, both included, may be in it."""
-        return (self.first is None or high >= self.first) and (self.stop is None or low < self.stop)
-
-
-EVERYTHING = Range(None)
-"""The range that holds every row."""
 
 
 def ranges(column: str | None, rows: pd.Series, most: int, least: int = 1) -> list[Range]:
@@ -261,7 +222,7 @@ class Plan:
     source: Source
     column: str | None
     counts: pd.Series
-    ranges: tuple[Range, ...] = (EVERYTHING,)
+    ranges: tuple[Range, ...] = (FULL_RANGE,)
 
     @property
     def rows(self) -> int:
@@ -340,15 +301,16 @@ def listing(policies: pd.DataFrame, within: Range) -> pd.DataFrame:
     else:
         column = policies.get(within.column, pd.Series([None] * len(policies), dtype="str"))
         kept = [
-            names if held else [] for names, held in zip(lists, within.holds(column), strict=True)
+            names if held else []
+            for names, held in zip(lists, within.contains(column), strict=True)
         ]
     return policies.assign(vms=pd.Series(kept, index=policies.index, dtype=object))
 
 
 def _held(names: object, within: Range) -> object:
     if isinstance(names, list):
-        return [name for name in names if not pd.isna(name) and within.meets(name, name)]
-    return names if isinstance(names, str) and within.meets(names, names) else []
+        return [name for name in names if not pd.isna(name) and within.overlaps(name, name)]
+    return names if isinstance(names, str) and within.overlaps(names, names) else []
 
 
 def _call(function: Callable[..., Any], first: object, arguments: Mapping[str, Any]) -> Any:

@@ -168,7 +168,7 @@ class Table:
 
     def _repr_html_(self) -> str:
         text = self.table.to_csv(index=False)
-        name = f"sheet-{zlib.crc32(text.encode()):08x}"  # the same table, the same page
+        name = f"table-{zlib.crc32(text.encode()):08x}"  # the same table, the same page
         made = table(self.table, name, tools=len(self.table) > _SEEN_AT_ONCE, of=self.of, heads={})
         style = Markup(source("sheet.css"))  # noqa: S704 - our own file
         return Markup("<style>{}</style>{}").format(style, macro("table")(made))

@@ -216,7 +216,7 @@ def test_a_selection_leaves_out_the_vms_it_did_not_ask_for(
     ).read_text()
     assert "never-seen" not in page
     assert "alert(1)" not in page
-    assert "kept 100 % of the time" in page
+    assert "within their RPO, 100 % of the time" in page
 
 
 @pytest.mark.parametrize(
