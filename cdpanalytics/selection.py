@@ -168,11 +168,7 @@ class Selection:
     @cached_property
     def intervals(self) -> pd.DataFrame:
         """Restorable intervals of the selected VMs in the window."""
-        table = self.source.intervals(self.window)
-        columns = [name for name in _VM if name in table and name in self._frame]
-        for name in columns:
-            table = table[table[name].isin(self._frame[name].astype("str"))]
-        return table.reset_index(drop=True)
+        return self.source.intervals(self.window, self.names).reset_index(drop=True)
 
     def provenance(self) -> dict[str, Any]:
         """Return where the sessions come from: sources, files, rows, SHA-256."""

@@ -51,7 +51,7 @@ class Source(Protocol):
     def holes(self) -> pd.DataFrame:
         """Return the stretches that were never fetched."""
 
-    def intervals(self, window: Window) -> pd.DataFrame:
+    def intervals(self, window: Window, names: Names) -> pd.DataFrame:
         """Return the restorable intervals."""
 
     def provenance(self, window: Window) -> dict[str, Any]:
@@ -85,9 +85,9 @@ class ArchiveSource:
         """Return the archive's holes."""
         return self.archive.holes()
 
-    def intervals(self, window: Window) -> pd.DataFrame:
+    def intervals(self, window: Window, names: Names) -> pd.DataFrame:
         """Return the journal."""
-        return self.archive.intervals(*window)
+        return named(self.archive.intervals(*window), names)
 
     def provenance(self, window: Window) -> dict[str, Any]:
         """Return sources, rows, files and their SHA-256."""
@@ -117,11 +117,7 @@ class FrameSource:
 
     def frame(self, window: Window, names: Names) -> pd.DataFrame:
         """Return all rows with these names: those outside the window are its neighbours."""
-        rows = self.sessions
-        for column, patterns in names.columns().items():
-            labels = rows[column].astype("str")
-            rows = rows[labels.isin(fitting(labels.dropna().unique(), patterns))]
-        return rows
+        return named(self.sessions, names)
 
     def policies(self, names: Names) -> pd.DataFrame | None:
         """Return the settings; they list VMs only where no name is selected."""
@@ -135,11 +131,11 @@ class FrameSource:
             pd.DataFrame(columns=["start", "end"]) if self.unobserved is None else self.unobserved
         )
 
-    def intervals(self, window: Window) -> pd.DataFrame:
+    def intervals(self, window: Window, names: Names) -> pd.DataFrame:
         """Return the intervals that begin in the window; none unless they were given."""
         if self.journal is None:
             return pd.DataFrame(columns=[*_VM, "start", "end", "rpo", "kind"])
-        return self.journal[inside(self.journal["start"], window)]
+        return named(self.journal[inside(self.journal["start"], window)], names)
 
     def provenance(self, window: Window) -> dict[str, Any]:
         """Return the origin as given, or that it is a frame."""
@@ -156,3 +152,11 @@ def inside(instants: pd.Series, window: Window) -> pd.Series:
     if since is not None:
         inside &= instants >= since
     return inside if until is None else inside & (instants < until)
+
+
+def named(table: pd.DataFrame, names: Names) -> pd.DataFrame:
+    """Return the rows of a table with these names; none where a pattern fits nothing."""
+    for column, patterns in names.columns().items():
+        labels = table[column].astype("str")
+        table = table[labels.isin(fitting(labels.dropna().unique(), patterns))]
+    return table
