@@ -162,7 +162,7 @@ COMPARED = ("downloaded and thrown away", "cdpanalytics sync", "by hand: request
 
 def one(way: str, url: str, days: int, home: str) -> dict[str, Any]:
     """Do it once in this process; what is imported before is not counted."""
-    for name in ("requests", "pandas", "cdpanalytics.sync"):
+    for name in ("requests", "pandas", "cdpanalytics.synchronize"):
         __import__(name)
     begun, used = timing.now()
     found = WAYS[way](url, days, f"{home}/{WAYS[way].__name__}")

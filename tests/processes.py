@@ -11,7 +11,7 @@ from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    ["cdpanalytics.sync", "cdpanalytics.server.client", "tests.processes"]
+    ["cdpanalytics.synchronize", "cdpanalytics.server.client", "tests.processes"]
 )
 KILLED = -signal.SIGKILL
 

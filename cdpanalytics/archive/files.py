@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 from cdpanalytics import patterns, schema
 from cdpanalytics.archive.storage.base import Store
 from cdpanalytics.errors import ArchiveError, StoreError
-from cdpanalytics.execution.partition import EVERYTHING, Range
+from cdpanalytics.intervals import subtract
+from cdpanalytics.ranges import FULL_RANGE, Range
 
 Stretch = tuple[pd.Timestamp, pd.Timestamp]
 Name = PurePosixPath
@@ -78,7 +79,7 @@ class Stamp:
     def known(self) -> list[Stretch]:
         """Return the stretches of the day that it speaks for."""
         day, as_of = pd.Timestamp(str(self.day), tz="UTC"), pd.Timestamp(str(self.as_of))
-        return without([(day, min(day + _DAY, as_of))], self.lost())
+        return subtract([(day, min(day + _DAY, as_of))], self.lost())
 
 
 class ParquetFiles:
@@ -149,7 +150,7 @@ class ParquetFiles:
         expected: pa.Schema,
         columns: Iterable[str] | None = None,
         named: Named | None = None,
-        within: Range = EVERYTHING,
+        within: Range = FULL_RANGE,
     ) -> pa.Table:
         """Return the rows of a file: some columns, of these names or a range.
 
@@ -236,19 +237,6 @@ def _odd(path: Name, stamp: Stamp) -> str | None:
     return None if stamp.day == day else f"says it holds {stamp.day}"
 
 
-def without(stretches: Iterable[Stretch], taken: Iterable[Stretch]) -> list[Stretch]:
-    """Return what is left of stretches when others are taken out of them."""
-    left = list(stretches)
-    for start, end in sorted(taken):
-        left = [
-            piece
-            for first, last in left
-            for piece in ((first, min(last, start)), (max(first, end), last))
-            if piece[0] < piece[1]
-        ]
-    return left
-
-
 def ordered(rows: pa.Table) -> pa.Table:
     """Return rows by VM, time and uid; Arrow sorts text, not labels."""
     wanted = ("vm", "created", "start", "uid")
@@ -284,7 +272,7 @@ def _groups_of(metadata: pq.FileMetaData, within: Range) -> list[int]:
         for number, said in zip(numbers, told, strict=True)
         if said is None
         or not said.has_min_max
-        or within.meets(said.min, said.max)
+        or within.overlaps(said.min, said.max)
         or (within.stop is None and said.null_count)
     ]
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from cdpanalytics import schema
 from cdpanalytics.archive.files import TABLES, WHEN, Name, ParquetFiles, inside
-from cdpanalytics.execution.partition import EVERYTHING, Range
+from cdpanalytics.ranges import FULL_RANGE, Range
 
 T = TypeVar("T", pa.Table, pd.DataFrame)
 
@@ -81,7 +81,7 @@ class Chosen:
 
         return self.files.place.each(rows, paths)
 
-    def _load(self, path: Name, within: Range = EVERYTHING) -> pa.Table:
+    def _load(self, path: Name, within: Range = FULL_RANGE) -> pa.Table:
         return self.files.load(path, TABLES[self.table], self.columns, within=within)
 
     def _current(self, path: Name, others: list[Name]) -> pa.Table:

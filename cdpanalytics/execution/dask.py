@@ -128,5 +128,3 @@ def _memory_per_range(workers: Iterable[Mapping[str, Any]]) -> str | int:
         worker["memory_limit"] / worker["nthreads"] for worker in workers if worker["memory_limit"]
     ]
     return max(2 * WORKER_OVERHEAD_BYTES, int(MEMORY_SHARE * min(limits))) if limits else "1GB"
-
-

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from cdpanalytics.errors import InputError
+from cdpanalytics.ranges import Range
 
 WORKER_OVERHEAD_BYTES: Final = 250_000_000
 """Memory of a process that has imported everything and computes nothing."""
@@ -22,45 +21,6 @@ PARTITION_KEYS: Final = ("vm", "policy", "backup_server")
 """Columns that an archive can be cut by, the one with most names first."""
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
-
-
-@dataclass(frozen=True)
-class Range:
-    """The names of a column from `first` up to, not including, `stop`; None is no bound.
-
-    Rows without a name belong to the range that has no `stop`.
-
-    Examples
-    --------
-    >>> middle = Range("vm", "db", "web")
-    >>> middle.contains(pd.Series(["app-1", "db", "mail", "web", None])).tolist()
-    [False, True, True, False, False]
-    >>> middle.overlaps("app-1", "cache"), middle.overlaps("app-1", "db")
-    (False, True)
-    """
-
-    column: str | None
-    first: str | None = None
-    stop: str | None = None
-
-    @property
-    def whole(self) -> bool:
-        """Whether it contains every row."""
-        return self.first is None and self.stop is None
-
-    def contains(self, names: pd.Series) -> NDArray[np.bool_]:
-        """Return which names lie in the range."""
-        labels = pd.Categorical(names.astype("str"))
-        inside = [self.overlaps(name, name) for name in labels.categories]
-        return np.array([*inside, self.stop is None])[labels.codes]
-
-    def overlaps(self, low: str, high: str) -> bool:
-        """Return whether a name from `low` to `high`, both included, may lie in the range."""
-        return (self.first is None or high >= self.first) and (self.stop is None or low < self.stop)
-
-
-FULL_RANGE: Final = Range(None)
-"""The range that contains every row."""
 
 
 def ranges(

@@ -9,16 +9,10 @@ from typing import Any, Protocol
 import pandas as pd
 import pyarrow as pa
 
-from cdpanalytics.execution.partition import (
-    FULL_RANGE,
-    Range,
-    listing,
-    memory_size,
-    ranges,
-    rows_in,
-)
+from cdpanalytics.execution.partition import listing, memory_size, ranges, rows_in
 from cdpanalytics.metrics.core.kernels import threads
 from cdpanalytics.metrics.registry import MetricSpec, Question, Terms
+from cdpanalytics.ranges import FULL_RANGE, Range
 
 
 class Source(Protocol):
@@ -95,7 +89,9 @@ class Plan:
             When rows that are needed together do not fit.
         """
         most = rows_in(memory_size(memory))
-        what = self.spec.name if self.spec.by is None else f"{self.spec.name}(by={self.question.by})"
+        what = (
+            self.spec.name if self.spec.by is None else f"{self.spec.name}(by={self.question.by})"
+        )
         cuts = ranges(self.column, self.counts, most, least, what)
         return replace(self, ranges=tuple(cuts))
 

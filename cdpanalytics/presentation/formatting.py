@@ -15,7 +15,7 @@ import pandas as pd
 from cdpanalytics.archive.storage import local
 from cdpanalytics.errors import InputError
 
-NOTHING = "–"
+MISSING = "–"
 """What stands where nothing is known."""
 
 LEVELS = (0.01, 0.05, 0.2)
@@ -95,7 +95,7 @@ def words(table: pd.DataFrame, of: str | None = None) -> pd.DataFrame:
     )
 
 
-def verdicts(objectives: pd.DataFrame) -> list[str]:
+def objective_lines(objectives: pd.DataFrame) -> list[str]:
     """Return a line for each row of `metrics.objectives`: MET, MISSED or UNKNOWN, of whom, and why."""
     said = []
     for row in objectives.to_dict("records"):
@@ -105,7 +105,7 @@ def verdicts(objectives: pd.DataFrame) -> list[str]:
         if _missing(row["passed"]):
             said.append(f"UNKNOWN {name}: nothing observed, or no target known; {goal}")
             continue
-        spent = f"{duration(row['spent'])} of {duration(row['budget'])} spent"
+        spent = f"used {duration(row['spent'])} of the allowed {duration(row['budget'])}"
         word = "MET" if row["passed"] else "MISSED"
         seen = f"{share(row['adherence'])} of {duration(row['observed'])}"
         said.append(f"{word} {name}: within RPO {seen}, {goal}, {spent}")
@@ -123,7 +123,7 @@ def duration(length: pd.Timedelta) -> str:
     '1,742 d 6 h'
     """
     if pd.isna(length):
-        return NOTHING
+        return MISSING
     seconds = length.total_seconds()
     if seconds < 0:
         return f"-{duration(-length)}"
@@ -149,7 +149,7 @@ def share(ratio: float) -> str:
     ('100 %', '99.99 %', '62.50 %', '–')
     """
     if pd.isna(ratio):
-        return NOTHING
+        return MISSING
     cut = math.floor(ratio * 10_000 + 1e-9) / 100
     if ratio < 1:
         cut = min(cut, 99.99)
@@ -191,7 +191,7 @@ def size(amount: float) -> str:
     ('16.0 GiB', '-512 B')
     """
     if pd.isna(amount):
-        return NOTHING
+        return MISSING
     units = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
     power = min(int(math.log(max(abs(amount), 1), 1024)), len(units) - 1)
     return f"{amount / 1024**power:.{0 if power == 0 else 1}f} {units[power]}"
@@ -199,7 +199,7 @@ def size(amount: float) -> str:
 
 def instant(stamp: pd.Timestamp) -> str:
     """Return an instant to the minute, in its own zone."""
-    return NOTHING if pd.isna(stamp) else f"{stamp:%Y-%m-%d %H:%M}"
+    return MISSING if pd.isna(stamp) else f"{stamp:%Y-%m-%d %H:%M}"
 
 
 def write(path: Path, body: bytes) -> None:
@@ -246,7 +246,7 @@ def _inert(value: Any) -> Any:
 
 def _worded(name: str, value: Any) -> str:
     if _missing(value) or value is pd.NaT:
-        return NOTHING
+        return MISSING
     if isinstance(value, pd.Timedelta):
         return duration(value)
     if isinstance(value, pd.Timestamp):

@@ -13,7 +13,11 @@ from .conftest import ROOT, Lab, barriers
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 NOTEBOOKS = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
-TILES, MAIN, DETAIL = ".cdp-desk .cdp-tiles", ".cdp-desk .cdp-main", ".cdp-desk .cdp-detail"
+TILES, MAIN, DETAIL = (
+    ".cdp-explorer-app .cdp-tiles",
+    ".cdp-explorer-app .cdp-main",
+    ".cdp-explorer-app .cdp-detail",
+)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +55,7 @@ def changed(page: Page, region: str, act: Callable[[], object]) -> str:
 
 
 def control(page: Page, name: str) -> object:
-    return page.locator(".cdp-desk").get_by_label(name, exact=True)
+    return page.locator(".cdp-explorer-app").get_by_label(name, exact=True)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +161,7 @@ def test_no_barrier_in_either_theme(desk: Page, lab: Lab, theme: str, view: str)
     if view != "Heat map":
         changed(desk, MAIN, lambda: control(desk, "View").select_option(view))
     lab.theme(theme)
-    assert barriers(desk, ".cdp-desk") == []
+    assert barriers(desk, ".cdp-explorer-app") == []
 
 
 def test_pictures_follow_the_theme_without_being_drawn_again(desk: Page, lab: Lab) -> None:

@@ -94,6 +94,6 @@ def test_the_desk(desk: Page, lab: Lab, name: str, view: str, theme: str) -> Non
     if view == "Timeline":  # the longest gaps stand in a table, of which a few rows will do
         rows = ".cdp-main tbody tr:nth-child(n+7)"
         desk.evaluate("rows => document.querySelectorAll(rows).forEach(row => row.remove())", rows)
-    shown = desk.locator(".cdp-desk .cdp-tiles, .cdp-desk .cdp-main")
-    keep_or_compare(name, desk.locator(".cdp-desk"), words(shown))
+    shown = desk.locator(".cdp-explorer-app .cdp-tiles, .cdp-explorer-app .cdp-main")
+    keep_or_compare(name, desk.locator(".cdp-explorer-app"), words(shown))
     lab.theme("JupyterLab Light")

@@ -19,7 +19,10 @@ def test_the_desk_is_an_app(browser: Browser, workshop: Path) -> None:
         context.set_default_timeout(PATIENCE)
         page = context.new_page()
         page.goto(address, wait_until="domcontentloaded")
-        tiles, main = page.locator(".cdp-desk .cdp-tiles"), page.locator(".cdp-desk .cdp-main")
+        tiles, main = (
+            page.locator(".cdp-explorer-app .cdp-tiles"),
+            page.locator(".cdp-explorer-app .cdp-main"),
+        )
         expect(tiles).to_contain_text("Adherence", timeout=PATIENCE)
         expect(main.locator("table.heat")).to_be_visible()
         assert page.locator(".jp-InputArea-editor:visible").count() == 0, "no code"

@@ -393,7 +393,7 @@ def test_ranges_hold_every_row_once_and_never_too_many(
     labels = [*labels[:-1], None] if nameless else labels
     rows = pd.Series(counts, index=pd.Index(labels, dtype="str"))
     found = partition.ranges("vm", rows, most, least)
-    held = np.array([within.holds(pd.Series(rows.index)) for within in found])
+    held = np.array([within.contains(pd.Series(rows.index)) for within in found])
     assert (held.sum(axis=0) == 1).all()
     assert max(rows.to_numpy() @ held.T) <= most
     assert found[0].first is None

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from cdpanalytics.metrics.core.spans import running_maximum
 
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics import (
@@ -17,7 +18,6 @@ from cdpanalytics.metrics import (
     what_if,
     worst,
 )
-from cdpanalytics.metrics.core.spans import running_maximum
 
 DAY = pd.Timestamp("2026-10-01", tz="UTC")
 

@@ -3,10 +3,9 @@
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from cdpanalytics.metrics.core.uids import _digests, repeated
 from hypothesis import given
 from hypothesis import strategies as st
-
-from cdpanalytics.metrics.core.uids import _digests, repeated
 
 GUIDS = st.integers(0, 20).map("00000000-0000-4000-8000-{:012x}".format)
 SHORT = st.sampled_from(["", "a", "b"])
