@@ -21,9 +21,17 @@ from cdpanalytics import metrics
 from cdpanalytics.archive import Archive
 from cdpanalytics.errors import ArchiveError, CdpError, ConfigError, InputError
 from cdpanalytics.execution import dask as cluster
-from cdpanalytics.execution import partition
+from cdpanalytics.metrics.core.spec import identity
+from cdpanalytics.metrics.registry import REQUIRED, MetricSpec
 from tests.archive.test_archive import OCT, put, session
-from tests.execution.test_map import EVERY, NEEDED, assert_same, dies, holding, rows_of
+from tests.execution.test_map import (
+    EVERY,
+    NEEDED,
+    Metric,
+    assert_same,
+    holding,
+    rows_of,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = Archive(ROOT / "data/sample")
@@ -50,15 +58,15 @@ def client(two_workers: LocalCluster) -> Iterator[Client]:
         yield made
 
 
-def on_cluster(metric: partition.Metric, *arguments: Any, **named: Any) -> pd.DataFrame:
-    return cluster.map(SAMPLE, metric, *arguments, progress=False, **named)
+def on_cluster(metric: Metric, **named: Any) -> pd.DataFrame:
+    return cluster.map(SAMPLE, metric, progress=False, **named)
 
 
 # -- equal to the digit -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("metric", EVERY, ids=lambda metric: metric.__name__)
-def test_every_metric_is_that_of_the_whole_frame(metric: partition.Metric, client: Client) -> None:
+def test_every_metric_is_that_of_the_whole_frame(metric: Metric, client: Client) -> None:
     asked = NEEDED.get(metric.__name__, {})
     found = on_cluster(metric, memory=holding(500), client=client, **asked)
     assert_same(found, metric(rows_of(SAMPLE, metric), **asked))
@@ -78,7 +86,7 @@ def test_a_quantile_has_whole_policies_or_is_refused(client: Client) -> None:
     whole = metrics.durations(SAMPLE.sessions(), by="policy")
     found = on_cluster(metrics.durations, by="policy", memory=holding(1_000))
     assert_same(found, whole)
-    with pytest.raises(InputError, match=r"sessions of policy='.*' are needed together"):
+    with pytest.raises(InputError, match=r"must load .* sessions of policy='.*' at once"):
         on_cluster(metrics.durations, by="policy", memory=holding(200))
 
 
@@ -125,7 +133,7 @@ def test_a_frame_of_a_window_has_its_history(client: Client) -> None:
 # -- workers that are lost -----------------------------------------------------------------
 
 
-def stricken(sessions: pd.DataFrame, told: str) -> pd.DataFrame:
+def stricken(sessions: pd.DataFrame, *_: object, told: str) -> pd.DataFrame:
     """Count sessions by VM; who comes first writes its process id and stands still for good."""
     try:
         with Path(told).open("x") as file:
@@ -136,10 +144,11 @@ def stricken(sessions: pd.DataFrame, told: str) -> pd.DataFrame:
         time.sleep(1)
 
 
-partition.declare(
-    stricken,
-    partition.Recipe(("vm",), ("vm", "backup_server"), stricken, pd.concat, partition.as_it_is),
-)
+STRICKEN = MetricSpec(
+    name="stricken", command="stricken", summary="stands still", function=stricken,
+    partial=stricken, combine=pd.concat, finalize=identity, columns=("vm", "backup_server"),
+    by=None, takes=frozenset(), own={"told": REQUIRED},
+)  # fmt: skip
 
 
 def test_a_worker_that_is_killed_as_it_computes_changes_nothing(tmp_path: Path) -> None:
@@ -154,7 +163,7 @@ def test_a_worker_that_is_killed_as_it_computes_changes_nothing(tmp_path: Path) 
         workers = client.run(os.getpid).values()
         killer = threading.Thread(target=kill, daemon=True)
         killer.start()
-        found = on_cluster(stricken, str(told), memory=holding(300))
+        found = on_cluster(STRICKEN, told=str(told), memory=holding(300))
         killer.join()
     assert int(told.read_text()) in workers
     counts = SAMPLE.sessions()["vm"].astype("str").value_counts()
@@ -165,7 +174,7 @@ def test_a_range_that_kills_whoever_takes_it_is_told_in_a_line() -> None:
     with local(1) as dask, Client(dask):
         dask.scheduler.allowed_failures = 0  # by default three, and a worker begun anew for each
         with pytest.raises(CdpError, match=r"workers were lost over one range.*smaller memory="):
-            on_cluster(dies, memory=holding(2_000))
+            on_cluster(DIES, memory=holding(2_000))
 
 
 # -- who is asked, and what can go wrong ------------------------------------------------------

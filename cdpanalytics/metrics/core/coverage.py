@@ -7,9 +7,9 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from cdpanalytics.metrics.core import kernels
 from cdpanalytics.metrics.core.arrays import PROTECTS, SUCCESS, SessionArrays
 from cdpanalytics.metrics.core.kernels import (
-    BLOCK,
     Integers,
     last_before,
     parallel_map,
@@ -56,7 +56,7 @@ def by_vm(arrays: SessionArrays) -> list[Integers]:
     vm = arrays.vm[: len(arrays.created)]
     order = np.argsort(vm.astype(np.min_scalar_type(vm.max(initial=0))), kind="stable")
     ends = np.cumsum(np.bincount(vm))
-    edges = ends[np.flatnonzero(np.diff(ends // BLOCK, prepend=0))]
+    edges = ends[np.flatnonzero(np.diff(ends // kernels.BLOCK, prepend=0))]
     return np.split(order, edges[edges < len(order)])
 
 

@@ -9,10 +9,11 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
+from cdpanalytics.metrics.core import kernels
 from cdpanalytics.metrics.core.arrays import SessionArrays, read
 from cdpanalytics.metrics.core.clocks import Clocks, clocks
 from cdpanalytics.metrics.core.coverage import Coverage, coverage
-from cdpanalytics.metrics.core.kernels import BLOCK, Flags, Integers, expand, parallel_map
+from cdpanalytics.metrics.core.kernels import Flags, Integers, expand, parallel_map
 from cdpanalytics.metrics.core.question import Question, Terms
 from cdpanalytics.metrics.core.values import UNKNOWN, duration, timestamp
 from cdpanalytics.metrics.core.windows import Window, effective_as_of
@@ -72,14 +73,14 @@ def measure(
     unmaintained = clock if terms.exclude is None else clocks(arrays, spans, terms, exclude=False)
 
     def part(first: int) -> Result:
-        cut = slice(first, first + BLOCK)
+        cut = slice(first, first + kernels.BLOCK)
         mine = spans.at(cut)
         target = arrays.rpo[mine.row] if goal is None else np.full(len(mine.row), goal)
         held = clock.at(cut)
         free = held if unmaintained is clock else unmaintained.at(cut)
         return use(_measure(arrays, terms, window, mine, target, held, free))
 
-    return parallel_map(part, range(0, max(len(spans.row), 1), BLOCK))
+    return parallel_map(part, range(0, max(len(spans.row), 1), kernels.BLOCK))
 
 
 def _measure(
