@@ -25,6 +25,7 @@ from cdpanalytics.metrics.core.spec import identity
 from cdpanalytics.metrics.registry import REQUIRED, MetricSpec
 from tests.archive.test_archive import OCT, put, session
 from tests.execution.test_map import (
+    DIES,
     EVERY,
     NEEDED,
     Metric,
@@ -126,7 +127,7 @@ def test_a_metric_is_mapped_over_its_partitions(client: Client) -> None:
 def test_a_frame_of_a_window_has_its_history(client: Client) -> None:
     since, until = SAMPLE.window("10D", "2D")
     rows = SAMPLE.sessions(since, until, vm="*", history=True)
-    frame = cluster.sessions(SAMPLE, "10D", "2D", vm="*", memory=holding(400))
+    frame = cluster.sessions(SAMPLE, since="10D", until="2D", vm="*", memory=holding(400))
     assert sorted(frame["uid"].compute()) == sorted(rows["uid"])
 
 
@@ -222,7 +223,7 @@ def test_what_is_wrong_on_a_worker_is_told_as_at_home(client: Client, folder: Pa
     plan = archive.plan(metrics.gaps).cut("1GB")
     next((folder / "sessions").rglob("*.parquet")).write_bytes(b"torn")
     with pytest.raises(ArchiveError, match=r"2026-10-01\.parquet cannot be read; see:"):
-        list(cluster.computed(plan, client))
+        cluster.run_cluster(plan, client, memory="1GB")
 
 
 def test_without_a_client_or_a_scheduler_it_says_what_to_do() -> None:

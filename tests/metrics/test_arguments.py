@@ -63,7 +63,7 @@ USUAL: dict[str, dict[str, object]] = {
 SILENT = {("sizes", "unobserved"), ("size_trend", "unobserved"), ("size_anomalies", "unobserved"),
           ("size_anomalies", "policies"), ("sizes", "exclude"), ("size_trend", "exclude"),
           ("size_anomalies", "exclude"), ("sizes", "schedule_tz"), ("size_trend", "schedule_tz"),
-          ("size_anomalies", "schedule_tz")}  # fmt: skip
+          ("size_anomalies", "schedule_tz"), ("quality", "tz")}  # fmt: skip
 """What says only who is retired, and is asked about below with `retire_after`."""
 
 ASKED = [
