@@ -66,6 +66,7 @@ from cdpanalytics.errors import ArchiveError, InputError, StoreError
 from cdpanalytics.execution.partition import PARTITION_KEYS
 from cdpanalytics.execution.plan import Plan
 from cdpanalytics.execution.run import run
+from cdpanalytics.frames import mark
 from cdpanalytics.intervals import subtract
 from cdpanalytics.metrics.registry import MetricSpec, spec_of
 from cdpanalytics.patterns import Patterns, fitting
@@ -185,7 +186,10 @@ class Archive:
             if column not in ("result", "policy_result"):
                 frame[column] = _used(frame[column])
         frame = frame.reset_index(drop=True)
-        return schema.read_for(frame, start, stop, self._spoken_for(last_days), followed=history)
+        whole = history or (start is None and stop is None)
+        return mark(
+            frame, start, stop, self._spoken_for(last_days), () if whole else None, unique=True
+        )
 
     def select(
         self,
@@ -253,6 +257,7 @@ class Archive:
     def map(
         self,
         metric: Callable[..., pd.DataFrame] | MetricSpec,
+        *,
         since: Moment | None = None,
         until: Moment | None = None,
         policy: Patterns = None,
@@ -319,6 +324,7 @@ class Archive:
     def plan(
         self,
         metric: Callable[..., pd.DataFrame] | MetricSpec,
+        *,
         since: Moment | None = None,
         until: Moment | None = None,
         policy: Patterns = None,

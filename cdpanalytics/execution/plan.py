@@ -39,6 +39,7 @@ class Task:
     def compute(self) -> Any:
         """Return the partial result of the range."""
         rows = self.source.read(self.within)
+        self.spec.check(rows, self.question, self.terms)
         part = self.spec.partial(rows, self.question, self.terms, **self.own)
         del rows
         pa.default_memory_pool().release_unused()

@@ -9,7 +9,8 @@ from typing import Any, Literal
 import pandas as pd
 
 from cdpanalytics.errors import InputError
-from cdpanalytics.metrics.core.question import Question, Terms
+from cdpanalytics.metrics.core import frames
+from cdpanalytics.metrics.core.question import UNSET, Question, Terms
 
 VM = ("backup_server", "vm")
 """The columns whose rows coverage needs together."""
@@ -66,6 +67,8 @@ class MetricSpec:
         Its own arguments, by name, with their defaults (`REQUIRED`: none).
     looks_back : bool
         It asks about a period before the window as well.
+    neighbours : bool
+        It depends on sessions outside the window, which decide its edges.
     """
 
     name: str
@@ -83,6 +86,7 @@ class MetricSpec:
     takes: frozenset[str] = EXPOSURE
     own: Mapping[str, object] = field(default_factory=dict)
     looks_back: bool = False
+    neighbours: bool = True
 
     @property
     def window(self) -> bool:
@@ -93,8 +97,13 @@ class MetricSpec:
         self, rows: pd.DataFrame, question: Question, terms: Terms, **own: object
     ) -> pd.DataFrame:
         """Return the metric of a whole frame."""
+        self.check(rows, question, terms)
         whole = self.partial(rows, question, terms, **own)
         return self.finalize(whole, question, terms, **own)
+
+    def check(self, rows: pd.DataFrame, question: Question, terms: Terms) -> None:
+        """Refuse rows that have lost what they were read with: `frames.check`."""
+        frames.check(rows, question, terms, self.takes, self.neighbours)
 
     def parse(self, **arguments: Any) -> tuple[Question, Terms, dict[str, object]]:
         """Return the question, the terms and its own arguments, from the public function's.
@@ -117,7 +126,7 @@ class MetricSpec:
         by = arguments.get("by", self.by)
         question = Question.parse(() if by is None else by, **of_question)
         of_terms = {n: v for n, v in arguments.items() if n in _TERMS}
-        return question, Terms.parse(**of_terms, tz=question.tz), own
+        return question, Terms.parse(**of_terms, tz=arguments.get("tz", UNSET)), own
 
     def cut_by(self, by: Sequence[str], columns: Sequence[str]) -> str | None:
         """Return which of `columns` rows can be cut by: a range of its values holds whole keys.
