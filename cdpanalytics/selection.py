@@ -280,6 +280,12 @@ class Selection:
 
         return report(self, output, title=title, generated=generated)
 
+    def to_excel(self, output: str | os.PathLike[str]) -> Path:
+        """Write an Excel workbook: `reports.to_excel`."""
+        from cdpanalytics.reports.workbook import to_excel
+
+        return to_excel(self, output)
+
     def explore(self, **state: Any) -> Explorer:
         """Explore the question in a notebook: `explorer.Explorer`."""
         from cdpanalytics.explorer import Explorer

@@ -131,7 +131,8 @@ def test_another_cell_moves_the_controls(explorer: Page, lab: Lab) -> None:
         lambda: lab.python("explorer.vms = ('web-11',); explorer.view = 'Worst VMs'"),
     )
     expect(control(explorer, "View")).to_have_value("Worst VMs")
-    assert control(explorer, "VMs").evaluate("one => [...one.selectedOptions].map(o => o.value)") == ["web-11"]  # fmt: skip
+    chosen = "list => [...list.selectedOptions].map(option => option.value)"
+    assert control(explorer, "VMs").evaluate(chosen) == ["web-11"]
     rows = explorer.locator(f"{MAIN} table.picks tbody tr")
     expect(rows).to_have_count(1)
 
