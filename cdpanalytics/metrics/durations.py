@@ -165,4 +165,5 @@ DURATIONS = MetricSpec(
     columns=("uid", "vm", "policy", "backup_server", "created", "ended", "state", "as_of"),
     key=None,  # quantiles need all rows of a group together, whatever the groups are
     takes=WINDOW | {"tz", "policies"},
+    whose="session",
 )  # fmt: skip

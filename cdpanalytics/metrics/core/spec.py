@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import pandas as pd
 
 from cdpanalytics.errors import InputError
+from cdpanalytics.metrics.core.members import Members
 from cdpanalytics.metrics.core.question import Question, Terms
 
 VM = ("backup_server", "vm")
@@ -66,6 +67,9 @@ class MetricSpec:
         Its own arguments, by name, with their defaults (`REQUIRED`: none).
     looks_back : bool
         It asks about a period before the window as well.
+    whose : {"time", "session"}
+        What a filter of policies applies to: the time that a policy's sessions protected, or
+        the sessions of the policy themselves.
     """
 
     name: str
@@ -83,6 +87,7 @@ class MetricSpec:
     takes: frozenset[str] = EXPOSURE
     own: Mapping[str, object] = field(default_factory=dict)
     looks_back: bool = False
+    whose: Literal["time", "session"] = "time"
 
     @property
     def window(self) -> bool:
@@ -95,6 +100,23 @@ class MetricSpec:
         """Return the metric of a whole frame."""
         whole = self.partial(rows, question, terms, **own)
         return self.finalize(whole, question, terms, **own)
+
+    def partial_of(
+        self,
+        rows: pd.DataFrame,
+        question: Question,
+        terms: Terms,
+        members: Members | None = None,
+        **own: object,
+    ) -> Any:
+        """Return the partial result of some rows, restricted to the members asked about."""
+        if members is None:
+            return self.partial(rows, question, terms, **own)
+        if self.whose == "session":
+            return self.partial(rows[members.contains(rows)], question, terms, **own)
+        by = question.by if self.by is None else members.widen(question.by)
+        part = self.partial(rows, replace(question, by=by), terms, **own)
+        return members.restrict(part, question.by)
 
     def parse(self, **arguments: Any) -> tuple[Question, Terms, dict[str, object]]:
         """Return the question, the terms and its own arguments, from the public function's.
