@@ -168,4 +168,5 @@ DURATIONS = MetricSpec(
     columns=("uid", "vm", "policy", "backup_server", "created", "ended", "state", "as_of"),
     key=None,  # quantiles need all rows of a group together, whatever the groups are
     takes=WINDOW | {"tz", "policies"}, neighbours=False,
+    whose="session",
 )  # fmt: skip

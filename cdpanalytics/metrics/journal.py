@@ -208,4 +208,5 @@ JOURNAL_ADHERENCE = MetricSpec(
     function=journal_adherence, partial=_lengths_of, combine=_combine, finalize=_table,
     columns=("vm", "policy", "backup_server", "start", "end", "rpo", "kind"),
     table="intervals", neighbours=False, takes=frozenset({"target", "policies"}),
+    whose="session",
 )  # fmt: skip

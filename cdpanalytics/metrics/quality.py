@@ -222,4 +222,5 @@ QUALITY = MetricSpec(
     name="quality", command="quality", summary="what is odd about the sessions themselves",
     function=quality, partial=_counts, combine=_combine, finalize=_shares,
     columns=tuple(SESSIONS.names), by=None, takes=WINDOW | {"tz", "policies"},
+    whose="session",
 )  # fmt: skip

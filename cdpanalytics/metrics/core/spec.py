@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import pandas as pd
 
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.core import frames
+from cdpanalytics.metrics.core.members import Members
 from cdpanalytics.metrics.core.question import UNSET, Question, Terms
 
 VM = ("backup_server", "vm")
@@ -69,6 +70,9 @@ class MetricSpec:
         It asks about a period before the window as well.
     neighbours : bool
         It depends on sessions outside the window, which decide its edges.
+    whose : {"time", "session"}
+        What a filter of policies applies to: the time that a policy's sessions protected, or
+        the sessions of the policy themselves.
     """
 
     name: str
@@ -87,6 +91,7 @@ class MetricSpec:
     own: Mapping[str, object] = field(default_factory=dict)
     looks_back: bool = False
     neighbours: bool = True
+    whose: Literal["time", "session"] = "time"
 
     @property
     def window(self) -> bool:
@@ -97,13 +102,32 @@ class MetricSpec:
         self, rows: pd.DataFrame, question: Question, terms: Terms, **own: object
     ) -> pd.DataFrame:
         """Return the metric of a whole frame."""
-        self.check(rows, question, terms)
-        whole = self.partial(rows, question, terms, **own)
+        whole = self.partial_of(rows, question, terms, **own)
         return self.finalize(whole, question, terms, **own)
 
-    def check(self, rows: pd.DataFrame, question: Question, terms: Terms) -> None:
-        """Refuse rows that have lost what they were read with: `frames.check`."""
+    def partial_of(
+        self,
+        rows: pd.DataFrame,
+        question: Question,
+        terms: Terms,
+        members: Members | None = None,
+        **own: object,
+    ) -> Any:
+        """Return the partial result of some rows, restricted to the members asked about.
+
+        Raises
+        ------
+        InputError
+            When the rows have lost part of what they were read with (`frames.check`).
+        """
         frames.check(rows, question, terms, self.takes, self.neighbours)
+        if members is None:
+            return self.partial(rows, question, terms, **own)
+        if self.whose == "session":
+            return self.partial(rows[members.contains(rows)], question, terms, **own)
+        by = question.by if self.by is None else members.widen(question.by)
+        part = self.partial(rows, replace(question, by=by), terms, **own)
+        return members.restrict(part, question.by)
 
     def parse(self, **arguments: Any) -> tuple[Question, Terms, dict[str, object]]:
         """Return the question, the terms and its own arguments, from the public function's.
