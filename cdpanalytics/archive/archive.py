@@ -160,9 +160,10 @@ class Archive:
         -------
         pandas.DataFrame
             `schema.SESSIONS` columns, ordered by source, day, VM and time; each uid
-            once, as the newest as_of has it. The frame knows its window, and what the archive
-            speaks for (`attrs`): metrics keep to it where they are given none, refuse one that
-            is larger, and judge a gap that goes on beyond it only with its `history`.
+            once, as the newest as_of has it. Then `window`, what was read; with `history`, or
+            without a window, also `neighbour` and `terms` (`frames.mark`): metrics keep to
+            the window, refuse a larger one, and judge a gap that goes on beyond it only with
+            its `history`.
 
         Raises
         ------

@@ -102,7 +102,7 @@ class MetricSpec:
         self, rows: pd.DataFrame, question: Question, terms: Terms, **own: object
     ) -> pd.DataFrame:
         """Return the metric of a whole frame."""
-        whole = self.partial_of(rows, question, terms, **own)
+        whole = self.partial_of(rows, question, terms, None, **own)
         return self.finalize(whole, question, terms, **own)
 
     def partial_of(
