@@ -91,9 +91,7 @@ def _figures(sessions: pd.DataFrame, question: Question, terms: Terms) -> pd.Dat
     group = grouping.groups(arrays, question.by)
     inside = window(arrays, question).place(arrays.created) >= 0
     of = group.of[: len(inside)]
-    # One that ended after as_of was still running then.
-    finished = inside & arrays.finished & (arrays.ended <= arrays.as_of)
-    running = inside & (arrays.running | (arrays.finished & ~finished))
+    finished, running = inside & arrays.finished, inside & arrays.running
     length = arrays.ended[finished] - arrays.created[finished]
     table = group.keys.copy()
     table["sessions"] = grouping.count(of, group.count, finished)
@@ -101,7 +99,7 @@ def _figures(sessions: pd.DataFrame, question: Question, terms: Terms) -> pd.Dat
     table["unknown"] = grouping.count(of, group.count, inside & ~finished & ~running)
     for name, values in _describe(of[finished], length, group.count).items():
         table[name] = values
-    expected = _expected(arrays, terms.policies)
+    expected = _expected(arrays)
     with_step = inside & (expected > 0)
     every = table["sessions"] + table["running"] + table["unknown"]
     table["expected"] = _common(of[with_step], expected[with_step], every.to_numpy())
@@ -125,9 +123,9 @@ def _describe(of: Integers, length: Integers, size: int) -> dict[str, pd.Series]
     return described
 
 
-def _expected(arrays: SessionArrays, policies: pd.DataFrame | None) -> Integers:
+def _expected(arrays: SessionArrays) -> Integers:
     """Each session's step between long-term restore points in microseconds, 0 where unknown."""
-    policy, steps = setting(arrays, policies, "long_term")
+    policy, steps = setting(arrays, "long_term")
     steps = pd.to_timedelta(steps).fillna(pd.Timedelta(0)).dt.as_unit("us")
     return steps.to_numpy(dtype="m8[us]").view(np.int64)[policy]
 

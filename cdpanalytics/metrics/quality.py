@@ -155,13 +155,14 @@ def _repeated(sessions: pd.DataFrame) -> pd.DataFrame:
 
 def _findings(arrays: SessionArrays) -> dict[str, tuple[Flags, str]]:
     frame = arrays.frame
+    ended = instants(frame, "ended")
     over = arrays.completed & (arrays.ended != UNKNOWN)
     backwards = over & (arrays.ended < arrays.created)
     found = {
         "no vm": (frame["vm"].isna().to_numpy(), "one VM without a name"),
         "begins after as_of": (arrays.created > arrays.as_of, "covers nothing yet"),
         "ends after as_of": (
-            (arrays.ended != UNKNOWN) & (arrays.ended > arrays.as_of),
+            (ended != UNKNOWN) & (ended > arrays.as_of),
             "covers up to as_of",
         ),
         "ends before it begins": (backwards, "no span, no verdict"),
