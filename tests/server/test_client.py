@@ -32,9 +32,10 @@ from cdpanalytics.errors import (
     ServerError,
     WireError,
 )
-from cdpanalytics.server import client, connection, paging
+from cdpanalytics.server import client, connection, page_cache, paging
 from cdpanalytics.server.client import EnterpriseManager
 from cdpanalytics.server.filters import field as param
+from cdpanalytics.server.retry import RetryPolicy
 
 PASSWORD = "correct horse €"
 NOW = pd.Timestamp("2026-03-10 12:00:00", tz="UTC")
@@ -210,10 +211,9 @@ def serving(server):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch, tmp_path):
-    """No waiting between retries, and a page cache of the test's own."""
-    monkeypatch.setattr(connection, "_BACKOFF", 0)
+    """A page cache of the test's own."""
     monkeypatch.setattr(
-        connection.platformdirs, "user_cache_dir", lambda name: str(tmp_path / name)
+        page_cache.platformdirs, "user_cache_dir", lambda name: str(tmp_path / name)
     )
     for name in ("URL", "USERNAME", "PASSWORD", "CA_BUNDLE"):
         monkeypatch.delenv(f"CDPANALYTICS_{name}", raising=False)
@@ -233,11 +233,12 @@ def server():
 
 @pytest.fixture
 def em(server):
-    with EnterpriseManager(server.url, "me", PASSWORD, cache=False) as it:
+    with connected(server, cache=False) as it:
         yield it
 
 
 def connected(server, **options):
+    options.setdefault("retry", RetryPolicy(backoff=0))
     return EnterpriseManager(server.url, "me", PASSWORD, **options)
 
 
@@ -663,7 +664,12 @@ def test_no_error_and_no_log_tells_the_password_or_the_token(server, caplog):
                 em.query()
             except CdpError as error:
                 told += traceback.format_exception(error)
-                told += [repr(em), repr(vars(em)), repr(vars(em._way)), repr(vars(em._way._gate))]
+                told += [
+                    repr(em),
+                    repr(vars(em)),
+                    repr(vars(em._connection)),
+                    repr(vars(em._connection._adapter)),
+                ]
             tokens.add(server.token)
     server.password = "other"
     with connected(server) as em, pytest.raises(LogonError) as refused:
@@ -746,7 +752,7 @@ def test_another_user_or_format_has_other_pages(server, tmp_path):
 
 
 def test_what_has_expired_is_neither_read_nor_kept(server, monkeypatch):
-    monkeypatch.setattr(connection, "SOON", 1)
+    monkeypatch.setattr(page_cache, "SOON", 1)
     with connected(server) as em:
         em.query()
         time.sleep(1.1)
@@ -754,7 +760,7 @@ def test_what_has_expired_is_neither_read_nor_kept(server, monkeypatch):
         assert len(em.query()) == 25
     time.sleep(1.1)
     with connected(server) as em:
-        assert list(em._way._cached.cache.filter(expired=True)) == []
+        assert list(em._connection._cached.cache.filter(expired=True)) == []
 
 
 def test_errors_are_not_kept(server):
@@ -769,7 +775,7 @@ def test_errors_are_not_kept(server):
 def test_settled_days_are_kept_longer_than_days_that_can_change(server):
     with connected(server) as em:
         em.sessions(since="6D")
-        stored = [one for one in em._way._cached.cache.filter() if "TaskSession" in one.url]
+        stored = [one for one in em._connection._cached.cache.filter() if "TaskSession" in one.url]
         lives = {
             re.search(r"%3E%3D%22([\d-]+)T", one.url)[1]: one.expires - one.created_at
             for one in stored

@@ -15,7 +15,7 @@ import pytest
 
 from cdpanalytics.archive import Archive
 from cdpanalytics.errors import CdpError
-from cdpanalytics.server import connection
+from cdpanalytics.server.retry import RetryPolicy
 from cdpanalytics.simulator import Fault, Fleet, Simulator
 from cdpanalytics.simulator.faults import KINDS
 from cdpanalytics.synchronize import sync
@@ -30,12 +30,6 @@ HARMLESS = {"page-size", "xml"}
 """What a lasting fault of this kind does not keep from being read."""
 
 seen: dict[str, list[str]] = {}
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Retries without waiting, but for what the server asks for."""
-    monkeypatch.setattr(connection, "_BACKOFF", 0)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +54,7 @@ def lost_and_doubled(archive: Archive, fleet: Fleet, server: Simulator) -> tuple
 
 def run(server: Simulator, folder: Path, **options: Any) -> str:
     """Sync, and say how it ended."""
-    with manager(server, page_size=4, parallel=2, **options) as em:
+    with manager(server, page_size=4, parallel=2, retry=RetryPolicy(backoff=0), **options) as em:
         try:
             sync(em, Archive(folder), since="7D", progress=False)
         except CdpError as error:

@@ -152,8 +152,10 @@ def test_nothing_found_is_an_empty_table(wrapper):
     assert found.num_rows == 0
 
 
-def test_version_9_leaves_out_what_is_null():
-    assert table_of(tasks(Entities={})).num_rows == 0
+def test_an_answer_without_the_collection_is_not_an_empty_one():
+    with pytest.raises(WireError, match="no CdpReplicaTaskSessions in the answer, got nothing"):
+        table_of(tasks(Entities={}))
+    assert table_of(tasks(Entities={"CdpReplicaTaskSessions": None})).num_rows == 0
 
 
 @pytest.mark.parametrize("ended", [..., None, "", "0001-01-01T00:00:00", "0001-01-01T00:00:00Z"])
