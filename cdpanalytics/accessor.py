@@ -1,13 +1,14 @@
-"""``df.cdp``: the metrics and plots, bound to anybody's frame; one line a method, no state."""
+"""``df.cdp``: the registered metrics and the plots as methods of any DataFrame."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from types import MethodType
-from typing import Any, overload
+from typing import Any
 
 import pandas as pd
 
+from cdpanalytics.metrics.registry import REGISTRY
 from cdpanalytics.patterns import Patterns
 from cdpanalytics.selection import Selection, explore
 from cdpanalytics.sources import FrameSource, Names
@@ -17,20 +18,13 @@ Function = Callable[..., Any]
 
 
 class _Bound:
-    """The metric of this name as a method: the same parameters and docstring."""
+    """A metric as a method: the same parameters and docstring."""
 
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
+    def __init__(self, function: Function) -> None:
+        self.function = function
 
-    @overload
-    def __get__(self, accessor: None, owner: type) -> Function: ...
-    @overload
-    def __get__(self, accessor: CdpAccessor, owner: type) -> MethodType: ...
-    def __get__(self, accessor: CdpAccessor | None, owner: type) -> Function | MethodType:
-        from cdpanalytics import metrics
-
-        function = getattr(metrics, self.name)
-        return function if accessor is None else MethodType(function, accessor.frame)
+    def __get__(self, accessor: CdpAccessor | None, owner: type) -> Function:
+        return self.function if accessor is None else MethodType(self.function, accessor.frame)
 
 
 @pd.api.extensions.register_dataframe_accessor("cdp")
@@ -55,19 +49,6 @@ class CdpAccessor:
 
     def __init__(self, frame: pd.DataFrame) -> None:
         self.frame = frame
-
-    rpo_adherence = _Bound()
-    gaps = _Bound()
-    what_if = _Bound()
-    objectives = _Bound()
-    worst = _Bound()
-    compare = _Bound()
-    durations = _Bound()
-    sizes = _Bound()
-    size_trend = _Bound()
-    size_anomalies = _Bound()
-    journal_adherence = _Bound()
-    quality = _Bound()
 
     def select(
         self,
@@ -110,3 +91,12 @@ class CdpAccessor:
     def plot(self) -> Any:
         """Pictures of the metrics: those of a Selection of the whole frame."""
         return self.select().plot
+
+
+def _bind_metrics() -> None:
+    """Give the accessor one method per registered metric."""
+    for name, spec in REGISTRY.items():
+        setattr(CdpAccessor, name, _Bound(spec.function))
+
+
+_bind_metrics()

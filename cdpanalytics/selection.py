@@ -13,7 +13,8 @@ import pandas as pd
 
 from cdpanalytics import metrics
 from cdpanalytics.errors import InputError
-from cdpanalytics.metrics.core.spans import known_until, stamp
+from cdpanalytics.metrics.core.arrays import as_of_frame
+from cdpanalytics.metrics.core.values import timestamp
 from cdpanalytics.patterns import Patterns
 from cdpanalytics.sources import ALL_NAMES, FrameSource, Names, Source, Window, inside
 from cdpanalytics.timeparse import Moment
@@ -86,7 +87,7 @@ class Selection:
     @cached_property
     def as_of(self) -> pd.Timestamp | None:
         """The newest instant that the source has data for."""
-        return stamp(known_until(self._frame)) if len(self._frame) else None
+        return timestamp(as_of_frame(self._frame)) if len(self._frame) else None
 
     def clip(self, since: pd.Timestamp, until: pd.Timestamp) -> tuple[pd.Timestamp, pd.Timestamp]:
         """Return the part of a period that lies in this one."""
@@ -279,6 +280,12 @@ class Selection:
         from cdpanalytics.reports import report
 
         return report(self, output, title=title, generated=generated)
+
+    def to_excel(self, output: str | os.PathLike[str]) -> Path:
+        """Write an Excel workbook: `reports.to_excel`."""
+        from cdpanalytics.reports.workbook import to_excel
+
+        return to_excel(self, output)
 
     def explore(self, **state: Any) -> Explorer:
         """Explore the question in a notebook: `explorer.Explorer`."""

@@ -19,11 +19,10 @@ still change is in each file's own metadata, so that no second record can disagr
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import date, timedelta
@@ -64,9 +63,11 @@ from cdpanalytics.archive.scan import (
 )
 from cdpanalytics.archive.storage import base
 from cdpanalytics.errors import ArchiveError, InputError, StoreError
-from cdpanalytics.execution import partition
-from cdpanalytics.execution.partition import Metric, Plan
+from cdpanalytics.execution.partition import PARTITION_KEYS
+from cdpanalytics.execution.plan import Plan
+from cdpanalytics.execution.run import run
 from cdpanalytics.intervals import subtract
+from cdpanalytics.metrics.registry import MetricSpec, spec_of
 from cdpanalytics.patterns import Patterns, fitting
 from cdpanalytics.ranges import FULL_RANGE
 from cdpanalytics.timeparse import Moment, counts_back, instant
@@ -251,8 +252,7 @@ class Archive:
 
     def map(
         self,
-        metric: Metric,
-        *arguments: object,
+        metric: Callable[..., pd.DataFrame] | MetricSpec,
         since: Moment | None = None,
         until: Moment | None = None,
         policy: Patterns = None,
@@ -273,7 +273,7 @@ class Archive:
         ----------
         metric : callable
             One of `cdpanalytics.metrics`.
-        *arguments, **named
+        **named
             The metric's own. `as_of` defaults to the newest of all sessions chosen.
         since, until : timestamp-like or text like "30D", optional
             The window that is read, with its history, and that the metric is asked of.
@@ -311,29 +311,14 @@ class Archive:
         >>> found.equals(rpo_adherence(archive.sessions(), by="policy"))
         True
         """
-        total = partition.size(memory)
-        crew, each = partition.crew(workers, total)
         plan = self.plan(
-            metric,
-            *arguments,
-            since=since,
-            until=until,
-            policy=policy,
-            vm=vm,
-            server=server,
-            **named,
+            metric, since=since, until=until, policy=policy, vm=vm, server=server, **named
         )
-        if workers is None and plan.rows <= partition.WORTH:
-            crew, each = 1, total
-        plan = plan.cut(each, crew)
-        crew = min(crew, len(plan.ranges))
-        computed = partition.here(plan) if crew == 1 else partition.on_processes(plan, crew)
-        return partition.gathered(plan, computed, progress)
+        return run(plan, memory=memory, workers=workers, progress=progress)
 
     def plan(
         self,
-        metric: Metric,
-        *arguments: object,
+        metric: Callable[..., pd.DataFrame] | MetricSpec,
         since: Moment | None = None,
         until: Moment | None = None,
         policy: Patterns = None,
@@ -345,27 +330,24 @@ class Archive:
 
         Parameters
         ----------
-        metric, *arguments, since, until, policy, vm, server, **named
+        metric, since, until, policy, vm, server, **named
             As in `map`.
         """
-        recipe = partition.declared(metric)
-        takes = inspect.signature(metric).parameters
+        spec = spec_of(metric)
         start, stop = self.window(since, until)
-        window = {
-            name: value for name, value in (("since", start), ("until", stop)) if name in takes
-        }
-        asked = partition.bound(metric, arguments, {**named, **window})
+        window = {"since": start, "until": stop} if spec.window else {}
+        question, terms, own = spec.parse(**{**named, **window})
         chosen, rows_of = self._choose(
-            recipe, start, stop, "since" in takes, policy=policy, vm=vm, backup_server=server
+            spec, start, stop, spec.window, policy=policy, vm=vm, backup_server=server
         )
-        if asked.get("as_of", ...) is None and len(rows_of):
-            asked["as_of"] = chosen.as_of
-        if asked.get("freq") is not None and asked.get("since", ...) is None and len(rows_of):
+        if spec.window and question.as_of is None and len(rows_of):
+            question = replace(question, as_of=chosen.as_of)
+        if question.freq is not None and question.since is None and len(rows_of):
             # Each range must be cut into the same periods.
             first = rows_of["begun"].min()
-            asked["since"] = min(first, instant(asked["as_of"], first))
-        column = recipe.cut_by(asked.get("by", ()))
-        return Plan(metric, asked, chosen, column, rows_by(rows_of, column))
+            question = replace(question, since=min(first, question.as_of or first))
+        column = spec.cut_by(question.by, PARTITION_KEYS)
+        return Plan(spec, question, terms, own, chosen, column, rows_by(rows_of, column))
 
     def policies(self, *, naming_vms: bool = True) -> pd.DataFrame:
         """Return the settings of policies as they were at each sync.
@@ -712,27 +694,27 @@ class Archive:
         return pa.concat_tables([expected.empty_table(), *found])
 
     def _choose(
-        self, recipe: partition.Recipe, start: pd.Timestamp | None, stop: pd.Timestamp | None,
+        self, spec: MetricSpec, start: pd.Timestamp | None, stop: pd.Timestamp | None,
         history: bool, **patterns: Patterns,
     ) -> tuple[Chosen, pd.DataFrame]:  # fmt: skip
         """Return what rows of a table are asked for, and how many there are of whom, since when."""
-        if recipe.looks_back:
+        if spec.looks_back:
             start = None
-        when, last_days = WHEN[recipe.table], self._files.last_days()
+        when, last_days = WHEN[spec.table], self._files.last_days()
         several = len(last_days) > 1
-        history &= recipe.table == "sessions"
+        history &= spec.table == "sessions"
         before = None
         if history and start is not None:
             before = self._history(start, {})
             before = newest(before) if several else before
         narrow = [*(["uid", "as_of"] if several else []), *WHO, when]
-        narrow = [name for name in narrow if name in TABLES[recipe.table].names]
+        narrow = [name for name in narrow if name in TABLES[spec.table].names]
         reader = Chosen(
-            self._files, recipe.table, start, stop, self._spoken_for(last_days), history,
+            self._files, spec.table, start, stop, self._spoken_for(last_days), history,
             tuple(narrow), several, None, {}, (),
         )  # fmt: skip
         read = chain(reader.days(FULL_RANGE), [] if before is None else [before.select(narrow)])
-        nothing = pa.schema([TABLES[recipe.table].field(name) for name in narrow]).empty_table()
+        nothing = pa.schema([TABLES[spec.table].field(name) for name in narrow]).empty_table()
         kept = [counted(nothing, when)]
         for table in read:
             keep(kept, counted(table, when), added_up)
@@ -747,9 +729,7 @@ class Archive:
             after = self._following(stop, {}, rows[_MACHINE])
             after = newest(after) if several else after
             before = after if before is None else pa.concat_tables([before, after])
-        chosen = replace(
-            reader, columns=recipe.columns, history=before, names=names, servers=servers
-        )
+        chosen = replace(reader, columns=spec.columns, history=before, names=names, servers=servers)
         return chosen, rows
 
     def _history(self, start: pd.Timestamp, named: Named) -> pa.Table:

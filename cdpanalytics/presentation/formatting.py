@@ -90,7 +90,7 @@ def words(table: pd.DataFrame, of: str | None = None) -> pd.DataFrame:
         table turned so that each policy is a column of sizes is of ``"size"``.
     """
     return pd.DataFrame(
-        {name: [_worded(of or name, value) for value in table[name]] for name in table.columns},
+        {name: [word(of or name, value) for value in table[name]] for name in table.columns},
         dtype=object,
     )
 
@@ -100,9 +100,9 @@ def objective_lines(objectives: pd.DataFrame) -> list[str]:
     said = []
     for row in objectives.to_dict("records"):
         keys = [row[key] for key in ("backup_server", "policy", "vm") if key in row]
-        name = " / ".join(_worded("", key) for key in keys) or "all"
+        name = " / ".join(word("", key) for key in keys) or "all"
         goal = f"objective {share(row['objective'])}"
-        if _missing(row["passed"]):
+        if is_missing(row["passed"]):
             said.append(f"UNKNOWN {name}: nothing observed, or no target known; {goal}")
             continue
         spent = f"used {duration(row['spent'])} of the allowed {duration(row['budget'])}"
@@ -225,10 +225,11 @@ def _values(column: pd.Series) -> list[Any]:
     if isinstance(column.dtype, pd.DatetimeTZDtype):
         utc = column.dt.tz_convert("UTC")
         return [None if pd.isna(t) else t.isoformat().replace("+00:00", "Z") for t in utc]
-    return [None if _missing(value) else _plain(value) for value in column]
+    return [None if is_missing(value) else _plain(value) for value in column]
 
 
-def _missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
+    """Return whether a value is None, NA, NaT or NaN."""
     return value is None or value is pd.NA or value is pd.NaT or value != value
 
 
@@ -244,8 +245,9 @@ def _inert(value: Any) -> Any:
     return value
 
 
-def _worded(name: str, value: Any) -> str:
-    if _missing(value) or value is pd.NaT:
+def word(name: str, value: Any) -> str:
+    """Return the words for a value of a column."""
+    if is_missing(value) or value is pd.NaT:
         return MISSING
     if isinstance(value, pd.Timedelta):
         return duration(value)
@@ -258,7 +260,7 @@ def _worded(name: str, value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, int | np.integer):
         return f"{value:,}"
-    return "".join(c if c.isprintable() else "\ufffd" for c in str(value))
+    return printable(str(value))
 
 
 def _number(value: float) -> str:
@@ -272,3 +274,15 @@ _BY_NAME: tuple[tuple[tuple[str, ...], Callable[[Any], str]], ...] = (
     (("burn_rate", "score"), _number),
     (("change",), lambda value: f"{100 * value:+,.2f} points"),
 )
+
+
+def printable(text: str) -> str:
+    """Return a text with a replacement character for each control character."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
+
+
+def kind_of(column: str) -> str | None:
+    """Return what the numbers of a column are: "bytes", "share", or None for plain numbers."""
+    if column in (*_BYTES, *_SLOPES):
+        return "bytes"
+    return "share" if column in _SHARES else None

@@ -18,7 +18,7 @@ from cdpanalytics.presentation.analysis import Analysis, budget, heat_map_rows, 
 
 _HERE = "cdpanalytics.presentation"
 
-_HEADINGS = {
+HEADINGS = {
     "backup_server": "Backup server", "policy": "Policy", "vm": "VM", "rpo": "RPO", "sessions": "Sessions",
     "success": "Success", "warning": "Warning", "failed": "Failed", "unknown": "No verdict",
     "observed": "Observed", "exposed": "Exposed", "breached": "Breached", "gaps": "Gaps",
@@ -180,7 +180,7 @@ def table(
     *,
     tools: bool = False,
     of: str | None = None,
-    heads: Mapping[str, str] = _HEADINGS,
+    heads: Mapping[str, str] = HEADINGS,
 ) -> dict[str, Any]:
     """Return a table with its words, and what to sort them by; `of` as in `tables.words`."""
     exact = formatting.records(table)

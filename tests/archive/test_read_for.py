@@ -14,8 +14,6 @@ from hypothesis import strategies as st
 from cdpanalytics import metrics
 from cdpanalytics.archive import Archive
 from cdpanalytics.errors import InputError
-from cdpanalytics.explorer import explore
-from cdpanalytics.presentation import formatting
 from cdpanalytics.server.client import EnterpriseManager
 from cdpanalytics.simulator import Fleet, Simulator
 from cdpanalytics.synchronize import sync
@@ -168,13 +166,3 @@ def test_a_servers_answer_knows_it_too(server: Simulator) -> None:
     metrics.gaps(recent, until="2030-01-01")
     with pytest.raises(InputError, match="outside"):
         metrics.gaps(recent, since="2026-10-01")
-
-
-def test_the_desk_keeps_to_it(archive: Archive) -> None:
-    rows = archive.sessions(**WINDOW, history=True)
-    desk = explore(rows)
-    assert (str(desk.first), str(desk.last)) == ("2026-10-16", "2026-10-17")
-    shown = desk.findings.sessions.cdp.rpo_adherence(by=(), **WINDOW)
-    assert formatting.share(shown["adherence"][0]) in desk._board.tiles
-    desk.first = desk.first.replace(day=1)
-    assert "outside" not in desk._board.main

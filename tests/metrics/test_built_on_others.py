@@ -211,7 +211,7 @@ def test_the_time_ahead_goes_by_the_wall_of_its_zone():
     """Thursday 1 October alone is allowed, in Kolkata: it ends at 18:30 UTC, and is over by then."""
     thursday = "0" * 72 + "1" * 24 + "0" * 72
     seen = table(("db", "00:00", "12:00", "Success"))
-    budget, elapsed = ahead(seen, schedule=thursday, tz="Asia/Kolkata")
+    budget, elapsed = ahead(seen, schedule=thursday, schedule_tz="Asia/Kolkata")
     assert (budget, elapsed) == (pytest.approx(1.85), 12 / 18.5)
 
 

@@ -17,7 +17,7 @@ from cdpanalytics.metrics import (
     what_if,
     worst,
 )
-from cdpanalytics.metrics.core.spans import running_maximum
+from cdpanalytics.metrics.core.kernels import running_maximum
 
 DAY = pd.Timestamp("2026-10-01", tz="UTC")
 
@@ -150,9 +150,10 @@ def test_a_session_without_a_beginning_is_refused(sessions):
 
 def test_an_unknown_key(sessions):
     assert error(rpo_adherence, sessions, "1h", by="host") == (
-        "by='host' is not a key; use backup_server, policy, vm, several of them, or ()"
+        "by='host' is not a column of the sessions; use backup_server, policy, vm, any column of "
+        "the frame (has: vm, policy), several of them, or ()"
     )
-    assert error(sizes, sessions, by=("vm", "vm")) == "by=['vm', 'vm'] names a key twice"
+    assert error(sizes, sessions, by=("vm", "vm")) == "by=['vm', 'vm'] names a column twice"
 
 
 def test_an_unknown_freq(sessions):
