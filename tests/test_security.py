@@ -26,8 +26,7 @@ from cdpanalytics import schema, settings
 from cdpanalytics.archive import Archive
 from cdpanalytics.cli import main
 from cdpanalytics.errors import CdpError, ServerError, WireError
-from cdpanalytics.server import adapter
-from cdpanalytics.server import responses
+from cdpanalytics.server import adapter, responses
 from cdpanalytics.server.client import EnterpriseManager
 from cdpanalytics.simulator import Fleet, Simulator
 from cdpanalytics.synchronize import sync

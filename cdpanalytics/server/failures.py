@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import errno
 import html
-import json
 import os
 import re
 import socket
@@ -13,7 +12,7 @@ import ssl
 from collections.abc import Iterator
 from threading import Lock
 from typing import Final
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote
 
 import requests
 import urllib3
@@ -35,8 +34,9 @@ class Redactor:
 
     def __init__(self, user: str, password: str) -> None:
         self._lock = Lock()
-        self._forms: set[bytes] = set()
+        self._patterns: set[bytes] = set()
         self.add(password)
+        self.add(base64.b64encode(password.encode()).decode())
         self.add(base64.b64encode(f"{user}:{password}".encode()).decode())
 
     def __repr__(self) -> str:
@@ -45,27 +45,42 @@ class Redactor:
     def add(self, secret: str) -> None:
         """Hide this, too: a token."""
         with self._lock:
-            self._forms |= _forms(secret)
+            self._patterns |= _patterns(secret)
 
     def clean(self, body: bytes) -> bytes:
         """Return an answer's body without the secrets."""
         with self._lock:
-            forms = sorted(self._forms, key=len, reverse=True)
-        return re.sub(b"|".join(map(re.escape, forms)), _HIDDEN, body) if forms else body
+            patterns = sorted(self._patterns, key=len, reverse=True)
+        return re.sub(b"|".join(patterns), _HIDDEN, body, flags=re.I) if patterns else body
 
 
-def _forms(secret: str) -> set[bytes]:
-    """Return a secret as sent, and as JSON, XML, URLs, base64, Python and other charsets write it."""
-    texts = {secret, html.escape(secret), html.escape(secret, quote=False), repr(secret)[1:-1]}
-    texts |= {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
-    texts |= {json.dumps(secret)[1:-1].replace("/", "\\/")}
-    for quoted in (quote(secret), quote(secret, safe=""), quote_plus(secret)):
-        texts |= {quoted, re.sub("%[0-9A-F]{2}", lambda match: match[0].lower(), quoted)}
-    texts |= {base64.b64encode(secret.encode()).decode()}
-    texts |= {secret.encode().decode("latin-1"), secret.encode().decode("cp1252", "ignore")}
-    texts.discard("")
-    encoded = {text.encode() for text in texts} | {text.encode("utf-16-le") for text in texts}
-    return encoded | {secret.encode("latin-1", "replace")} - {b""}
+def _patterns(secret: str) -> set[bytes]:
+    """Return expressions for a secret as JSON, XML, URLs and other charsets write it.
+
+    Each character may be escaped or not on its own, for a server decides about that; a text that
+    was escaped as a whole or read in a wrong charset may be escaped once more.
+    """
+    if not secret:
+        return set()
+    raw = secret.encode()
+    texts = {secret, html.escape(secret), quote(secret, safe="")}
+    texts |= {raw.decode("latin-1"), raw.decode("cp1252", "replace")}
+    return {b"".join(map(_character, text)) for text in texts} | {
+        re.escape(secret.encode("utf-16-le")), re.escape(secret.encode("latin-1", "replace"))
+    }  # fmt: skip
+
+
+def _character(char: str) -> bytes:
+    """Return an expression for a character as it is, and as JSON, XML and URLs escape it."""
+    units = char.encode("utf-16-be").hex()
+    forms = {char, html.escape(char), f"&#{ord(char)};", f"&#x{ord(char):x};", "\\" + char}
+    forms |= {"".join(f"%{byte:02x}" for byte in char.encode())}
+    forms |= {"".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))}
+    if char == " ":
+        forms |= {"+"}
+    return (
+        b"(?:" + b"|".join(re.escape(form.encode()) for form in sorted(forms, key=len)[::-1]) + b")"
+    )
 
 
 def refuse(answer: requests.Response, origin: str, redactor: Redactor) -> None:
@@ -148,6 +163,11 @@ def _tls_error(url: str, cause: ssl.SSLError) -> ServerError:
         return ServerError(
             f"{url} wants a client certificate, which is not supported; "
             "use Enterprise Manager's own port (9398), or a proxy that does not ask for one"
+        )
+    if reason == "SSLV3_ALERT_HANDSHAKE_FAILURE":
+        return ServerError(
+            f"{url} ended the TLS handshake: it wants a client certificate, or accepts no cipher "
+            "of this machine; check the server's TLS settings"
         )
     if reason == "CERTIFICATE_VERIFY_FAILED":
         return _certificate_error(url, cause.verify_message or "it could not be verified")  # type: ignore[attr-defined]

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -93,9 +94,8 @@ class _Table(SQLiteDict):
     def delete_expired(self) -> None:
         """Delete what has expired."""
         with self.connection(commit=True) as connection:
-            connection.execute(
-                f"DELETE FROM {self.table_name} WHERE expires <= strftime('%s', 'now')"  # noqa: S608
-            )
+            text = f"DELETE FROM {self.table_name} WHERE expires <= ?"  # noqa: S608
+            connection.execute(text, (round(time.time()),))
 
 
 class _SQLiteCache(BaseCache):

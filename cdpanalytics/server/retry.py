@@ -33,7 +33,7 @@ class RetryPolicy:
     session : int
         HTTP 401 or 403: a session that has ended. Each further try logs on first.
     backoff : float
-        Seconds before the first repetition; each later one waits twice as long.
+        Seconds from which waits grow, each twice as long as the one before; see `table`.
     longest_wait : float
         Seconds that a server's Retry-After is followed at most.
 
@@ -90,10 +90,12 @@ class RetryPolicy:
     def table(self) -> list[tuple[str, int, str]]:
         """Return one row per failure: what fails, tries in all, what is waited in between."""
         growing = f"{self.backoff:g} s, then twice as long each time"
-        asked = f"as Retry-After says, {self.longest_wait:g} s at most; else {growing}"
+        # urllib3 repeats at once the first time.
+        later = f"none at first, then {2 * self.backoff:g} s, twice as long each time"
+        asked = f"as Retry-After says, {self.longest_wait:g} s at most; else {later}"
         return [
-            ("the connection is refused or does not come about", self.connect, growing),
-            ("the connection is reset, or silent beyond the timeout", self.read, growing),
+            ("the connection is refused or does not come about", self.connect, later),
+            ("the connection is reset, or silent beyond the timeout", self.read, later),
             ("502, 503, 504; 429 with Retry-After", self.busy, asked),
             ("the body breaks off", self.body, growing),
             ("a page cannot be read", self.page, growing),
