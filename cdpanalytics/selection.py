@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,12 +11,23 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from cdpanalytics import metrics
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.core.arrays import as_of_frame
+from cdpanalytics.metrics.core.frames import facts
+from cdpanalytics.metrics.core.members import Members
 from cdpanalytics.metrics.core.values import timestamp
+from cdpanalytics.metrics.registry import REGISTRY
 from cdpanalytics.patterns import Patterns
-from cdpanalytics.sources import ALL_NAMES, FrameSource, Names, Source, Window, inside
+from cdpanalytics.sources import (
+    ALL_NAMES,
+    FrameSource,
+    Names,
+    Source,
+    Window,
+    check_names,
+    inside,
+    named,
+)
 from cdpanalytics.timeparse import Moment
 
 if TYPE_CHECKING:
@@ -64,6 +75,7 @@ class Selection:
     objective: float = 0.999
     exclude: Any = None
     retire_after: object = None
+    grace: object = None
 
     # -- what is asked ---------------------------------------------------------------
 
@@ -87,7 +99,7 @@ class Selection:
     @cached_property
     def as_of(self) -> pd.Timestamp | None:
         """The newest instant that the source has data for."""
-        return timestamp(as_of_frame(self._frame)) if len(self._frame) else None
+        return timestamp(as_of_frame(self._frame, facts(self._frame))) if len(self._frame) else None
 
     def clip(self, since: pd.Timestamp, until: pd.Timestamp) -> tuple[pd.Timestamp, pd.Timestamp]:
         """Return the part of a period that lies in this one."""
@@ -145,7 +157,30 @@ class Selection:
 
     @cached_property
     def _frame(self) -> pd.DataFrame:
-        return self.source.frame(self.window, self.names)
+        """All rows of the VMs asked about, those of their other policies too."""
+        if not self.names.columns():
+            return self.source.frame(self.window, ALL_NAMES)
+        try:
+            rows = self.source.frame(self.window, self.names)
+            check_names(rows, self.names)
+        except InputError:
+            # Names that exist but never meet select nothing; one that does not exist is refused.
+            rows = self.source.frame(self.window, ALL_NAMES)
+            check_names(rows, self.names)
+        vms = _vms(named(rows, self.names))
+        return rows[_vms(rows).isin(vms)].reset_index(drop=True)
+
+    @cached_property
+    def _members(self) -> Members | None:
+        """Whose time is asked about; None where it is that of all rows."""
+        rows = self._frame
+        if self.names.policy is None or "policy" not in rows:
+            return None
+        chosen = named(rows, self.names)
+        if len(chosen) == len(rows):
+            return None
+        columns = [name for name in _VM if name in rows]
+        return Members(chosen[columns].drop_duplicates().reset_index(drop=True))
 
     def frame(self) -> pd.DataFrame:
         """Return the sessions of the window and the neighbours that decide its edges."""
@@ -154,7 +189,8 @@ class Selection:
     @cached_property
     def sessions(self) -> pd.DataFrame:
         """The sessions that begin in the window."""
-        return self._frame[inside(self._frame["created"], self.window)].reset_index(drop=True)
+        rows = named(self._frame, self.names)
+        return rows[inside(rows["created"], self.window)].reset_index(drop=True)
 
     @cached_property
     def policies(self) -> pd.DataFrame | None:
@@ -177,88 +213,89 @@ class Selection:
 
     # -- the metrics --------------------------------------------------------------------
 
-    def _terms(self, *names: str) -> dict[str, Any]:
-        since, until = self.window
-        terms = {
-            "since": since, "until": until, "policies": self.policies, "target": self.target, "tz": self.tz,
-            "unobserved": self.holes if len(self.holes) else None, "exclude": self.exclude,
-            "retire_after": self.retire_after,
-        }  # fmt: skip
-        return {name: terms[name] for name in (names or tuple(terms))}
-
     def rpo_adherence(
         self, by: By = _BY, *, target: object = None, freq: str | None = None
     ) -> pd.DataFrame:
         """Return how much of the observed time the RPO was met: `metrics.rpo_adherence`."""
-        terms = self._terms()
-        return metrics.rpo_adherence(
-            self._frame, by=by, freq=freq, **{**terms, **_given(target=target)}
-        )
+        return self._ask("rpo_adherence", by=by, target=target, freq=freq)
 
     def gaps(self, *, target: object = None) -> pd.DataFrame:
         """Return one row per stretch in which a VM was not replicated: `metrics.gaps`."""
-        return metrics.gaps(self._frame, **{**self._terms(), **_given(target=target)})
+        return self._ask("gaps", target=target)
 
     def what_if(self, targets: Sequence[object], by: By = ()) -> pd.DataFrame:
         """Return adherence under other targets: `metrics.what_if`."""
-        terms = self._terms()
-        del terms["target"]
-        return metrics.what_if(self._frame, targets, by=by, **terms)
+        return self._ask("what_if", targets=targets, by=by)
 
     def objectives(
         self, by: By = _BY, *, objective: float | None = None, freq: str | None = None
     ) -> pd.DataFrame:
         """Return whether the objective was met, and its budget: `metrics.objectives`."""
         goal = self.objective if objective is None else objective
-        return metrics.objectives(self._frame, goal, by=by, freq=freq, **self._terms())
+        return self._ask("objectives", objective=goal, by=by, freq=freq)
 
     def worst(self, n: int | None = 10, by: By = _BY) -> pd.DataFrame:
         """Return the groups with most breached time: `metrics.worst`."""
-        return metrics.worst(self._frame, n, by=by, **self._terms())
+        return self._ask("worst", by=by, own={"n": n})
 
     def compare(self, by: By = _BY) -> pd.DataFrame:
         """Return adherence beside that of the period before: `metrics.compare`."""
         earlier = self.before()
         if earlier is None:
             raise InputError(
-                "compare needs a period with a start: it compares it with the one before"
+                "compare requires a period with a start: it compares it with the one before"
             )
-        wide = replace(self, since=earlier.since)
-        terms = {**self._terms(), "since": self.window[0]}
-        return metrics.compare(wide.frame(), before=(earlier.since, earlier.until), by=by, **terms)
+        wide = replace(self, since=earlier.window[0])
+        return wide._ask("compare", since=self.window[0], before=earlier.window, by=by)
 
     def durations(self, by: By = _BY) -> pd.DataFrame:
         """Return how long finished sessions lasted: `metrics.durations`."""
-        return metrics.durations(self._frame, by=by, **self._terms("since", "until", "policies"))
+        return self._ask("durations", by=by)
 
     def sizes(
         self, by: By = _BY, *, freq: str = "D", reading: Literal["size", "volume"] = "size"
     ) -> pd.DataFrame:
         """Return protected sizes by period: `metrics.sizes`."""
-        return metrics.sizes(
-            self._frame, by=by, freq=freq, reading=reading, **self._terms("since", "until", "tz")
-        )
+        return self._ask("sizes", by=by, freq=freq, reading=reading)
 
     def size_trend(self, by: By = _BY, *, freq: str = "D", horizon: object = "30D") -> pd.DataFrame:
         """Return slope and projection of sizes: `metrics.size_trend`."""
-        return metrics.size_trend(
-            self._frame, by=by, freq=freq, horizon=horizon, **self._terms("since", "until", "tz")
-        )
+        return self._ask("size_trend", by=by, freq=freq, horizon=horizon)
 
     def size_anomalies(self, by: By = _BY, *, freq: str = "D", z: float = 3.5) -> pd.DataFrame:
         """Return periods whose size is far from the running median: `metrics.size_anomalies`."""
-        return metrics.size_anomalies(
-            self._frame, by=by, freq=freq, z=z, **self._terms("since", "until", "tz")
-        )
+        return self._ask("size_anomalies", by=by, freq=freq, z=z)
 
     def journal_adherence(self, by: By = _BY, *, target: object = None) -> pd.DataFrame:
         """Return the RPO achieved in restorable intervals: `metrics.journal_adherence`."""
-        goal = self.target if target is None else target
-        return metrics.journal_adherence(self.intervals, goal, by=by, policies=self.policies)
+        return self._ask("journal_adherence", by=by, target=target)
 
     def quality(self) -> pd.DataFrame:
         """Return findings about the sessions: `metrics.quality`."""
-        return metrics.quality(self._frame, **self._terms("since", "until", "policies"))
+        return self._ask("quality")
+
+    def _ask(
+        self, name: str, *, own: Mapping[str, object] | None = None, **arguments: object
+    ) -> pd.DataFrame:
+        """Return a metric of this question; arguments that are None are the question's own."""
+        spec = REGISTRY[name]
+        given = {key: value for key, value in arguments.items() if value is not None}
+        terms = {key: value for key, value in self._terms.items() if key in spec.takes}
+        question, parsed, extra = spec.parse(**{**terms, **given, **(own or {})})
+        rows = self.intervals if spec.table == "intervals" else self._frame
+        members = None if spec.table == "intervals" else self._members
+        whole = spec.partial_of(rows, question, parsed, members, **extra)
+        return spec.finalize(whole, question, parsed, **extra)
+
+    @cached_property
+    def _terms(self) -> dict[str, object]:
+        """The question as arguments of a metric."""
+        since, until = self.window
+        return {
+            "since": since, "until": until, "policies": self.policies, "target": self.target, "tz": self.tz,
+            "unobserved": self.holes if len(self.holes) else None, "exclude": self.exclude,
+            "retire_after": self.retire_after, "grace": self.grace,
+        }  # fmt: skip
 
     # -- pictures, report, explorer -----------------------------------------------------------------
 
@@ -292,6 +329,13 @@ class Selection:
         from cdpanalytics.explorer import Explorer
 
         return Explorer(self, **state)
+
+
+def _vms(rows: pd.DataFrame) -> pd.MultiIndex:
+    columns = [
+        rows[name].astype("str").fillna("") for name in ("backup_server", "vm") if name in rows
+    ]
+    return pd.MultiIndex.from_arrays(columns)
 
 
 def _listed(value: object) -> str:

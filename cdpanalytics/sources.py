@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import pandas as pd
 
 from cdpanalytics.archive import Archive
+from cdpanalytics.errors import InputError
 from cdpanalytics.patterns import Patterns, fitting
 from cdpanalytics.timeparse import Moment
 
@@ -43,7 +44,7 @@ class Source(Protocol):
         """Return the instants that `since` and `until` mean."""
 
     def frame(self, window: Window, names: Names) -> pd.DataFrame:
-        """Return the sessions of the window and the neighbours that decide its edges."""
+        """Return sessions of the window and the neighbours that decide its edges; at least those named."""
 
     def policies(self, names: Names) -> pd.DataFrame | None:
         """Return the settings of policies."""
@@ -72,10 +73,8 @@ class ArchiveSource:
         return self.archive.window(since, until)
 
     def frame(self, window: Window, names: Names) -> pd.DataFrame:
-        """Read the sessions and their neighbours."""
-        return self.archive.sessions(
-            *window, policy=names.policy, vm=names.vm, server=names.server, history=True
-        )
+        """Read the sessions and their neighbours, of all policies of the VMs with these names."""
+        return self.archive.sessions(*window, vm=names.vm, server=names.server, history=True)
 
     def policies(self, names: Names) -> pd.DataFrame:
         """Return the settings; they list VMs only where no name is selected."""
@@ -116,8 +115,8 @@ class FrameSource:
         return start, stop
 
     def frame(self, window: Window, names: Names) -> pd.DataFrame:
-        """Return all rows with these names: those outside the window are its neighbours."""
-        return named(self.sessions, names)
+        """Return all rows: those outside the window are its neighbours."""
+        return self.sessions
 
     def policies(self, names: Names) -> pd.DataFrame | None:
         """Return the settings; they list VMs only where no name is selected."""
@@ -160,3 +159,21 @@ def named(table: pd.DataFrame, names: Names) -> pd.DataFrame:
         labels = table[column].astype("str")
         table = table[labels.isin(fitting(labels.dropna().unique(), patterns))]
     return table
+
+
+def check_names(table: pd.DataFrame, names: Names) -> None:
+    """Refuse a pattern that fits no name of a table.
+
+    Raises
+    ------
+    InputError
+        When there is one.
+    """
+    for column, patterns in names.columns().items():
+        if column not in table:
+            raise InputError(f"the sessions have no column {column!r} to select by")
+        known = sorted(table[column].dropna().astype("str").unique())
+        for pattern in [patterns] if isinstance(patterns, str) else patterns:
+            if not fitting(known, pattern):
+                shown = ", ".join(known[:5]) + (", ..." if len(known) > 5 else "") or "none"
+                raise InputError(f"no session of {column} {pattern!r} here (known: {shown})")

@@ -35,6 +35,7 @@ METRICS = {
     "what-if": ("what_if", "adherence under other targets (--rpo 1min,1h)"),
     "objectives": ("objectives", "was the promise kept, and what is left of its budget"),
     "worst": ("worst", "who explains most of the breached time"),
+    "quality": ("quality", "what is odd about the sessions themselves"),
     "compare": ("compare", "what became better and worse since the period before (--since)"),
 }
 """The metrics by the names they have here: which function, and what it tells."""
@@ -243,31 +244,27 @@ def _run_metrics(options: argparse.Namespace) -> int:
     return _emit(table, options)
 
 
-_TAKES = {
-    "rpo": ("rpo", "by", "freq", "exclude", "retire_after"),
-    "gaps": ("rpo", "longest", "exclude", "retire_after"),
-    "durations": ("by",),
-    "sizes": ("by", "freq"),
-    "size-trend": ("by", "freq"),
-    "size-anomalies": ("by", "freq"),
-    "journal": ("rpo", "by"),
-    "what-if": ("rpo", "by", "exclude", "retire_after"),
-    "objectives": ("rpo", "by", "freq", "objective", "exclude", "retire_after"),
-    "worst": ("rpo", "by", "exclude", "retire_after"),
-    "compare": ("rpo", "by", "exclude", "retire_after"),
-}
-"""The options that each metric takes besides the period and the names."""
+_OPTIONS = {
+    "rpo": ("target", "targets"), "by": ("by",), "freq": ("freq",), "objective": ("objective",),
+    "longest": ("longest",), "exclude": ("exclude",), "retire_after": ("retire_after",),
+}  # fmt: skip
+"""The arguments of metrics that an option stands for."""
 
 
 def _metric(selection: Selection, options: argparse.Namespace) -> pd.DataFrame:
     """Return the metric that the options name, refusing options it does not take."""
-    for name in ("rpo", "by", "freq", "objective", "longest", "exclude", "retire_after"):
-        if getattr(options, name) is not None and name not in _TAKES[options.metric]:
+    from cdpanalytics.metrics.registry import REGISTRY
+
+    spec = next(spec for spec in REGISTRY.values() if spec.command == options.metric)
+    takes = spec.takes | spec.own.keys() | ({"by"} if spec.by is not None else set())
+    takes |= {"longest"} if options.metric == "gaps" else set()
+    for name, arguments in _OPTIONS.items():
+        if getattr(options, name) is not None and not takes & set(arguments):
             raise InputError(f"{options.metric} takes no --{name.replace('_', '-')}; leave it out")
     given = {name: getattr(options, name) for name in ("by", "freq")
              if getattr(options, name) is not None}  # fmt: skip
-    method = getattr(selection, METRICS[options.metric][0])
-    if options.metric == "what-if":
+    method = getattr(selection, spec.name)
+    if "targets" in spec.own:
         return method((options.rpo or TARGETS).split(","), **given)
     return method(**given)
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from cdpanalytics.execution.partition import listing, memory_size, ranges, rows_in
 from cdpanalytics.metrics.core.kernels import threads
+from cdpanalytics.metrics.core.members import Members
 from cdpanalytics.metrics.registry import MetricSpec, Question, Terms
 from cdpanalytics.ranges import FULL_RANGE, Range
 
@@ -35,11 +36,12 @@ class Task:
     own: Mapping[str, Any]
     source: Source
     within: Range
+    members: Members | None = None
 
     def compute(self) -> Any:
         """Return the partial result of the range."""
         rows = self.source.read(self.within)
-        part = self.spec.partial(rows, self.question, self.terms, **self.own)
+        part = self.spec.partial_of(rows, self.question, self.terms, self.members, **self.own)
         del rows
         pa.default_memory_pool().release_unused()
         return part
@@ -64,6 +66,10 @@ class Plan:
         The column that the rows can be cut by (`MetricSpec.cut_by`).
     counts : pandas.Series
         How many rows each name of `column` has, in order; see `ranges`.
+    ranges : tuple of Range
+        What each worker reads; everything unless `cut`.
+    members : Members, optional
+        Whose time is asked about, where that is not everything that is read.
     """
 
     spec: MetricSpec
@@ -74,6 +80,7 @@ class Plan:
     column: str | None
     counts: pd.Series
     ranges: tuple[Range, ...] = field(default=(FULL_RANGE,))
+    members: Members | None = None
 
     @property
     def rows(self) -> int:
@@ -100,7 +107,7 @@ class Plan:
         for within in self.ranges:
             terms = replace(self.terms, policies=listing(self.terms.policies, within))
             source = self.source.cut(within)
-            yield Task(self.spec, self.question, terms, self.own, source, within)
+            yield Task(self.spec, self.question, terms, self.own, source, within, self.members)
 
     def result(self, parts: Sequence[Any]) -> pd.DataFrame:
         """Return the metric, from the partial results of all tasks in their order."""

@@ -106,9 +106,9 @@ def objective_lines(objectives: pd.DataFrame) -> list[str]:
             said.append(f"UNKNOWN {name}: nothing observed, or no target known; {goal}")
             continue
         spent = f"used {duration(row['spent'])} of the allowed {duration(row['budget'])}"
-        word = "MET" if row["passed"] else "MISSED"
+        verdict = "MET" if row["passed"] else "MISSED"
         seen = f"{share(row['adherence'])} of {duration(row['observed'])}"
-        said.append(f"{word} {name}: within RPO {seen}, {goal}, {spent}")
+        said.append(f"{verdict} {name}: within RPO {seen}, {goal}, {spent}")
     return said
 
 

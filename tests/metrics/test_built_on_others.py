@@ -73,7 +73,8 @@ COLUMNS = {
     "sizes": KEYS | {"period": TIME, "vms": COUNT, "sessions": COUNT, "size": "Int64",
                      "rolling": SHARE, "running": COUNT},
     "size_trend": KEYS | dict.fromkeys(
-        ["size", "slope", "slope_low", "slope_high", "projected", "growth"], SHARE),
+        ["size", "change", "slope", "slope_low", "slope_high", "projected", "projected_low",
+         "projected_high", "growth"], SHARE),
     "size_anomalies": KEYS | {"period": TIME, "size": "Int64", "expected": SHARE,
                               "residual": SHARE, "score": SHARE, "kind": "str"},
     "quality": {"finding": "str", "sessions": COUNT, "share": SHARE, "vms": COUNT,
@@ -311,9 +312,12 @@ def test_a_trend_is_the_median_of_all_slopes(asked, horizon):
             for number, (earlier, a) in enumerate(points) for later, b in points[number + 1 :]
         )  # fmt: skip
         assert row["slope"] == pytest.approx(slope, abs=1e-9)
-        assert row["slope_low"] <= row["slope"] + 1e-9
-        assert row["slope"] <= row["slope_high"] + 1e-9
         size = points[-1][1]
+        assert row["change"] == size - points[0][1]
+        few = len({level for _, level in points}) < 5
+        for name in ("slope", "projected"):
+            assert pd.isna(row[f"{name}_low"]) == few
+            assert few or row[f"{name}_low"] <= row[name] <= row[f"{name}_high"]
         assert row["size"] == size
         projected = size + slope * (pd.Timedelta(horizon) / day)
         assert row["projected"] == pytest.approx(projected, abs=1e-9)

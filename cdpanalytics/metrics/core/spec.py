@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import pandas as pd
 
 from cdpanalytics.errors import InputError
-from cdpanalytics.metrics.core.question import Question, Terms
+from cdpanalytics.metrics.core import frames
+from cdpanalytics.metrics.core.members import Members
+from cdpanalytics.metrics.core.question import UNSET, Question, Terms
 
 VM = ("backup_server", "vm")
 """The columns whose rows coverage needs together."""
@@ -66,6 +68,11 @@ class MetricSpec:
         Its own arguments, by name, with their defaults (`REQUIRED`: none).
     looks_back : bool
         It asks about a period before the window as well.
+    neighbours : bool
+        It depends on sessions outside the window, which decide its edges.
+    whose : {"time", "session"}
+        What a filter of policies applies to: the time that a policy's sessions protected, or
+        the sessions of the policy themselves.
     """
 
     name: str
@@ -83,6 +90,8 @@ class MetricSpec:
     takes: frozenset[str] = EXPOSURE
     own: Mapping[str, object] = field(default_factory=dict)
     looks_back: bool = False
+    neighbours: bool = True
+    whose: Literal["time", "session"] = "time"
 
     @property
     def window(self) -> bool:
@@ -93,8 +102,32 @@ class MetricSpec:
         self, rows: pd.DataFrame, question: Question, terms: Terms, **own: object
     ) -> pd.DataFrame:
         """Return the metric of a whole frame."""
-        whole = self.partial(rows, question, terms, **own)
+        whole = self.partial_of(rows, question, terms, None, **own)
         return self.finalize(whole, question, terms, **own)
+
+    def partial_of(
+        self,
+        rows: pd.DataFrame,
+        question: Question,
+        terms: Terms,
+        members: Members | None = None,
+        **own: object,
+    ) -> Any:
+        """Return the partial result of some rows, restricted to the members asked about.
+
+        Raises
+        ------
+        InputError
+            When the rows have lost part of what they were read with (`frames.check`).
+        """
+        frames.check(rows, question, terms, self.takes, self.neighbours)
+        if members is None:
+            return self.partial(rows, question, terms, **own)
+        if self.whose == "session":
+            return self.partial(rows[members.contains(rows)], question, terms, **own)
+        by = question.by if self.by is None else members.widen(question.by)
+        part = self.partial(rows, replace(question, by=by), terms, **own)
+        return members.restrict(part, question.by)
 
     def parse(self, **arguments: Any) -> tuple[Question, Terms, dict[str, object]]:
         """Return the question, the terms and its own arguments, from the public function's.
@@ -117,7 +150,7 @@ class MetricSpec:
         by = arguments.get("by", self.by)
         question = Question.parse(() if by is None else by, **of_question)
         of_terms = {n: v for n, v in arguments.items() if n in _TERMS}
-        return question, Terms.parse(**of_terms, tz=question.tz), own
+        return question, Terms.parse(**of_terms, tz=arguments.get("tz", UNSET)), own
 
     def cut_by(self, by: Sequence[str], columns: Sequence[str]) -> str | None:
         """Return which of `columns` rows can be cut by: a range of its values holds whole keys.
