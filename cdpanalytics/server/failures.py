@@ -164,6 +164,12 @@ def _tls_error(url: str, cause: ssl.SSLError) -> ServerError:
             f"{url} wants a client certificate, which is not supported; "
             "use Enterprise Manager's own port (9398), or a proxy that does not ask for one"
         )
+    if isinstance(cause, ssl.SSLEOFError):
+        return ServerError(
+            f"{url} ended the TLS connection without an answer: it may want a client certificate, "
+            "which is not supported; else try again",
+            retryable=True,
+        )
     if reason == "SSLV3_ALERT_HANDSHAKE_FAILURE":
         return ServerError(
             f"{url} ended the TLS handshake: it wants a client certificate, or accepts no cipher "

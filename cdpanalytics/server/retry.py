@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from dataclasses import dataclass
 from typing import Any
 
 from urllib3 import Retry
-from urllib3.exceptions import InvalidHeader
+from urllib3.exceptions import InvalidHeader, MaxRetryError
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,13 @@ class RetryPolicy:
 
 class _CappedRetry(Retry):
     """Waits as long as the server says, up to a limit; an unreadable Retry-After is ignored."""
+
+    def increment(self, *args: Any, error: Exception | None = None, **options: Any) -> Retry:
+        """Count a failure; what the server's TLS refused is not tried again."""
+        cause = error.args[0] if error is not None and error.args else None
+        if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
+            raise MaxRetryError(options["_pool"], str(args[1]), error)
+        return super().increment(*args, error=error, **options)
 
     def get_retry_after(self, response: Any) -> float | None:
         try:
