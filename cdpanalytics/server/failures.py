@@ -22,6 +22,9 @@ from cdpanalytics.errors import CertificateError, LogonError, ServerError
 from cdpanalytics.server import responses
 
 _HIDDEN: Final = b"[hidden]"
+_WINDOWS: Final = bytes(range(256)).decode("cp1252", "replace")
+"""The character that Windows reads for each byte."""
+
 _ADVICE: Final = {
     400: "; check the filter's fields and values",
     403: "; the user needs the Portal Administrator role to see every policy",
@@ -64,7 +67,7 @@ def _patterns(secret: str) -> set[bytes]:
         return set()
     raw = secret.encode()
     texts = {secret, html.escape(secret), quote(secret, safe="")}
-    texts |= {raw.decode("latin-1"), raw.decode("cp1252", "replace")}
+    texts |= {raw.decode("latin-1"), "".join(_WINDOWS[byte] for byte in raw)}
     return {b"".join(map(_character, text)) for text in texts} | {
         re.escape(secret.encode("utf-16-le")), re.escape(secret.encode("latin-1", "replace"))
     }  # fmt: skip

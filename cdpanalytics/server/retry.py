@@ -109,12 +109,20 @@ class RetryPolicy:
 class _CappedRetry(Retry):
     """Waits as long as the server says, up to a limit; an unreadable Retry-After is ignored."""
 
-    def increment(self, *args: Any, error: Exception | None = None, **options: Any) -> Retry:
+    def increment(
+        self,
+        method: str | None = None,
+        url: str | None = None,
+        response: Any = None,
+        error: Exception | None = None,
+        _pool: Any = None,
+        _stacktrace: Any = None,
+    ) -> Retry:
         """Count a failure; what the server's TLS refused is not tried again."""
         cause = error.args[0] if error is not None and error.args else None
         if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
-            raise MaxRetryError(options["_pool"], str(args[1]), error)
-        return super().increment(*args, error=error, **options)
+            raise MaxRetryError(_pool, url, error)
+        return super().increment(method, url, response, error, _pool, _stacktrace)
 
     def get_retry_after(self, response: Any) -> float | None:
         try:
