@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import codecs
 import errno
 import html
 import os
@@ -69,13 +70,13 @@ def _patterns(secret: str) -> set[bytes]:
     texts = {secret, html.escape(secret), quote(secret, safe="")}
     texts |= {raw.decode("latin-1"), "".join(_WINDOWS[byte] for byte in raw)}
     return {b"".join(map(_character, text)) for text in texts} | {
-        re.escape(secret.encode("utf-16-le")), re.escape(secret.encode("latin-1", "replace"))
+        re.escape(codecs.utf_16_le_encode(secret)[0]), re.escape(secret.encode("latin-1", "replace"))
     }  # fmt: skip
 
 
 def _character(char: str) -> bytes:
     """Return an expression for a character as it is, and as JSON, XML and URLs escape it."""
-    units = char.encode("utf-16-be").hex()
+    units = codecs.utf_16_be_encode(char)[0].hex()
     forms = {char, html.escape(char), f"&#{ord(char)};", f"&#x{ord(char):x};", "\\" + char}
     forms |= {"".join(f"%{byte:02x}" for byte in char.encode())}
     forms |= {"".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))}

@@ -117,7 +117,7 @@ class _CappedRetry(Retry):
         error: Exception | None = None,
         _pool: Any = None,
         _stacktrace: Any = None,
-    ) -> Retry:
+    ) -> _CappedRetry:
         """Count a failure; what the server's TLS refused is not tried again."""
         cause = error.args[0] if error is not None and error.args else None
         if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
