@@ -372,7 +372,7 @@ def test_bad_archives_and_selections_end_in_one_line(
     result = run(capsys, "metrics", "durations", "--archive", archive, "--rpo", "1h")
     assert_one_line_and_nothing_written(result, "durations takes no --rpo; leave it out")
     result = run(capsys, "metrics", "rpo", "--archive", archive, "--by", "colour")
-    assert_one_line_and_nothing_written(result, "'colour' is not a key")
+    assert_one_line_and_nothing_written(result, "'colour' is not a column")
     result = run(capsys, "metrics", "rpo", "--archive", archive, "--format", "parquet")
     assert_one_line_and_nothing_written(result, "needs --output FILE")
     with pytest.raises(SystemExit) as wrong_usage:

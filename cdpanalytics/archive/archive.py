@@ -20,14 +20,13 @@ other names, links and other folders are the user's: they are neither read nor c
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
 import pyarrow as pa
@@ -49,11 +48,17 @@ from cdpanalytics.archive.storage import base
 from cdpanalytics.archive.tables import rows_by
 from cdpanalytics.archive.writing import Writer
 from cdpanalytics.errors import ArchiveError, InputError
-from cdpanalytics.execution import partition
-from cdpanalytics.execution.partition import Metric, Plan
+from cdpanalytics.execution.partition import PARTITION_KEYS
+from cdpanalytics.execution.plan import Plan
+from cdpanalytics.execution.run import run
+from cdpanalytics.frames import mark
+from cdpanalytics.metrics.registry import MetricSpec, spec_of
 from cdpanalytics.patterns import Patterns
 from cdpanalytics.ranges import FULL_RANGE, Range
 from cdpanalytics.timeparse import Moment, counts_back, instant
+
+if TYPE_CHECKING:
+    from cdpanalytics.selection import Selection
 
 T = TypeVar("T")
 
@@ -135,7 +140,10 @@ class Archive:
         -------
         pandas.DataFrame
             `schema.SESSIONS` columns, ordered by source, day, VM and time; each uid
-            once, as the newest as_of has it.
+            once, as the newest as_of has it. Then `window`, what was read; with `history`, or
+            without a window, also `neighbour` and `terms` (`frames.mark`): metrics keep to
+            the window, refuse a larger one, and judge a gap that goes on beyond it only with
+            its `history`.
 
         Raises
         ------
@@ -151,9 +159,39 @@ class Archive:
 
         def read(files: ParquetFiles) -> pd.DataFrame:
             frame = read_rows(files, wanted)[schema.SESSIONS.names]
-            return schema.read_for(frame, start, stop, coverage.as_of(files), followed=history)
+            whole = history or (start is None and stop is None)
+            terms = () if whole else None
+            return mark(frame, start, stop, coverage.as_of(files), terms, unique=True)
 
         return self._consistent(read)
+
+    def select(
+        self,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        *,
+        policy: Patterns = None,
+        vm: Patterns = None,
+        server: Patterns = None,
+        **terms: Any,
+    ) -> Selection:
+        """Return a question about this archive: its metrics, plots and reports are methods.
+
+        Parameters
+        ----------
+        since, until, policy, vm, server
+            As in `sessions`.
+        **terms
+            `tz`, `target`, `objective`, `exclude`, `retire_after`.
+
+        Returns
+        -------
+        Selection
+        """
+        from cdpanalytics.selection import Selection
+        from cdpanalytics.sources import ArchiveSource, Names
+
+        return Selection(ArchiveSource(self), since, until, Names(policy, vm, server), **terms)
 
     def read(
         self,
@@ -293,8 +331,8 @@ class Archive:
 
     def map(
         self,
-        metric: Metric,
-        *arguments: object,
+        metric: Callable[..., pd.DataFrame] | MetricSpec,
+        *,
         since: Moment | None = None,
         until: Moment | None = None,
         policy: Patterns = None,
@@ -315,7 +353,7 @@ class Archive:
         ----------
         metric : callable
             One of `cdpanalytics.metrics`.
-        *arguments, **named
+        **named
             The metric's own. `as_of` defaults to the newest of all sessions chosen.
         since, until : timestamp-like or text like "30D", optional
             The window that is read, with its history, and that the metric is asked of.
@@ -353,29 +391,15 @@ class Archive:
         >>> found.equals(rpo_adherence(archive.sessions(), by="policy"))
         True
         """
-        total = partition.size(memory)
-        crew, each = partition.crew(workers, total)
         plan = self.plan(
-            metric,
-            *arguments,
-            since=since,
-            until=until,
-            policy=policy,
-            vm=vm,
-            server=server,
-            **named,
+            metric, since=since, until=until, policy=policy, vm=vm, server=server, **named
         )
-        if workers is None and plan.rows <= partition.WORTH:
-            crew, each = 1, total
-        plan = plan.cut(each, crew)
-        crew = min(crew, len(plan.ranges))
-        computed = partition.here(plan) if crew == 1 else partition.on_processes(plan, crew)
-        return partition.gathered(plan, computed, progress)
+        return run(plan, memory=memory, workers=workers, progress=progress)
 
     def plan(
         self,
-        metric: Metric,
-        *arguments: object,
+        metric: Callable[..., pd.DataFrame] | MetricSpec,
+        *,
         since: Moment | None = None,
         until: Moment | None = None,
         policy: Patterns = None,
@@ -387,34 +411,29 @@ class Archive:
 
         Parameters
         ----------
-        metric, *arguments, since, until, policy, vm, server, **named
+        metric, since, until, policy, vm, server, **named
             As in `map`.
         """
-        recipe = partition.declared(metric)
-        takes = inspect.signature(metric).parameters
+        spec = spec_of(metric)
         start, stop = self.window(since, until)
-        window = {
-            name: value for name, value in (("since", start), ("until", stop)) if name in takes
-        }
-        asked = partition.bound(metric, arguments, {**named, **window})
-        if recipe.looks_back:
-            start = None
+        window = {"since": start, "until": stop} if spec.window else {}
+        question, terms, own = spec.parse(**{**named, **window})
         wanted = Rows(
-            recipe.table, tuple(recipe.columns), start, stop,
+            spec.table, tuple(spec.columns), None if spec.looks_back else start, stop,
             {"policy": policy, "vm": vm, "backup_server": server},
-            LATEST if "since" in takes and recipe.table == "sessions" else None,
+            LATEST if spec.window and spec.table == "sessions" else None,
         )  # fmt: skip
         chosen, rows_of = self._consistent(
             lambda files: plan_scan(files, wanted, coverage.as_of(files))
         )
-        if asked.get("as_of", ...) is None and len(rows_of):
-            asked["as_of"] = chosen.as_of
-        if asked.get("freq") is not None and asked.get("since", ...) is None and len(rows_of):
+        if spec.window and question.as_of is None and len(rows_of):
+            question = replace(question, as_of=chosen.as_of)
+        if question.freq is not None and question.since is None and len(rows_of):
             # Each range must be cut into the same periods.
             first = rows_of["begun"].min()
-            asked["since"] = min(first, instant(asked["as_of"], first))
-        column = recipe.cut_by(asked.get("by", ()))
-        return Plan(metric, asked, chosen, column, rows_by(rows_of, column))
+            question = replace(question, since=min(first, question.as_of or first))
+        column = spec.cut_by(question.by, PARTITION_KEYS)
+        return Plan(spec, question, terms, own, chosen, column, rows_by(rows_of, column))
 
     def policies(self, *, naming_vms: bool = True) -> pd.DataFrame:
         """Return the settings of policies as they were at each sync.
@@ -545,7 +564,9 @@ class Archive:
             exists = files.exists(name)
             return files.load(name, TABLES[table]) if exists else TABLES[table].empty_table()
 
-        return self._consistent(read)
+        return (
+            self._consistent(read) if self._storage.home_exists() else TABLES[table].empty_table()
+        )
 
     def put_day(
         self,
@@ -566,6 +587,8 @@ class Archive:
 
     def known_policies(self, source: str) -> pa.Table:
         """Return one source's settings with `seen_from` and `seen_to`."""
+        if not self._storage.home_exists():
+            return POLICIES.empty_table()
         return self._consistent(lambda files: self._known_policies(files, source))
 
     def put_policies(self, source: str, policies: pa.Table, seen: pd.Timestamp) -> None:

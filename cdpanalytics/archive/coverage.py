@@ -60,11 +60,15 @@ def as_of(files: ParquetFiles) -> pd.Timestamp | None:
 
 def holes(files: ParquetFiles) -> pd.DataFrame:
     """Return the intervals of which nothing is known; see `Archive.holes`."""
-    known = _known(files)
-    newest = max((end for stretches in known.values() for _, end in stretches), default=_NEVER)
+    known, first_held = _known(files)
+    newest = max((end for intervals in known.values() for _, end in intervals), default=_NEVER)
     found: list[_Hole] = []
     for source, intervals in known.items():
-        first = min([intervals[0][0], *first_days(files, source)])
+        # A day that was held once counts where it is missing now; of a day that is held only
+        # what is known of it, because before its first session nothing need have existed.
+        gone = [day for day in first_days(files, source) if day < first_held[source]]
+        gone += damaged_days(files, source)
+        first = min([intervals[0][0], *gone])
         found += [(source, None, *hole) for hole in subtract([(first, newest)], intervals)]
     if found and len(known) > 1:
         servers = {source: _backup_servers(files, source) for source in known}
@@ -116,12 +120,16 @@ def provenance(
     }
 
 
-def _known(files: ParquetFiles) -> dict[str, list[Interval]]:
-    """Return for each source the intervals of which its sessions are known, in order."""
+def _known(
+    files: ParquetFiles,
+) -> tuple[dict[str, list[Interval]], dict[str, pd.Timestamp]]:
+    """Return for each source the intervals of which its sessions are known, and its first day held."""
     known: dict[str, list[Interval]] = {}
+    first: dict[str, pd.Timestamp] = {}
     for _, metadata, _ in files.metadata_of(files.days("sessions")):
         known.setdefault(metadata.source, []).extend(metadata.known())
-    return {source: sorted(intervals) for source, intervals in known.items() if intervals}
+        first.setdefault(metadata.source, pd.Timestamp(str(metadata.day), tz="UTC"))
+    return {source: sorted(intervals) for source, intervals in known.items() if intervals}, first
 
 
 def _backup_servers(files: ParquetFiles, source: str) -> set[str]:

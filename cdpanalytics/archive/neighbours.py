@@ -135,7 +135,7 @@ class Neighbourhood:
             still_waiting = (place >= 0) & waiting[place]
             day = day[still_waiting].assign(place=place[still_waiting])
             day = day.sort_values("created", kind="stable")
-            ends = (day["ended"] >= day["created"]).to_numpy()
+            ends = (day["ended"] >= day["created"]).to_numpy(copy=True)
             for column, values in self.rules.until.items():
                 ends &= day[column].isin(values).to_numpy()
             count = pd.Series(ends.astype("int64"), day.index)

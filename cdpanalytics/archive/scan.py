@@ -28,6 +28,7 @@ from cdpanalytics.archive.tables import (
     without_unused,
 )
 from cdpanalytics.errors import ArchiveError, InputError
+from cdpanalytics.frames import mark
 from cdpanalytics.patterns import Patterns
 from cdpanalytics.ranges import FULL_RANGE, Range
 
@@ -163,9 +164,11 @@ class Scan:
             frame = frame[frame[column].isin(names)]
         labels = frame["backup_server"].astype(pd.CategoricalDtype(list(self.servers)))
         frame = frame.assign(backup_server=labels).reset_index(drop=True)
+        if "created" not in frame or self.rows.table != "sessions":
+            return frame
         start, stop = self.rows.start, self.rows.stop
-        followed = self.rows.rules is not None
-        return schema.read_for(frame, start, stop, self.as_of, followed=followed)
+        whole = self.rows.rules is not None or (start is None and stop is None)
+        return mark(frame, start, stop, self.as_of, () if whole else None, unique=True)
 
     def days(self, within: Range) -> Iterator[pa.Table]:
         """Yield the rows of a range from each file, by source and day."""

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 import os
 import sys
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from cdpanalytics.archive import Archive
+    from cdpanalytics.selection import Selection
 
 OK, ERROR = 0, 1
 MISSED, NOT_KNOWN = 2, 3
@@ -35,6 +35,7 @@ METRICS = {
     "what-if": ("what_if", "adherence under other targets (--rpo 1min,1h)"),
     "objectives": ("objectives", "was the promise kept, and what is left of its budget"),
     "worst": ("worst", "who explains most of the breached time"),
+    "quality": ("quality", "what is odd about the sessions themselves"),
     "compare": ("compare", "what became better and worse since the period before (--since)"),
 }
 """The metrics by the names they have here: which function, and what it tells."""
@@ -231,67 +232,52 @@ def _metrics(commands: Any) -> None:
 
 
 def _run_metrics(options: argparse.Namespace) -> int:
-    from cdpanalytics import analysis, metrics
     from cdpanalytics.archive import Archive
 
-    if options.longest is not None and options.metric != "gaps":
-        raise InputError(f"{options.metric} takes no --longest; leave it out")
-    function = getattr(metrics, METRICS[options.metric][0])
-    archive = Archive(options.archive)
-    asked = {"rpo": options.rpo, "by": options.by, "freq": options.freq, "tz": options.tz,
-             "objective": options.objective, "exclude": options.exclude,
-             "retire_after": options.retire_after}  # fmt: skip
-    always: dict[str, Any] = {}
-    if options.metric == "what-if":
-        asked["rpo"], always["targets"] = None, (options.rpo or TARGETS).split(",")
-    if options.metric == "compare":
-        since, until = archive.window(options.since, options.until)
-        if since is None:
-            raise InputError(
-                "compare needs --since T: it holds what follows against as long before"
-            )
-        always["before"] = analysis.before(archive, since, until)
-    rows, settings = _selected(
-        archive, options, function, always.get("before", (options.since,))[0]
-    )
-    found = function(rows, **_taken(function, asked, {**settings, **always}))
-    if options.longest is not None:
-        found = found.sort_values("exposure", ascending=False, kind="stable").head(options.longest)
-    return _emit(found, options)
-
-
-def _selected(
-    archive: Archive, options: argparse.Namespace, function: Any, since: Any
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Return the rows a metric is asked of, and what it takes besides: window, settings, holes."""
-    chosen = {"policy": options.policy, "vm": options.vm}
-    if "intervals" in inspect.signature(function).parameters:
-        rows = archive.intervals(since, options.until, **chosen)
-    else:
-        rows = archive.sessions(since, options.until, **chosen, history=True)
-    start, stop = archive.window(options.since, options.until)
-    holes = archive.holes() if "unobserved" in inspect.signature(function).parameters else ()
-    if len(holes):
-        print(f"{len(holes):,} holes of the archive are not observed time; see: cdpanalytics verify",
+    selection = _asked(Archive(options.archive), options)
+    table = _metric(selection, options)
+    if len(selection.holes):
+        print(f"{len(selection.holes):,} holes of the archive are not observed time; see: cdpanalytics verify",
               file=sys.stderr)  # fmt: skip
-    return rows, {
-        "since": start, "until": stop, "unobserved": holes if len(holes) else None,
-        "policies": archive.policies(naming_vms=not (options.policy or options.vm)),
-    }  # fmt: skip
+    if options.longest is not None:
+        table = table.sort_values("exposure", ascending=False, kind="stable").head(options.longest)
+    return _emit(table, options)
 
 
-def _taken(function: Any, asked: dict[str, Any], always: dict[str, Any]) -> dict[str, Any]:
-    """Return what a metric takes of the options; one asked for that it does not take is an error."""
-    takes = inspect.signature(function).parameters
-    given = {
-        {"rpo": "target"}.get(name, name): value
-        for name, value in asked.items()
-        if value is not None
-    }
-    for name in given.keys() - takes.keys() - {"tz"}:
-        option = {"target": "rpo"}.get(name, name).replace("_", "-")
-        raise InputError(f"{function.__name__} takes no --{option}; leave it out")
-    return {name: value for name, value in {**given, **always}.items() if name in takes}
+_OPTIONS = {
+    "rpo": ("target", "targets"), "by": ("by",), "freq": ("freq",), "objective": ("objective",),
+    "longest": ("longest",), "exclude": ("exclude",), "retire_after": ("retire_after",),
+}  # fmt: skip
+"""The arguments of metrics that an option stands for."""
+
+
+def _metric(selection: Selection, options: argparse.Namespace) -> pd.DataFrame:
+    """Return the metric that the options name, refusing options it does not take."""
+    from cdpanalytics.metrics.registry import REGISTRY
+
+    spec = next(spec for spec in REGISTRY.values() if spec.command == options.metric)
+    takes = spec.takes | spec.own.keys() | ({"by"} if spec.by is not None else set())
+    takes |= {"longest"} if options.metric == "gaps" else set()
+    for name, arguments in _OPTIONS.items():
+        if getattr(options, name) is not None and not takes & set(arguments):
+            raise InputError(f"{options.metric} takes no --{name.replace('_', '-')}; leave it out")
+    given = {name: getattr(options, name) for name in ("by", "freq")
+             if getattr(options, name) is not None}  # fmt: skip
+    method = getattr(selection, spec.name)
+    if "targets" in spec.own:
+        return method((options.rpo or TARGETS).split(","), **given)
+    return method(**given)
+
+
+def _asked(archive: Archive, options: argparse.Namespace) -> Selection:
+    """Return the question that the command line asks of an archive."""
+    terms = {"target": None if getattr(options, "metric", "") == "what-if" else options.rpo,
+             "objective": getattr(options, "objective", None), "exclude": options.exclude,
+             "retire_after": options.retire_after}  # fmt: skip
+    return archive.select(
+        options.since, options.until, policy=options.policy, vm=options.vm, tz=options.tz,
+        **{name: value for name, value in terms.items() if value is not None},
+    )  # fmt: skip
 
 
 def _report(commands: Any) -> None:
@@ -303,6 +289,7 @@ def _report(commands: Any) -> None:
     _archive(command)
     command.add_argument("--output", required=True, metavar="FILE.html", type=Path)
     _selection(command)
+    _left_out(command)
     command.add_argument(
         "--objective", type=_percentage, default="99.9", metavar="PERCENT", help="default: 99.9"
     )
@@ -312,13 +299,9 @@ def _report(commands: Any) -> None:
 
 def _run_report(options: argparse.Namespace) -> int:
     from cdpanalytics.archive import Archive
-    from cdpanalytics.reports import report
 
-    page = report(
-        Archive(options.archive), options.output, since=options.since, until=options.until,
-        policy=options.policy, vm=options.vm, rpo=options.rpo, objective=options.objective,
-        tz=options.tz, title=options.title,
-    )  # fmt: skip
+    selection = _asked(Archive(options.archive), options)
+    page = selection.report(options.output, title=options.title)
     print(page)
     return OK
 
@@ -350,25 +333,17 @@ def _run_check(options: argparse.Namespace) -> int:
 
 
 def _checked(options: argparse.Namespace) -> int:
-    from cdpanalytics import metrics
     from cdpanalytics.archive import Archive
     from cdpanalytics.presentation import formatting
 
-    archive = Archive(options.archive)
-    function = metrics.objectives
-    rows, settings = _selected(archive, options, function, options.since)
-    asked = {
-        "rpo": options.rpo, "by": options.by, "objective": options.objective, "tz": options.tz,
-        "exclude": options.exclude, "retire_after": options.retire_after,
-    }  # fmt: skip
-    found = function(rows, **_taken(function, asked, settings))
-    for line in formatting.verdicts(found):
+    table = _asked(Archive(options.archive), options).objectives(by=options.by)
+    for line in formatting.objective_lines(table):
         print(line)
-    if found.empty:
+    if table.empty:
         print("UNKNOWN: no session matches, so nothing is known to have been met")
-    if (found["passed"] == False).any():  # noqa: E712
+    if (table["passed"] == False).any():  # noqa: E712
         return MISSED
-    return NOT_KNOWN if found.empty or found["passed"].isna().any() else OK
+    return NOT_KNOWN if table.empty or table["passed"].isna().any() else OK
 
 
 def _verify(commands: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeVar
 
 import pandas as pd
@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from cdpanalytics import schema, timeparse
 from cdpanalytics.archive.joins import enrich
 from cdpanalytics.errors import InputError, ServerError
+from cdpanalytics.frames import mark
 from cdpanalytics.patterns import Patterns, fitting
 from cdpanalytics.server import responses
 from cdpanalytics.server.connection import Connection
@@ -135,6 +136,15 @@ class EnterpriseManager:
         """Ask the server for its clock: UTC, whole seconds."""
         return self._way.get("/api/", f"{self.url} clock").made
 
+    def clock_difference(self) -> pd.Timedelta | None:
+        """Return the server's clock less this machine's, by the last answer's Date.
+
+        Positive where the server is ahead; whole seconds, so a difference of one second says
+        nothing. None where the last answer had no Date that can be read: `now` is then this
+        machine's clock.
+        """
+        return self._way.clock_difference()
+
     # ------------------------------------------------------------------- what analysts ask
 
     def sessions(
@@ -181,7 +191,7 @@ class EnterpriseManager:
         )
         frame = schema.to_frame(table.filter(inside).sort_by("created"))
         found = _matching(frame, policy=policy, vm=vm, backup_server=server)
-        return schema.read_for(found, start, None if until is None else stop)
+        return mark(found, start, None if until is None else stop)
 
     def query(
         self,
@@ -242,6 +252,24 @@ class EnterpriseManager:
         """
         pages = self._window("CdpReplicaTaskSession", start, end, filter, fresh)
         return _unique(_joined(pages, schema.TASK_SESSIONS))
+
+    def count_task_sessions(self, since: pd.Timestamp, until: pd.Timestamp) -> int:
+        """Count the task sessions created in [since, until) that the server remembers.
+
+        One request of one row: with ``pageSize=1`` there are as many pages as rows. The page count
+        of no rows is 1 on some servers, so 0 and 1 are distinguished by the list. A server that
+        ignores the page size is asked for all rows instead. The page cache is not used.
+
+        Parameters
+        ----------
+        since, until : pandas.Timestamp
+            With a time zone.
+        """
+        query = replace(self._window_query("CdpReplicaTaskSession", since, until), page_size=1)
+        page = self._answers.page(query).page
+        if page.size != 1:
+            return self.task_sessions(since, until, fresh=True).num_rows
+        return page.count if page.count > 1 else page.table.num_rows
 
     def oldest(self) -> tuple[pd.Timestamp | None, pd.Timestamp | None]:
         """Return how far back the server remembers: its oldest beginning, and its oldest end.
@@ -391,15 +419,23 @@ class EnterpriseManager:
         filter: str | Expression | None,
         fresh: bool,
     ) -> list[DatedPage]:
+        return self._answers.whole(self._window_query(kind, start, end, filter), fresh=fresh)
+
+    def _window_query(
+        self,
+        kind: str,
+        start: pd.Timestamp,
+        end: pd.Timestamp,
+        filter: str | Expression | None = None,
+    ) -> Query:
         created = field("CreationTimeUTC")
         text = str((created >= _aware(start)) & (created < _aware(end)))
         if filter is not None and str(filter):
             text = f"{text};({filter})"
-        query = Query(
+        return Query(
             kind, text, "CreationTimeUTC", page_size=self.page_size,
             start=_aware(start), end=_aware(end),
         )  # fmt: skip
-        return self._answers.whole(query, fresh=fresh)
 
     def _by_days(
         self, ask: Callable[..., pa.Table], start: pd.Timestamp, stop: pd.Timestamp

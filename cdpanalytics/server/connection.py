@@ -142,6 +142,11 @@ class Connection:
         with self._reached():
             return self._gate.clock()
 
+    def clock_difference(self) -> pd.Timedelta | None:
+        """Return the server's clock less this machine's, by the last answer; None without its Date."""
+        with self._reached():
+            return self._gate.clock_difference()
+
     def get(
         self,
         path: str,
@@ -260,6 +265,7 @@ class _Gate(HTTPAdapter):
         self._session_id: str | None = None
         self._refusal: str | None = None
         self._heard: tuple[pd.Timestamp, float] | None = None
+        self._difference: pd.Timedelta | None = None
 
     def send(
         self, request: requests.PreparedRequest, *args: Any, **options: Any
@@ -281,6 +287,12 @@ class _Gate(HTTPAdapter):
         then, mark = self._heard
         return then + pd.Timedelta(seconds=time.monotonic() - mark)
 
+    def clock_difference(self) -> pd.Timedelta | None:
+        """Return the server's clock less this machine's; None where its last answer had no Date."""
+        if self._heard is None:
+            self._log_on(None, self._way)
+        return self._difference
+
     def log_out(self) -> None:
         """Delete the session, if there is one whose identifier is known."""
         token, self._token = self._token, None
@@ -300,8 +312,15 @@ class _Gate(HTTPAdapter):
         answer.cookies = RequestsCookieJar()
         for name in ("Set-Cookie", _TOKEN):
             answer.headers.pop(name, None)
-        self._heard = (_dated(answer.headers), time.monotonic())
+        self._note_date(answer)
         return answer
+
+    def _note_date(self, answer: requests.Response) -> None:
+        """Remember the server's clock as its newest answer tells it."""
+        date = _date_header(answer.headers)
+        now = pd.Timestamp.now("UTC").floor("s").as_unit("us")
+        self._difference = None if date is None else date - now
+        self._heard = (now if date is None else date, time.monotonic())
 
     def _whole(
         self, request: requests.PreparedRequest, *args: Any, **options: Any
@@ -326,7 +345,7 @@ class _Gate(HTTPAdapter):
             answer = self._whole(self._log_on_request(), **options)
             self._token = settings.Secret(self._checked(answer))
             self._session_id = responses.read_logon(answer.content, _kind_of(answer))
-            self._heard = (_dated(answer.headers), time.monotonic())
+            self._note_date(answer)
             return self._token
 
     def _log_on_request(self) -> requests.PreparedRequest:
@@ -491,11 +510,17 @@ def _causes(problem: BaseException) -> Iterator[BaseException]:
 
 def _dated(headers: Any) -> pd.Timestamp:
     """Return when an answer was made, by its own Date; by this machine's clock without one."""
+    date = _date_header(headers)
+    return pd.Timestamp.now("UTC").floor("s").as_unit("us") if date is None else date
+
+
+def _date_header(headers: Any) -> pd.Timestamp | None:
+    """Return the Date of an answer; None where it is missing or unreadable."""
     try:
         moment: datetime = parsedate_to_datetime(headers["Date"])
         return pd.Timestamp(moment).tz_convert("UTC").as_unit("us")
-    except (KeyError, TypeError, ValueError):
-        return pd.Timestamp.now("UTC").floor("s").as_unit("us")
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
 
 
 def _kind_of(answer: requests.Response) -> str:

@@ -99,7 +99,14 @@ class Answers:
                 why = str(torn)
         raise ServerError(f"{self._origin(query)}: {why}", retryable=True)
 
-    def page(self, query: Query, number: int = 1, caching: Caching | None = None) -> DatedPage:
+    def page(self, query: Query) -> DatedPage:
+        """Return the first page, from the server."""
+        try:
+            return self._page(query, 1, None)
+        except _Torn as problem:
+            raise ServerError(f"{self._origin(query)}: {problem}") from None
+
+    def _page(self, query: Query, number: int, caching: Caching | None) -> DatedPage:
         """Return one page; one that cannot be read is asked for again, as proxies come and go."""
         for again in range(ATTEMPTS - 1):
             try:
@@ -115,11 +122,11 @@ class Answers:
         return connection.stored(connection.LATER if settled else connection.SOON)
 
     def _attempt(self, query: Query, caching: Caching) -> list[DatedPage]:
-        first = self.page(query, 1, caching)
+        first = self._page(query, 1, caching)
         found = [first]
         with workers(self.parallel) as crew:
             numbers = range(2, first.page.count + 1)
-            for later in crew.map(lambda number: self.page(query, number, caching), numbers):
+            for later in crew.map(lambda number: self._page(query, number, caching), numbers):
                 found.append(later)
                 if (later.page.size, later.page.count) != (first.page.size, first.page.count):
                     raise _Torn
@@ -127,8 +134,6 @@ class Answers:
             raise _Torn
         if len(found) > 1 and (_repeats(found) or not found[-1].page.table.num_rows):
             raise _Torn
-        if query.start is not None:
-            _keep_to(query, found)
         return found
 
     def _once(self, query: Query, number: int, caching: Caching | None) -> DatedPage:
@@ -141,6 +146,7 @@ class Answers:
         if page.number != number or page.table.num_rows > page.size:
             seen = f"page {page.number} of {page.table.num_rows} rows, page size {page.size}"
             raise WireError(f"{origin}: the server answered another page, {seen}")
+        _keep_to(query, page)
         return DatedPage(page, answer.made - self.lag)
 
     def _origin(self, query: Query, number: int | None = None) -> str:
@@ -166,13 +172,14 @@ def _repeats(pages: list[DatedPage]) -> bool:
     return bool(pc.count_distinct(uids).as_py() < len(uids))
 
 
-def _keep_to(query: Query, pages: list[DatedPage]) -> None:
-    """Refuse an answer that holds what was not asked for."""
-    for dated in pages:
-        edges = pc.min_max(dated.page.table["created"])
-        for created in filter(None, (edges["min"].as_py(), edges["max"].as_py())):
-            if not query.start <= created < query.end:
-                raise _Torn(
-                    f"the server does not keep to the filter: a session of "
-                    f"{created:%Y-%m-%d %H:%M:%S} came; is it Enterprise Manager?"
-                )
+def _keep_to(query: Query, page: responses.Page) -> None:
+    """Refuse a page that holds what was not asked for."""
+    if query.start is None:
+        return
+    edges = pc.min_max(page.table["created"])
+    for created in filter(None, (edges["min"].as_py(), edges["max"].as_py())):
+        if not query.start <= created < query.end:
+            raise _Torn(
+                f"the server does not keep to the filter: a session of "
+                f"{created:%Y-%m-%d %H:%M:%S} came; is it Enterprise Manager?"
+            )

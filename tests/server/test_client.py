@@ -93,6 +93,8 @@ class Server:
     now: pd.Timestamp = NOW
     password: str = PASSWORD
     cap: int = 10_000
+    least: int = 1
+    date: str | None = None
     token: str = ""
     url: str = ""
     logons: int = 0
@@ -149,7 +151,7 @@ class Server:
         kind, text = query["type"], query.get("filter", "")
         rows = [row for row in self.rows.get(kind, ()) if inside(row, text)]
         rows.sort(key=lambda row: row.get(query.get("sortAsc", "UID"), ""))
-        size, number = min(int(query["pageSize"]), self.cap), int(query["page"])
+        size, number = max(self.least, min(int(query["pageSize"]), self.cap)), int(query["page"])
         part = rows[(number - 1) * size : number * size]
         plural = {"CdpPolicy": "CdpPolicies"}.get(kind, f"{kind}s")
         wanted = {"Entities": {plural: {plural: part}}}
@@ -179,7 +181,9 @@ def serving(server):
             self.body = self.rfile.read(length)
             status, headers, body = server.answer(self)
             self.send_response_only(status)
-            self.send_header("Date", format_datetime(server.now.to_pydatetime(), usegmt=True))
+            date = format_datetime(server.now.to_pydatetime(), usegmt=True)
+            if server.date != "":
+                self.send_header("Date", server.date or date)
             self.send_header("Content-Length", str(len(body)))
             for name, value in headers.items():
                 self.send_header(name, value)
@@ -446,6 +450,40 @@ def test_the_servers_clock_is_asked_each_time(em, server):
     server.now = NOW + DAY
     assert em.now() == NOW + DAY
     assert em.now().unit == "us"
+
+
+def test_the_difference_of_the_clocks_is_known(em, server):
+    server.now = pd.Timestamp.now("UTC").floor("s") + pd.Timedelta("50h")
+    em.now()
+    assert abs(em.clock_difference() - pd.Timedelta("50h")) < pd.Timedelta("1h")
+
+
+@pytest.mark.parametrize("date", ["", "yesterday", "Tue, 10 Mar 99999 12:00:00 GMT"])
+def test_an_answer_without_a_readable_date_is_survived(server, date):
+    server.date = date
+    with connected(server) as em:
+        assert em.clock_difference() is None
+        assert abs(em.now() - pd.Timestamp.now("UTC")) < pd.Timedelta("1h")
+
+
+@pytest.mark.parametrize(("hours", "count"), [(3, 0), (6, 1), (9, 2), (90, 23)])
+def test_sessions_are_counted_with_one_request_of_one_row(em, server, hours, count):
+    start = NOW - pd.Timedelta(hours=hours)
+    assert em.count_task_sessions(start, NOW - pd.Timedelta("3h")) == count
+    (query,) = server.queries()
+    assert query["pageSize"] == "1"
+
+
+def test_a_server_that_ignores_the_page_size_is_counted_by_its_rows(server):
+    with connected(server, page_size=7) as em:
+        server.least = 7
+        assert em.count_task_sessions(NOW - 10 * DAY, NOW) == 24
+
+
+def test_a_count_of_a_server_that_ignores_the_filter_is_refused(em, server):
+    server.spoil = lambda path, query: query.pop("filter", None) and None
+    with pytest.raises(ServerError, match="does not keep to the filter"):
+        em.count_task_sessions(NOW - DAY, NOW - pd.Timedelta("20h"))
 
 
 # ----------------------------------------------------------------------------- the log-on
