@@ -15,7 +15,7 @@ from cdpanalytics.metrics.core.kernels import LARGEST, Flags, Integers, group_qu
 from cdpanalytics.metrics.core.question import UNSET, By, Question, Terms, Unset, Zone
 from cdpanalytics.metrics.core.spec import WINDOW, MetricSpec
 from cdpanalytics.metrics.core.values import UNKNOWN, lengths
-from cdpanalytics.metrics.core.windows import window
+from cdpanalytics.metrics.core.windows import policies_then, window
 
 TOLERANCE = 0.1
 """Share of the expected duration within which a session is on cadence."""
@@ -87,7 +87,8 @@ def durations(
 def _figures(sessions: pd.DataFrame, question: Question, terms: Terms) -> pd.DataFrame:
     known = facts(sessions)
     now = as_of_frame(sessions, known, question.as_of)
-    arrays = read(sessions, now, terms.policies, by=question.by, facts=known)
+    policies = policies_then(sessions, known, question, terms.policies)
+    arrays = read(sessions, now, policies, by=question.by, facts=known)
     group = grouping.groups(arrays, question.by)
     inside = window(arrays, question).place(arrays.created) >= 0
     of = group.of[: len(inside)]

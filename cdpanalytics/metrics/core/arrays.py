@@ -137,6 +137,7 @@ def read(
     unobserved: pd.DataFrame | None = None,
     by: Sequence[str] = (),
     facts: Facts = NO_FACTS,
+    known_until: int | None = None,
 ) -> SessionArrays:
     """Return sessions as integers.
 
@@ -158,6 +159,9 @@ def read(
         Columns to group by; rows of one uid must agree in them.
     facts : Facts
         What the frame says about itself.
+    known_until : int, optional
+        The instant as of which sessions are known, where that is later than `as_of`: what
+        ended in between has its verdict, though time is measured up to `as_of` only.
 
     Raises
     ------
@@ -176,11 +180,11 @@ def read(
     completed = _completed(frame, running)
     present = created < as_of
     # As known at as_of: what ended later was still running, and what began later is not there.
-    still = present & (ended != UNKNOWN) & (ended > as_of) & (running | completed)
+    known = as_of if known_until is None else known_until
+    still = present & (ended != UNKNOWN) & (ended > known) & (running | completed)
     running, completed = (running | still) & present, completed & ~still & present
     ended = np.where(still, UNKNOWN, ended)
     verdict = _verdict(frame, completed, created, ended)
-    policies = settings.known_at(policies, timestamp(as_of))
     listed = settings.listed_vms(policies, "backup_server" in frame)
     keys = {key: common_codes(_column(frame, key), _column(listed, key), text=True) for key in KEYS}
     servers, names = keys["backup_server"], keys["vm"]

@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
-from cdpanalytics.metrics.core.arrays import SessionArrays, read
+from cdpanalytics.metrics.core.arrays import SessionArrays, as_of_frame, read
 from cdpanalytics.metrics.core.blackouts import blackouts
 from cdpanalytics.metrics.core.clocks import ClockMaker, Clocks
 from cdpanalytics.metrics.core.coverage import Coverage, sweep, vm_blocks
@@ -17,7 +17,7 @@ from cdpanalytics.metrics.core.frames import facts
 from cdpanalytics.metrics.core.kernels import LARGEST, Integers, expand, parallel_map
 from cdpanalytics.metrics.core.question import Question, Terms
 from cdpanalytics.metrics.core.values import UNKNOWN, duration
-from cdpanalytics.metrics.core.windows import Window, effective_as_of
+from cdpanalytics.metrics.core.windows import Window, effective_as_of, policies_then
 
 Result = TypeVar("Result")
 
@@ -149,7 +149,9 @@ def arrays_of(sessions: pd.DataFrame, question: Question, terms: Terms) -> Sessi
     """Return sessions as integers, as of the last instant up to which coverage is known."""
     known = facts(sessions)
     now = effective_as_of(sessions, known, question, terms.protects)
-    return read(sessions, now, terms.policies, terms.unobserved, question.by, known)
+    policies = policies_then(sessions, known, question, terms.policies)
+    until = as_of_frame(sessions, known, question.as_of)
+    return read(sessions, now, policies, terms.unobserved, question.by, known, until)
 
 
 def measure(
@@ -336,7 +338,7 @@ def retirements(arrays: SessionArrays, terms: Terms) -> tuple[Integers, Integers
 
     def retired(block: Block) -> tuple[Integers, Integers]:
         tiles, since = block.exposure.tiles, block.exposure.gaps.retired_from
-        gone = np.flatnonzero(tiles.last_of_vm & (since < arrays.as_of))
+        gone = np.flatnonzero(tiles.last_of_vm & (since <= arrays.as_of))
         return tiles.vm[gone], since[gone]
 
     parts = measure(arrays, terms, whole, retired)

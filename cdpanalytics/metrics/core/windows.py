@@ -13,6 +13,7 @@ from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.core.arrays import SessionArrays, as_of_frame
 from cdpanalytics.metrics.core.frames import Facts
 from cdpanalytics.metrics.core.kernels import Flags, Integers
+from cdpanalytics.metrics.core.policies import known_at
 from cdpanalytics.metrics.core.question import Question
 from cdpanalytics.metrics.core.values import us_of
 
@@ -143,6 +144,15 @@ def effective_as_of(
     if known.until is not None and not (known.with_neighbours and "Success" in protects):
         now = min(now, us_of(known.until))
     return now
+
+
+def policies_then(
+    frame: pd.DataFrame, known: Facts, question: Question, policies: pd.DataFrame | None
+) -> pd.DataFrame | None:
+    """Return the settings as they were known at an `as_of` in the past; else all of them."""
+    if question.as_of is None or us_of(question.as_of) >= as_of_frame(frame, known):
+        return policies
+    return known_at(policies, question.as_of)
 
 
 def _full_hours(start: int, stop: int, tz: str) -> pd.DatetimeIndex:
