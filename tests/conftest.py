@@ -33,6 +33,8 @@ def _apart(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFac
     """No test sees this machine's settings, keyring or page cache."""
     for name in ("URL", "USERNAME", "PASSWORD", "CA_BUNDLE"):
         monkeypatch.delenv(f"CDPANALYTICS_{name}", raising=False)
+    # Simulated estates live in October: their server's clock is not this machine's.
+    monkeypatch.setenv("CDPANALYTICS_ALLOW_CLOCK_DIFFERENCE", "1")
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
 

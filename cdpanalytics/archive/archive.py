@@ -402,7 +402,8 @@ class Archive:
         -------
         pandas.DataFrame
             ``source``, ``day`` (UTC midnight), ``as_of``, ``final``, ``missing`` (of the
-            day, pairs of instants that the server had forgotten), ``rows``, ``path``.
+            day, pairs of instants that the server had forgotten), ``counted`` (sessions that the
+            server had of the whole day at the last look), ``rows``, ``path``.
         """
         self._require()
         rows = [
@@ -414,11 +415,13 @@ class Archive:
             }
             for path, stamp, rows in self._stamped_days()
         ]
-        columns = ["source", "day", "as_of", "final", "missing", "rows", "path"]
+        columns = ["source", "day", "as_of", "final", "missing", "counted", "rows", "path"]
         frame = pd.DataFrame(rows, columns=columns)
         for column in ("day", "as_of"):
             frame[column] = pd.to_datetime(frame[column], utc=True).dt.as_unit("us")
-        return frame.astype({"final": bool, "rows": "int64", "source": "str", "path": "str"})
+        return frame.astype(
+            {"final": bool, "counted": "Int64", "rows": "int64", "source": "str", "path": "str"}
+        )
 
     def holes(self) -> pd.DataFrame:
         """Return the stretches that nothing is known of.
@@ -518,10 +521,19 @@ class Archive:
         as_of: pd.Timestamp,
         final: bool = False,
         missing: Iterable[Stretch] = (),
+        counted: int | None = None,
     ) -> None:
         """Replace one day: written beside it, then renamed, so that it is whole or untouched."""
         lost = tuple((start.isoformat(), end.isoformat()) for start, end in missing)
-        stamp = Stamp(table, source, f"{day:%Y-%m-%d}", as_of.isoformat(), final, missing=lost)
+        stamp = Stamp(
+            table,
+            source,
+            f"{day:%Y-%m-%d}",
+            as_of.isoformat(),
+            final,
+            missing=lost,
+            counted=counted,
+        )
         self._write(self._files.day(table, source, day), ordered(rows), stamp)
 
     def known_policies(self, source: str) -> pa.Table:
