@@ -13,6 +13,7 @@ import pandas as pd
 
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.core.arrays import as_of_frame
+from cdpanalytics.metrics.core.frames import facts
 from cdpanalytics.metrics.core.members import Members
 from cdpanalytics.metrics.core.values import timestamp
 from cdpanalytics.metrics.registry import REGISTRY
@@ -98,7 +99,7 @@ class Selection:
     @cached_property
     def as_of(self) -> pd.Timestamp | None:
         """The newest instant that the source has data for."""
-        return timestamp(as_of_frame(self._frame)) if len(self._frame) else None
+        return timestamp(as_of_frame(self._frame, facts(self._frame))) if len(self._frame) else None
 
     def clip(self, since: pd.Timestamp, until: pd.Timestamp) -> tuple[pd.Timestamp, pd.Timestamp]:
         """Return the part of a period that lies in this one."""

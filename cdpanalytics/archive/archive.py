@@ -66,6 +66,7 @@ from cdpanalytics.errors import ArchiveError, InputError, StoreError
 from cdpanalytics.execution.partition import PARTITION_KEYS
 from cdpanalytics.execution.plan import Plan
 from cdpanalytics.execution.run import run
+from cdpanalytics.frames import mark
 from cdpanalytics.intervals import subtract
 from cdpanalytics.metrics.registry import MetricSpec, spec_of
 from cdpanalytics.patterns import Patterns, fitting
@@ -159,9 +160,10 @@ class Archive:
         -------
         pandas.DataFrame
             `schema.SESSIONS` columns, ordered by source, day, VM and time; each uid
-            once, as the newest as_of has it. The frame knows its window, and what the archive
-            speaks for (`attrs`): metrics keep to it where they are given none, refuse one that
-            is larger, and judge a gap that goes on beyond it only with its `history`.
+            once, as the newest as_of has it. Then `window`, what was read; with `history`, or
+            without a window, also `neighbour` and `terms` (`frames.mark`): metrics keep to
+            the window, refuse a larger one, and judge a gap that goes on beyond it only with
+            its `history`.
 
         Raises
         ------
@@ -185,7 +187,10 @@ class Archive:
             if column not in ("result", "policy_result"):
                 frame[column] = _used(frame[column])
         frame = frame.reset_index(drop=True)
-        return schema.read_for(frame, start, stop, self._spoken_for(last_days), followed=history)
+        whole = history or (start is None and stop is None)
+        return mark(
+            frame, start, stop, self._spoken_for(last_days), () if whole else None, unique=True
+        )
 
     def select(
         self,
@@ -253,6 +258,7 @@ class Archive:
     def map(
         self,
         metric: Callable[..., pd.DataFrame] | MetricSpec,
+        *,
         since: Moment | None = None,
         until: Moment | None = None,
         policy: Patterns = None,
@@ -319,6 +325,7 @@ class Archive:
     def plan(
         self,
         metric: Callable[..., pd.DataFrame] | MetricSpec,
+        *,
         since: Moment | None = None,
         until: Moment | None = None,
         policy: Patterns = None,

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from cdpanalytics import schema
 from cdpanalytics.archive.files import TABLES, WHEN, Name, ParquetFiles, inside
+from cdpanalytics.frames import mark
 from cdpanalytics.ranges import FULL_RANGE, Range
 
 T = TypeVar("T", pa.Table, pd.DataFrame)
@@ -63,7 +64,10 @@ class Chosen:
             frame = frame[frame[column].isin(names)]
         labels = frame["backup_server"].astype(pd.CategoricalDtype(list(self.servers)))
         frame = frame.assign(backup_server=labels).reset_index(drop=True)
-        return schema.read_for(frame, self.start, self.stop, self.as_of, followed=self.followed)
+        if "created" not in frame or self.table != "sessions":
+            return frame
+        whole = self.followed or (self.start is None and self.stop is None)
+        return mark(frame, self.start, self.stop, self.as_of, () if whole else None, unique=True)
 
     def days(self, within: Range) -> Iterator[pa.Table]:
         """Yield the rows of a range from each file, by source and day."""

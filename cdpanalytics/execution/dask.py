@@ -13,6 +13,7 @@ from cdpanalytics.errors import CdpError, ConfigError, InputError
 from cdpanalytics.execution.local import collect
 from cdpanalytics.execution.partition import WORKER_OVERHEAD_BYTES
 from cdpanalytics.execution.plan import Plan, Task
+from cdpanalytics.frames import unmarked
 from cdpanalytics.metrics.core.spec import identity
 from cdpanalytics.metrics.registry import MetricSpec, Question, Terms
 from cdpanalytics.schema import SESSIONS, to_frame
@@ -132,7 +133,7 @@ def _empty_frame() -> pd.DataFrame:
 
 
 def _as_read(rows: pd.DataFrame, question: Question, terms: Terms) -> pd.DataFrame:
-    return rows
+    return unmarked(rows)
 
 
 ROWS = MetricSpec(

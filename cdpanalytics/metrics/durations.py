@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 
 from cdpanalytics.metrics.core import groups as grouping
-from cdpanalytics.metrics.core.arrays import SessionArrays, read, setting
+from cdpanalytics.metrics.core.arrays import SessionArrays, as_of_frame, read, setting
+from cdpanalytics.metrics.core.frames import facts
 from cdpanalytics.metrics.core.groups import share
 from cdpanalytics.metrics.core.kernels import LARGEST, Flags, Integers, group_quantiles
-from cdpanalytics.metrics.core.question import UNSET, By, Question, Terms, Unset
+from cdpanalytics.metrics.core.question import UNSET, By, Question, Terms, Unset, Zone
 from cdpanalytics.metrics.core.spec import WINDOW, MetricSpec
 from cdpanalytics.metrics.core.values import UNKNOWN, lengths
 from cdpanalytics.metrics.core.windows import window
@@ -27,7 +28,7 @@ def durations(
     since: object = None,
     until: object = None,
     as_of: object = None,
-    tz: str = "UTC",
+    tz: Zone = UNSET,
     policies: pd.DataFrame | Unset | None = UNSET,
 ) -> pd.DataFrame:
     """Return how long finished sessions lasted.
@@ -84,7 +85,9 @@ def durations(
 
 
 def _figures(sessions: pd.DataFrame, question: Question, terms: Terms) -> pd.DataFrame:
-    arrays = read(sessions, question.as_of, terms.policies, by=question.by)
+    known = facts(sessions)
+    now = as_of_frame(sessions, known, question.as_of)
+    arrays = read(sessions, now, terms.policies, by=question.by, facts=known)
     group = grouping.groups(arrays, question.by)
     inside = window(arrays, question).place(arrays.created) >= 0
     of = group.of[: len(inside)]
@@ -99,10 +102,10 @@ def _figures(sessions: pd.DataFrame, question: Question, terms: Terms) -> pd.Dat
     for name, values in _describe(of[finished], length, group.count).items():
         table[name] = values
     expected = _expected(arrays, terms.policies)
-    known = inside & (expected > 0)
+    with_step = inside & (expected > 0)
     every = table["sessions"] + table["running"] + table["unknown"]
-    table["expected"] = _common(of[known], expected[known], every.to_numpy())
-    table["on_cadence"] = _on_cadence(arrays, of, expected, known & finished, group.count)
+    table["expected"] = _common(of[with_step], expected[with_step], every.to_numpy())
+    table["on_cadence"] = _on_cadence(arrays, of, expected, with_step & finished, group.count)
     return table
 
 
@@ -164,6 +167,6 @@ DURATIONS = MetricSpec(
     function=durations, partial=_figures, combine=_combine, finalize=_in_order,
     columns=("uid", "vm", "policy", "backup_server", "created", "ended", "state", "as_of"),
     key=None,  # quantiles need all rows of a group together, whatever the groups are
-    takes=WINDOW | {"tz", "policies"},
+    takes=WINDOW | {"tz", "policies"}, neighbours=False,
     whose="session",
 )  # fmt: skip

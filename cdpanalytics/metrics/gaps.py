@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from cdpanalytics.metrics.core.arrays import NO_VERDICT, PROTECTS, SessionArrays
+from cdpanalytics.metrics.core.arrays import NO_VERDICT, SessionArrays
 from cdpanalytics.metrics.core.codes import Codes, codes_of
 from cdpanalytics.metrics.core.exposure import Exposure, arrays_of, measure
 from cdpanalytics.metrics.core.kernels import (
@@ -18,7 +18,16 @@ from cdpanalytics.metrics.core.kernels import (
     running_maximum,
     sort_by_vm_and_time,
 )
-from cdpanalytics.metrics.core.question import UNSET, Question, Schedule, Stretches, Terms, Unset
+from cdpanalytics.metrics.core.question import (
+    PROTECTS,
+    UNSET,
+    Question,
+    Schedule,
+    Stretches,
+    Terms,
+    Unset,
+    Zone,
+)
 from cdpanalytics.metrics.core.spec import MetricSpec, identity
 from cdpanalytics.metrics.core.values import UNKNOWN, lengths, timestamps
 from cdpanalytics.metrics.core.windows import window
@@ -34,7 +43,7 @@ def gaps(
     until: object = None,
     as_of: object = None,
     schedule: Schedule | None = None,
-    tz: str = "UTC",
+    tz: Zone = UNSET,
     schedule_tz: str | Mapping[str, str] | Unset | None = UNSET,
     protects: Collection[str] = PROTECTS,
     policies: pd.DataFrame | Unset | None = UNSET,

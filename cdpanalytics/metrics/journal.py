@@ -207,6 +207,6 @@ JOURNAL_ADHERENCE = MetricSpec(
     summary="the RPO really achieved (after sync --journal)",
     function=journal_adherence, partial=_lengths_of, combine=_combine, finalize=_table,
     columns=("vm", "policy", "backup_server", "start", "end", "rpo", "kind"),
-    table="intervals", takes=frozenset({"target", "policies"}),
+    table="intervals", neighbours=False, takes=frozenset({"target", "policies"}),
     whose="session",
 )  # fmt: skip

@@ -13,12 +13,14 @@ import pandas as pd
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.core import groups as grouping
 from cdpanalytics.metrics.core.aggregates import Aggregates, combine
-from cdpanalytics.metrics.core.arrays import PROTECTS, SessionArrays
+from cdpanalytics.metrics.core.arrays import SessionArrays
 from cdpanalytics.metrics.core.clocks import clocks
 from cdpanalytics.metrics.core.coverage import coverage
 from cdpanalytics.metrics.core.exposure import arrays_of, retirements
+from cdpanalytics.metrics.core.frames import facts
 from cdpanalytics.metrics.core.kernels import Integers
 from cdpanalytics.metrics.core.question import (
+    PROTECTS,
     UNSET,
     By,
     Question,
@@ -26,6 +28,7 @@ from cdpanalytics.metrics.core.question import (
     Stretches,
     Terms,
     Unset,
+    Zone,
 )
 from cdpanalytics.metrics.core.spec import EXPOSURE, MetricSpec
 from cdpanalytics.metrics.core.values import UNKNOWN, lengths, microseconds
@@ -52,7 +55,7 @@ def objectives(
     as_of: object = None,
     freq: str | None = None,
     schedule: Schedule | None = None,
-    tz: str = "UTC",
+    tz: Zone = UNSET,
     schedule_tz: str | Mapping[str, str] | Unset | None = UNSET,
     protects: Collection[str] = PROTECTS,
     policies: pd.DataFrame | Unset | None = UNSET,
@@ -159,9 +162,10 @@ def _aggregates(
     """What `rpo_adherence` is made of, and how much time lies ahead in the window."""
     _share(objective)
     sums = exposure_aggregates(sessions, question, terms)
-    now = effective_as_of(sessions, question.as_of, terms.protects)
+    known = facts(sessions)
+    now = effective_as_of(sessions, known, question, terms.protects)
     ahead = np.zeros(sums.shape, dtype=np.int64)
-    end = _promised_until(sums.window, question.until)
+    end = _promised_until(sums.window, question.until or known.promised_until)
     if end is not None and now == sums.window.edges[-1] < end:
         ahead[:, -1] = _ahead(arrays_of(sessions, question, terms), terms, question, end)
     return replace(sums, sum=sums.sum | {"ahead": ahead.ravel()})

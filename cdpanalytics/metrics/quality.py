@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from cdpanalytics.metrics.core.arrays import NO_VERDICT, SessionArrays, read
+from cdpanalytics.metrics.core.arrays import NO_VERDICT, SessionArrays, as_of_frame, read
+from cdpanalytics.metrics.core.frames import facts
 from cdpanalytics.metrics.core.kernels import LARGEST, Flags, Integers, running_maximum
-from cdpanalytics.metrics.core.question import UNSET, Question, Terms, Unset
+from cdpanalytics.metrics.core.question import UNSET, Question, Terms, Unset, Zone
 from cdpanalytics.metrics.core.spec import WINDOW, MetricSpec
 from cdpanalytics.metrics.core.values import UNKNOWN, amounts, instants, microseconds
 from cdpanalytics.metrics.core.windows import resolve_window, window
@@ -22,7 +23,7 @@ def quality(
     since: object = None,
     until: object = None,
     as_of: object = None,
-    tz: str = "UTC",
+    tz: Zone = UNSET,
     policies: pd.DataFrame | Unset | None = UNSET,
 ) -> pd.DataFrame:
     """Count the sessions about which something is odd, and say what the metrics make of each.
@@ -92,14 +93,16 @@ def quality(
 
 def _counts(sessions: pd.DataFrame, question: Question, terms: Terms) -> pd.DataFrame:
     """One row per finding, and a last one of all sessions, which is no finding."""
-    since, until = resolve_window(sessions, question)
+    known = facts(sessions)
+    since, until = resolve_window(known, question)
     begun = (
         instants(sessions, "created") != UNKNOWN
         if "created" in sessions
         else np.ones(len(sessions), dtype=bool)
     )
     dated = sessions[begun]
-    arrays = read(dated, question.as_of, terms.policies)
+    now = as_of_frame(dated, known, question.as_of)
+    arrays = read(dated, now, terms.policies, facts=known)
     inside = _begun(arrays.created, since, until)
     if not (since is None and until is None):
         window(arrays, question)  # refuses a window that is empty or too large

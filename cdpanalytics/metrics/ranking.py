@@ -11,8 +11,10 @@ import pandas as pd
 
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.core.aggregates import Aggregates, combine
-from cdpanalytics.metrics.core.arrays import PROTECTS, as_of_frame
+from cdpanalytics.metrics.core.arrays import as_of_frame
+from cdpanalytics.metrics.core.frames import facts
 from cdpanalytics.metrics.core.question import (
+    PROTECTS,
     UNSET,
     By,
     Question,
@@ -20,6 +22,7 @@ from cdpanalytics.metrics.core.question import (
     Stretches,
     Terms,
     Unset,
+    Zone,
 )
 from cdpanalytics.metrics.core.spec import MetricSpec
 from cdpanalytics.metrics.core.values import instant, timestamp
@@ -37,7 +40,7 @@ def worst(
     until: object = None,
     as_of: object = None,
     schedule: Schedule | None = None,
-    tz: str = "UTC",
+    tz: Zone = UNSET,
     schedule_tz: str | Mapping[str, str] | Unset | None = UNSET,
     protects: Collection[str] = PROTECTS,
     policies: pd.DataFrame | Unset | None = UNSET,
@@ -138,7 +141,7 @@ def compare(
     *,
     as_of: object = None,
     schedule: Schedule | None = None,
-    tz: str = "UTC",
+    tz: Zone = UNSET,
     schedule_tz: str | Mapping[str, str] | Unset | None = UNSET,
     protects: Collection[str] = PROTECTS,
     policies: pd.DataFrame | Unset | None = UNSET,
@@ -214,12 +217,13 @@ def _both(
     terms: Terms,
     before: tuple[object, object] | None,
 ) -> Both:
-    since, until = resolve_window(sessions, question)
+    known = facts(sessions)
+    since, until = resolve_window(known, question)
     if since is None:
         raise InputError(
             "compare needs since=: it compares the period from there with the one before"
         )
-    as_of = timestamp(as_of_frame(sessions, question.as_of))
+    as_of = timestamp(as_of_frame(sessions, known, question.as_of))
     end = as_of if until is None else min(as_of, until)
     if before is None:
         if since >= end:

@@ -10,11 +10,11 @@ import pandas as pd
 
 from cdpanalytics.metrics.core import adherence as sums_of
 from cdpanalytics.metrics.core.aggregates import Aggregates, Cells, cells_for, combine
-from cdpanalytics.metrics.core.arrays import PROTECTS
 from cdpanalytics.metrics.core.exposure import Exposure, arrays_of
 from cdpanalytics.metrics.core.groups import share
 from cdpanalytics.metrics.core.kernels import LARGEST, Integers
 from cdpanalytics.metrics.core.question import (
+    PROTECTS,
     UNSET,
     By,
     Question,
@@ -22,6 +22,7 @@ from cdpanalytics.metrics.core.question import (
     Stretches,
     Terms,
     Unset,
+    Zone,
 )
 from cdpanalytics.metrics.core.spec import EXPOSURE, MetricSpec
 from cdpanalytics.metrics.core.values import UNKNOWN, lengths
@@ -46,7 +47,7 @@ def rpo_adherence(
     as_of: object = None,
     freq: str | None = None,
     schedule: Schedule | None = None,
-    tz: str = "UTC",
+    tz: Zone = UNSET,
     schedule_tz: str | Mapping[str, str] | Unset | None = UNSET,
     protects: Collection[str] = PROTECTS,
     policies: pd.DataFrame | Unset | None = UNSET,

@@ -23,7 +23,7 @@ from cdpanalytics.metrics.core.kernels import (
     parallel_map,
     sort_by_vm_and_time,
 )
-from cdpanalytics.metrics.core.question import UNSET, By, Question, Stretches, Terms, Unset
+from cdpanalytics.metrics.core.question import UNSET, By, Question, Stretches, Terms, Unset, Zone
 from cdpanalytics.metrics.core.spec import LEFT_OUT, WINDOW, MetricSpec
 from cdpanalytics.metrics.core.trend import ENOUGH, fit_series
 from cdpanalytics.metrics.core.values import amounts
@@ -50,7 +50,7 @@ def sizes(
     since: object = None,
     until: object = None,
     as_of: object = None,
-    tz: str = "UTC",
+    tz: Zone = UNSET,
     schedule_tz: str | Mapping[str, str] | Unset | None = UNSET,
     policies: pd.DataFrame | Unset | None = UNSET,
     unobserved: pd.DataFrame | Unset | None = UNSET,
@@ -167,7 +167,7 @@ def size_trend(
     since: object = None,
     until: object = None,
     as_of: object = None,
-    tz: str = "UTC",
+    tz: Zone = UNSET,
     schedule_tz: str | Mapping[str, str] | Unset | None = UNSET,
     policies: pd.DataFrame | Unset | None = UNSET,
     unobserved: pd.DataFrame | Unset | None = UNSET,
@@ -275,7 +275,7 @@ def size_anomalies(
     since: object = None,
     until: object = None,
     as_of: object = None,
-    tz: str = "UTC",
+    tz: Zone = UNSET,
     schedule_tz: str | Mapping[str, str] | Unset | None = UNSET,
     policies: pd.DataFrame | Unset | None = UNSET,
     unobserved: pd.DataFrame | Unset | None = UNSET,

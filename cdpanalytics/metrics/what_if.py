@@ -13,10 +13,10 @@ from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.core import adherence as sums_of
 from cdpanalytics.metrics.core import groups as grouping
 from cdpanalytics.metrics.core.aggregates import Aggregates, Cells, cells_for, combine
-from cdpanalytics.metrics.core.arrays import PROTECTS
 from cdpanalytics.metrics.core.exposure import Exposure, arrays_of, late
 from cdpanalytics.metrics.core.groups import share
 from cdpanalytics.metrics.core.question import (
+    PROTECTS,
     UNSET,
     By,
     Question,
@@ -24,6 +24,7 @@ from cdpanalytics.metrics.core.question import (
     Stretches,
     Terms,
     Unset,
+    Zone,
 )
 from cdpanalytics.metrics.core.spec import EXPOSURE, REQUIRED, MetricSpec
 from cdpanalytics.metrics.core.values import duration, length, lengths
@@ -40,7 +41,7 @@ def what_if(
     until: object = None,
     as_of: object = None,
     schedule: Schedule | None = None,
-    tz: str = "UTC",
+    tz: Zone = UNSET,
     schedule_tz: str | Mapping[str, str] | Unset | None = UNSET,
     protects: Collection[str] = PROTECTS,
     policies: pd.DataFrame | Unset | None = UNSET,

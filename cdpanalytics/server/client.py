@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from cdpanalytics import schema, timeparse
 from cdpanalytics.archive.joins import enrich
 from cdpanalytics.errors import InputError, ServerError
+from cdpanalytics.frames import mark
 from cdpanalytics.patterns import Patterns, fitting
 from cdpanalytics.server import responses
 from cdpanalytics.server.connection import Connection
@@ -190,7 +191,7 @@ class EnterpriseManager:
         )
         frame = schema.to_frame(table.filter(inside).sort_by("created"))
         found = _matching(frame, policy=policy, vm=vm, backup_server=server)
-        return schema.read_for(found, start, None if until is None else stop)
+        return mark(found, start, None if until is None else stop)
 
     def query(
         self,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.core import policies as settings
 from cdpanalytics.metrics.core.codes import KEYS, Codes, codes_of, common_codes
+from cdpanalytics.metrics.core.frames import NO_FACTS, Facts
 from cdpanalytics.metrics.core.kernels import (
     Flags,
     Integers,
@@ -23,13 +24,10 @@ from cdpanalytics.metrics.core.values import (
     UNKNOWN,
     durations_of,
     instants,
-    microseconds,
     require,
+    us_of,
 )
-from cdpanalytics.schema import RESULTS, SESSIONS, as_of_of
-
-PROTECTS = ("Success", "Warning")
-"""Verdicts that protect by default; running sessions always do."""
+from cdpanalytics.schema import RESULTS, SESSIONS
 
 NO_VERDICT, SUCCESS, WARNING, FAILED = range(4)
 
@@ -69,6 +67,7 @@ class SessionArrays:
     as_of: int
     runs_until: Integers
     holes: tuple[Hole, ...] = ()
+    facts: Facts = NO_FACTS
     _codes: dict[str, Codes] = field(default_factory=dict, compare=False)
 
     def codes(self, column: str) -> Codes:
@@ -125,10 +124,11 @@ def unknown_column(column: str, frame: pd.DataFrame) -> InputError:
 
 def read(
     sessions: pd.DataFrame,
-    as_of: object = None,
+    as_of: int,
     policies: pd.DataFrame | None = None,
     unobserved: pd.DataFrame | None = None,
     by: Sequence[str] = (),
+    facts: Facts = NO_FACTS,
 ) -> SessionArrays:
     """Return sessions as integers.
 
@@ -138,9 +138,8 @@ def read(
         Needs `vm`, `created`, `ended`; of the other columns of a session frame it
         uses those that exist. Without `state`, a session with an end is Completed
         and one without is InProgress.
-    as_of : timestamp-like, optional
-        Nothing after it is measured. Default: the archive's own, else the newest `as_of`
-        of the frame, else its latest `created` or `ended`.
+    as_of : int
+        Nothing after it is measured (`as_of_frame`).
     policies : pandas.DataFrame, optional
         Settings, one or more rows per policy: RPO where a session has none, and the
         VMs that a policy names though no session does.
@@ -149,6 +148,8 @@ def read(
         does not concern all of them.
     by : sequence of str
         Columns to group by; rows of one uid must agree in them.
+    facts : Facts
+        What the frame says about itself.
 
     Raises
     ------
@@ -163,7 +164,6 @@ def read(
         raise InputError(
             f"session {row} has no 'created'; drop such rows (df.dropna(subset=['created']))"
         )
-    now = as_of_frame(frame, as_of)
     running = _running(frame, ended)
     completed = _completed(frame, running)
     verdict = _verdict(frame, completed, created, ended)
@@ -174,16 +174,20 @@ def read(
     holes = _holes(unobserved, servers)
     return SessionArrays(
         frame, listed, keys, vm, created, ended, verdict, running, completed, "result" in frame,
-        _targets(frame, keys, policies), now,
-        _runs_until(frame, servers.codes[: len(frame)], now, holes), holes,
+        _targets(frame, keys, policies), as_of,
+        _runs_until(frame, servers.codes[: len(frame)], as_of, holes), holes, facts,
     )  # fmt: skip
 
 
-def as_of_frame(frame: pd.DataFrame, given: object = None) -> int:
-    """Return the instant up to which sessions are known: as given, else as `read` documents it."""
-    stated = as_of_of(frame) if given is None else given
+def as_of_frame(frame: pd.DataFrame, known: Facts, as_of: pd.Timestamp | None = None) -> int:
+    """Return the instant up to which sessions are known, in microseconds.
+
+    As given; else what the frame says of its source; else the newest `as_of` of its rows;
+    else its latest `created` or `ended`.
+    """
+    stated = known.as_of if as_of is None else as_of
     if stated is not None:
-        return microseconds(stated, "as_of")
+        return us_of(stated)
     if "as_of" in frame:
         stamped = instants(frame, "as_of")
         if (stamped != UNKNOWN).any():

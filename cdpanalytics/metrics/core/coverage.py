@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from cdpanalytics.metrics.core import kernels
-from cdpanalytics.metrics.core.arrays import PROTECTS, SUCCESS, SessionArrays
+from cdpanalytics.metrics.core.arrays import SUCCESS, SessionArrays
 from cdpanalytics.metrics.core.kernels import (
     Integers,
     last_before,
@@ -16,6 +16,7 @@ from cdpanalytics.metrics.core.kernels import (
     running_maximum,
     sort_by_vm_and_time,
 )
+from cdpanalytics.metrics.core.question import PROTECTS
 
 
 @dataclass(frozen=True)

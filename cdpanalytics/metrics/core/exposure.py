@@ -13,9 +13,10 @@ from cdpanalytics.metrics.core import kernels
 from cdpanalytics.metrics.core.arrays import SessionArrays, read
 from cdpanalytics.metrics.core.clocks import Clocks, clocks
 from cdpanalytics.metrics.core.coverage import Coverage, coverage
+from cdpanalytics.metrics.core.frames import facts
 from cdpanalytics.metrics.core.kernels import Flags, Integers, expand, parallel_map
 from cdpanalytics.metrics.core.question import Question, Terms
-from cdpanalytics.metrics.core.values import UNKNOWN, duration, timestamp
+from cdpanalytics.metrics.core.values import UNKNOWN, duration
 from cdpanalytics.metrics.core.windows import Window, effective_as_of
 
 Result = TypeVar("Result")
@@ -53,8 +54,9 @@ class Exposure:
 
 def arrays_of(sessions: pd.DataFrame, question: Question, terms: Terms) -> SessionArrays:
     """Return sessions as integers, as of the last instant up to which coverage is known."""
-    now = timestamp(effective_as_of(sessions, question.as_of, terms.protects))
-    return read(sessions, now, terms.policies, terms.unobserved, question.by)
+    known = facts(sessions)
+    now = effective_as_of(sessions, known, question, terms.protects)
+    return read(sessions, now, terms.policies, terms.unobserved, question.by, known)
 
 
 def measure(

@@ -12,7 +12,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cdpanalytics.errors import InputError
-from cdpanalytics.metrics.core.arrays import PROTECTS
 from cdpanalytics.metrics.core.codes import KEYS
 from cdpanalytics.metrics.core.schedule import week_mask
 from cdpanalytics.metrics.core.values import (
@@ -32,6 +31,9 @@ By: TypeAlias = str | Sequence[str]
 Stretches: TypeAlias = pd.DataFrame | Iterable[tuple[object, object]]
 Schedule: TypeAlias = Mapping[str, Sequence[int]] | str | Stretches
 
+PROTECTS: Final = ("Success", "Warning")
+"""Verdicts that protect by default; running sessions always do."""
+
 FREQUENCIES: Final = {"h": "hour", "D": "day", "W": "week, from Monday", "MS": "month"}
 
 
@@ -47,6 +49,7 @@ class Unset(Enum):
 UNSET: Final = Unset.UNSET
 
 Table: TypeAlias = pd.DataFrame | Unset | None
+Zone: TypeAlias = str | Unset
 Zones: TypeAlias = str | Mapping[str, str] | Unset | None
 Exclude: TypeAlias = Stretches | Literal[False] | Unset | None
 
@@ -67,6 +70,8 @@ class Question:
         Periods to cut the window into.
     tz : str
         Zone of periods, and of times without an offset.
+    unset : frozenset of str
+        ``{"tz"}`` where `tz` was not passed.
     """
 
     by: tuple[str, ...] = ("policy", "vm")
@@ -75,6 +80,7 @@ class Question:
     as_of: pd.Timestamp | None = None
     freq: str | None = None
     tz: str = "UTC"
+    unset: frozenset[str] = frozenset()
 
     @classmethod
     def parse(
@@ -85,7 +91,7 @@ class Question:
         until: object = None,
         as_of: object = None,
         freq: str | None = None,
-        tz: str = "UTC",
+        tz: Zone = UNSET,
     ) -> Question:
         """Return the question in typed fields, from what a person writes.
 
@@ -94,7 +100,7 @@ class Question:
         InputError
             When one of them cannot be read.
         """
-        zone = check_zone(tz)
+        zone = "UTC" if tz is UNSET else check_zone(tz)
         if freq is not None and freq not in FREQUENCIES:
             known = ", ".join(f"{key} ({word})" for key, word in FREQUENCIES.items())
             raise InputError(f"freq={freq!r} is not known; use one of {known}")
@@ -106,7 +112,8 @@ class Question:
             raise InputError(
                 f"since={since} is not before until={until}; a window is [since, until)"
             )
-        return cls(columns_of(by), start, stop, now, freq, zone)
+        unset = frozenset({"tz"} if tz is UNSET else ())
+        return cls(columns_of(by), start, stop, now, freq, zone, unset)
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +167,7 @@ class Terms:
         grace: object = UNSET,
         policies: Table = UNSET,
         unobserved: Table = UNSET,
-        tz: str = "UTC",
+        tz: Zone = UNSET,
     ) -> Terms:
         """Return the terms in typed fields; `False` and None both mean none.
 
@@ -179,15 +186,16 @@ class Terms:
             for name, value in terms.items()
         }
         is_week = isinstance(schedule, str | Mapping)
+        zone = "UTC" if tz is UNSET else check_zone(tz)
         return cls(
             target=None if target is None else length(target, "target"),
             protects=verdicts_of(protects),
             week=week_mask(schedule) if is_week else None,  # type: ignore[arg-type]
             closures=None if schedule is None or is_week
-            else maintenance_windows(schedule, "schedule", tz),  # type: ignore[arg-type]
+            else maintenance_windows(schedule, "schedule", zone),  # type: ignore[arg-type]
             schedule_tz=_zones(given["schedule_tz"]),
             exclude=None if given["exclude"] is None
-            else maintenance_windows(given["exclude"], "exclude", tz),
+            else maintenance_windows(given["exclude"], "exclude", zone),
             retire_after=_optional_length(given["retire_after"], "retire_after"),
             grace=_optional_length(given["grace"], "grace"),
             policies=_table(given["policies"], "policies"),

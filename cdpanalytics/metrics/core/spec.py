@@ -9,8 +9,9 @@ from typing import Any, Literal
 import pandas as pd
 
 from cdpanalytics.errors import InputError
+from cdpanalytics.metrics.core import frames
 from cdpanalytics.metrics.core.members import Members
-from cdpanalytics.metrics.core.question import Question, Terms
+from cdpanalytics.metrics.core.question import UNSET, Question, Terms
 
 VM = ("backup_server", "vm")
 """The columns whose rows coverage needs together."""
@@ -67,6 +68,8 @@ class MetricSpec:
         Its own arguments, by name, with their defaults (`REQUIRED`: none).
     looks_back : bool
         It asks about a period before the window as well.
+    neighbours : bool
+        It depends on sessions outside the window, which decide its edges.
     whose : {"time", "session"}
         What a filter of policies applies to: the time that a policy's sessions protected, or
         the sessions of the policy themselves.
@@ -87,6 +90,7 @@ class MetricSpec:
     takes: frozenset[str] = EXPOSURE
     own: Mapping[str, object] = field(default_factory=dict)
     looks_back: bool = False
+    neighbours: bool = True
     whose: Literal["time", "session"] = "time"
 
     @property
@@ -98,7 +102,7 @@ class MetricSpec:
         self, rows: pd.DataFrame, question: Question, terms: Terms, **own: object
     ) -> pd.DataFrame:
         """Return the metric of a whole frame."""
-        whole = self.partial(rows, question, terms, **own)
+        whole = self.partial_of(rows, question, terms, None, **own)
         return self.finalize(whole, question, terms, **own)
 
     def partial_of(
@@ -109,7 +113,14 @@ class MetricSpec:
         members: Members | None = None,
         **own: object,
     ) -> Any:
-        """Return the partial result of some rows, restricted to the members asked about."""
+        """Return the partial result of some rows, restricted to the members asked about.
+
+        Raises
+        ------
+        InputError
+            When the rows have lost part of what they were read with (`frames.check`).
+        """
+        frames.check(rows, question, terms, self.takes, self.neighbours)
         if members is None:
             return self.partial(rows, question, terms, **own)
         if self.whose == "session":
@@ -139,7 +150,7 @@ class MetricSpec:
         by = arguments.get("by", self.by)
         question = Question.parse(() if by is None else by, **of_question)
         of_terms = {n: v for n, v in arguments.items() if n in _TERMS}
-        return question, Terms.parse(**of_terms, tz=question.tz), own
+        return question, Terms.parse(**of_terms, tz=arguments.get("tz", UNSET)), own
 
     def cut_by(self, by: Sequence[str], columns: Sequence[str]) -> str | None:
         """Return which of `columns` rows can be cut by: a range of its values holds whole keys.

@@ -11,6 +11,8 @@ import pandas as pd
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.core.kernels import Integers
 
+_ISO_WITH_OFFSET = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)"
+
 UNKNOWN = np.iinfo(np.int64).min
 """Microseconds of a missing time: NumPy's own NaT."""
 
@@ -34,18 +36,30 @@ def instants(frame: pd.DataFrame, column: str) -> Integers:
     if not isinstance(values.dtype, pd.DatetimeTZDtype):
         if len(values) == 0 or values.isna().all():
             return np.full(len(values), UNKNOWN, dtype=np.int64)
-        raise InputError(
-            f"column {column!r} holds {values.dtype}, not times with a zone; "
-            f"convert it: df[{column!r}] = pd.to_datetime(df[{column!r}], utc=True)"
-        )
-    if values.dtype.unit != "us":
+        values = _from_text(values, column)
+    if isinstance(values.dtype, pd.DatetimeTZDtype) and values.dtype.unit != "us":
         values = values.dt.as_unit("us")
     return values.to_numpy(dtype="M8[us]").view(np.int64)
 
 
+def _from_text(values: pd.Series, column: str) -> pd.Series:
+    """Parse times that are text with an offset, as a CSV file holds them; refuse all others."""
+    if pd.api.types.is_string_dtype(values.dtype) or isinstance(values.dtype, pd.CategoricalDtype):
+        text = values.astype("str")
+        if text.dropna().str.fullmatch(_ISO_WITH_OFFSET).all():
+            try:
+                return pd.to_datetime(text, utc=True, format="ISO8601").dt.as_unit("us")
+            except ValueError:
+                pass  # a date that does not exist: not a time either
+    raise InputError(
+        f"column {column!r} holds {values.dtype}, not times with a zone; "
+        f"convert it: df[{column!r}] = pd.to_datetime(df[{column!r}], utc=True)"
+    )
+
+
 def microseconds(value: object, name: str, tz: str = "UTC") -> int:
     """Return one instant as microseconds since 1970 UTC; a time without a zone is of `tz`."""
-    return _us(instant(value, name, tz))
+    return us_of(instant(value, name, tz))
 
 
 def instant(value: object, name: str, tz: str = "UTC") -> pd.Timestamp:
@@ -106,7 +120,8 @@ def check_zone(tz: object) -> str:
     return str(tz)
 
 
-def _us(stamp: pd.Timestamp) -> int:
+def us_of(stamp: pd.Timestamp) -> int:
+    """Return an instant as microseconds since 1970 UTC."""
     return int(stamp.to_datetime64().astype("M8[us]").astype(np.int64))
 
 
@@ -167,12 +182,23 @@ def durations_of(values: pd.Series, name: str = "rpo") -> Integers:
     """
     if values.isna().all():
         return np.full(len(values), UNKNOWN, dtype=np.int64)
+    if pd.api.types.is_timedelta64_dtype(values):
+        return values.dt.as_unit("us").to_numpy(dtype="m8[us]").view(np.int64)
     if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_datetime64_any_dtype(values):
         raise InputError(
             f"column {name!r} holds {values.dtype}, not lengths of time; "
             f"convert it: df[{name!r}] = pd.to_timedelta(df[{name!r}], unit='s')"
         )
-    return pd.to_timedelta(values).dt.as_unit("us").to_numpy(dtype="m8[us]").view(np.int64)
+    try:
+        if pd.to_numeric(values, errors="coerce").notna().any():
+            raise ValueError  # "900" has no unit, and would be read as nanoseconds
+        parsed = pd.to_timedelta(values)
+    except (ValueError, TypeError):
+        raise InputError(
+            f"column {name!r} holds {values.dtype}, not lengths of time; "
+            f"convert it: df[{name!r}] = pd.to_timedelta(df[{name!r}])"
+        ) from None
+    return parsed.dt.as_unit("us").to_numpy(dtype="m8[us]").view(np.int64)
 
 
 def lengths(us: Integers) -> pd.Series:

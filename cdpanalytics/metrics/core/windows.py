@@ -9,12 +9,12 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from cdpanalytics import schema
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.core.arrays import SessionArrays, as_of_frame
+from cdpanalytics.metrics.core.frames import Facts
 from cdpanalytics.metrics.core.kernels import Flags, Integers
 from cdpanalytics.metrics.core.question import Question
-from cdpanalytics.metrics.core.values import instant, microseconds
+from cdpanalytics.metrics.core.values import us_of
 
 
 @dataclass(frozen=True)
@@ -77,15 +77,15 @@ def window(arrays: SessionArrays, question: Question) -> Window:
         When the window is empty by its bounds, or larger than the one the frame was read for.
     """
     as_of = arrays.as_of
-    since, until = resolve_window(arrays.frame, question)
+    since, until = resolve_window(arrays.facts, question)
     first = min(int(arrays.created.min()), as_of) if len(arrays.created) else as_of
-    start = first if since is None else microseconds(since, "since")
-    stop = as_of if until is None else microseconds(until, "until")
+    start = first if since is None else us_of(since)
+    stop = as_of if until is None else us_of(until)
     if since is not None and until is not None and start >= stop:
         raise InputError(f"since={since} is not before until={until}; a window is [since, until)")
     stop = max(start, min(stop, as_of))
     # What begins at as_of itself is in a window that does not end there.
-    closed = start <= as_of and (until is None or microseconds(until, "until") > as_of)
+    closed = start <= as_of and (until is None or us_of(until) > as_of)
     if question.freq is None:
         return Window(np.array([start, stop]), None, None, closed)
     starts = _period_starts(start, stop, question.freq, question.tz)
@@ -97,7 +97,7 @@ def window(arrays: SessionArrays, question: Question) -> Window:
 
 
 def resolve_window(
-    frame: pd.DataFrame, question: Question
+    known: Facts, question: Question
 ) -> tuple[pd.Timestamp | None, pd.Timestamp | None]:
     """Return a window's bounds, those that a frame was read for where none is given.
 
@@ -106,33 +106,34 @@ def resolve_window(
     InputError
         When one lies outside of those: sessions there are missing, and would be gaps.
     """
-    first, last = (
-        None if bound is None else instant(bound, "window") for bound in schema.window_of(frame)
-    )
+    # Nothing is known after as_of, so a window that ends there may be asked to end later.
+    last = None if known.until == known.as_of and known.as_of is not None else known.until
     for name, given, bound, sign in (
-        ("since", question.since, first, 1), ("until", question.until, last, -1),
+        ("since", question.since, known.since, 1), ("until", question.until, last, -1),
     ):  # fmt: skip
         if given is not None and bound is not None and sign * (bound - given) > pd.Timedelta(0):
             raise InputError(
                 f"{name}={given} is outside of the window whose sessions were read "
-                f"({first or 'the first'} to {last or 'the last'}); read more of them"
+                f"({known.since or 'the first'} to {known.until or 'the last'}); read more of them"
             )
     return (
-        first if question.since is None else question.since,
-        last if question.until is None else question.until,
+        known.since if question.since is None else question.since,
+        known.until if question.until is None else question.until,
     )
 
 
-def effective_as_of(frame: pd.DataFrame, as_of: object, protects: Collection[str]) -> int:
+def effective_as_of(
+    frame: pd.DataFrame, known: Facts, question: Question, protects: Collection[str]
+) -> int:
     """Return the last instant up to which the coverage of every VM is known.
 
     That is `as_of`, but no later than the end of the window that the frame was read for,
-    unless what followed was read too: up to the first success of each VM.
+    unless its neighbours were read too. Those reach up to each VM's next Success after the
+    window: where that does not protect, coverage is known up to the window's end only.
     """
-    now = as_of_frame(frame, as_of)
-    _, until = schema.window_of(frame)
-    if until is not None and not (schema.is_followed(frame) and "Success" in protects):
-        now = min(now, microseconds(until, "until"))
+    now = as_of_frame(frame, known, question.as_of)
+    if known.until is not None and not (known.with_neighbours and "Success" in protects):
+        now = min(now, us_of(known.until))
     return now
 
 
