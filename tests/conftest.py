@@ -25,6 +25,9 @@ settings.register_profile("ci", max_examples=200, **_COMMON)
 settings.register_profile("nightly", max_examples=10_000, **_COMMON)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
+# Simulated estates live in October: their server's clock is not this machine's.
+os.environ["CDPANALYTICS_ALLOW_CLOCK_DIFFERENCE"] = "1"
+
 UNTIL = datetime(2026, 10, 20, 12, 0, tzinfo=UTC)
 
 
@@ -33,8 +36,6 @@ def _apart(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFac
     """No test sees this machine's settings, keyring or page cache."""
     for name in ("URL", "USERNAME", "PASSWORD", "CA_BUNDLE"):
         monkeypatch.delenv(f"CDPANALYTICS_{name}", raising=False)
-    # Simulated estates live in October: their server's clock is not this machine's.
-    monkeypatch.setenv("CDPANALYTICS_ALLOW_CLOCK_DIFFERENCE", "1")
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
 

@@ -216,7 +216,7 @@ def test_a_journal_that_fails_says_that_the_sessions_are_kept(
         raise ServerError("HTTP 403: Access denied", status=403)
 
     monkeypatch.setattr(EnterpriseManager, "intervals", refused)
-    with pytest.raises(ServerError, match="denied; the sessions are kept, the journal is not"):
+    with pytest.raises(ServerError, match="denied; the sessions are stored, the journal is not"):
         journalled(server, folder)
     assert len(Archive(folder).sessions()) > 0
 
