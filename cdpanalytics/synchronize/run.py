@@ -220,8 +220,8 @@ class _Sync:
 
     def _wanted(self, first: pd.Timestamp | None, full: bool, quick: bool) -> tuple[list[Day], int]:
         """Return the days to fetch, and how many of them were settled."""
-        if first is None and not self.ledger.empty:
-            first = min([self.ledger["day"].min(), *self.archive.damaged_days(self.em.url)])
+        if first is None:
+            first = self.archive.first_day(self.em.url)
         retention = self._retention()
         again: set[pd.Timestamp] = set()
         if not (quick or full or self.ledger.empty):
