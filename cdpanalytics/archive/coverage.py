@@ -35,8 +35,8 @@ def ledger(files: ParquetFiles) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=columns)
     for column in ("day", "as_of"):
         frame[column] = pd.to_datetime(frame[column], utc=True).dt.as_unit("us")
-    dtypes = {"final": bool, "counted": "Int64", "rows": "int64", "source": "str", "path": "str"}
-    return frame.astype(dtypes)
+    frame = frame.astype({"final": bool, "counted": "Int64", "rows": "int64"})
+    return frame.astype({"source": "str", "path": "str"})
 
 
 def sources(files: ParquetFiles) -> list[str]:
