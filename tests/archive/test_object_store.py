@@ -614,7 +614,9 @@ def test_no_secret_is_left_in_any_object_repr_error_or_log(
 def test_a_url_with_credentials_is_refused_and_not_repeated(
     url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(InputError, match="a s3:// URL with credentials in it is not accepted") as told:
+    with pytest.raises(
+        InputError, match="a s3:// URL with credentials in it is not accepted"
+    ) as told:
         Archive(url)
     assert KEY not in str(told.value)
     assert main(["verify", "--archive", url]) == 1
