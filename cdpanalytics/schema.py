@@ -21,6 +21,12 @@ STATES: Final = ("InProgress", "Pending", "Completed")
 RESULTS: Final = ("None", "Success", "Warning", "Failed")
 """Verdicts, from none to worst; the categories of `result` and `policy_result`."""
 
+SUCCEEDED: Final = {"state": ("Completed",), "result": ("Success",)}
+"""Values of a session that protected its VM, whatever else may protect; it must also have an end."""
+
+NOT_ATTEMPTED: Final = {"state": ("Pending",)}
+"""Values of a session that has not begun to work: no attempt yet."""
+
 INSTANT: Final = pa.timestamp("us", tz="UTC")
 SPAN: Final = pa.duration("us")
 LABEL: Final = pa.dictionary(pa.int32(), pa.string())

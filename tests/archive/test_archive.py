@@ -306,7 +306,7 @@ def test_verify_names_each_damage(folder: Path) -> None:
     assert by_day["2026-10-02"] == [
         "1 rows were not created on 2026-10-02",
         "1 rows have no vm",
-        "1 uids stand elsewhere too, e.g. u1 (in 2026-10-01)",
+        "1 uids also occur elsewhere, e.g. u1 (in 2026-10-01)",
     ]
     assert "cannot be read" in by_day["2026-10-03"][0]
     assert "cannot be read" in by_day["2026-10-04"][0]
