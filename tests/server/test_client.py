@@ -306,7 +306,7 @@ def test_patterns_choose_rows_and_labels(em, server, patterns, rows):
 )  # fmt: skip
 def test_a_pattern_that_matches_no_name_is_refused_as_by_an_archive(em, server, patterns, what):
     server.rows["CdpReplicaTaskSession"] = [task(1, NOW - DAY, vm="db01")]
-    with pytest.raises(InputError, match=rf"no {what} matches '(nothing|x|other)' \(known: \w+\)"):
+    with pytest.raises(InputError, match=rf"no {what} matches '(nothing|x|other)' .known: .+"):
         em.sessions(**patterns)
 
 
