@@ -173,8 +173,8 @@ def _synced(
     set_aside = archive.set_aside(thorough=full)
     ledger = archive.ledger()
     ledger = ledger[ledger["source"] == em.url]
-    if first is None and not ledger.empty:
-        first = min([ledger["day"].min(), *archive.damaged_days(em.url)])
+    if first is None:
+        first = archive.first_day(em.url)
     wanted = plan(ledger, now, _memory(em, archive, ledger, now), first, full=full)
     archive.put_policies(em.url, em.policies(fresh=True), as_of)
     _keep_policy_sessions(em, archive, wanted, as_of, ledger)

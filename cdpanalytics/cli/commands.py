@@ -373,7 +373,7 @@ def _run_verify(options: argparse.Namespace) -> int:
                     f"{archive.path}/{path} was moved to {archive.path}/damaged; "
                     "sync fetches what the server has"
                 )
-    if not analysis.empty:
+    if analysis["kind"].eq("damage").any():
         return ERROR
     ledger, holes = archive.ledger(), archive.holes().fillna({"backup_server": ""})
     for source, server, start, end in holes.itertuples(index=False):
