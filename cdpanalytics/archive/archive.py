@@ -167,9 +167,10 @@ class Archive:
 
     def select(
         self,
+        period: str | None = None,
+        *,
         since: Moment | None = None,
         until: Moment | None = None,
-        *,
         policy: Patterns = None,
         vm: Patterns = None,
         server: Patterns = None,
@@ -179,19 +180,34 @@ class Archive:
 
         Parameters
         ----------
-        since, until, policy, vm, server
-            As in `sessions`.
+        period : str, optional
+            A calendar period in `tz`: "2026-10", "last month", "30D", as `periods.period` reads it.
+        since, until : timestamp-like or text like "30D", optional
+            Instead of a period: the window ``[since, until)``.
+        policy, vm, server : str or sequence of str, optional
+            Names or glob patterns, in any case.
         **terms
-            `tz`, `target`, `objective`, `exclude`, `retire_after`.
+            `tz`, `target`, `objective`, `exclude`, `retire_after`, `grace`, `memory`, `workers`.
 
         Returns
         -------
         Selection
+
+        Raises
+        ------
+        InputError
+            When a term does not exist.
+
+        Examples
+        --------
+        >>> october = Archive("data/sample").select("2026-10", policy="Gold*")
+        >>> october.rpo_adherence(by="policy")["policy"].tolist()
+        ['Gold']
         """
-        from cdpanalytics.selection import Selection
+        from cdpanalytics.selection import select
         from cdpanalytics.sources import ArchiveSource, Names
 
-        return Selection(ArchiveSource(self), since, until, Names(policy, vm, server), **terms)
+        return select(ArchiveSource(self), (period, since, until), Names(policy, vm, server), terms)
 
     def read(
         self,

@@ -284,7 +284,7 @@ def _asked(archive: Archive, options: argparse.Namespace) -> Selection:
              "objective": getattr(options, "objective", None), "exclude": options.exclude,
              "retire_after": options.retire_after}  # fmt: skip
     return archive.select(
-        options.since, options.until, policy=options.policy, vm=options.vm, tz=options.tz,
+        since=options.since, until=options.until, policy=options.policy, vm=options.vm, tz=options.tz,
         **{name: value for name, value in terms.items() if value is not None},
     )  # fmt: skip
 
