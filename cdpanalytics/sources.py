@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -21,7 +21,7 @@ from cdpanalytics.metrics.core.arrays import as_of_frame
 from cdpanalytics.metrics.core.frames import facts
 from cdpanalytics.metrics.core.members import Members
 from cdpanalytics.metrics.core.values import timestamp
-from cdpanalytics.metrics.registry import MetricSpec, Question, Terms
+from cdpanalytics.metrics.registry import MetricSpec, Question, Terms, spec_of
 from cdpanalytics.patterns import Patterns, fitting
 from cdpanalytics.timeparse import Moment, instant
 
@@ -145,12 +145,13 @@ class ArchiveSource:
     def plan(self, ask: Ask, window: Window, names: Names) -> Plan:
         """Return the plan of a metric by ranges of names of the archive."""
         spec, question = ask.spec, ask.question
-        columns = [name for name in schema.SESSIONS.names if name in (*ask.columns(), *_NEEDED)]
+        table = schema.SESSIONS if spec.table == "sessions" else schema.JOURNAL
+        needed = (*ask.columns(), *_NEEDED)
         scan, counts = self.archive.scan(
-            *window, columns=columns, policy=names.policy, vm=names.vm,
-            server=names.server, neighbours=True,
+            *window, columns=[name for name in table.names if name in needed], table=spec.table,
+            policy=names.policy, vm=names.vm, server=names.server, neighbours=spec.table == "sessions",
         )  # fmt: skip
-        if question.as_of is None and len(counts):
+        if spec.window and question.as_of is None and len(counts):
             question = replace(question, as_of=scan.as_of)
         if question.freq is not None and question.since is None and len(counts):
             # Each range must be cut into the same periods.
@@ -174,6 +175,38 @@ class ArchiveSource:
     def provenance(self, window: Window) -> dict[str, Any]:
         """Return sources, rows, files and their SHA-256."""
         return self.archive.provenance(*window)
+
+
+def archive_plan(
+    archive: Archive,
+    metric: str | Callable[..., pd.DataFrame] | MetricSpec,
+    *,
+    since: Moment | None = None,
+    until: Moment | None = None,
+    policy: Patterns = None,
+    vm: Patterns = None,
+    server: Patterns = None,
+    **arguments: Any,
+) -> Plan:
+    """Return the plan of a metric of an archive, with the metric's own arguments.
+
+    Parameters
+    ----------
+    archive : Archive
+    metric : str, callable or MetricSpec
+        One that is registered.
+    since, until, policy, vm, server
+        As in `Archive.sessions`.
+    **arguments
+        What the metric takes.
+    """
+    spec = spec_of(metric)
+    start, stop = archive.window(since, until)
+    if spec.window:
+        arguments.update(since=start, until=stop)
+    ask = Ask(spec, *spec.parse(**arguments))
+    window = (None if spec.looks_back else start, stop)
+    return ArchiveSource(archive).plan(ask, window, Names(policy, vm, server))
 
 
 @dataclass(frozen=True, eq=False)

@@ -45,14 +45,9 @@ from cdpanalytics.archive.files import (
 from cdpanalytics.archive.neighbours import LATEST, NeighbourRules, default_rules
 from cdpanalytics.archive.scan import Rows, Scan, plan_scan, read_rows
 from cdpanalytics.archive.storage import base
-from cdpanalytics.archive.tables import rows_by
 from cdpanalytics.archive.writing import Writer
 from cdpanalytics.errors import ArchiveError, InputError
-from cdpanalytics.execution.partition import PARTITION_KEYS
-from cdpanalytics.execution.plan import Plan
-from cdpanalytics.execution.run import run
 from cdpanalytics.frames import mark
-from cdpanalytics.metrics.registry import MetricSpec, spec_of
 from cdpanalytics.patterns import Patterns
 from cdpanalytics.ranges import FULL_RANGE, Range
 from cdpanalytics.timeparse import Moment, counts_back, instant
@@ -273,6 +268,7 @@ class Archive:
         since: Moment | None = None,
         until: Moment | None = None,
         *,
+        table: str = "sessions",
         columns: Iterable[str] | None = None,
         policy: Patterns = None,
         vm: Patterns = None,
@@ -285,6 +281,7 @@ class Archive:
         ----------
         since, until, columns, policy, vm, server, neighbours
             As in `read`.
+        table : {"sessions", "intervals"}
 
         Returns
         -------
@@ -297,7 +294,7 @@ class Archive:
         """
         start, stop = self.window(since, until)
         wanted = Rows(
-            "sessions", _known_columns(columns), start, stop,
+            table, _known_columns(columns, table), start, stop,
             {"policy": policy, "vm": vm, "backup_server": server},
         )  # fmt: skip
 
@@ -344,112 +341,6 @@ class Archive:
         columns = tuple(schema.JOURNAL.names)
         wanted = Rows("intervals", columns, *self.window(since, until), patterns)
         return self._consistent(lambda files: read_rows(files, wanted))
-
-    def map(
-        self,
-        metric: Callable[..., pd.DataFrame] | MetricSpec,
-        *,
-        since: Moment | None = None,
-        until: Moment | None = None,
-        policy: Patterns = None,
-        vm: Patterns = None,
-        server: Patterns = None,
-        memory: str | int = "1GB",
-        workers: int | None = None,
-        progress: bool = True,
-        **named: object,
-    ) -> pd.DataFrame:
-        """Return a metric of more sessions than fit in memory, the same to the digit.
-
-        The archive is cut into ranges of VMs (of policies, where a metric needs all rows of
-        a policy together); each is read and measured by itself, and the exact sums are added
-        up. A metric that cannot be cut so finely is refused, never approximated.
-
-        Parameters
-        ----------
-        metric : callable
-            One of `cdpanalytics.metrics`.
-        **named
-            The metric's own. `as_of` defaults to the newest of all sessions chosen.
-        since, until : timestamp-like or text like "30D", optional
-            The window that is read, with its history, and that the metric is asked of.
-        policy, vm, server : str or sequence of str, optional
-            As in `sessions`.
-        memory : str or int
-            What all processes may take together, like "1GB". The table that is returned
-            comes on top.
-        workers : int, optional
-            How many processes. Default: one a CPU, or only this one where starting them
-            would take longer. With 1, this one. A script that uses several must be guarded
-            by ``if __name__ == "__main__":``.
-        progress : bool
-            Whether to show how far it is, on standard error.
-
-        Returns
-        -------
-        pandas.DataFrame
-            As ``metric(archive.sessions(since, until, history=True), since=since, ...)``.
-
-        Raises
-        ------
-        InputError
-            When an argument is wrong, or rows that are needed together do not fit.
-        ArchiveError
-            When there is no archive, or a file cannot be read.
-        CdpError
-            When a worker process is killed.
-
-        Examples
-        --------
-        >>> from cdpanalytics.metrics import rpo_adherence
-        >>> archive = Archive("data/sample")
-        >>> found = archive.map(rpo_adherence, by="policy", workers=1, progress=False)
-        >>> found.equals(rpo_adherence(archive.sessions(), by="policy"))
-        True
-        """
-        plan = self.plan(
-            metric, since=since, until=until, policy=policy, vm=vm, server=server, **named
-        )
-        return run(plan, memory=memory, workers=workers, progress=progress)
-
-    def plan(
-        self,
-        metric: Callable[..., pd.DataFrame] | MetricSpec,
-        *,
-        since: Moment | None = None,
-        until: Moment | None = None,
-        policy: Patterns = None,
-        vm: Patterns = None,
-        server: Patterns = None,
-        **named: object,
-    ) -> Plan:
-        """Return what `map` would compute, not yet cut, for whoever computes it.
-
-        Parameters
-        ----------
-        metric, since, until, policy, vm, server, **named
-            As in `map`.
-        """
-        spec = spec_of(metric)
-        start, stop = self.window(since, until)
-        window = {"since": start, "until": stop} if spec.window else {}
-        question, terms, own = spec.parse(**{**named, **window})
-        wanted = Rows(
-            spec.table, tuple(spec.columns), None if spec.looks_back else start, stop,
-            {"policy": policy, "vm": vm, "backup_server": server},
-            LATEST if spec.window and spec.table == "sessions" else None,
-        )  # fmt: skip
-        chosen, rows_of = self._consistent(
-            lambda files: plan_scan(files, wanted, coverage.as_of(files))
-        )
-        if spec.window and question.as_of is None and len(rows_of):
-            question = replace(question, as_of=chosen.as_of)
-        if question.freq is not None and question.since is None and len(rows_of):
-            # Each range must be cut into the same periods.
-            first = rows_of["begun"].min()
-            question = replace(question, since=min(first, question.as_of or first))
-        column = spec.cut_by(question.by, PARTITION_KEYS)
-        return Plan(spec, question, terms, own, chosen, column, rows_by(rows_of, column))
 
     def policies(self, *, naming_vms: bool = True) -> pd.DataFrame:
         """Return the settings of policies as they were at each sync.
@@ -717,13 +608,12 @@ def _reopened(storage: base.Storage) -> Archive:
     return archive
 
 
-def _known_columns(columns: Iterable[str] | None) -> tuple[str, ...]:
-    wanted = tuple(schema.SESSIONS.names if columns is None else columns)
-    unknown = [name for name in wanted if name not in schema.SESSIONS.names]
+def _known_columns(columns: Iterable[str] | None, table: str = "sessions") -> tuple[str, ...]:
+    names = TABLES[table].names
+    wanted = tuple(names if columns is None else columns)
+    unknown = [name for name in wanted if name not in names]
     if unknown:
-        raise InputError(
-            f"sessions have no column {unknown[0]!r} (has: {', '.join(schema.SESSIONS.names)})"
-        )
+        raise InputError(f"{table} have no column {unknown[0]!r} (has: {', '.join(names)})")
     return wanted
 
 

@@ -17,13 +17,15 @@ import pandas as pd
 import pytest
 from distributed import Client, LocalCluster
 
-from cdpanalytics import metrics
+from cdpanalytics import cluster, metrics
 from cdpanalytics.archive import Archive
 from cdpanalytics.errors import ArchiveError, CdpError, ConfigError, InputError
-from cdpanalytics.execution import dask as cluster
+from cdpanalytics.execution import dask as dask_runner
 from cdpanalytics.metrics.core.spec import identity
 from cdpanalytics.metrics.registry import REQUIRED, MetricSpec
+from cdpanalytics.sources import archive_plan
 from tests.archive.test_archive import OCT, put, session
+from tests.builders import mapped
 from tests.execution.test_map import (
     DIES,
     EVERY,
@@ -60,7 +62,7 @@ def client(two_workers: LocalCluster) -> Iterator[Client]:
 
 
 def on_cluster(metric: Metric, **named: Any) -> pd.DataFrame:
-    return cluster.map(SAMPLE, metric, progress=False, **named)
+    return dask_runner.run_cluster(archive_plan(SAMPLE, metric, **named))
 
 
 # -- equal to the digit -------------------------------------------------------------------
@@ -80,7 +82,7 @@ def test_where_groups_are_policies_sums_are_merged_exactly(by: Any, client: Clie
     }  # fmt: skip
     found = on_cluster(metrics.rpo_adherence, memory=holding(300), **asked)
     assert_same(found, metrics.rpo_adherence(SAMPLE.sessions(), **asked))
-    assert_same(found, SAMPLE.map(metrics.rpo_adherence, workers=1, progress=False, **asked))
+    assert_same(found, mapped(SAMPLE, metrics.rpo_adherence, workers=1, progress=False, **asked))
 
 
 def test_a_quantile_has_whole_policies_or_is_refused(client: Client) -> None:
@@ -93,7 +95,7 @@ def test_a_quantile_has_whole_policies_or_is_refused(client: Client) -> None:
 
 def test_a_window_and_a_selection_are_read_as_at_home(client: Client) -> None:
     asked: dict[str, Any] = {"since": "10D", "until": "2D", "policy": "G*", "by": "vm"}
-    at_home = SAMPLE.map(metrics.rpo_adherence, workers=1, progress=False, **asked)
+    at_home = mapped(SAMPLE, metrics.rpo_adherence, workers=1, progress=False, **asked)
     assert_same(on_cluster(metrics.rpo_adherence, **asked), at_home)
     assert 0 < len(at_home) < SAMPLE.sessions()["vm"].nunique()
 
@@ -220,7 +222,7 @@ class ByHand:
 def test_what_is_wrong_on_a_worker_is_told_as_at_home(client: Client, folder: Path) -> None:
     archive = Archive(folder)
     put(archive, OCT, session("u1", "a", 0, 8))
-    plan = archive.plan(metrics.gaps).cut("1GB")
+    plan = archive_plan(archive, metrics.gaps).cut("1GB")
     next((folder / "sessions").rglob("*.parquet")).write_bytes(b"torn")
     with pytest.raises(ArchiveError, match=r"2026-10-01\.parquet cannot be read; see:"):
         cluster.run_cluster(plan, client, memory="1GB")
