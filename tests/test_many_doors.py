@@ -214,12 +214,15 @@ def test_a_cluster_is_the_whole(selection: Selection) -> None:
     distributed = pytest.importorskip("distributed")
     with (
         distributed.LocalCluster(
-            1, processes=False, host="127.0.0.1", dashboard_address=None
+            n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
-        answer = selection.using(client).rpo_adherence(by=VM)
-    assert_frame_equal(answer, selection.rpo_adherence(by=VM), check_exact=True)
+        remote = selection.using(client)
+        assert_frame_equal(
+            remote.rpo_adherence(by=VM), selection.rpo_adherence(by=VM), check_exact=True
+        )
+        assert_frame_equal(remote.gaps(), selection.gaps(), check_exact=True)
 
 
 @pytest.mark.parametrize("policy", ["Gold", "Silver"])

@@ -21,6 +21,7 @@ from cdpanalytics import cluster, metrics
 from cdpanalytics.archive import Archive
 from cdpanalytics.errors import ArchiveError, CdpError, ConfigError, InputError
 from cdpanalytics.execution import dask as dask_runner
+from cdpanalytics.frames import unmarked
 from cdpanalytics.metrics.core.spec import identity
 from cdpanalytics.metrics.registry import REQUIRED, MetricSpec
 from cdpanalytics.sources import archive_plan
@@ -61,8 +62,10 @@ def client(two_workers: LocalCluster) -> Iterator[Client]:
         yield made
 
 
-def on_cluster(metric: Metric, **named: Any) -> pd.DataFrame:
-    return dask_runner.run_cluster(archive_plan(SAMPLE, metric, **named))
+def on_cluster(
+    metric: Metric, *, client: Any = None, memory: str | int | None = None, **named: Any
+) -> pd.DataFrame:
+    return dask_runner.run_cluster(archive_plan(SAMPLE, metric, **named), client, memory)
 
 
 # -- equal to the digit -------------------------------------------------------------------
@@ -109,7 +112,7 @@ def test_a_frame_has_all_rows_of_a_vm_in_one_partition(client: Client) -> None:
     partitions = [part.compute() for part in frame.partitions]
     names = [set(part["vm"].astype("str")) for part in partitions]
     assert sum(map(len, names)) == len(set.union(*names)) == SAMPLE.sessions()["vm"].nunique()
-    whole = SAMPLE.sessions()
+    whole = unmarked(SAMPLE.sessions())
     labels = {name: "str" for name in whole if whole[name].dtype == "category"}
     found, told = (
         rows.astype(labels).sort_values("uid", ignore_index=True)
@@ -128,7 +131,7 @@ def test_a_metric_is_mapped_over_its_partitions(client: Client) -> None:
 
 def test_a_frame_of_a_window_has_its_history(client: Client) -> None:
     since, until = SAMPLE.window("10D", "2D")
-    rows = SAMPLE.sessions(since, until, vm="*", history=True)
+    rows = SAMPLE.read(since, until, vm="*", neighbours=True)
     frame = cluster.sessions(SAMPLE, since="10D", until="2D", vm="*", memory=holding(400))
     assert sorted(frame["uid"].compute()) == sorted(rows["uid"])
 
@@ -225,7 +228,7 @@ def test_what_is_wrong_on_a_worker_is_told_as_at_home(client: Client, folder: Pa
     plan = archive_plan(archive, metrics.gaps).cut("1GB")
     next((folder / "sessions").rglob("*.parquet")).write_bytes(b"torn")
     with pytest.raises(ArchiveError, match=r"2026-10-01\.parquet cannot be read; see:"):
-        cluster.run_cluster(plan, client, memory="1GB")
+        dask_runner.run_cluster(plan, client, memory="1GB")
 
 
 def test_without_a_client_or_a_scheduler_it_says_what_to_do() -> None:
