@@ -104,7 +104,8 @@ def test_an_unchanged_archive_costs_a_handful_of_requests(server: Simulator, fol
     archive, again = synced(server, folder)
     assert again.added == 0
     assert again.days < first.days
-    assert len(server.requests) - before <= again.days + 8
+    # Two of them check that the server sorts: nothing began or ended before what it names first.
+    assert len(server.requests) - before <= again.days + 10
     assert archive.ledger()["final"].sum() >= 3
 
 
