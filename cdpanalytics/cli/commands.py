@@ -157,7 +157,16 @@ def _sync(commands: Any) -> None:
     _server(command)
     _archive(command)
     command.add_argument("--since", metavar="T", help="first day to have: 2026-10-01 or 90D")
-    command.add_argument("--full", action="store_true", help="ask for every day again")
+    command.add_argument("--full", action="store_true", help="fetch every day again")
+    command.add_argument(
+        "--quick", action="store_true", help="do not compare settled days with the server"
+    )
+    command.add_argument(
+        "--allow-clock-difference",
+        action="store_true",
+        default=None,
+        help="go on although the server's clock differs from this machine's by more than an hour",
+    )
     command.add_argument(
         "--journal", action="store_true", help="also each VM's restorable intervals"
     )
@@ -171,8 +180,8 @@ def _run_sync(options: argparse.Namespace) -> int:
     archive = Archive(options.archive)
     with _manager(options, cache=False) as em:
         done = sync(
-            em, archive, options.since, full=options.full, journal=options.journal,
-            progress=sys.stderr.isatty(),
+            em, archive, options.since, full=options.full, quick=options.quick, journal=options.journal,
+            allow_clock_difference=options.allow_clock_difference, progress=sys.stderr.isatty(),
         )  # fmt: skip
     print(f"{archive.path}: {done}", file=sys.stderr)
     return OK
@@ -373,7 +382,7 @@ def _run_verify(options: argparse.Namespace) -> int:
                     f"{archive.path}/{path} was moved to {archive.path}/damaged; "
                     "sync fetches what the server has"
                 )
-    if not analysis.empty:
+    if analysis["kind"].eq("damage").any():
         return ERROR
     ledger, holes = archive.ledger(), archive.holes().fillna({"backup_server": ""})
     for source, server, start, end in holes.itertuples(index=False):
