@@ -95,7 +95,7 @@ def test_after_a_lasting_fault_a_second_sync_goes_on(
     if kind in HARMLESS:
         assert told == "survived"
     else:
-        assert re.search(r"; [1-6] of [78] days are kept, the next sync goes on$", told), told
+        assert re.search(r"; [1-6] of [78] days are stored, the next sync continues$", told), told
         finished = archive.ledger().query("final")["day"].tolist()
         assert finished
         server.faults.set()
@@ -106,7 +106,7 @@ def test_after_a_lasting_fault_a_second_sync_goes_on(
     assert_equals_truth(archive, fleet, server)
     lost, doubled = lost_and_doubled(archive, fleet, server)
     assert (lost, doubled) == (0, 0)
-    said = re.sub(r"; \d of \d days are kept, the next sync goes on$", "", told)
+    said = re.sub(r"; \d of \d days are stored, the next sync continues$", "", told)
     said = re.sub(r"URL( CdpReplicaTaskSession)?( page \d+)?: ", "", said)
     said = re.sub(r"starting '.*'", "starting ...", said)
     said = re.sub(r"(session of) [\d-]+ [\d:]+", r"\1 another day", said)
