@@ -16,6 +16,7 @@ from cdpanalytics.analysis import Findings, Question
 from cdpanalytics.archive import Archive
 from cdpanalytics.patterns import Patterns
 from cdpanalytics.presentation import formatting
+from cdpanalytics.presentation import output as destination
 from cdpanalytics.reports import sections
 from cdpanalytics.timeparse import Moment
 
@@ -51,7 +52,8 @@ def report(
     ----------
     archive : Archive
     output : path-like
-        The file; its folder must be there. It is written whole or not at all.
+        The file; its directory must exist. It is written whole or not at all; a symbolic
+        link is followed, a pipe or device is written to, and ``-`` is standard output.
     since, until : timestamp-like or text like "30D", optional
         The window ``[since, until)``, UTC. Default: all the archive has.
     policy, vm : str or sequence of str, optional
@@ -81,12 +83,12 @@ def report(
     --------
     cdpanalytics.metrics.rpo_adherence : what its numbers mean.
     """
+    destination.check(output)
     question = Question(since, until, policy, vm, rpo, objective, tz)
     found = analysis.find(archive, question)
     page = render(found, title or "Were we protected?", generated)
-    path = Path(output)
-    formatting.write(path, page.encode())
-    return path
+    destination.write_text(output, page)
+    return Path(output)
 
 
 def render(found: Findings, title: str, generated: pd.Timestamp | None) -> str:
