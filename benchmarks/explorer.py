@@ -33,16 +33,16 @@ CHANGES: dict[str, list[dict[str, Any]]] = {
 """What is changed, there and back."""
 
 
-def timed(desk: Explorer, change: dict[str, Any]) -> tuple[float, float]:
+def timed(explorer: Explorer, change: dict[str, Any]) -> tuple[float, float]:
     """Milliseconds until the tiles were sent, and until the change was drawn."""
     begun = time.perf_counter()
     tiles: list[float] = []
     seen: Callable[[Any], None] = lambda _: tiles.append(time.perf_counter())  # noqa: E731
-    desk._board.observe(seen, "tiles")
+    explorer._view.observe(seen, "tiles")
     for name, value in change.items():
-        setattr(desk, name, value)
+        setattr(explorer, name, value)
     ended = time.perf_counter()
-    desk._board.unobserve(seen, "tiles")
+    explorer._view.unobserve(seen, "tiles")
     first = tiles[0] if tiles else begun
     return 1000 * (first - begun), 1000 * (ended - begun)
 
@@ -53,13 +53,13 @@ def main() -> int:
     parser.add_argument("--sessions", type=int, default=150_000)
     options = parser.parse_args()
     sessions = for_pandas(fleet(options.sessions, vms=VMS))
-    desk = explore(sessions, rpo="5min", period="last 30 days")
+    explorer = explore(sessions, rpo="5min", period="last 30 days")
     rows = [timing.machine("pandas", "matplotlib", "ipywidgets")]
     for name, (there, back) in CHANGES.items():
         runs = []
         for _ in range(options.repeat):
-            runs.append(timed(desk, there))
-            timed(desk, back)
+            runs.append(timed(explorer, there))
+            timed(explorer, back)
         first, drawn = (statistics.median(run[at] for run in runs) for at in (0, 1))
         most = max(run[1] for run in runs)
         rows.append({"what": "explorer", "change": name, "sessions": len(sessions), "vms": VMS,

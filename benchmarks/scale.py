@@ -31,7 +31,7 @@ import pyarrow as pa
 
 from cdpanalytics import metrics, schema
 from cdpanalytics.archive import Archive
-from cdpanalytics.execution.partition import size
+from cdpanalytics.execution.partition import memory_size
 
 SOURCE = "https://scale.example:9398"
 FIRST = pd.Timestamp("2025-11-01", tz="UTC")
@@ -203,7 +203,7 @@ def draw(rows: list[dict[str, Any]], memory: str, path: Path) -> None:
     """Draw what a session costs, and the peak of memory, by how many there are."""
     sessions = [row["sessions"] for row in rows]
     costs, peaks = ([row[name] for row in rows] for name in ("us_a_session", "peak_mb"))
-    bound = size(memory) / 10**6
+    bound = memory_size(memory) / 10**6
     fig, (cost, held) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     fig.suptitle(
         f"{sessions[-1]:,} sessions take {costs[-1]:.1f} µs of CPU each, and {max(peaks):,.0f} MB"

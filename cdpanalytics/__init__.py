@@ -15,9 +15,8 @@ from cdpanalytics import errors
 if TYPE_CHECKING:
     from cdpanalytics import metrics
     from cdpanalytics.archive import Archive
-    from cdpanalytics.explorer import explore
     from cdpanalytics.metrics.quality import quality
-    from cdpanalytics.reports import report
+    from cdpanalytics.selection import Selection, explore, report
     from cdpanalytics.server.client import EnterpriseManager
     from cdpanalytics.server.filters import field
     from cdpanalytics.synchronize import sync
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Archive",
     "EnterpriseManager",
+    "Selection",
     "errors",
     "explore",
     "field",
@@ -37,10 +37,11 @@ __all__ = [
 _LAZY = {
     "Archive": "cdpanalytics.archive",
     "EnterpriseManager": "cdpanalytics.server.client",
-    "explore": "cdpanalytics.explorer",
+    "explore": "cdpanalytics.selection",
     "field": "cdpanalytics.server.filters",
     "quality": "cdpanalytics.metrics",
-    "report": "cdpanalytics.reports",
+    "Selection": "cdpanalytics.selection",
+    "report": "cdpanalytics.selection",
     "sync": "cdpanalytics.synchronize",
 }
 """Names that are imported at first use, and the module each is defined in."""

@@ -1,31 +1,30 @@
-"""``df.cdp``: the metrics and plots, bound to anybody's frame; one line a method, no state."""
+"""``df.cdp``: the registered metrics and the plots as methods of any DataFrame."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from types import MethodType
-from typing import Any, overload
+from typing import Any
 
 import pandas as pd
+
+from cdpanalytics.metrics.registry import REGISTRY
+from cdpanalytics.patterns import Patterns
+from cdpanalytics.selection import Selection, explore
+from cdpanalytics.sources import FrameSource, Names
+from cdpanalytics.timeparse import Moment
 
 Function = Callable[..., Any]
 
 
 class _Bound:
-    """The metric of this name as a method: the same parameters and docstring."""
+    """A metric as a method: the same parameters and docstring."""
 
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
+    def __init__(self, function: Function) -> None:
+        self.function = function
 
-    @overload
-    def __get__(self, accessor: None, owner: type) -> Function: ...
-    @overload
-    def __get__(self, accessor: CdpAccessor, owner: type) -> MethodType: ...
-    def __get__(self, accessor: CdpAccessor | None, owner: type) -> Function | MethodType:
-        from cdpanalytics import metrics
-
-        function = getattr(metrics, self.name)
-        return function if accessor is None else MethodType(function, accessor.frame)
+    def __get__(self, accessor: CdpAccessor | None, owner: type) -> Function:
+        return self.function if accessor is None else MethodType(self.function, accessor.frame)
 
 
 @pd.api.extensions.register_dataframe_accessor("cdp")
@@ -51,73 +50,53 @@ class CdpAccessor:
     def __init__(self, frame: pd.DataFrame) -> None:
         self.frame = frame
 
-    rpo_adherence = _Bound()
-    gaps = _Bound()
-    what_if = _Bound()
-    objectives = _Bound()
-    worst = _Bound()
-    compare = _Bound()
-    durations = _Bound()
-    sizes = _Bound()
-    size_trend = _Bound()
-    size_anomalies = _Bound()
-    journal_adherence = _Bound()
-    quality = _Bound()
+    def select(
+        self,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        *,
+        policy: Patterns = None,
+        vm: Patterns = None,
+        server: Patterns = None,
+        policies: pd.DataFrame | None = None,
+        holes: pd.DataFrame | None = None,
+        intervals: pd.DataFrame | None = None,
+        **terms: Any,
+    ) -> Selection:
+        """Return a question about this frame: its metrics, plots and reports are methods.
 
-    def explore(self, **asked: Any) -> Any:
-        """Explore this frame in a notebook (parameters of `cdpanalytics.explore`)."""
-        from cdpanalytics.explorer import explore
+        Parameters
+        ----------
+        since, until : timestamp-like, optional
+            The period. Default: everything up to as_of.
+        policy, vm, server : str or sequence of str, optional
+            Names or glob patterns, in any case.
+        policies, holes, intervals : pandas.DataFrame, optional
+            What is known besides, as `Archive` returns it.
+        **terms
+            `tz`, `target`, `objective`, `exclude`, `retire_after`.
 
-        return explore(self.frame, **asked)
+        Returns
+        -------
+        Selection
+        """
+        source = FrameSource(self.frame, policies, holes, intervals)
+        return Selection(source, since, until, Names(policy, vm, server), **terms)
+
+    def explore(self, **question: Any) -> Any:
+        """Explore this frame in a notebook: `Selection.explore`."""
+        return explore(self.frame, **question)
 
     @property
-    def plot(self) -> PlotAccessor:
-        """Pictures of the metrics: each method takes its metric's parameters and `ax`."""
-        return PlotAccessor(self.frame)
+    def plot(self) -> Any:
+        """Pictures of the metrics: those of a Selection of the whole frame."""
+        return self.select().plot
 
 
-class PlotAccessor:
-    """Compute a metric and draw it; returns the Axes."""
+def _bind_metrics() -> None:
+    """Give the accessor one method per registered metric."""
+    for name, spec in REGISTRY.items():
+        setattr(CdpAccessor, name, _Bound(spec.function))
 
-    def __init__(self, frame: pd.DataFrame) -> None:
-        self.frame, self.metrics = frame, CdpAccessor(frame)
 
-    def timeline(self, *, ax: Any = None, **window: Any) -> Any:
-        """Draw when each of the worst VMs was covered, and its gaps (parameters of `gaps`)."""
-        from cdpanalytics.plots import timeline
-
-        found = self.metrics.gaps(**window)
-        shown = {name: window.get(name) for name in ("since", "until", "unobserved")}
-        return timeline(self.frame, found, **shown, ax=ax)
-
-    def heat_map(self, target: Any = None, freq: str = "D", *, ax: Any = None, **rest: Any) -> Any:
-        """Draw when the worst VMs were in breach (parameters of `rpo_adherence`)."""
-        from cdpanalytics.plots import heat_map
-
-        rest = {"by": ("backup_server", "policy", "vm"), **rest}
-        return heat_map(self.metrics.rpo_adherence(target, freq=freq, **rest), ax=ax)
-
-    def adherence(self, target: Any = None, freq: str = "D", *, ax: Any = None, **rest: Any) -> Any:
-        """Draw adherence by policy and period (parameters of `rpo_adherence`)."""
-        from cdpanalytics.plots import adherence
-
-        rest = {"by": "policy", **rest}
-        return adherence(self.metrics.rpo_adherence(target, freq=freq, **rest), ax=ax)
-
-    def durations(self, *, ax: Any = None, **rest: Any) -> Any:
-        """Draw how long finished sessions lasted (parameters of `durations`)."""
-        from cdpanalytics.plots import durations
-
-        return durations(self.metrics.durations(**{"by": "policy", **rest}), ax=ax)
-
-    def sizes(self, *, ax: Any = None, **rest: Any) -> Any:
-        """Draw the protected size by period (parameters of `sizes`)."""
-        from cdpanalytics.plots import sizes
-
-        return sizes(self.metrics.sizes(**{"by": "policy", **rest}), ax=ax)
-
-    def exposure(self, target: Any = None, *, ax: Any = None, **rest: Any) -> Any:
-        """Draw how many gaps lasted how long (parameters of `gaps`)."""
-        from cdpanalytics.plots import exposure
-
-        return exposure(self.metrics.gaps(target, **rest), target=target, ax=ax)
+_bind_metrics()

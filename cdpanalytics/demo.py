@@ -7,10 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from cdpanalytics import metrics
 from cdpanalytics.archive import Archive
 from cdpanalytics.errors import InputError
-from cdpanalytics.reports import report
 from cdpanalytics.server.client import EnterpriseManager
 from cdpanalytics.simulator import Fleet, Simulator
 from cdpanalytics.synchronize import SyncResult, sync
@@ -64,10 +62,8 @@ def demo(
         EnterpriseManager(server.url, "demo", "demo", cache=False) as em,
     ):
         synced = sync(em, archive, since=f"{days}D", progress=progress)
-    sessions, policies = archive.sessions(), archive.policies()
-    adherence = metrics.rpo_adherence(
-        sessions, by=["backup_server", "policy", "vm"], policies=policies
-    )
+    selection = archive.select()
+    page = selection.report(home / "report.html", title="Demonstration: a simulated estate")
+    adherence = selection.rpo_adherence(by=["backup_server", "policy", "vm"])
     worst = adherence.sort_values("breached", ascending=False, kind="stable").head(3)
-    page = report(archive, home / "report.html", title="Demonstration: a simulated estate")
     return Demonstration(home / "archive", page, synced, worst.reset_index(drop=True))

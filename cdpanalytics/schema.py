@@ -21,6 +21,12 @@ STATES: Final = ("InProgress", "Pending", "Completed")
 RESULTS: Final = ("None", "Success", "Warning", "Failed")
 """Verdicts, from none to worst; the categories of `result` and `policy_result`."""
 
+SUCCEEDED: Final = {"state": ("Completed",), "result": ("Success",)}
+"""Values of a session that protected its VM, whatever else may protect; it must also have an end."""
+
+NOT_ATTEMPTED: Final = {"state": ("Pending",)}
+"""Values of a session that has not begun to work: no attempt yet."""
+
 INSTANT: Final = pa.timestamp("us", tz="UTC")
 SPAN: Final = pa.duration("us")
 LABEL: Final = pa.dictionary(pa.int32(), pa.string())
@@ -203,50 +209,3 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
         if column in frame and isinstance(frame[column].dtype, pd.CategoricalDtype):
             frame[column] = frame[column].cat.set_categories(dtype.categories, ordered=True)
     return frame
-
-
-def read_for(
-    frame: pd.DataFrame,
-    since: pd.Timestamp | None,
-    until: pd.Timestamp | None,
-    as_of: pd.Timestamp | None = None,
-    *,
-    followed: bool = False,
-) -> pd.DataFrame:
-    """Write into a frame which window its sessions were read for; outside of it rows are missing.
-
-    Parameters
-    ----------
-    as_of : pandas.Timestamp, optional
-        What whence it was read speaks for, which its own rows may not tell: nothing new in
-        the last days is news, too.
-    followed : bool
-        It also has what followed the window, so far as it decides how each VM left it.
-
-    Examples
-    --------
-    >>> frame = read_for(to_frame(SESSIONS.empty_table()), pd.Timestamp("2026-10-01", tz="UTC"), None)
-    >>> window_of(frame)
-    ('2026-10-01T00:00:00+00:00', None)
-    """
-    instants = (None if stamp is None else stamp.isoformat() for stamp in (since, until, as_of))
-    told = dict(zip(("since", "until", "as_of"), instants, strict=True))
-    frame.attrs["cdpanalytics"] = {**told, "followed": followed}
-    return frame
-
-
-def window_of(frame: pd.DataFrame) -> tuple[str | None, str | None]:
-    """Return the window that a frame's sessions were read for; None where it has no bound."""
-    told = frame.attrs.get("cdpanalytics", {})
-    return told.get("since"), told.get("until")
-
-
-def as_of_of(frame: pd.DataFrame) -> str | None:
-    """Return what the place speaks for that a frame was read from, if that is known."""
-    told = frame.attrs.get("cdpanalytics", {}).get("as_of")
-    return None if told is None else str(told)
-
-
-def is_followed(frame: pd.DataFrame) -> bool:
-    """Return whether a frame has what decides how each VM left its window."""
-    return bool(frame.attrs.get("cdpanalytics", {}).get("followed", False))

@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from cdpanalytics import schema
 from cdpanalytics.archive import Archive
 from cdpanalytics.archive.archive import days
-from cdpanalytics.archive.files import Stretch
+from cdpanalytics.archive.files import Interval
 from cdpanalytics.archive.joins import enrich
 from cdpanalytics.archive.journal import joined, visited
 from cdpanalytics.errors import CdpError, InputError
@@ -70,7 +70,7 @@ class Day:
 
     start: pd.Timestamp
     end: pd.Timestamp
-    missing: tuple[Stretch, ...] = ()
+    missing: tuple[Interval, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class SyncResult:
     as_of: pd.Timestamp
     seconds: float = 0.0
     intervals: int = 0
-    forgotten: tuple[Stretch, ...] = ()
+    forgotten: tuple[Interval, ...] = ()
     set_aside: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -266,7 +266,7 @@ def plan(
 
 def _missing(
     day: pd.Timestamp, row: dict[Hashable, Any] | None, memory: Memory, follows: bool
-) -> tuple[Stretch, ...]:
+) -> tuple[Interval, ...]:
     lost = [] if row is None else list(row.get("missing", ()))
     reached = day if row is None else min(row.get("as_of", day + _DAY), day + _DAY)
     again = min(memory.whole, day + _DAY)
@@ -296,7 +296,7 @@ def _memory(
     return Memory(begun, whole, gapless)
 
 
-def _lost(archive: Archive, source: str, before: pd.DataFrame) -> tuple[Stretch, ...]:
+def _lost(archive: Archive, source: str, before: pd.DataFrame) -> tuple[Interval, ...]:
     """Return the holes between what was known before a sync and what is now."""
     if before.empty:
         return ()

@@ -9,7 +9,7 @@ release = version = metadata.version("cdpanalytics")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc"]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 4
-exclude_patterns = ["fill.py", "reference/generated/*.txt"]
+exclude_patterns = ["fill.py", "coverage.py", "reference/generated/*.txt"]
 autosummary_generate = True
 autodoc_typehints = "none"
 numpydoc_show_class_members = False

@@ -20,13 +20,13 @@ def sync_in_process(url: str, folder: Path, said: Any, **options: Any) -> None:
     """Sync as the command line does; leaves in `said` what came of it."""
     from cdpanalytics.archive import Archive
     from cdpanalytics.errors import CdpError
-    from cdpanalytics.server import connection
     from cdpanalytics.server.client import EnterpriseManager
+    from cdpanalytics.server.retry import RetryPolicy
     from cdpanalytics.synchronize import sync
 
     since = options.pop("since", "7D")
     if options.pop("quick", False):
-        connection._BACKOFF = 0  # type: ignore[misc]
+        options["retry"] = RetryPolicy(backoff=0)
     try:
         with EnterpriseManager(url, "demo", "demo", cache=False, **options) as em:
             said.put(str(sync(em, Archive(folder), since=since, progress=False)))

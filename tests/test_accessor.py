@@ -59,7 +59,9 @@ def test_each_plot_returns_its_axes(own_frame: pd.DataFrame) -> None:
     for name in ("timeline", "durations", "sizes"):
         assert isinstance(getattr(sized.cdp.plot, name)(), matplotlib.axes.Axes)
     for name in ("adherence", "exposure"):
-        assert isinstance(getattr(sized.cdp.plot, name)("15min"), matplotlib.axes.Axes)
+        assert isinstance(
+            getattr(sized.cdp.select(target="15min").plot, name)(), matplotlib.axes.Axes
+        )
 
 
 def test_the_contract_names_are_there() -> None:

@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 
-from cdpanalytics.archive import Archive
-from cdpanalytics.archive import archive as archives
+from cdpanalytics.archive import Archive, writing
+from cdpanalytics.archive.marker import LOCK
 from cdpanalytics.errors import ArchiveError
 from cdpanalytics.simulator import Fleet, Simulator
 from tests import processes
@@ -161,7 +161,7 @@ def test_two_syncs_at_once_take_turns(
 def test_a_sync_that_does_not_end_is_not_waited_for_for_ever(
     server: Simulator, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archives, "PATIENCE", 0.2)
+    monkeypatch.setattr(writing, "PATIENCE", 0.2)
     synced(server, folder, since="2D")
     taken, let_go = processes.CONTEXT.Event(), processes.CONTEXT.Event()
     holder = processes.CONTEXT.Process(target=processes.holding, args=(folder, taken, let_go))
@@ -177,15 +177,15 @@ def test_a_sync_that_does_not_end_is_not_waited_for_for_ever(
 def test_who_waits_for_a_new_archive_has_written_nothing_into_it(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archives, "PATIENCE", 0.1)
+    monkeypatch.setattr(writing, "PATIENCE", 0.1)
     folder.mkdir(parents=True)
     with (
-        FileLock(folder / archives.LOCK),
+        FileLock(folder / str(LOCK)),
         pytest.raises(ArchiveError, match="another sync has been writing it"),
         Archive(folder).writing(),
     ):
         pass
-    assert [path.name for path in folder.iterdir()] == [archives.LOCK]
+    assert [path.name for path in folder.iterdir()] == [str(LOCK)]
 
 
 def test_two_syncs_started_together_both_end_right(

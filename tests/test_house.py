@@ -107,7 +107,7 @@ def test_frames_have_their_cdp_whenever_pandas_is_imported(code: str) -> None:
 
 def test_sync_and_report_are_functions_whatever_was_imported_before() -> None:
     code = (
-        "from cdpanalytics.synchronize import plan; from cdpanalytics.reports import report;"
+        "from cdpanalytics.synchronize import plan; from cdpanalytics.selection import report;"
         "import cdpanalytics as cdp; assert cdp.report is report and callable(cdp.sync);"
         "print(cdp.sync.__module__)"
     )

@@ -81,7 +81,7 @@ def test_the_timeline_is_blank_where_nothing_is_known(sessions: pd.DataFrame) ->
     assert len(blank) == 2, "for each of the VMs, and not for the other server's hole"
     assert blank[0].get_paths()[0].get_extents().width == pytest.approx(6 / 24)
     assert "blank: not known" in ax.get_xlabel()
-    drawn = sessions.cdp.plot.timeline(unobserved=holes)
+    drawn = sessions.cdp.select(holes=holes).plot.timeline()
     assert drawn.get_xlabel() == ax.get_xlabel()
 
 
@@ -171,7 +171,7 @@ def test_one_name_on_two_servers_is_two_rows_of_the_timeline(sessions: pd.DataFr
 
 
 def test_the_heat_map_is_darker_the_longer_a_vm_was_in_breach(sessions: pd.DataFrame) -> None:
-    ax = sessions.cdp.plot.heat_map("1h")
+    ax = sessions.cdp.select(target="1h").plot.heat_map()
     assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
     assert ax.images[0].get_array().tolist() == [[4, 0], [0, 2]]
     assert [text.get_text() for text in ax.texts] == ["20", "4"]

@@ -26,7 +26,7 @@ from cdpanalytics import schema, settings
 from cdpanalytics.archive import Archive
 from cdpanalytics.cli import main
 from cdpanalytics.errors import CdpError, ServerError, WireError
-from cdpanalytics.server import connection, responses
+from cdpanalytics.server import adapter, responses
 from cdpanalytics.server.client import EnterpriseManager
 from cdpanalytics.simulator import Fleet, Simulator
 from cdpanalytics.synchronize import sync
@@ -63,7 +63,7 @@ def test_tls_is_verified_unless_told_loudly_otherwise(
         assert main([*asked, "--ca-bundle", str(server.ca_bundle)]) == 0
         assert "not verified" not in caplog.text
         assert main([*asked, "--insecure"]) == 0
-        assert "its certificate is not verified" in caplog.text
+        assert "certificate verification is disabled" in caplog.text
         urllib3.warnings.simplefilter("default", urllib3.exceptions.InsecureRequestWarning)
 
 
@@ -92,8 +92,13 @@ def test_no_secret_is_left_in_any_file_log_or_traceback(
         with EnterpriseManager(server.url, "demo", PASSWORD) as em:
             em.sessions(since="2D")
             sync(em, Archive(tmp_path / "archive"), since="3D", journal=True, progress=False)
-            tokens.append(em._way._gate._token.reveal())  # type: ignore[union-attr]
-            told += [repr(em), repr(vars(em)), repr(vars(em._way)), repr(vars(em._way._gate))]
+            tokens.append(em._connection._adapter._token.reveal())  # type: ignore[union-attr]
+            told += [
+                repr(em),
+                repr(vars(em)),
+                repr(vars(em._connection)),
+                repr(vars(em._connection._adapter)),
+            ]
             try:
                 em.query("nonsense")
             except CdpError as error:
@@ -224,7 +229,7 @@ def test_a_body_of_any_size_is_refused(kind: str, monkeypatch: pytest.MonkeyPatc
         "body": b"" if kind == "ten gigabytes" else bomb,
         "headers_sent": {"Content-Length": str(10 << 30)} if kind == "ten gigabytes" else packed,
     })  # fmt: skip
-    monkeypatch.setattr(connection, "_LARGEST", 1 << 20)
+    monkeypatch.setattr(adapter, "_LARGEST", 1 << 20)
     http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     http.daemon_threads = True
     threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()

@@ -1,85 +1,69 @@
-"""The archive: plain Parquet that outlives the server's memory; it never talks to one.
+"""The archive: plain Parquet files that outlive the server's memory.
 
 ::
 
-    DIR/archive.json                               that this is an archive, and its version
+    DIR/archive.json                               marks an archive: version, sources, last commit
     DIR/sessions/SOURCE/2026-10-01.parquet         task sessions created on that day, by VM and time
     DIR/policy_sessions/SOURCE/2026-10-01.parquet  policy sessions created on that day
     DIR/intervals/SOURCE/2026-10-01.parquet        restorable intervals of that day, when asked for
     DIR/policies/SOURCE.parquet                    settings, each row with when they were seen
+    DIR/.../_new.NAME                              written by a sync that has not ended (`writing`)
     DIR/damaged/...                                files that could not be read, set aside under their names
     DIR/archive.lock                               held by the sync that writes
 
-DIR is a directory or a prefix of an object store (`store`). SOURCE is the Enterprise
-Manager they came from: its host and port. ``pandas.read_parquet(DIR + "/sessions")``
-reads the sessions with no help of ours. What was fetched, when, and whether it can
-still change is in each file's own metadata, so that no second record can disagree.
+DIR is a directory or a prefix of an object store (`storage`). SOURCE is the Enterprise
+Manager that the rows come from: its host and port. ``pandas.read_parquet(DIR + "/sessions")``
+reads the sessions without this package. What was fetched, when, and whether it can still
+change is in each file's own metadata, so that no second record can disagree. Files with
+other names, links and other folders are the user's: they are neither read nor changed.
 """
 
 from __future__ import annotations
 
-import hashlib
-import inspect
-import json
-import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import date, timedelta
-from functools import partial
-from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from cdpanalytics import schema
+from cdpanalytics.archive import coverage, marker, names
+from cdpanalytics.archive import verify as verification
 from cdpanalytics.archive.files import (
-    DAMAGED,
     POLICIES,
     TABLES,
-    WHEN,
-    Name,
-    Named,
+    FileMetadata,
+    Interval,
     ParquetFiles,
-    Stamp,
-    Stretch,
     ordered,
-    slug,
-    without,
 )
-from cdpanalytics.archive.scan import (
-    WHO,
-    Chosen,
-    added_up,
-    between,
-    counted,
-    keep,
-    newest,
-    rows_by,
-    scalar,
-)
+from cdpanalytics.archive.neighbours import LATEST, NeighbourRules, default_rules
+from cdpanalytics.archive.scan import Rows, Scan, plan_scan, read_rows
 from cdpanalytics.archive.storage import base
-from cdpanalytics.errors import ArchiveError, InputError, StoreError
-from cdpanalytics.execution import partition
-from cdpanalytics.execution.partition import EVERYTHING, Metric, Plan
-from cdpanalytics.patterns import Patterns, fitting
+from cdpanalytics.archive.tables import rows_by
+from cdpanalytics.archive.writing import Writer
+from cdpanalytics.errors import ArchiveError, InputError
+from cdpanalytics.execution.partition import PARTITION_KEYS
+from cdpanalytics.execution.plan import Plan
+from cdpanalytics.execution.run import run
+from cdpanalytics.frames import mark
+from cdpanalytics.metrics.registry import MetricSpec, spec_of
+from cdpanalytics.patterns import Patterns
+from cdpanalytics.ranges import FULL_RANGE, Range
 from cdpanalytics.timeparse import Moment, counts_back, instant
 
-MARKER = "archive.json"
-LOCK = "archive.lock"
-PATIENCE = 600.0
-"""Seconds that a sync waits for another one on the same archive."""
+if TYPE_CHECKING:
+    from cdpanalytics.selection import Selection
 
-_DAY = pd.Timedelta("1D")
-_NEVER = pd.Timestamp("2200-01-01", tz="UTC").as_unit("us")
-_MACHINE = ["backup_server", "vm"]
-_NARROW = ("backup_server", "vm", "created", "ended", "state", "result")
-_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_TRIES = 5
+"""How often a read starts again because a sync has changed the archive meanwhile."""
 
 
 class Archive:
@@ -111,15 +95,19 @@ class Archive:
     def __init__(
         self, path: str | os.PathLike[str], *, storage_options: Mapping[str, Any] | None = None
     ) -> None:
-        self._store: base.Store = base.opened(path, storage_options)
-        self._files = ParquetFiles(self._store)
-        if self._store.found():
-            self._check_marker()
+        self._storage: base.Storage = base.open_storage(path, storage_options)
+        self._writer = Writer(self._storage)
+        if self._storage.home_exists():
+            marker.check_archive(self._storage)
 
     @property
     def path(self) -> Path | str:
         """Where the archive lies: the directory, or the URL."""
-        return self._store.home
+        return self._storage.home
+
+    def __reduce__(self) -> tuple[Callable[[base.Storage], Archive], tuple[base.Storage]]:
+        """Pass another process where the archive lies; a lock stays with the process that holds it."""
+        return _reopened, (self._storage,)
 
     def __repr__(self) -> str:
         return f"Archive({str(self.path)!r})"
@@ -145,18 +133,17 @@ class Archive:
         policy, vm, server : str or sequence of str, optional
             Names or glob patterns, in any case; a row matches one of them.
         history : bool
-            Also the sessions that decide how each VM entered the window, and how it left it:
-            of those begun before `since` all that end later, and of each verdict the newest
-            begun and the last to end, by then and at all; from `until` on all up to the VM's
-            first success.
+            Also return the sessions outside the window that decide how each VM entered and left
+            it; see `read`.
 
         Returns
         -------
         pandas.DataFrame
             `schema.SESSIONS` columns, ordered by source, day, VM and time; each uid
-            once, as the newest as_of has it. The frame knows its window, and what the archive
-            speaks for (`attrs`): metrics keep to it where they are given none, refuse one that
-            is larger, and judge a gap that goes on beyond it only with its `history`.
+            once, as the newest as_of has it. Then `window`, what was read; with `history`, or
+            without a window, also `neighbour` and `terms` (`frames.mark`): metrics keep to
+            the window, refuse a larger one, and judge a gap that goes on beyond it only with
+            its `history`.
 
         Raises
         ------
@@ -166,27 +153,151 @@ class Archive:
             When there is no archive, or a file cannot be read.
         """
         start, stop = self.window(since, until)
-        wanted = {"policy": policy, "vm": vm, "backup_server": server}
-        named = {column: given for column, given in wanted.items() if given is not None}
-        last_days = self._files.last_days()
-        several = len(last_days) > 1
-        try:
-            # The newest of a session's rows may have another name: with several sources all are read.
-            frame = self._sessions(start, stop, history, several, {} if several else named)
-            frame = _matching(frame, **wanted)
-        except InputError:
-            frame = _matching(self._sessions(start, stop, history, several, {}), **wanted)
-        for column in frame.columns[frame.dtypes == "category"]:
-            if column not in ("result", "policy_result"):
-                frame[column] = _used(frame[column])
-        frame = frame.reset_index(drop=True)
-        return schema.read_for(frame, start, stop, self._spoken_for(last_days), followed=history)
+        patterns: dict[str, Patterns] = {"policy": policy, "vm": vm, "backup_server": server}
+        rules = LATEST if history else None
+        wanted = Rows("sessions", tuple(schema.SESSIONS.names), start, stop, patterns, rules)
+
+        def read(files: ParquetFiles) -> pd.DataFrame:
+            frame = read_rows(files, wanted)[schema.SESSIONS.names]
+            whole = history or (start is None and stop is None)
+            terms = () if whole else None
+            return mark(frame, start, stop, coverage.as_of(files), terms, unique=True)
+
+        return self._consistent(read)
+
+    def select(
+        self,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        *,
+        policy: Patterns = None,
+        vm: Patterns = None,
+        server: Patterns = None,
+        **terms: Any,
+    ) -> Selection:
+        """Return a question about this archive: its metrics, plots and reports are methods.
+
+        Parameters
+        ----------
+        since, until, policy, vm, server
+            As in `sessions`.
+        **terms
+            `tz`, `target`, `objective`, `exclude`, `retire_after`.
+
+        Returns
+        -------
+        Selection
+        """
+        from cdpanalytics.selection import Selection
+        from cdpanalytics.sources import ArchiveSource, Names
+
+        return Selection(ArchiveSource(self), since, until, Names(policy, vm, server), **terms)
+
+    def read(
+        self,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        *,
+        columns: Iterable[str] | None = None,
+        policy: Patterns = None,
+        vm: Patterns = None,
+        server: Patterns = None,
+        neighbours: bool | NeighbourRules = False,
+        within: Range = FULL_RANGE,
+    ) -> pd.DataFrame:
+        """Return some columns of the task sessions created in ``[since, until)``.
+
+        Parameters
+        ----------
+        since, until, policy, vm, server
+            As in `sessions`.
+        columns : iterable of str, optional
+            Of `schema.SESSIONS`; the others are not read. Default: all.
+        neighbours : bool or NeighbourRules
+            Also return the sessions outside the window that decide how each VM entered and
+            left it: those that end after `since`; of each state and result the latest start,
+            the latest end, the latest end by `since` and the first finished one; the first
+            attempt; the longest finished session, and the same as of the beginning of each
+            hole before `since`; from `until` on all sessions up to the VM's next success.
+        within : Range
+            Only rows of this range of names.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The columns, in the order given, and with `neighbours` the boolean column
+            `neighbour`: whether the row lies outside the window. Each uid once.
+
+        Raises
+        ------
+        InputError, ArchiveError
+            As in `sessions`; also when a column does not exist.
+
+        Examples
+        --------
+        >>> archive = Archive("data/sample")
+        >>> rows = archive.read("2D", columns=["vm", "created"], neighbours=True)
+        >>> list(rows.columns)
+        ['vm', 'created', 'neighbour']
+        """
+        start, stop = self.window(since, until)
+        wanted = Rows(
+            "sessions", _known_columns(columns), start, stop,
+            {"policy": policy, "vm": vm, "backup_server": server},
+        )  # fmt: skip
+
+        def read(files: ParquetFiles) -> pd.DataFrame:
+            rules = _rules(files, neighbours, start)
+            return read_rows(files, replace(wanted, rules=rules), within)
+
+        return self._consistent(read)
+
+    def scan(
+        self,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        *,
+        columns: Iterable[str] | None = None,
+        policy: Patterns = None,
+        vm: Patterns = None,
+        server: Patterns = None,
+        neighbours: bool | NeighbourRules = False,
+    ) -> tuple[Scan, pd.DataFrame]:
+        """Return the rows of `read` to be read by ranges, and how many there are.
+
+        Parameters
+        ----------
+        since, until, columns, policy, vm, server, neighbours
+            As in `read`.
+
+        Returns
+        -------
+        Scan
+            Its `read(within)` returns the rows of a range of names; it can be sent to other
+            processes, and `cut(within)` is what one of them needs.
+        pandas.DataFrame
+            ``backup_server, policy, vm, rows, begun``: rows per name, and when the first
+            began.
+        """
+        start, stop = self.window(since, until)
+        wanted = Rows(
+            "sessions", _known_columns(columns), start, stop,
+            {"policy": policy, "vm": vm, "backup_server": server},
+        )  # fmt: skip
+
+        def plan(files: ParquetFiles) -> tuple[Scan, pd.DataFrame]:
+            rules = _rules(files, neighbours, start)
+            return plan_scan(files, replace(wanted, rules=rules), coverage.as_of(files))
+
+        return self._consistent(plan)
 
     def policy_sessions(
         self, since: Moment | None = None, until: Moment | None = None
     ) -> pd.DataFrame:
         """Return the policy sessions created in ``[since, until)``: `schema.POLICY_SESSIONS`."""
-        return schema.to_frame(self._read("policy_sessions", *self.window(since, until)))
+        columns = tuple(schema.POLICY_SESSIONS.names)
+        wanted = Rows("policy_sessions", columns, *self.window(since, until))
+        return self._consistent(lambda files: read_rows(files, wanted))
 
     def intervals(
         self,
@@ -213,14 +324,15 @@ class Archive:
             cut at UTC midnight; none overlaps another of its VM and kind. Empty unless
             ``sync(..., journal=True)`` was run.
         """
-        frame = schema.to_frame(self._read("intervals", *self.window(since, until)))
-        frame = _matching(frame, policy=policy, vm=vm, backup_server=server)
-        return frame.reset_index(drop=True)
+        patterns: dict[str, Patterns] = {"policy": policy, "vm": vm, "backup_server": server}
+        columns = tuple(schema.JOURNAL.names)
+        wanted = Rows("intervals", columns, *self.window(since, until), patterns)
+        return self._consistent(lambda files: read_rows(files, wanted))
 
     def map(
         self,
-        metric: Metric,
-        *arguments: object,
+        metric: Callable[..., pd.DataFrame] | MetricSpec,
+        *,
         since: Moment | None = None,
         until: Moment | None = None,
         policy: Patterns = None,
@@ -241,7 +353,7 @@ class Archive:
         ----------
         metric : callable
             One of `cdpanalytics.metrics`.
-        *arguments, **named
+        **named
             The metric's own. `as_of` defaults to the newest of all sessions chosen.
         since, until : timestamp-like or text like "30D", optional
             The window that is read, with its history, and that the metric is asked of.
@@ -279,29 +391,15 @@ class Archive:
         >>> found.equals(rpo_adherence(archive.sessions(), by="policy"))
         True
         """
-        total = partition.size(memory)
-        crew, each = partition.crew(workers, total)
         plan = self.plan(
-            metric,
-            *arguments,
-            since=since,
-            until=until,
-            policy=policy,
-            vm=vm,
-            server=server,
-            **named,
+            metric, since=since, until=until, policy=policy, vm=vm, server=server, **named
         )
-        if workers is None and plan.rows <= partition.WORTH:
-            crew, each = 1, total
-        plan = plan.cut(each, crew)
-        crew = min(crew, len(plan.ranges))
-        computed = partition.here(plan) if crew == 1 else partition.on_processes(plan, crew)
-        return partition.gathered(plan, computed, progress)
+        return run(plan, memory=memory, workers=workers, progress=progress)
 
     def plan(
         self,
-        metric: Metric,
-        *arguments: object,
+        metric: Callable[..., pd.DataFrame] | MetricSpec,
+        *,
         since: Moment | None = None,
         until: Moment | None = None,
         policy: Patterns = None,
@@ -313,27 +411,29 @@ class Archive:
 
         Parameters
         ----------
-        metric, *arguments, since, until, policy, vm, server, **named
+        metric, since, until, policy, vm, server, **named
             As in `map`.
         """
-        recipe = partition.declared(metric)
-        takes = inspect.signature(metric).parameters
+        spec = spec_of(metric)
         start, stop = self.window(since, until)
-        window = {
-            name: value for name, value in (("since", start), ("until", stop)) if name in takes
-        }
-        asked = partition.bound(metric, arguments, {**named, **window})
-        chosen, rows_of = self._choose(
-            recipe, start, stop, "since" in takes, policy=policy, vm=vm, backup_server=server
+        window = {"since": start, "until": stop} if spec.window else {}
+        question, terms, own = spec.parse(**{**named, **window})
+        wanted = Rows(
+            spec.table, tuple(spec.columns), None if spec.looks_back else start, stop,
+            {"policy": policy, "vm": vm, "backup_server": server},
+            LATEST if spec.window and spec.table == "sessions" else None,
+        )  # fmt: skip
+        chosen, rows_of = self._consistent(
+            lambda files: plan_scan(files, wanted, coverage.as_of(files))
         )
-        if asked.get("as_of", ...) is None and len(rows_of):
-            asked["as_of"] = chosen.as_of
-        if asked.get("freq") is not None and asked.get("since", ...) is None and len(rows_of):
+        if spec.window and question.as_of is None and len(rows_of):
+            question = replace(question, as_of=chosen.as_of)
+        if question.freq is not None and question.since is None and len(rows_of):
             # Each range must be cut into the same periods.
             first = rows_of["begun"].min()
-            asked["since"] = min(first, instant(asked["as_of"], first))
-        column = recipe.cut_by(asked.get("by", ()))
-        return Plan(metric, asked, chosen, column, rows_by(rows_of, column))
+            question = replace(question, since=min(first, question.as_of or first))
+        column = spec.cut_by(question.by, PARTITION_KEYS)
+        return Plan(spec, question, terms, own, chosen, column, rows_by(rows_of, column))
 
     def policies(self, *, naming_vms: bool = True) -> pd.DataFrame:
         """Return the settings of policies as they were at each sync.
@@ -351,8 +451,11 @@ class Archive:
             instant at which these settings were seen. Settings that changed have a
             row each.
         """
-        self._require()
-        tables = [self.known_policies(source) for source in self.sources()]
+
+        def read(files: ParquetFiles) -> list[pa.Table]:
+            return [self._known_policies(files, source) for source in coverage.sources(files)]
+
+        tables = self._consistent(read)
         frame = schema.to_frame(pa.concat_tables([POLICIES.empty_table(), *tables]))
         return frame if naming_vms else frame.drop(columns="vms")
 
@@ -366,9 +469,10 @@ class Archive:
         InputError
             When one cannot be read, or `since` is not before `until`.
         """
-        self._require()
-        newest = self.ledger()["as_of"].max() if any(map(counts_back, (since, until))) else pd.NaT
-        now = pd.Timestamp.now("UTC") if pd.isna(newest) else newest
+        newest = None
+        if any(map(counts_back, (since, until))):
+            newest = self._consistent(coverage.as_of)
+        now = pd.Timestamp.now("UTC") if newest is None else newest
         start = None if since is None else instant(since, now)
         stop = None if until is None else instant(until, now)
         if start is not None and stop is not None and start >= stop:
@@ -378,8 +482,19 @@ class Archive:
         return start, stop
 
     def sources(self) -> list[str]:
-        """Return the Enterprise Managers that this archive holds something of."""
-        return sorted({stamp.source for _, stamp, _ in self._stamped_days()})
+        """Return the Enterprise Managers that this archive holds sessions of."""
+        return self._consistent(coverage.sources)
+
+    def as_of_by_source(self) -> dict[str, pd.Timestamp]:
+        """Return up to when each source was fetched."""
+        return self._consistent(coverage.as_of_by_source)
+
+    def first_day(self, source: str) -> pd.Timestamp | None:
+        """Return the first day of a source that is or was held; None where there is none.
+
+        It may be missing by now: deleted by hand, or set aside because it was damaged.
+        """
+        return self._consistent(lambda files: coverage.first_day(files, source))
 
     def ledger(self) -> pd.DataFrame:
         """Return what was fetched: a row a source and day.
@@ -390,27 +505,13 @@ class Archive:
             ``source``, ``day`` (UTC midnight), ``as_of``, ``final``, ``missing`` (of the
             day, pairs of instants that the server had forgotten), ``rows``, ``path``.
         """
-        self._require()
-        rows = [
-            {
-                **asdict(stamp),
-                "missing": stamp.lost(),
-                "rows": rows,
-                "path": self._store.at(path),
-            }
-            for path, stamp, rows in self._stamped_days()
-        ]
-        columns = ["source", "day", "as_of", "final", "missing", "rows", "path"]
-        frame = pd.DataFrame(rows, columns=columns)
-        for column in ("day", "as_of"):
-            frame[column] = pd.to_datetime(frame[column], utc=True).dt.as_unit("us")
-        return frame.astype({"final": bool, "rows": "int64", "source": "str", "path": "str"})
+        return self._consistent(coverage.ledger)
 
     def holes(self) -> pd.DataFrame:
         """Return the stretches that nothing is known of.
 
-        A hole lies between the first instant known of a source (or the first day that
-        was found damaged) and the archive's newest as_of: a day never fetched, or one that
+        A hole lies between the first instant known of a source (or the first day that was
+        ever held) and the archive's newest as_of: a day never fetched, or one that
         the server had forgotten when it was asked for. Pass it to the metrics as
         ``unobserved=``: a hole is not observed time.
 
@@ -421,18 +522,7 @@ class Archive:
             missing, which means all of them, unless the archive has several sources; then
             a hole is one only where no other source knows that backup server.
         """
-        known = self._known()
-        newest = max((end for stretches in known.values() for _, end in stretches), default=_NEVER)
-        holes: list[tuple[str, str | None, pd.Timestamp, pd.Timestamp]] = []
-        for source, stretches in known.items():
-            first = min([stretches[0][0], *self.damaged_days(source)])
-            holes += [(source, None, *hole) for hole in without([(first, newest)], stretches)]
-        if holes and len(known) > 1:
-            holes = _apart(holes, known, {source: self._backup_servers(source) for source in known})
-        frame = pd.DataFrame(holes, columns=["source", "backup_server", "start", "end"])
-        for column in ("start", "end"):
-            frame[column] = pd.to_datetime(frame[column], utc=True).dt.as_unit("us")
-        return frame.astype({"source": "str", "backup_server": "str"})
+        return self._consistent(coverage.holes)
 
     def provenance(
         self, since: Moment | None = None, until: Moment | None = None
@@ -445,55 +535,38 @@ class Archive:
             ``sources``, ``rows``, ``files``, ``as_of`` (newest, Timestamp or None) and
             ``sha256``: of the files' bytes, in order of their names.
         """
-        paths = self._files.days("sessions", *self.window(since, until))
-        stamped = list(self._files.stamped(paths))
-        stamps = [stamp for _, stamp, _ in stamped]
-        digest = hashlib.sha256()
-        for body in self._store.each(self._store.read, paths):
-            digest.update(body)
-        as_of = [pd.Timestamp(stamp.as_of) for stamp in stamps if stamp.as_of]
-        return {
-            "sources": sorted({stamp.source for stamp in stamps}),
-            "rows": sum(rows for _, _, rows in stamped),
-            "files": len(paths),
-            "as_of": max(as_of, default=None),
-            "sha256": digest.hexdigest(),
-        }
+        start, stop = self.window(since, until)
+        return self._consistent(lambda files: coverage.provenance(files, start, stop))
 
     def verify(self) -> pd.DataFrame:
         """Return what is wrong with the archive; no row when nothing is.
 
         Each file must be readable to its last page, of this schema, and of the table,
         source and day it lies under; each session must have a VM and lie in that day,
-        and each uid stand once in a source. See `set_aside` for what to do.
+        and each uid occur once in a source. See `set_aside` for what to do. What is not of
+        the archive, such as a copy of a day, a link, or a folder of the user's, is listed too.
 
         Returns
         -------
         pandas.DataFrame
-            ``path`` (inside the archive) and ``finding`` (one line).
+            ``path`` (inside the archive), ``finding`` (one line) and ``kind``: ``damage``,
+            or ``foreign`` for what is not of the archive.
         """
-        self._require()
-        findings: list[tuple[str, str]] = []
-        seen: dict[str, dict[str, str]] = {}
-        for path in self._files.every():
-            name = str(path)
-            try:
-                findings += [(name, finding) for finding in self._inspect(path, seen)]
-            except StoreError:
-                raise
-            except ArchiveError as error:
-                said = str(error).removeprefix(f"{self._store.at(path)} ")
-                findings.append((name, said.partition("; see:")[0]))
-        return pd.DataFrame(findings, columns=["path", "finding"]).astype("str")
+        return self._consistent(verification.verify)
 
     # -- one day, one source: what a sync reads and writes ------------------------
 
     def day(self, table: str, source: str, day: pd.Timestamp) -> pa.Table:
         """Return the rows kept of one day, or none."""
-        path = self._files.day(table, source, day)
-        if not self._store.exists(path):
-            return TABLES[table].empty_table()
-        return self._files.load(path, TABLES[table])
+        name = names.day_file(table, source, day)
+
+        def read(files: ParquetFiles) -> pa.Table:
+            exists = files.exists(name)
+            return files.load(name, TABLES[table]) if exists else TABLES[table].empty_table()
+
+        return (
+            self._consistent(read) if self._storage.home_exists() else TABLES[table].empty_table()
+        )
 
     def put_day(
         self,
@@ -503,19 +576,20 @@ class Archive:
         rows: pa.Table,
         as_of: pd.Timestamp,
         final: bool = False,
-        missing: Iterable[Stretch] = (),
+        missing: Iterable[Interval] = (),
     ) -> None:
-        """Replace one day: written beside it, then renamed, so that it is whole or untouched."""
+        """Replace one day atomically; within `writing` it is current for readers at the end of that."""
         lost = tuple((start.isoformat(), end.isoformat()) for start, end in missing)
-        stamp = Stamp(table, source, f"{day:%Y-%m-%d}", as_of.isoformat(), final, missing=lost)
-        self._write(self._files.day(table, source, day), ordered(rows), stamp)
+        metadata = FileMetadata(
+            table, source, f"{day:%Y-%m-%d}", as_of.isoformat(), final, missing=lost
+        )
+        self._writer.put(names.day_file(table, source, day), ordered(rows), metadata)
 
     def known_policies(self, source: str) -> pa.Table:
         """Return one source's settings with `seen_from` and `seen_to`."""
-        path = self._files.policies(source)
-        return (
-            self._files.load(path, POLICIES) if self._store.exists(path) else POLICIES.empty_table()
-        )
+        if not self._storage.home_exists():
+            return POLICIES.empty_table()
+        return self._consistent(lambda files: self._known_policies(files, source))
 
     def put_policies(self, source: str, policies: pa.Table, seen: pd.Timestamp) -> None:
         """Keep settings as seen at one instant: extend what is unchanged, add what is new."""
@@ -527,36 +601,22 @@ class Archive:
                 last["seen_to"] = max(last["seen_to"], seen.to_pydatetime())
             else:
                 known.append({**row, "seen_from": seen, "seen_to": seen})
-        stamp = Stamp("policies", source, None, seen.isoformat(), False)
-        path = self._files.policies(source)
-        self._write(path, pa.Table.from_pylist(known, schema=POLICIES), stamp)
+        metadata = FileMetadata("policies", source, None, seen.isoformat(), False)
+        rows = pa.Table.from_pylist(known, schema=POLICIES)
+        self._writer.put(names.policies_file(source), rows, metadata)
 
-    @contextmanager
-    def writing(self) -> Iterator[None]:
+    def writing(self) -> AbstractContextManager[None]:
         """Hold the archive for writing, once another process that does has finished.
 
-        What a process that was killed left half-written is removed first.
+        What a process that was killed left is finished first. What is written becomes
+        current for readers at once, at the end; they see nothing of it before.
 
         Raises
         ------
         ArchiveError
             When another process holds it for ten minutes, or it cannot be written.
         """
-        with self._files.writable(Name()):
-            lock = self._store.lock(Name(LOCK))
-            try:
-                lock.acquire(timeout=0)
-            except TimeoutError:
-                _log.warning("%s: another sync is writing it; waiting for it to end", self.path)
-                self._wait(lock)
-        try:
-            # Only who holds the lock may sweep, and only what was begun under the lock is swept.
-            with self._files.writable(Name()):
-                self._store.sweep()
-                self._mark()
-            yield
-        finally:
-            lock.release()
+        return self._writer.writing()
 
     def set_aside(self, *, thorough: bool = False) -> list[str]:
         """Move files that cannot be read or are not what their place says to ``damaged/``.
@@ -575,278 +635,85 @@ class Archive:
         list of str
             Where they were, inside the archive.
         """
-        self._require()
-        paths = self._files.every()
-        sound = self._store.each(lambda path: self._files.sound(path, thorough), paths)
-        found = [path for path, well in zip(paths, sound, strict=True) if not well]
-        for path in found:
-            with self._files.writable(path):
-                aside = DAMAGED / path
-                before = self._store.glob(aside.parent, "*")
-                number = sum(1 for other in before if other.name.startswith(aside.stem))
-                self._store.move(path, aside.with_stem(f"{aside.stem}.{number}"))
-        return [str(path) for path in found]
+
+        def unsound(files: ParquetFiles) -> list[names.Name]:
+            paths = files.all()
+            sound = files.storage.map(lambda path: files.is_sound(path, thorough), paths)
+            return [path for path, is_sound in zip(paths, sound, strict=True) if not is_sound]
+
+        paths = self._consistent(unsound)
+        self._writer.set_aside(paths)
+        return [str(path) for path in paths]
 
     def damaged_days(self, source: str) -> list[pd.Timestamp]:
         """Return the days of a source of which a file was ever set aside."""
-        paths = self._store.glob(Name(DAMAGED, "sessions", slug(source)), "*.parquet")
-        return [pd.Timestamp(path.name[:10], tz="UTC") for path in paths]
+        return self._consistent(lambda files: coverage.damaged_days(files, source))
 
-    # -- below ------------------------------------------------------------------
+    # -- internal ----------------------------------------------------------------
 
-    def _wait(self, lock: base.Lock) -> None:
-        try:
-            lock.acquire(timeout=PATIENCE)
-        except TimeoutError:
-            raise ArchiveError(
-                f"{self.path}: another sync has been writing it for {PATIENCE / 60:.0f} minutes; "
-                "try again when it has ended"
-            ) from None
+    def _consistent(self, read: Callable[[ParquetFiles], T]) -> T:
+        """Return what a function reads of one state of the archive.
 
-    def _stamped_days(self) -> Iterator[tuple[Name, Stamp, int]]:
-        return self._files.stamped(self._files.days("sessions"))
-
-    def _known(self) -> dict[str, list[Stretch]]:
-        """Of each source the stretches its sessions are known of, in order."""
-        self._require()
-        known: dict[str, list[Stretch]] = {}
-        for _, stamp, _ in self._stamped_days():
-            known.setdefault(stamp.source, []).extend(stamp.known())
-        return {source: sorted(stretches) for source, stretches in known.items() if stretches}
-
-    def _backup_servers(self, source: str) -> set[str]:
-        paths = self._store.glob(Name("sessions", slug(source)), "*.parquet")
-        columns = self._store.each(
-            lambda path: self._files.load(path, schema.SESSIONS, ["backup_server"]), paths
-        )
-        names = (pc.unique(table["backup_server"].cast(pa.string())) for table in columns)
-        return {name for column in names for name in column.to_pylist() if name is not None}
-
-    def _require(self) -> None:
-        if not self._store.found():
+        A sync changes the commit before it renames the first file. So where the commit is
+        the same before and after, all files were read as of that commit; where it is not,
+        what was read may mix two states and is read again.
+        """
+        if not self._storage.home_exists():
             raise ArchiveError(
                 f"no archive at {self.path}; make one: cdpanalytics sync URL --archive {self.path}"
             )
-
-    def _check_marker(self) -> None:
-        if not self._store.exists(Name(MARKER)):
-            if any(entry not in (".gitkeep", LOCK) for entry in self._store.entries()):
-                raise ArchiveError(
-                    f"{self.path} is not an archive: it has no {MARKER}; name another directory"
-                )
-            return
-        try:
-            found = json.loads(self._store.read(Name(MARKER)))["version"]
-        except (OSError, ValueError, KeyError, TypeError):
-            marker = self._store.at(Name(MARKER))
-            raise ArchiveError(f"{marker} cannot be read; is {self.path} an archive?") from None
-        if found != schema.VERSION:
-            raise ArchiveError(
-                f"{self.path} has schema version {found}, this cdpanalytics reads {schema.VERSION}; "
-                "upgrade cdpanalytics"
-            )
-
-    def _sessions(
-        self,
-        start: pd.Timestamp | None,
-        stop: pd.Timestamp | None,
-        history: bool,
-        several: bool,
-        named: Named,
-    ) -> pd.DataFrame:
-        """Sessions of a window, and those before and after it that matter; each uid once."""
-        table = self._read("sessions", start, stop, named)
-        if history and start is not None:
-            table = pa.concat_tables([self._history(start, named), table])
-        if history and stop is not None:
-            whom = schema.to_frame(table.select(_MACHINE))
-            table = pa.concat_tables([table, self._following(stop, named, whom)])
-        return schema.to_frame(newest(table) if several else table)
-
-    def _read(
-        self,
-        table: str,
-        start: pd.Timestamp | None,
-        stop: pd.Timestamp | None,
-        named: Named | None = None,
-    ) -> pa.Table:
-        expected = TABLES[table]
-        paths = self._files.days(table, start, stop)
-        loaded = self._store.each(lambda path: self._files.load(path, expected, named=named), paths)
-        found = [
-            between(part, path, WHEN[table], start, stop)
-            for path, part in zip(paths, loaded, strict=True)
-        ]
-        return pa.concat_tables([expected.empty_table(), *found])
-
-    def _choose(
-        self, recipe: partition.Recipe, start: pd.Timestamp | None, stop: pd.Timestamp | None,
-        history: bool, **patterns: Patterns,
-    ) -> tuple[Chosen, pd.DataFrame]:  # fmt: skip
-        """Return what rows of a table are asked for, and how many there are of whom, since when."""
-        if recipe.looks_back:
-            start = None
-        when, last_days = WHEN[recipe.table], self._files.last_days()
-        several = len(last_days) > 1
-        history &= recipe.table == "sessions"
-        before = None
-        if history and start is not None:
-            before = self._history(start, {})
-            before = newest(before) if several else before
-        narrow = [*(["uid", "as_of"] if several else []), *WHO, when]
-        narrow = [name for name in narrow if name in TABLES[recipe.table].names]
-        reader = Chosen(
-            self._files, recipe.table, start, stop, self._spoken_for(last_days), history,
-            tuple(narrow), several, None, {}, (),
-        )  # fmt: skip
-        read = chain(reader.days(EVERYTHING), [] if before is None else [before.select(narrow)])
-        nothing = pa.schema([TABLES[recipe.table].field(name) for name in narrow]).empty_table()
-        kept = [counted(nothing, when)]
-        for table in read:
-            keep(kept, counted(table, when), added_up)
-        rows = _matching(added_up(kept).to_pandas(), **patterns)
-        names = {
-            name: frozenset(rows[name].dropna())
-            for name, given in patterns.items()
-            if given is not None
-        }
-        servers = tuple(sorted(rows["backup_server"].dropna().unique()))
-        if history and stop is not None:
-            after = self._following(stop, {}, rows[_MACHINE])
-            after = newest(after) if several else after
-            before = after if before is None else pa.concat_tables([before, after])
-        chosen = replace(
-            reader, columns=recipe.columns, history=before, names=names, servers=servers
+        written = self._writer.files()
+        if written is not None:
+            return read(written)
+        before = marker.read_marker(self._storage)
+        for _ in range(_TRIES):
+            error = None
+            try:
+                result = read(ParquetFiles(self._storage, before))
+            except ArchiveError as raised:
+                error = raised
+            after = marker.read_marker(self._storage)
+            if after.commit == before.commit:
+                if error is not None:
+                    raise error
+                return result
+            before = after
+        raise ArchiveError(
+            f"{self.path} was changed {_TRIES} times while it was read; try again when no sync runs"
         )
-        return chosen, rows
 
-    def _history(self, start: pd.Timestamp, named: Named) -> pa.Table:
-        """What reaches beyond `start`; of each VM and verdict the newest begun, the last to end, and that by then."""
-        paths = self._files.days("sessions", None, start)
-        named = _of_machines(named)
-        begun, last, by_then = list[pa.Table](), list[pa.Table](), list[pa.Table]()
-        beyond = [_placed(schema.SESSIONS.empty_table().select(_NARROW), 0)]
-        for table in self._narrow(paths, named):
-            day = table.filter(pc.less(table["created"], scalar(start)))
-            beyond.append(day.filter(pc.greater(day["ended"], scalar(start))))
-            keep(begun, day, partial(_last_of_kind, column="created"))
-            keep(last, day, partial(_last_of_kind, column="ended"))
-            over = day.filter(pc.less_equal(day["ended"], scalar(start)))
-            keep(by_then, over, partial(_last_of_kind, column="ended"))
-        if not paths:
-            return schema.SESSIONS.empty_table()
-        chosen = [_last_of_kind(begun, "created")]
-        chosen += [_last_of_kind(kept, "ended") for kept in (last, by_then)]
-        rows = pa.concat_tables([part.select(["file", "row"]) for part in (*beyond, *chosen)])
-        return self._taken(paths, rows.to_pandas().drop_duplicates(), named)
+    def _known_policies(self, files: ParquetFiles, source: str) -> pa.Table:
+        name = names.policies_file(source)
+        return files.load(name, POLICIES) if files.exists(name) else POLICIES.empty_table()
 
-    def _following(self, stop: pd.Timestamp, named: Named, whom: pd.DataFrame) -> pa.Table:
-        """Of each of these VMs what began at `stop` or later, up to its first success."""
-        paths = self._files.days("sessions", stop)
-        named = _of_machines(named)
-        machines = _machines(whom.drop_duplicates()).unique()
-        waiting, chosen = np.ones(len(machines), dtype=bool), list[pd.DataFrame]()
-        for table in self._narrow(paths, named):
-            if not waiting.any():
-                break
-            day = schema.to_frame(table)
-            names = machines[waiting].get_level_values("vm")
-            day = day[(day["created"] >= stop) & day["vm"].astype("str").fillna("").isin(names)]
-            place = machines.get_indexer(_machines(day))
-            mine = (place >= 0) & waiting[place]
-            day = day[mine].assign(place=place[mine]).sort_values("created", kind="stable")
-            over = day["state"].eq("Completed") & (day["ended"] >= day["created"])
-            success = (over & day["result"].eq("Success")).astype("int64")
-            already = success.groupby(day["place"]).cumsum() - success
-            chosen.append(day.loc[already == 0, ["file", "row"]])
-            waiting[day.loc[success == 1, "place"]] = False
-        nothing = pd.DataFrame({"file": [], "row": []}, dtype="int64")
-        return self._taken(paths, pd.concat([nothing, *chosen]), named)
 
-    def _narrow(self, paths: Sequence[Name], named: Named) -> Iterator[pa.Table]:
-        """What decides which sessions matter to a window, of each file, with where it stands."""
-        loaded = self._store.each(
-            lambda path: self._files.load(path, schema.SESSIONS, _NARROW, named), paths
+def _reopened(storage: base.Storage) -> Archive:
+    archive = Archive.__new__(Archive)
+    archive._storage, archive._writer = storage, Writer(storage)
+    return archive
+
+
+def _known_columns(columns: Iterable[str] | None) -> tuple[str, ...]:
+    wanted = tuple(schema.SESSIONS.names if columns is None else columns)
+    unknown = [name for name in wanted if name not in schema.SESSIONS.names]
+    if unknown:
+        raise InputError(
+            f"sessions have no column {unknown[0]!r} (has: {', '.join(schema.SESSIONS.names)})"
         )
-        return (_placed(table, number) for number, table in enumerate(loaded))
-
-    def _spoken_for(self, last_days: Sequence[Name]) -> pd.Timestamp | None:
-        """The newest instant that the archive speaks for, as the newest day of each source says."""
-        stamped = self._files.stamped(last_days)
-        told = [pd.Timestamp(stamp.as_of) for _, stamp, _ in stamped if stamp.as_of is not None]
-        return max(told, default=None)
-
-    def _taken(self, paths: Sequence[Name], rows: pd.DataFrame, named: Named) -> pa.Table:
-        """Rows of files, by their place among `paths` and in what is read of these names."""
-        rows = rows.sort_values(["file", "row"])
-
-        def chosen_of(number: int) -> pa.Table:
-            taken = pa.array(rows.loc[rows["file"] == number, "row"].to_numpy())
-            return self._files.load(paths[number], schema.SESSIONS, named=named).take(taken)
-
-        found = self._store.each(chosen_of, rows["file"].unique().tolist())
-        return pa.concat_tables([schema.SESSIONS.empty_table(), *found])
-
-    def _write(self, path: Name, rows: pa.Table, stamp: Stamp) -> None:
-        with self._files.writable(path):
-            self._mark()
-        self._files.write(path, rows, stamp)
-
-    def _mark(self) -> None:
-        if not self._store.exists(Name(MARKER)):
-            said = json.dumps({"format": "cdpanalytics archive", "version": schema.VERSION})
-            self._store.write(Name(MARKER), said.encode())
-
-    def _inspect(self, path: Name, seen: dict[str, dict[str, str]]) -> Iterator[str]:
-        stamp = self._files.stamp(path)
-        table = self._files.load(path, TABLES.get(stamp.table, POLICIES))
-        if stamp.day is None:
-            return
-        day = pd.Timestamp(stamp.day, tz="UTC")
-        when = WHEN.get(stamp.table, "created")
-        begun = schema.to_frame(table.select([when]))[when]
-        outside = int((~begun.between(day, day + _DAY, inclusive="left")).sum())
-        if outside:
-            yield f"{outside} rows were not created on {stamp.day}"
-        if "uid" not in table.column_names:
-            return
-        if stamp.table == "sessions" and table["vm"].null_count:
-            yield f"{table['vm'].null_count} rows have no vm"
-        uids = seen.setdefault(f"{stamp.table} {stamp.source}", {})
-        twice = [
-            uid for uid in table["uid"].to_pylist() if uid in uids or uids.update({uid: path.stem})
-        ]
-        if twice:
-            yield f"{len(twice)} uids stand elsewhere too, e.g. {twice[0]} (in {uids[twice[0]]})"
+    return wanted
 
 
-def _machines(rows: pd.DataFrame) -> pd.MultiIndex:
-    names = [rows[name].astype("str").fillna("") for name in _MACHINE]
-    return pd.MultiIndex.from_arrays(names, names=_MACHINE)
-
-
-def _of_machines(named: Named) -> Named:
-    """What is asked of names, but for policies: a VM's other policies decide, too, what is chosen of it."""
-    return {column: given for column, given in named.items() if column in _NARROW}
-
-
-def _placed(table: pa.Table, number: int) -> pa.Table:
-    """Rows with the file they are in, by number, and their place there."""
-    places = pa.array(np.full(len(table), number)), pa.array(np.arange(len(table)))
-    return table.append_column("file", places[0]).append_column("row", places[1])
-
-
-def _last_of_kind(tables: Sequence[pa.Table], column: str) -> pa.Table:
-    """Of each VM, state and result the row with the latest `column`; no time at all is later."""
-    rows = pa.concat_tables(tables).unify_dictionaries()
-    kind = np.zeros(len(rows), dtype=np.int64)
-    for name in (*_MACHINE, "state", "result"):
-        labels = rows[name].combine_chunks()
-        kind = kind * (len(labels.dictionary) + 1) + pc.fill_null(labels.indices, -1).to_numpy() + 1
-    when = pc.fill_null(rows[column].cast(pa.int64()), np.iinfo(np.int64).max).to_numpy()
-    order = np.lexsort((rows["created"].cast(pa.int64()).to_numpy(), when, kind))
-    newest_of = np.append(kind[order][1:] != kind[order][:-1], len(order) > 0)
-    return rows.take(pa.array(np.sort(order[newest_of[: len(order)]])))
+def _rules(
+    files: ParquetFiles, neighbours: bool | NeighbourRules, start: pd.Timestamp | None
+) -> NeighbourRules | None:
+    if not isinstance(neighbours, bool):
+        return neighbours
+    if not neighbours:
+        return None
+    if start is None:
+        return default_rules()
+    begun = coverage.holes(files)["start"]
+    return default_rules(sorted(set(begun[begun < start])))
 
 
 def days(start: date, stop: date) -> list[pd.Timestamp]:
@@ -855,48 +722,3 @@ def days(start: date, stop: date) -> list[pd.Timestamp]:
         pd.Timestamp(start + timedelta(number), tz="UTC")
         for number in range((stop - start).days + 1)
     ]
-
-
-def _apart(
-    holes: Iterable[tuple[str, str | None, pd.Timestamp, pd.Timestamp]],
-    known: dict[str, list[Stretch]],
-    servers: dict[str, set[str]],
-) -> list[tuple[str, str | None, pd.Timestamp, pd.Timestamp]]:
-    """Return holes for each backup server of their source, less what other sources know of it."""
-    return [
-        (source, server, *left)
-        for source, _, start, end in holes
-        for server in sorted(servers[source])
-        for left in without(
-            [(start, end)],
-            [stretch for other in known if other != source and server in servers[other]
-             for stretch in known[other]],
-        )
-    ]  # fmt: skip
-
-
-def _matching(frame: pd.DataFrame, **patterns: Patterns) -> pd.DataFrame:
-    """Keep the rows whose names match; a pattern that matches nothing is an error."""
-    for column, given in patterns.items():
-        if given is not None:
-            frame = frame[frame[column].isin(_named(frame[column], given))]
-    return frame
-
-
-def _used(column: pd.Series) -> pd.Series:
-    """The same labels without those of no row; to find them pandas would sort all rows."""
-    codes = column.cat.codes.to_numpy().astype(np.intp)
-    rows = np.bincount(codes + 1, minlength=len(column.cat.categories) + 1)
-    return column if rows[1:].all() else column.cat.remove_unused_categories()
-
-
-def _named(column: pd.Series, patterns: str | Sequence[str]) -> set[str]:
-    names = sorted(set(column.dropna().unique()))
-    wanted: set[str] = set()
-    for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        found = fitting(names, pattern)
-        if not found:
-            known = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "") or "none"
-            raise InputError(f"no session of {column.name} {pattern!r} here (known: {known})")
-        wanted.update(found)
-    return wanted

@@ -1,15 +1,14 @@
-"""The archive's Parquet files: which there are, what each says of itself, no more of its rows than is asked for."""
+"""The archive's Parquet files: list them, read their metadata and the rows of a question, encode new ones."""
 
 from __future__ import annotations
 
 import io
 import json
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import PurePosixPath
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -18,16 +17,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cdpanalytics import patterns, schema
-from cdpanalytics.archive.storage.base import Store
+from cdpanalytics.archive import names
+from cdpanalytics.archive.marker import Marker
+from cdpanalytics.archive.names import Name
+from cdpanalytics.archive.storage.base import Storage
 from cdpanalytics.errors import ArchiveError, StoreError
-from cdpanalytics.execution.partition import EVERYTHING, Range
+from cdpanalytics.intervals import subtract
+from cdpanalytics.ranges import FULL_RANGE, Range
 
-Stretch = tuple[pd.Timestamp, pd.Timestamp]
-Name = PurePosixPath
-"""A file's name inside the archive."""
-
-DAMAGED = "damaged"
-"""Where files lie that were set aside."""
+T = TypeVar("T")
+Interval = tuple[pd.Timestamp, pd.Timestamp]
 
 ROW_GROUP = 10_000
 """Rows in a row group: small enough that a few VMs of a day skip most of them."""
@@ -40,7 +39,7 @@ TABLES = {
     "policy_sessions": schema.POLICY_SESSIONS,
     "intervals": schema.JOURNAL,
 }
-"""What has a file a day."""
+"""Tables that have one file per source and day."""
 
 WHEN = {"sessions": "created", "policy_sessions": "created", "intervals": "start"}
 """The instant that decides in which day a row lies."""
@@ -50,11 +49,12 @@ Named = Mapping[str, str | Sequence[str]]
 
 _KEY = b"cdpanalytics"
 _DAY = pd.Timedelta("1D")
-_UNREADABLE = (OSError, pa.ArrowException, KeyError, ValueError, TypeError, AttributeError)
+_UNREADABLE = (OSError, pa.ArrowException, KeyError, ValueError, TypeError, AttributeError,
+               RecursionError)  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Stamp:
+class FileMetadata:
     """What a file says of itself.
 
     `as_of` is the instant its rows speak for; `final` says that none of them can
@@ -71,34 +71,40 @@ class Stamp:
     creator: str = ""
     missing: tuple[tuple[str, str], ...] = ()
 
-    def lost(self) -> tuple[Stretch, ...]:
+    def holes(self) -> tuple[Interval, ...]:
         """Return what is missing, as instants."""
         return tuple((pd.Timestamp(start), pd.Timestamp(end)) for start, end in self.missing)
 
-    def known(self) -> list[Stretch]:
+    def known(self) -> list[Interval]:
         """Return the stretches of the day that it speaks for."""
         day, as_of = pd.Timestamp(str(self.day), tz="UTC"), pd.Timestamp(str(self.as_of))
-        return without([(day, min(day + _DAY, as_of))], self.lost())
+        return subtract([(day, min(day + _DAY, as_of))], self.holes())
 
 
 class ParquetFiles:
-    """The files of an archive, wherever it lies."""
+    """The Parquet files of an archive, in one state of it.
 
-    def __init__(self, place: Store) -> None:
-        self.place = place
+    Parameters
+    ----------
+    storage : Storage
+    marker : Marker
+        What ``archive.json`` said when this state began.
+    staged : collection of Name
+        Files that have a staged version, which belongs to this state: those of the last
+        commit that may not have been renamed yet, or what a sync has written so far.
+    """
 
-    def every(self) -> list[Name]:
-        """Return all there are, but those set aside."""
-        found = self.place.glob(Name(), "*/**/*.parquet")
-        return [path for path in found if path.parts[0] != DAMAGED]
+    def __init__(
+        self, storage: Storage, marker: Marker, staged: Collection[Name] | None = None
+    ) -> None:
+        self.storage, self.marker = storage, marker
+        self.staged = [n for n in marker.pending if names.is_ours(n)] if staged is None else staged
+        self._slugs = {names.slug(source): True for source in marker.sources}
 
-    def day(self, table: str, source: str, day: pd.Timestamp) -> Name:
-        """Return the file of a table's day."""
-        return Name(table, slug(source), f"{day:%Y-%m-%d}.parquet")
-
-    def policies(self, source: str) -> Name:
-        """Return the file of a source's settings."""
-        return Name("policies") / f"{slug(source)}.parquet"
+    def all(self) -> list[Name]:
+        """Return all files of rows, without those set aside."""
+        tables = (*names.DAILY, names.POLICIES)
+        return [name for table in tables for name in self._listed(table)]
 
     def days(
         self, table: str, start: pd.Timestamp | None = None, stop: pd.Timestamp | None = None
@@ -106,36 +112,49 @@ class ParquetFiles:
         """Return the files of the days that `[start, stop)` touches, by source and day."""
         first = "" if start is None else f"{start:%Y-%m-%d}"
         return [
-            path
-            for path in self.place.glob(Name(table), "*/*.parquet")
-            if path.stem >= first and (stop is None or pd.Timestamp(path.stem, tz="UTC") < stop)
+            name
+            for name in self._listed(table)
+            if name.stem >= first and (stop is None or pd.Timestamp(name.stem, tz="UTC") < stop)
         ]
 
     def last_days(self) -> list[Name]:
         """Return the newest day of sessions of each source."""
-        return list({path.parent: path for path in self.days("sessions")}.values())
+        return list({name.parent: name for name in self.days("sessions")}.values())
 
-    def stamped(self, paths: Sequence[Name]) -> Iterator[tuple[Name, Stamp, int]]:
+    def exists(self, name: Name) -> bool:
+        """Return whether there is a file of this name."""
+        return name in self.staged or self.storage.exists(name)
+
+    def metadata_of(self, paths: Sequence[Name]) -> Iterator[tuple[Name, FileMetadata, int]]:
         """Yield files with what they say of themselves, and how many rows they have."""
-        for path, (stamp, rows) in zip(paths, self.place.each(self._footer, paths), strict=True):
-            yield path, stamp, rows
+        for path, (metadata, rows) in zip(
+            paths, self.storage.map(self._footer, paths), strict=True
+        ):
+            yield path, metadata, rows
 
-    def stamp(self, path: Name) -> Stamp:
+    def metadata(self, path: Name) -> FileMetadata:
         """Return what a file says of itself."""
         return self._footer(path)[0]
 
-    def sound(self, path: Name, thorough: bool) -> bool:
+    def body(self, path: Name) -> bytes:
+        """Return a file's bytes."""
+        if path in self.staged:
+            with suppress(FileNotFoundError):
+                return self.storage.read(names.staged(path))
+        return self.storage.read(path)
+
+    def is_sound(self, path: Name, thorough: bool) -> bool:
         """Return whether a file can be read and is what its place says.
 
         Of a day that is final only the footer is read, unless it is to be `thorough`.
         """
         try:
-            metadata = self.place.parsed(path, _metadata)
-            stamp = _read_stamp(metadata)
-            expected = TABLES.get(stamp.table, POLICIES)
-            if stamp.final and not thorough:
-                shape = metadata.schema.to_arrow_schema().names == expected.names
-                return shape and _odd(path, stamp) is None
+            footer = self._parsed(path, _footer_of)
+            metadata = _read_metadata(footer)
+            expected = TABLES.get(metadata.table, POLICIES)
+            if metadata.final and not thorough:
+                same_columns = footer.schema.to_arrow_schema().names == expected.names
+                return same_columns and _mismatch(path, metadata) is None
             self.load(path, expected)
             return True
         except StoreError:
@@ -149,7 +168,7 @@ class ParquetFiles:
         expected: pa.Schema,
         columns: Iterable[str] | None = None,
         named: Named | None = None,
-        within: Range = EVERYTHING,
+        within: Range = FULL_RANGE,
     ) -> pa.Table:
         """Return the rows of a file: some columns, of these names or a range.
 
@@ -159,133 +178,151 @@ class ParquetFiles:
             When it cannot be read, or is not what its place says.
         """
         wanted = list(columns or expected.names)
+        cut_by = [] if within.whole or within.column is None else [within.column]
+        read = list(dict.fromkeys([*wanted, *cut_by]))
 
         def rows(file: pq.ParquetFile) -> pa.Table | str:
-            odd = _odd(path, _read_stamp(file.metadata))
-            if odd is not None:
-                return odd
+            mismatch = _mismatch(path, _read_metadata(file.metadata))
+            if mismatch is not None:
+                return mismatch
             if named:
-                table = _named_rows(file, expected, wanted, named)
+                table = _named_rows(file, expected, read, named)
             else:
-                groups = _groups_of(file.metadata, within)
-                table = inside(file.read_row_groups(groups, columns=wanted), within)
-            return table.select(wanted).cast(pa.schema([expected.field(name) for name in wanted]))
+                table = file.read_row_groups(_groups_of(file.metadata, within), columns=read)
+            table = inside(table, within).select(wanted)
+            return table.cast(pa.schema([expected.field(name) for name in wanted]))
 
         try:
-            found = self.place.parsed(path, rows)
+            table = self._parsed(path, rows)
         except _UNREADABLE:
             raise self._damaged(path) from None
-        if isinstance(found, str):
-            place = self.place.at(path)
-            raise ArchiveError(f"{place} {found}; see: cdpanalytics verify --archive DIR")
-        return found
+        if isinstance(table, str):
+            place = self.storage.location(path)
+            raise ArchiveError(f"{place} {table}; see: cdpanalytics verify --archive DIR")
+        return table
 
-    def write(self, path: Name, table: pa.Table, stamp: Stamp) -> None:
-        """Replace a file: whole, or as it was."""
-        said = json.dumps({**asdict(stamp), "creator": f"cdpanalytics {_own_version()}"})
-        labelled = table.replace_schema_metadata({_KEY: said.encode()})
-        body = io.BytesIO()
-        labels = [f.name for f in labelled.schema if pa.types.is_dictionary(f.type)]
-        with pq.ParquetWriter(
-            body,
-            labelled.schema,
-            compression="zstd",
-            write_page_checksum=True,
-            use_dictionary=labels,
-        ) as writer:
-            for start in range(0, max(1, len(labelled)), ROW_GROUP):
-                # Of its own labels only: who reads a few VMs should not read the names of all.
-                writer.write_table(_relabelled(labelled.slice(start, ROW_GROUP), labels))
-        with self.writable(path):
-            self.place.write(path, body.getvalue())
+    def _listed(self, table: str) -> list[Name]:
+        """Return a table's files by source and day: only names of ours, of sources we have."""
+        listed = self.storage.walk(Name(table))
+        found = {name for name in names.regular(listed) if names.is_ours(name)}
+        found.update(name for name in self.staged if name.parts[0] == table)
+        return [name for name in sorted(found) if self._is_of_source(name, found)]
 
-    @contextmanager
-    def writable(self, path: Name) -> Iterator[None]:
-        """Say of a place that cannot be written which it is."""
+    def _is_of_source(self, name: Name, listed: Collection[Name]) -> bool:
+        """Whether a name's folder is of one of our sources, not one that the user made.
+
+        The marker of an archive of 0.1 lists no sources, and a folder may have been copied
+        from another archive: then one file in it must say that it is of this source.
+        """
+        folder = names.folder_of(name)
+        if folder not in self._slugs:
+            of_folder = sorted(n for n in listed if names.folder_of(n) == folder)
+            self._slugs[folder] = any(self._claims(n, folder) for n in of_folder)
+        return self._slugs[folder]
+
+    def _claims(self, name: Name, folder: str) -> bool:
         try:
-            yield
-        except OSError as error:
-            place = self.place.at(path)
-            raise ArchiveError(f"{place} cannot be written: {error.strerror or error}") from None
+            return names.slug(self.metadata(name).source) == folder
+        except StoreError:
+            raise
+        except ArchiveError:
+            return False
 
-    def _footer(self, path: Name) -> tuple[Stamp, int]:
+    def _parsed(self, path: Name, function: Callable[[pq.ParquetFile], T]) -> T:
+        if path in self.staged:
+            # It may be renamed at any moment; then its own name is the current one.
+            with suppress(FileNotFoundError):
+                return self.storage.read_parquet(names.staged(path), function)
+        return self.storage.read_parquet(path, function)
+
+    def _footer(self, path: Name) -> tuple[FileMetadata, int]:
         try:
-            metadata = self.place.parsed(path, _metadata)
-            return _read_stamp(metadata), metadata.num_rows
+            metadata = self._parsed(path, _footer_of)
+            return _read_metadata(metadata), metadata.num_rows
         except _UNREADABLE:
             raise self._damaged(path) from None
 
     def _damaged(self, path: Name) -> ArchiveError:
         return ArchiveError(
-            f"{self.place.at(path)} cannot be read; see: cdpanalytics verify --archive DIR"
+            f"{self.storage.location(path)} cannot be read; see: cdpanalytics verify --archive DIR"
         )
 
 
-def _odd(path: Name, stamp: Stamp) -> str | None:
-    """Say what a file claims to be, where that is not what its place says or we can read."""
-    if stamp.version != schema.VERSION:
-        return f"has schema version {stamp.version}, not {schema.VERSION}"
+def parquet_bytes(table: pa.Table, metadata: FileMetadata) -> bytes:
+    """Return a table as the bytes of a Parquet file that says what it is."""
+    described = {**asdict(metadata), "creator": f"cdpanalytics {_own_version()}"}
+    labelled = table.replace_schema_metadata({_KEY: json.dumps(described).encode()})
+    body = io.BytesIO()
+    labels = [f.name for f in labelled.schema if pa.types.is_dictionary(f.type)]
+    with pq.ParquetWriter(
+        body, labelled.schema, compression="zstd", write_page_checksum=True, use_dictionary=labels
+    ) as writer:
+        for start in range(0, max(1, len(labelled)), ROW_GROUP):
+            # Only with its own labels: reading a few VMs should not read the names of all.
+            writer.write_table(_relabelled(labelled.slice(start, ROW_GROUP), labels))
+    return body.getvalue()
+
+
+@contextmanager
+def translate_write_errors(storage: Storage, name: Name) -> Iterator[None]:
+    """Turn an OSError into an ArchiveError that names the place."""
+    try:
+        yield
+    except OSError as error:
+        place = storage.location(name)
+        raise ArchiveError(f"{place} cannot be written: {error.strerror or error}") from None
+
+
+def _mismatch(path: Name, metadata: FileMetadata) -> str | None:
+    """Return what a file says it is, where that contradicts its place or cannot be read here."""
+    if metadata.version != schema.VERSION:
+        return f"has schema version {metadata.version}, not {schema.VERSION}"
     place = path.parts
-    if place[0] != stamp.table or stamp.table not in (*TABLES, "policies"):
-        return f"says it is of table {stamp.table!r}"
-    source = slug(stamp.source)
-    by_day = stamp.table != "policies"
+    if place[0] != metadata.table or metadata.table not in (*TABLES, "policies"):
+        return f"says it is of table {metadata.table!r}"
+    source = names.slug(metadata.source)
+    by_day = metadata.table != "policies"
     if place[1:] != ((source, path.name) if by_day else (f"{source}.parquet",)):
-        return f"says it is of {stamp.source}"
+        return f"says it is of {metadata.source}"
     day = path.stem if by_day else None
-    return None if stamp.day == day else f"says it holds {stamp.day}"
-
-
-def without(stretches: Iterable[Stretch], taken: Iterable[Stretch]) -> list[Stretch]:
-    """Return what is left of stretches when others are taken out of them."""
-    left = list(stretches)
-    for start, end in sorted(taken):
-        left = [
-            piece
-            for first, last in left
-            for piece in ((first, min(last, start)), (max(first, end), last))
-            if piece[0] < piece[1]
-        ]
-    return left
+    return None if metadata.day == day else f"says it holds {metadata.day}"
 
 
 def ordered(rows: pa.Table) -> pa.Table:
     """Return rows by VM, time and uid; Arrow sorts text, not labels."""
-    wanted = ("vm", "created", "start", "uid")
-    patterns = [name for name in wanted if name in rows.column_names]
-    keys = [rows[n].cast(pa.string()) if n in ("vm", "uid") else rows[n] for n in patterns]
-    order = pa.table(keys, names=patterns)
-    return rows.take(pc.sort_indices(order, [(name, "ascending") for name in patterns]))
+    keys = [name for name in ("vm", "created", "start", "uid") if name in rows.column_names]
+    columns = [rows[n].cast(pa.string()) if n in ("vm", "uid") else rows[n] for n in keys]
+    order = pa.table(columns, names=keys)
+    return rows.take(pc.sort_indices(order, [(name, "ascending") for name in keys]))
 
 
 def inside(rows: pa.Table, within: Range) -> pa.Table:
-    """Rows of a range."""
+    """Return the rows of a range."""
     if within.whole or within.column is None:
         return rows
-    patterns = rows[within.column].cast(pa.string())
-    edges = ((within.first, pc.greater_equal), (within.stop, pc.less))
-    for edge, keep in edges:
+    labels = rows[within.column].cast(pa.string())
+    for edge, compare in ((within.first, pc.greater_equal), (within.stop, pc.less)):
         if edge is not None:
-            # One without a name is in the last range.
-            held = pc.fill_null(keep(patterns, edge), within.stop is None)
-            rows, patterns = rows.filter(held), patterns.filter(held)
+            # Rows without a name belong to the last range.
+            keep = pc.fill_null(compare(labels, edge), within.stop is None)
+            rows, labels = rows.filter(keep), labels.filter(keep)
     return rows
 
 
 def _groups_of(metadata: pq.FileMetaData, within: Range) -> list[int]:
-    """Row groups of a file that may hold rows of a range, by their own statistics."""
+    """Return the row groups of a file that may hold rows of a range, by their statistics."""
     numbers = range(metadata.num_row_groups)
     if within.whole or within.column is None:
         return list(numbers)
     place = metadata.schema.names.index(within.column)
-    told = [metadata.row_group(number).column(place).statistics for number in numbers]
+    statistics = [metadata.row_group(number).column(place).statistics for number in numbers]
     return [
         number
-        for number, said in zip(numbers, told, strict=True)
-        if said is None
-        or not said.has_min_max
-        or within.meets(said.min, said.max)
-        or (within.stop is None and said.null_count)
+        for number, group in zip(numbers, statistics, strict=True)
+        if group is None
+        or not group.has_min_max
+        or within.overlaps(group.min, group.max)
+        or (within.stop is None and group.null_count)
     ]
 
 
@@ -295,46 +332,45 @@ def _named_rows(
     columns: Sequence[str],
     named: Named,
 ) -> pa.Table:
-    """Read the rows whose names fit: labels of all rows first, the rest of row groups that have one.
+    """Read the rows whose names match: first the labels of all rows, then the row groups with a match.
 
-    The labels of all rows, so that the order of a label's values is that of the whole file.
+    The labels are read for all rows, so that a label's values keep the order of the whole file.
     """
     labels = [f.name for f in expected if pa.types.is_dictionary(f.type)]
     labels = [name for name in labels if name in columns or name in named]
     if file.num_row_groups <= 1:
         whole = file.read(columns=list(dict.fromkeys([*columns, *named])))
-        return whole.filter(pa.array(_fitting(whole, named)))
-    known = file.read(columns=labels)
-    keep = _fitting(known, named)
-    begin = np.cumsum(
-        [0] + [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
-    )
+        return whole.filter(pa.array(_matches(whole, named)))
+    labelled = file.read(columns=labels)
+    keep = _matches(labelled, named)
+    sizes = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
+    begin = np.cumsum([0, *sizes])
     groups = [n for n in range(file.num_row_groups) if keep[begin[n] : begin[n + 1]].any()]
-    among = np.concatenate([keep[:0], *(keep[begin[n] : begin[n + 1]] for n in groups)])
+    keep_in_groups = np.concatenate([keep[:0], *(keep[begin[n] : begin[n + 1]] for n in groups)])
     others = [name for name in columns if name not in labels]
-    rest = file.read_row_groups(groups, columns=others).filter(pa.array(among))
-    known = known.filter(pa.array(keep))
-    return pa.table({n: (known if n in labels else rest)[n] for n in columns})
+    rest = file.read_row_groups(groups, columns=others).filter(pa.array(keep_in_groups))
+    labelled = labelled.filter(pa.array(keep))
+    return pa.table({n: (labelled if n in labels else rest)[n] for n in columns})
 
 
-def _fitting(labels: pa.Table, named: Named) -> np.ndarray:
-    """Which rows have, in each column that is named, a name that fits one of its patterns."""
+def _matches(labels: pa.Table, named: Named) -> np.ndarray:
+    """Return which rows have, in each named column, a name that matches one of its patterns."""
     keep = np.ones(len(labels), dtype=bool)
     for column, given in named.items():
         codes = labels[column].unify_dictionaries().combine_chunks()
-        known = codes.dictionary.to_pylist()
-        fit = set(patterns.fitting(known, given))
-        fits = np.array([*(name in fit for name in known), False])
+        values = codes.dictionary.to_pylist()
+        matching = set(patterns.fitting(values, given))
+        fits = np.array([*(name in matching for name in values), False])
         keep &= fits[pc.fill_null(codes.indices, -1).to_numpy()]
     return keep
 
 
-def _metadata(file: pq.ParquetFile) -> pq.FileMetaData:
+def _footer_of(file: pq.ParquetFile) -> pq.FileMetaData:
     return file.metadata
 
 
 def _relabelled(rows: pa.Table, labels: Iterable[str]) -> pa.Table:
-    """Return rows with no labels but those they use."""
+    """Return rows with only the labels that they use."""
     for name in labels:
         kind = rows.schema.field(name)
         used = rows[name].cast(pa.string()).dictionary_encode().cast(kind.type)
@@ -342,18 +378,11 @@ def _relabelled(rows: pa.Table, labels: Iterable[str]) -> pa.Table:
     return rows
 
 
-def _read_stamp(metadata: pq.FileMetaData) -> Stamp:
-    """Read what a file says of itself; words that a later version adds are passed over."""
-    said = json.loads((metadata.metadata or {})[_KEY])
-    known = {field.name for field in fields(Stamp)}
-    return Stamp(**{name: value for name, value in said.items() if name in known})
-
-
-def slug(source: str) -> str:
-    """Return a source's folder, another one for each: host and port, with nothing a path could mind."""
-    scheme, _, place = source.lower().rpartition("://")
-    plain = re.sub(r"[^a-z0-9.:\[\]-]", lambda odd: f"%{ord(odd[0]):x}", place).replace(":", "_")
-    return (f"{scheme}_" if scheme == "http" else "") + plain
+def _read_metadata(footer: pq.FileMetaData) -> FileMetadata:
+    """Read what a file says of itself; fields that a later version adds are ignored."""
+    content = json.loads((footer.metadata or {})[_KEY])
+    known = {field.name for field in fields(FileMetadata)}
+    return FileMetadata(**{name: value for name, value in content.items() if name in known})
 
 
 def _own_version() -> str:

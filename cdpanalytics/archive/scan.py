@@ -1,10 +1,10 @@
-"""The rows of an archive that were asked for, and how many there are of whom: what is cut into ranges."""
+"""Reads the rows of a question: some columns of a window, with its neighbours, whole or by ranges."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -12,141 +12,228 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cdpanalytics import schema
-from cdpanalytics.archive.files import TABLES, WHEN, Name, ParquetFiles, inside
-from cdpanalytics.execution.partition import EVERYTHING, Range
-
-T = TypeVar("T", pa.Table, pd.DataFrame)
-
-WHO = ["backup_server", "policy", "vm"]
-
-_FORGET = 300_000
+from cdpanalytics.archive.files import TABLES, WHEN, Named, ParquetFiles, inside
+from cdpanalytics.archive.marker import read_marker
+from cdpanalytics.archive.names import Name
+from cdpanalytics.archive.neighbours import MACHINE, Neighbourhood, NeighbourRules
+from cdpanalytics.archive.tables import (
+    WHO,
+    append_and_compact,
+    clip_to_window,
+    count_rows,
+    matching,
+    newest,
+    scalar,
+    sum_counts,
+    without_unused,
+)
+from cdpanalytics.errors import ArchiveError, InputError
+from cdpanalytics.frames import mark
+from cdpanalytics.patterns import Patterns
+from cdpanalytics.ranges import FULL_RANGE, Range
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """Rows of a table that were asked for, read a range at a time by whoever computes.
+class Rows:
+    """Which rows and columns of a table are wanted.
 
-    `as_of` is what the archive speaks for. `names` are those that patterns matched in the
-    whole; `history` are rows from before the window, and, if it is `followed`, from after it;
-    `servers` are all backup servers there are, so that each range knows of them. With
-    `several` sources, days that more than one of them has are read whole: only there can one
-    uid stand twice.
+    `patterns`: names per column, as given. `rules`: which sessions outside the window are
+    its neighbours; None for none of them.
+    """
+
+    table: str
+    columns: tuple[str, ...]
+    start: pd.Timestamp | None = None
+    stop: pd.Timestamp | None = None
+    patterns: dict[str, Patterns] = field(default_factory=dict)
+    rules: NeighbourRules | None = None
+
+    @property
+    def when(self) -> str:
+        """The column that decides in which day a row lies."""
+        return WHEN[self.table]
+
+    @property
+    def named(self) -> Named:
+        """The columns that have patterns, and these."""
+        return {column: given for column, given in self.patterns.items() if given is not None}
+
+    def wants_neighbours(self) -> bool:
+        """Return whether there are neighbours to be read: only a window has them."""
+        return self.rules is not None and (self.start is not None or self.stop is not None)
+
+
+def read_rows(files: ParquetFiles, wanted: Rows, within: Range = FULL_RANGE) -> pd.DataFrame:
+    """Return the rows wanted, each uid once, with the column `neighbour` where rules are given.
+
+    Raises
+    ------
+    InputError
+        When a pattern matches no name.
+    """
+    several = "uid" in TABLES[wanted.table].names and len(files.last_days()) > 1
+    try:
+        # With several sources the newest row of a uid may have another name: all are read.
+        frame = _read(files, wanted, within, several, {} if several else wanted.named)
+        frame = matching(frame, wanted.patterns)
+    except InputError:
+        # Read without names, so that the error can say which there are.
+        frame = matching(_read(files, wanted, within, several, {}), wanted.patterns)
+    columns = [*wanted.columns, *(["neighbour"] if wanted.rules is not None else [])]
+    return without_unused(frame[columns]).reset_index(drop=True)
+
+
+def _read(
+    files: ParquetFiles, wanted: Rows, within: Range, several: bool, named: Named
+) -> pd.DataFrame:
+    extra = [wanted.when, *wanted.named, *(["uid", "as_of"] if several else [])]
+    extra += MACHINE if wanted.wants_neighbours() else []
+    columns = tuple(dict.fromkeys([*wanted.columns, *extra]))
+    rows = _window(files, replace(wanted, columns=columns), within, named)
+    if wanted.rules is not None and wanted.wants_neighbours():
+        hood = Neighbourhood(files, wanted.rules, columns, named, within)
+        if wanted.start is not None:
+            rows = pa.concat_tables([hood.before(wanted.start), rows])
+        if wanted.stop is not None:
+            machines = schema.to_frame(rows.select(MACHINE))
+            rows = pa.concat_tables([rows, hood.after(wanted.stop, machines)])
+    rows = newest(rows) if several else rows
+    if wanted.rules is not None:
+        rows = rows.append_column("neighbour", _outside(rows[wanted.when], wanted))
+    return schema.to_frame(rows)
+
+
+def _outside(times: pa.ChunkedArray, wanted: Rows) -> pa.ChunkedArray:
+    outside = pa.chunked_array([pa.repeat(pa.scalar(False), len(times))])
+    for edge, compare in ((wanted.start, pc.less), (wanted.stop, pc.greater_equal)):
+        if edge is not None:
+            outside = pc.or_(outside, compare(times, scalar(edge)))
+    return outside
+
+
+def _window(files: ParquetFiles, wanted: Rows, within: Range, named: Named) -> pa.Table:
+    paths = files.days(wanted.table, wanted.start, wanted.stop)
+    expected = TABLES[wanted.table]
+
+    def load(path: Name) -> pa.Table:
+        rows = files.load(path, expected, wanted.columns, named, within)
+        return clip_to_window(rows, path, wanted.when, wanted.start, wanted.stop)
+
+    nothing = pa.schema([expected.field(name) for name in wanted.columns]).empty_table()
+    return pa.concat_tables([nothing, *files.storage.map(load, paths)])
+
+
+@dataclass(frozen=True)
+class Scan:
+    """Rows of a table that are read a range of names at a time, by whichever process computes.
+
+    `as_of` is that of the archive. `names` are those that patterns matched in the whole;
+    `neighbours` are rows outside the window; `servers` are all backup servers, so that each
+    range has the same categories. With `several` sources, days that more than one of them
+    has are read whole: only there can a uid occur twice. A range that is read after a sync
+    has changed the archive is refused: ranges of two states do not add up.
     """
 
     files: ParquetFiles
-    table: str
-    start: pd.Timestamp | None
-    stop: pd.Timestamp | None
+    rows: Rows
     as_of: pd.Timestamp | None
-    followed: bool
-    columns: tuple[str, ...]
     several: bool
-    history: pa.Table | None
-    names: dict[str, frozenset[str]]
-    servers: tuple[str, ...]
+    neighbours: pa.Table | None = None
+    names: dict[str, frozenset[str]] = field(default_factory=dict)
+    servers: tuple[str, ...] = ()
 
-    def cut(self, within: Range) -> Chosen:
+    def cut(self, within: Range) -> Scan:
         """Return the same for a worker that reads this range only."""
-        if self.history is None:
+        if self.neighbours is None:
             return self
-        return replace(self, history=inside(self.history.select(self.columns), within))
+        return replace(self, neighbours=inside(self.neighbours.select(self.rows.columns), within))
 
     def read(self, within: Range) -> pd.DataFrame:
         """Return the rows of a range, in the order of `archive.Archive.sessions`."""
         tables = list(self.days(within))
-        if self.history is not None:
-            tables.insert(0, inside(self.history.select(self.columns), within))
-        expected = pa.schema([TABLES[self.table].field(name) for name in self.columns])
+        if read_marker(self.files.storage).commit != self.files.marker.commit:
+            raise ArchiveError(
+                f"{self.files.storage.home} was changed by a sync while it was read; run this again"
+            )
+        if self.neighbours is not None:
+            tables.insert(0, inside(self.neighbours.select(self.rows.columns), within))
+        expected = pa.schema([TABLES[self.rows.table].field(name) for name in self.rows.columns])
         frame = schema.to_frame(pa.concat_tables([expected.empty_table(), *tables]))
         del tables
         for column, names in self.names.items():
             frame = frame[frame[column].isin(names)]
         labels = frame["backup_server"].astype(pd.CategoricalDtype(list(self.servers)))
         frame = frame.assign(backup_server=labels).reset_index(drop=True)
-        return schema.read_for(frame, self.start, self.stop, self.as_of, followed=self.followed)
+        if "created" not in frame or self.rows.table != "sessions":
+            return frame
+        start, stop = self.rows.start, self.rows.stop
+        whole = self.rows.rules is not None or (start is None and stop is None)
+        return mark(frame, start, stop, self.as_of, () if whole else None, unique=True)
 
     def days(self, within: Range) -> Iterator[pa.Table]:
         """Yield the rows of a range from each file, by source and day."""
-        paths = self.files.days(self.table, self.start, self.stop)
-        alike: dict[str, list[Name]] = {}
+        paths = self.files.days(self.rows.table, self.rows.start, self.rows.stop)
+        of_day: dict[str, list[Name]] = {}
         for path in paths:
-            alike.setdefault(path.stem, []).append(path)
-        told_twice = self.several and "uid" in self.columns
+            of_day.setdefault(path.stem, []).append(path)
+        has_uid = self.several and "uid" in self.rows.columns
 
         def rows(path: Name) -> pa.Table:
-            others = alike[path.stem]
-            if told_twice and len(others) > 1:
-                return self._cut(inside(self._current(path, others), within), path)
-            return self._cut(self._load(path, within), path)
+            siblings = of_day[path.stem]
+            if has_uid and len(siblings) > 1:
+                return self._clip(inside(self._current(path, siblings), within), path)
+            return self._clip(self._load(path, within), path)
 
-        return self.files.place.each(rows, paths)
+        return self.files.storage.map(rows, paths)
 
-    def _load(self, path: Name, within: Range = EVERYTHING) -> pa.Table:
-        return self.files.load(path, TABLES[self.table], self.columns, within=within)
+    def _load(self, path: Name, within: Range = FULL_RANGE) -> pa.Table:
+        expected = TABLES[self.rows.table]
+        return self.files.load(path, expected, self.rows.columns, within=within)
 
-    def _current(self, path: Name, others: list[Name]) -> pa.Table:
-        """Rows of one file of a day, without those that another source has a newer word on."""
-        loaded = [self._load(other) for other in others]
+    def _current(self, path: Name, siblings: list[Name]) -> pa.Table:
+        """Return the rows of one file of a day, without those of which another source has a newer version."""
+        loaded = [self._load(sibling) for sibling in siblings]
         kept = newest(
             pa.concat_tables(
                 rows.append_column("file", pa.array(np.full(len(rows), number)))
                 for number, rows in enumerate(loaded)
             )
         )
-        return kept.filter(pc.equal(kept["file"], others.index(path))).drop_columns("file")
+        return kept.filter(pc.equal(kept["file"], siblings.index(path))).drop_columns("file")
 
-    def _cut(self, rows: pa.Table, path: Name) -> pa.Table:
-        return between(rows, path, WHEN[self.table], self.start, self.stop)
-
-
-def between(
-    rows: pa.Table, path: Name, when: str, start: pd.Timestamp | None, stop: pd.Timestamp | None
-) -> pa.Table:
-    """Rows of a day's file that lie in ``[start, stop)``."""
-    for edge, keep in ((start, pc.greater_equal), (stop, pc.less)):
-        if edge is not None and path.stem == f"{edge:%Y-%m-%d}":
-            rows = rows.filter(keep(rows[when], scalar(edge)))
-    return rows
+    def _clip(self, rows: pa.Table, path: Name) -> pa.Table:
+        return clip_to_window(rows, path, self.rows.when, self.rows.start, self.rows.stop)
 
 
-def newest(table: pa.Table) -> pa.Table:
-    """Of rows with one uid keep the newest `as_of`, or the last where that is the same."""
-    told = schema.to_frame(table.select(["uid", "as_of"])).sort_values("as_of", kind="stable")
-    return table.take(pa.array(np.sort(told.drop_duplicates("uid", keep="last").index)))
+def plan_scan(
+    files: ParquetFiles, wanted: Rows, as_of: pd.Timestamp | None
+) -> tuple[Scan, pd.DataFrame]:
+    """Return a scan, and how many rows each backup server, policy and VM has.
 
-
-def counted(table: pa.Table, when: str) -> pa.Table:
-    """How many rows there are of whom, and when the first began."""
-    who = [table[name].unify_dictionaries().combine_chunks() for name in WHO]
-    codes = [labels.indices for labels in who]  # numbers are grouped several times faster than text
-    plain = pa.table([*codes, table[when]], names=[*WHO, "begun"])
-    found = plain.group_by(WHO).aggregate([([], "count_all"), ("begun", "min")])
-    for place, (name, labels) in enumerate(zip(WHO, who, strict=True)):
-        texts = labels.dictionary.cast(pa.string()).take(found[name].combine_chunks())
-        found = found.set_column(place, name, texts)
-    return found.rename_columns([*WHO, "rows", "begun"])
-
-
-def added_up(counted: Sequence[pa.Table]) -> pa.Table:
-    """Add up counts of files."""
-    found = pa.concat_tables(counted).group_by(WHO).aggregate([("rows", "sum"), ("begun", "min")])
-    return found.rename_columns([*WHO, "rows", "begun"])
-
-
-def keep(kept: list[T], more: T, together: Callable[[list[T]], T]) -> None:
-    """Add to what is kept, and put it together every so often, so that it takes bounded memory."""
-    kept.append(more)
-    if sum(map(len, kept)) > _FORGET + 2 * len(kept[0]):
-        kept[:] = [together(kept)]
-
-
-def rows_by(rows: pd.DataFrame, column: str | None) -> pd.Series:
-    """How many rows each name has, in order; one without a name last."""
-    if column is None:
-        return pd.Series([rows["rows"].sum()], index=pd.Index([""]), dtype="int64")
-    return rows.groupby(column, dropna=False)["rows"].sum().astype("int64")
-
-
-def scalar(stamp: pd.Timestamp) -> pa.Scalar:
-    """Return an instant as Arrow compares it."""
-    return pa.scalar(stamp.to_pydatetime(), schema.INSTANT)
+    Raises
+    ------
+    InputError
+        When a pattern matches no name.
+    """
+    expected, several = TABLES[wanted.table], len(files.last_days()) > 1
+    before, rules = None, wanted.rules
+    everything = tuple(expected.names)
+    if rules is not None and wanted.start is not None:
+        before = Neighbourhood(files, rules, everything).before(wanted.start)
+        before = newest(before) if several else before
+    narrow = [*(["uid", "as_of"] if several else []), *WHO, wanted.when]
+    narrow = [name for name in narrow if name in expected.names]
+    counting = Scan(files, replace(wanted, columns=tuple(narrow)), as_of, several)
+    tables = chain(counting.days(FULL_RANGE), [] if before is None else [before.select(narrow)])
+    nothing = pa.schema([expected.field(name) for name in narrow]).empty_table()
+    kept = [count_rows(nothing, wanted.when)]
+    for table in tables:
+        append_and_compact(kept, count_rows(table, wanted.when), sum_counts)
+    rows = matching(sum_counts(kept).to_pandas(), wanted.patterns)
+    names = {name: frozenset(rows[name].dropna()) for name in wanted.named}
+    servers = tuple(sorted(rows["backup_server"].dropna().unique()))
+    if rules is not None and wanted.stop is not None:
+        after = Neighbourhood(files, rules, everything).after(wanted.stop, rows[MACHINE])
+        after = newest(after) if several else after
+        before = after if before is None else pa.concat_tables([before, after])
+    return Scan(files, wanted, as_of, several, before, names, servers), rows

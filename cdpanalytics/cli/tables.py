@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from cdpanalytics.errors import InputError
 from cdpanalytics.presentation import output
 
 if TYPE_CHECKING:
@@ -20,9 +19,7 @@ def prepare(options: argparse.Namespace) -> None:
     InputError
         When the output cannot be written, or binary data would go to a terminal.
     """
-    output.check(options.output)
-    if options.format == "parquet" and output.is_terminal(options.output):
-        raise InputError("--format parquet is binary; write it to a file with --output FILE")
+    output.check(options.output, binary=options.format == "parquet")
 
 
 def emit(table: pd.DataFrame, options: argparse.Namespace) -> int:

@@ -1,177 +1,130 @@
-"""The same metrics on Dask: the plan of `Archive.map`, computed by the workers of a cluster.
-
-It cuts nothing and adds nothing up: `Archive.plan` says what there is to do,
-`cdpanalytics.execution.partition` what comes of it. Needs the extra ``cluster``.
-"""
+"""Compute a plan on a Dask cluster. Needs the extra ``cluster``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from cdpanalytics.archive import Archive
 from cdpanalytics.errors import CdpError, ConfigError, InputError
-from cdpanalytics.execution import partition
-from cdpanalytics.execution.partition import Metric, Plan, Recipe
-from cdpanalytics.patterns import Patterns
+from cdpanalytics.execution.local import collect
+from cdpanalytics.execution.partition import WORKER_OVERHEAD_BYTES
+from cdpanalytics.execution.plan import Plan, Task
+from cdpanalytics.frames import unmarked
+from cdpanalytics.metrics.core.spec import identity
+from cdpanalytics.metrics.registry import MetricSpec, Question, Terms
 from cdpanalytics.schema import SESSIONS, to_frame
-from cdpanalytics.timeparse import Moment
 
 if TYPE_CHECKING:
     from dask.dataframe import DataFrame
     from distributed import Client
 
-FOR_EACH = 4
-"""Ranges for each thread of the cluster: when a worker is lost, that much less is done again."""
+RANGES_PER_THREAD = 4
+"""When a worker is lost, the ranges it was computing are computed again: so they are small."""
 
-SHARE = 0.5
-"""Of its limit what a worker is given to do: beyond 60 % Dask begins to move data to disk."""
+MEMORY_SHARE = 0.5
+"""Share of a worker's limit that its ranges may use: beyond 60 % Dask begins to spill to disk."""
 
 
-def map(
-    archive: Archive,
-    metric: Metric,
-    *arguments: object,
+def run_cluster(
+    plan: Plan,
     client: Client | str | None = None,
     memory: str | int | None = None,
-    progress: bool = True,
-    **named: Any,
+    progress: bool = False,
 ) -> pd.DataFrame:
-    """Return a metric of an archive, computed on a Dask cluster, the same to the digit.
+    """Return the metric of a plan, computed on a Dask cluster, the same to the digit.
 
     A worker that is lost changes nothing: its ranges are computed again by others.
 
     Parameters
     ----------
-    archive : Archive
-        All workers must find it: a directory under the same path, or an object store.
-        Its `storage_options` travel to them.
-    metric : callable
-        One of `cdpanalytics.metrics`.
-    *arguments, **named
-        The metric's own, and what `Archive.map` takes besides: `since`, `until`, `policy`,
-        `vm`, `server`.
+    plan : Plan
+        All workers must reach its source: a directory under the same path, or an object
+        store. Its storage options travel to them.
     client : distributed.Client or str, optional
         A client, or the address of a scheduler. Default: the client that was made last.
     memory : str or int, optional
-        What one range may take, like "1GB". Default: half of what the smallest worker has
-        for each of its threads.
+        What one range may use, like "1GB". Default: half of what the smallest worker has
+        per thread.
     progress : bool
-        Whether to show how far it is, on standard error.
-
-    Returns
-    -------
-    pandas.DataFrame
-        As `Archive.map` returns it.
+        Show a progress bar on standard error.
 
     Raises
     ------
-    InputError, ArchiveError
-        As `Archive.map`; and when there is no client.
+    InputError
+        When there is no client, or rows that are needed together do not fit.
     ConfigError
         When Dask is not installed.
     CdpError
         When no scheduler answers, or several workers were lost over the same range.
-
-    Examples
-    --------
-    >>> from distributed import Client                       # doctest: +SKIP
-    >>> client = Client("tcp://scheduler.tech.local:8786")   # doctest: +SKIP
-    >>> map(Archive("data/archive"), rpo_adherence, by="policy")  # doctest: +SKIP
     """
-    with _connected(client) as connected:
-        workers = connected.scheduler_info(n_workers=-1)["workers"].values()
-        plan = archive.plan(metric, *arguments, **named).cut(
-            _each(workers) if memory is None else memory,
-            least=FOR_EACH * max(1, sum(worker["nthreads"] for worker in workers)),
+    with connected(client) as connection:
+        workers = connection.scheduler_info(n_workers=-1)["workers"].values()
+        cut = plan.cut(
+            _memory_per_range(workers) if memory is None else memory,
+            least=RANGES_PER_THREAD * max(1, sum(worker["nthreads"] for worker in workers)),
         )
-        return partition.gathered(plan, computed(plan, connected), progress)
+        return collect(cut, _results(cut, connection), progress)
 
 
-def computed(plan: Plan, client: Client) -> Iterator[tuple[int, Any]]:
-    """Yield each task's number and part as they come from the workers."""
-    from distributed import KilledWorker, as_completed
-
-    # Each run computes anew: the archive may have changed since the last one.
-    asked = {
-        client.submit(partition.compute, task, pure=False): at
-        for at, task in enumerate(plan.tasks())
-    }
-    try:
-        for future, part in as_completed(list(asked), loop=client.loop, with_results=True):
-            yield asked.pop(future), part
-    except KilledWorker:
-        raise CdpError(
-            "workers were lost over one range again and again, as they are when short of memory; "
-            "give a smaller memory="
-        ) from None
-    finally:
-        client.cancel(list(asked))
-
-
-def sessions(
-    archive: Archive,
-    since: Moment | None = None,
-    until: Moment | None = None,
+def map(
+    archive: Any,
+    metric: Callable[..., pd.DataFrame],
     *,
-    policy: Patterns = None,
-    vm: Patterns = None,
-    server: Patterns = None,
-    memory: str | int = "500MB",
-) -> DataFrame:
+    client: Client | str | None = None,
+    memory: str | int | None = None,
+    progress: bool = True,
+    **named: Any,
+) -> pd.DataFrame:
+    """Return a metric of an archive, computed on a Dask cluster: `run_cluster` of its plan.
+
+    `named` are the metric's own arguments, and the window and names that
+    `Archive.sessions` takes.
+    """
+    return run_cluster(archive.plan(metric, **named), client, memory, progress)
+
+
+def sessions(archive: Any, *, memory: str | int = "500MB", **named: Any) -> DataFrame:
     """Return the sessions of an archive as a Dask frame, all rows of a VM in one partition.
 
-    For computations of one's own; `map` is the way to the metrics. A metric that is asked
-    of each partition must be told `as_of`, which a partition would take for its own newest,
-    and grouped by VM: what one partition says of a policy is of its VMs only.
+    For computations of one's own. A metric that is asked of each partition must be given
+    `as_of`, and grouped by VM: a partition has its own VMs only.
 
     Parameters
     ----------
     archive : Archive
-        As in `map`.
-    since, until, policy, vm, server
-        As in `Archive.sessions`, with the history of the window.
+        All workers must reach it.
     memory : str or int
-        What a worker may take for a partition.
+        What a worker may use per partition.
+    **named
+        The window and names, as in `Archive.sessions`; the window comes with its history.
 
     Returns
     -------
     dask.dataframe.DataFrame
-        Lazy: nothing is read but what tells how many sessions each VM has. Partitions are
-        in order of the VMs, their rows as in `Archive.sessions`; divisions are not known,
-        for a VM may have no name.
+        Lazy. Partitions are in order of the VMs; divisions are not known, because a VM
+        may have no name.
 
     Raises
     ------
-    InputError, ArchiveError
-        As `Archive.sessions`; and when one VM alone does not fit in `memory`.
+    InputError
+        When one VM alone does not fit in `memory`.
     ConfigError
         When Dask is not installed.
-
-    Examples
-    --------
-    >>> frame = sessions(Archive("data/sample"), memory="251MB")
-    >>> frame.npartitions, len(frame), int(frame["vm"].nunique().compute())
-    (2, 1960, 14)
     """
-    dask, frames = _installed("dask"), _installed("dask.dataframe")
-    plan = archive.plan(_rows, since=since, until=until, policy=policy, vm=vm, server=server)
-    tasks = list(plan.cut(memory).tasks())
-    with dask.config.set({"dataframe.convert-string": False}):  # text stays as it is everywhere
-        return frames.from_map(partition.compute, tasks, meta=_nothing(), label="sessions")
+    dask, frames = installed("dask"), installed("dask.dataframe")
+    tasks = list(archive.plan(ROWS, **named).cut(memory).tasks())
+    with dask.config.set({"dataframe.convert-string": False}):  # keep text as it is
+        return frames.from_map(
+            Task.compute_single_threaded, tasks, meta=_empty_frame(), label="sessions"
+        )
 
 
-def _rows(sessions: pd.DataFrame, since: object = None, until: object = None) -> pd.DataFrame:
-    """Return the rows of a range as they are; that it takes a window makes it read with its history."""
-    return sessions
-
-
-def _nothing() -> pd.DataFrame:
-    """Return a frame of sessions without a row, its labels unknown, as each partition has its own."""
+def _empty_frame() -> pd.DataFrame:
+    """Return a frame of sessions without rows, its categories unknown: each partition has its own."""
     from dask.dataframe.utils import clear_known_categories
 
     frame = to_frame(SESSIONS.empty_table())
@@ -179,8 +132,42 @@ def _nothing() -> pd.DataFrame:
     return clear_known_categories(frame, cols=[c for c in own if frame[c].dtype == "category"])
 
 
-def _connected(client: Client | str | None) -> Any:
-    distributed = _installed("distributed")
+def _as_read(rows: pd.DataFrame, question: Question, terms: Terms) -> pd.DataFrame:
+    return unmarked(rows)
+
+
+ROWS = MetricSpec(
+    name="sessions", command="sessions", summary="the sessions themselves",
+    function=pd.DataFrame, partial=_as_read, combine=pd.concat, finalize=identity,
+    columns=tuple(SESSIONS.names), key=("vm",), by=None, takes=frozenset({"since", "until"}),
+)  # fmt: skip
+"""The plan of reading alone."""
+
+
+def _results(plan: Plan, client: Client) -> Iterator[tuple[int, Any]]:
+    """Yield each task's number and partial result as they come from the workers."""
+    from distributed import KilledWorker, as_completed
+
+    # Each run computes anew: the archive may have changed since the last one.
+    numbers = {
+        client.submit(Task.compute_single_threaded, task, pure=False): number
+        for number, task in enumerate(plan.tasks())
+    }
+    try:
+        for future, part in as_completed(list(numbers), loop=client.loop, with_results=True):
+            yield numbers.pop(future), part
+    except KilledWorker:
+        raise CdpError(
+            "workers were lost over one range again and again, as they are when short of memory; "
+            "use a smaller memory="
+        ) from None
+    finally:
+        client.cancel(list(numbers))
+
+
+def connected(client: Client | str | None) -> Any:
+    """Return a context that gives the client: the given one, one for an address, or Dask's default."""
+    distributed = installed("distributed")
     if client is not None and not isinstance(client, str):
         return nullcontext(client)
     if client is None:
@@ -194,11 +181,18 @@ def _connected(client: Client | str | None) -> Any:
     try:
         return distributed.Client(client, set_as_default=False)
     except (OSError, ValueError) as error:
-        said = str(error).partition("\n")[0]
-        raise CdpError(f"no scheduler of Dask answers at {client}: {said}") from None
+        reason = str(error).partition("\n")[0]
+        raise CdpError(f"no scheduler of Dask answers at {client}: {reason}") from None
 
 
-def _installed(module: str) -> Any:
+def installed(module: str) -> Any:
+    """Import a module of Dask.
+
+    Raises
+    ------
+    ConfigError
+        When Dask is not installed.
+    """
     try:
         return import_module(module)
     except ModuleNotFoundError:
@@ -207,14 +201,9 @@ def _installed(module: str) -> Any:
         ) from None
 
 
-def _each(workers: Iterable[Mapping[str, Any]]) -> str | int:
+def _memory_per_range(workers: Iterable[Mapping[str, Any]]) -> str | int:
     """Half of what the smallest worker has for each thread, at least enough for a process."""
     limits = [
         worker["memory_limit"] / worker["nthreads"] for worker in workers if worker["memory_limit"]
     ]
-    return max(2 * partition.BASE, int(SHARE * min(limits))) if limits else "1GB"
-
-
-partition.declare(
-    _rows, Recipe(("vm",), tuple(SESSIONS.names), _rows, pd.concat, partition.as_it_is)
-)
+    return max(2 * WORKER_OVERHEAD_BYTES, int(MEMORY_SHARE * min(limits))) if limits else "1GB"

@@ -1,5 +1,5 @@
-"""The analyst's desk in a notebook: what was asked as traits, the answer drawn at once."""
+"""The explorer: a Selection as an interactive widget in a notebook."""
 
-from cdpanalytics.explorer.app import Explorer, explore
+from cdpanalytics.explorer.app import Explorer
 
-__all__ = ["Explorer", "explore"]
+__all__ = ["Explorer"]

@@ -1,4 +1,4 @@
-"""Each view as HTML, made from findings; computes no number."""
+"""Each view as HTML, made from an Analysis."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
-from cdpanalytics import analysis, plots
-from cdpanalytics.analysis import Findings
+from cdpanalytics import plots
 from cdpanalytics.presentation import formatting
-from cdpanalytics.reports import sections
+from cdpanalytics.presentation import html as parts
+from cdpanalytics.presentation.analysis import Analysis, periods_by_vm
 
 GAPS_SHOWN = 25
 CAUSES_SHOWN = 10
@@ -29,63 +29,69 @@ _INKS = {
 """The colours of the packaged style that follow the theme."""
 
 
-def heat_map(found: Findings) -> Markup:
+def heat_map(analysis: Analysis) -> Markup:
     """VM by day, grouped by policy, worst first; each cell can be picked."""
-    shown = sections.heat(found)
+    shown = parts.heat_map(analysis)
     if not shown["rows"]:
-        return _said("No VM missed its target in this selection.")
-    more = len(found.worst) - len(shown["rows"])
-    told = f"Share of each {'day' if found.freq == 'D' else 'week'}'s observed time in breach, in percent."
+        return _paragraphs("No VM missed its target in this selection.")
+    more = len(analysis.worst) - len(shown["rows"])
+    text = f"Share of each {'day' if analysis.freq == 'D' else 'week'}'s observed time in breach, in percent."
     if more > 0:
-        told += f" {more:,} more VMs missed their target; see Worst VMs."
-    return _said(told) + sections.macro("heat")(shown, pick=True)
+        text += f" {more:,} more VMs missed their target; see Worst VMs."
+    return _paragraphs(text) + parts.macro("heat")(shown, pick=True)
 
 
-def timeline(found: Findings) -> Markup:
-    """When the worst VMs were covered, what breaches are put down to, and the longest gaps."""
+def timeline(analysis: Analysis) -> Markup:
+    """When the worst VMs were covered, the causes of breaches, and the longest gaps."""
     ax = plots.timeline(
-        found.sessions, found.gaps, unobserved=found.holes, since=found.start, until=found.stop
+        analysis.selection.sessions,
+        analysis.gaps,
+        unobserved=analysis.selection.holes,
+        since=analysis.start,
+        until=analysis.stop,
     )
-    longest = found.gaps.nlargest(GAPS_SHOWN, "exposure")
-    causes = found.causes.head(CAUSES_SHOWN)
-    why = _heading("What breaches are put down to") + _table(causes, "causes")
+    longest = analysis.gaps.nlargest(GAPS_SHOWN, "exposure")
+    causes = analysis.causes.head(CAUSES_SHOWN)
+    why = _heading("Causes of breaches") + _table(causes, "causes")
     gaps = _heading("Longest gaps") + _table(longest, "gaps")
     return picture(ax) + (why if len(causes) else Markup("")) + gaps
 
 
-def exposure(found: Findings) -> Markup:
+def exposure(analysis: Analysis) -> Markup:
     """How many gaps lasted at least how long, and what other targets would mean."""
-    ax = plots.exposure(found.gaps, target=found.question.rpo)
+    ax = plots.exposure(analysis.gaps, target=analysis.selection.target)
     return (
-        picture(ax) + _heading("What if the target were another") + _table(found.what_if, "what-if")
+        picture(ax)
+        + _heading("What if the target were another")
+        + _table(analysis.what_if, "what-if")
     )
 
 
-def durations(found: Findings) -> Markup:
+def durations(analysis: Analysis) -> Markup:
     """How long finished sessions lasted."""
-    return picture(plots.durations(found.durations)) + _table(found.durations, "durations")
+    return picture(plots.durations(analysis.durations)) + _table(analysis.durations, "durations")
 
 
-def sizes(found: Findings) -> Markup:
+def sizes(analysis: Analysis) -> Markup:
     """Sizes by policy, and where they head."""
     trend = _heading("Trend: Theil-Sen slope with its 95 % interval")
-    return picture(plots.sizes(found.sizes)) + trend + _table(found.trends, "trends")
+    return picture(plots.sizes(analysis.sizes)) + trend + _table(analysis.trends, "trends")
 
 
-def worst(found: Findings) -> Markup:
+def worst(analysis: Analysis) -> Markup:
     """The VMs with most breached time, each with its days as a line of bars."""
-    shown = found.worst.head(WORST_SHOWN)
+    shown = analysis.worst.head(WORST_SHOWN)
     if shown.empty:
-        return _said("No VM missed its target in this selection.")
-    whole = found.worst["breached"].sum()
+        return _paragraphs("No VM missed its target in this selection.")
+    whole = analysis.worst["breached"].sum()
     rows = []
-    for (_, vm), days in zip(shown.iterrows(), analysis.daily(found, shown), strict=True):
+    for (_, vm), days in zip(shown.iterrows(), periods_by_vm(analysis, shown), strict=True):
         who = {"server": vm["backup_server"], "policy": vm["policy"], "vm": vm["vm"]}
         rows.append(Markup(
             '<tr{}><th scope="row">{}</th><td>{}</td><td class="number">{}</td><td class="number">{}</td>'
             '<td class="number">{}</td><td class="number">{}</td><td>{}</td></tr>'
         ).format(
-            sections.macro("whose")(who), sections.macro("picked")("", vm["vm"]),
+            parts.macro("whose")(who), parts.macro("picked")("", vm["vm"]),
             vm["policy"], formatting.duration(vm["breached"]), formatting.share(vm["breached"] / whole),
             formatting.duration(vm["worst_gap"]), formatting.share(vm["adherence"]), sparkline(days),
         ))  # fmt: skip
@@ -122,27 +128,27 @@ def sparkline(days: pd.DataFrame) -> Markup:
     ).format(label, 4 * len(levels), label, Markup("").join(bars))
 
 
-def journal(found: Findings) -> Markup:
+def journal(analysis: Analysis) -> Markup:
     """The RPO really achieved, from restorable intervals."""
-    if found.intervals is None or found.intervals.empty:
-        return _said(
+    if analysis.journal.empty:
+        return _paragraphs(
             "The archive has no restorable intervals; sync with --journal to ask for them."
         )
-    return _said(
+    return _paragraphs(
         "What each VM could be restored to, and how far apart restore points really were."
-    ) + _table(found.journal, "journal")
+    ) + _table(analysis.journal, "journal")
 
 
-VIEWS: dict[str, Callable[[Findings], Markup]] = {
+VIEWS: dict[str, Callable[[Analysis], Markup]] = {
     "Heat map": heat_map, "Timeline": timeline, "Exposure": exposure, "Worst VMs": worst,
     "Durations": durations, "Sizes": sizes, "Journal": journal,
 }  # fmt: skip
-"""What there is to see, by the name a person chooses."""
+"""The views by the name that an analyst chooses."""
 
 
-def tiles(found: Findings) -> Markup:
+def cards(analysis: Analysis) -> Markup:
     """The figures that answer first."""
-    return sections.macro("tiles")(sections.tiles(found))
+    return parts.macro("tiles")(parts.summary_cards(analysis))
 
 
 def sessions(rows: pd.DataFrame, who: str) -> Markup:
@@ -151,8 +157,8 @@ def sessions(rows: pd.DataFrame, who: str) -> Markup:
     shown = rows.sort_values("created", ascending=False).head(SESSIONS_SHOWN)
     shown = shown[[name for name in names if name in shown]]
     left = len(rows) - len(shown)
-    told = f"{len(rows):,} sessions" + (f", the newest {len(shown)} shown" if left else "")
-    return _heading(f"{who}: {told}") + _table(shown, "sessions")
+    text = f"{len(rows):,} sessions" + (f", the newest {len(shown)} shown" if left else "")
+    return _heading(f"{who}: {text}") + _table(shown, "sessions")
 
 
 def alert(message: str) -> Markup:
@@ -169,16 +175,16 @@ def picture(ax: Axes) -> Markup:
     return Markup("<figure>{}</figure>").format(drawn)
 
 
-def still(found: Findings, view: str) -> Markup:
+def static_html(analysis: Analysis, view: str) -> Markup:
     """The view where no widget runs: plain tables, and pictures as images."""
-    drawn = VIEWS[view](found)
+    drawn = VIEWS[view](analysis)
     for svg in re.findall(r"<figure>(<svg.*?</svg>)\s*</figure>", drawn, re.S):
         alt = html.unescape(re.search(r'aria-label="([^"]*)"', svg)[1])  # type: ignore[index]
         data = base64.b64encode(_light(svg).encode()).decode()
         image = Markup('<img alt="{}" src="data:image/svg+xml;base64,{}">').format(alt, data)
         drawn = drawn.replace(Markup(svg), image)  # noqa: S704 - a part of what was drawn
-    plain = re.sub(r"</?button[^>]*>", "", tiles(found) + drawn)
-    return Markup('<style>{}</style><div class="cdp-explorer cdp-still">{}</div>').format(
+    plain = re.sub(r"</?button[^>]*>", "", cards(analysis) + drawn)
+    return Markup('<style>{}</style><div class="cdp-explorer cdp-static">{}</div>').format(
         Markup(style()),  # noqa: S704 - our own files
         Markup(plain),  # noqa: S704 - what was drawn, without its buttons
     )
@@ -187,7 +193,7 @@ def still(found: Findings, view: str) -> Markup:
 def style() -> str:
     """Rules of the parts and of the explorer, all of them below `.cdp-explorer`."""
     own = Path(__file__).with_name("explorer.css").read_text(encoding="utf-8")
-    return f".cdp-explorer {{\n{sections.source('sections.css')}\n}}\n{own}"
+    return f".cdp-explorer {{\n{parts.source('sections.css')}\n}}\n{own}"
 
 
 def _light(svg: str) -> str:
@@ -201,12 +207,12 @@ def _light(svg: str) -> str:
 
 
 def _table(table: pd.DataFrame, name: str) -> Markup:
-    return sections.macro("table")(sections.table(table, f"cdp-{name}"))
+    return parts.macro("table")(parts.table(table, f"cdp-{name}"))
 
 
 def _heading(text: str) -> Markup:
     return Markup("<h4>{}</h4>").format(text)
 
 
-def _said(*lines: str) -> Markup:
+def _paragraphs(*lines: str) -> Markup:
     return Markup("").join(Markup("<p>{}</p>").format(line) for line in lines)

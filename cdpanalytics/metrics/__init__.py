@@ -1,24 +1,17 @@
-"""Pure functions on session frames: frames in, frames out; no clock, no network, no drawing."""
+"""Metrics: pure functions on frames of sessions, frames in and frames out."""
 
-from cdpanalytics.metrics.durations import durations
-from cdpanalytics.metrics.journal import journal_adherence
-from cdpanalytics.metrics.objectives import objectives
-from cdpanalytics.metrics.quality import quality
-from cdpanalytics.metrics.ranking import compare, worst
-from cdpanalytics.metrics.rpo import gaps, rpo_adherence, what_if
-from cdpanalytics.metrics.sizes import size_anomalies, size_trend, sizes
+from cdpanalytics.metrics.durations import durations as durations
+from cdpanalytics.metrics.gaps import gaps as gaps
+from cdpanalytics.metrics.journal import journal_adherence as journal_adherence
+from cdpanalytics.metrics.objectives import objectives as objectives
+from cdpanalytics.metrics.quality import quality as quality
+from cdpanalytics.metrics.ranking import compare as compare
+from cdpanalytics.metrics.ranking import worst as worst
+from cdpanalytics.metrics.registry import REGISTRY
+from cdpanalytics.metrics.rpo import rpo_adherence as rpo_adherence
+from cdpanalytics.metrics.sizes import size_anomalies as size_anomalies
+from cdpanalytics.metrics.sizes import size_trend as size_trend
+from cdpanalytics.metrics.sizes import sizes as sizes
+from cdpanalytics.metrics.what_if import what_if as what_if
 
-__all__ = [
-    "compare",
-    "durations",
-    "gaps",
-    "journal_adherence",
-    "objectives",
-    "quality",
-    "rpo_adherence",
-    "size_anomalies",
-    "size_trend",
-    "sizes",
-    "what_if",
-    "worst",
-]
+__all__ = list(REGISTRY)

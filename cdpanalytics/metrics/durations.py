@@ -7,10 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from cdpanalytics.execution.partition import Recipe, as_it_is, declare
 from cdpanalytics.metrics.core import groups as grouping
-from cdpanalytics.metrics.core.groups import By, lengths, share
-from cdpanalytics.metrics.core.spans import MOST, UNKNOWN, Flags, Integers, Records, read, setting
+from cdpanalytics.metrics.core.arrays import SessionArrays, as_of_frame, read, setting
+from cdpanalytics.metrics.core.frames import facts
+from cdpanalytics.metrics.core.groups import share
+from cdpanalytics.metrics.core.kernels import LARGEST, Flags, Integers, group_quantiles
+from cdpanalytics.metrics.core.question import UNSET, By, Question, Terms, Unset, Zone
+from cdpanalytics.metrics.core.spec import WINDOW, MetricSpec
+from cdpanalytics.metrics.core.values import UNKNOWN, lengths
 from cdpanalytics.metrics.core.windows import window
 
 TOLERANCE = 0.1
@@ -20,10 +24,12 @@ TOLERANCE = 0.1
 def durations(
     sessions: pd.DataFrame,
     by: By = ("policy", "vm"),
+    *,
     since: object = None,
     until: object = None,
     as_of: object = None,
-    policies: pd.DataFrame | None = None,
+    tz: Zone = UNSET,
+    policies: pd.DataFrame | Unset | None = UNSET,
 ) -> pd.DataFrame:
     """Return how long finished sessions lasted.
 
@@ -74,44 +80,43 @@ def durations(
           vm  sessions  running            mean
     0  db-01         2        1 0 days 07:00:00
     """
-    records = read(sessions, as_of, policies)
-    group = grouping.groups(records, by)
-    inside = window(records, since, until).place(records.created) >= 0
+    question = Question.parse(by, since=since, until=until, as_of=as_of, tz=tz)
+    return DURATIONS.evaluate(sessions, question, Terms.parse(policies=policies))
+
+
+def _figures(sessions: pd.DataFrame, question: Question, terms: Terms) -> pd.DataFrame:
+    known = facts(sessions)
+    now = as_of_frame(sessions, known, question.as_of)
+    arrays = read(sessions, now, terms.policies, by=question.by, facts=known)
+    group = grouping.groups(arrays, question.by)
+    inside = window(arrays, question).place(arrays.created) >= 0
     of = group.of[: len(inside)]
     # One that ended after as_of was still running then.
-    finished = inside & records.finished & (records.ended <= records.as_of)
-    running = inside & (records.running | (records.finished & ~finished))
-    length = records.ended[finished] - records.created[finished]
+    finished = inside & arrays.finished & (arrays.ended <= arrays.as_of)
+    running = inside & (arrays.running | (arrays.finished & ~finished))
+    length = arrays.ended[finished] - arrays.created[finished]
     table = group.keys.copy()
     table["sessions"] = grouping.count(of, group.count, finished)
     table["running"] = grouping.count(of, group.count, running)
     table["unknown"] = grouping.count(of, group.count, inside & ~finished & ~running)
     for name, values in _describe(of[finished], length, group.count).items():
         table[name] = values
-    expected = _expected(records, policies)
-    known = inside & (expected > 0)
+    expected = _expected(arrays, terms.policies)
+    with_step = inside & (expected > 0)
     every = table["sessions"] + table["running"] + table["unknown"]
-    table["expected"] = _common(of[known], expected[known], every.to_numpy())
-    table["on_cadence"] = _on_cadence(records, of, expected, known & finished, group.count)
+    table["expected"] = _common(of[with_step], expected[with_step], every.to_numpy())
+    table["on_cadence"] = _on_cadence(arrays, of, expected, with_step & finished, group.count)
     return table
 
 
 def _describe(of: Integers, length: Integers, size: int) -> dict[str, pd.Series]:
     """Figures of the lengths of each group, from one sort."""
-    length = _sorted(of, length, size)
-    many = grouping.count(of, size)
-    some = np.flatnonzero(many)
-    many, first = many[some], (np.cumsum(many) - many)[some]
-    total = np.add.reduceat(length, first) if len(some) else length
-
-    def quantile(share: float) -> np.ndarray:
-        at = (many - 1) * share
-        below = first + at.astype(np.int64)
-        above = np.minimum(below + 1, first + many - 1)
-        return length[below] + (length[above] - length[below]) * (at % 1)
-
-    figures = {"mean": total / many, "median": quantile(0.5), "p95": quantile(0.95),
-               "max": length[first + many - 1], "total": total}  # fmt: skip
+    (median, p95), some, ordered = group_quantiles(length, of, size, (0.5, 0.95))
+    many = grouping.count(of, size)[some]
+    first = np.cumsum(many) - many
+    total = np.add.reduceat(ordered, first) if len(some) else ordered
+    figures = {"mean": total / many, "median": median, "p95": p95,
+               "max": ordered[first + many - 1], "total": total}  # fmt: skip
     described = {}
     for name, values in figures.items():
         whole = np.full(size, UNKNOWN)
@@ -120,18 +125,9 @@ def _describe(of: Integers, length: Integers, size: int) -> dict[str, pd.Series]
     return described
 
 
-def _sorted(of: Integers, length: Integers, size: int) -> Integers:
-    """The lengths in order within each group, group after group."""
-    width = int(length.max(initial=0)) + 1
-    if width * size > MOST:
-        return length[np.lexsort((length, of))]
-    lifted = np.sort(of * width + length)
-    return lifted - np.repeat(np.arange(size) * width, np.bincount(of, minlength=size))
-
-
-def _expected(records: Records, policies: pd.DataFrame | None) -> Integers:
+def _expected(arrays: SessionArrays, policies: pd.DataFrame | None) -> Integers:
     """Each session's step between long-term restore points in microseconds, 0 where unknown."""
-    policy, steps = setting(records, policies, "long_term")
+    policy, steps = setting(arrays, policies, "long_term")
     steps = pd.to_timedelta(steps).fillna(pd.Timedelta(0)).dt.as_unit("us")
     return steps.to_numpy(dtype="m8[us]").view(np.int64)[policy]
 
@@ -139,29 +135,38 @@ def _expected(records: Records, policies: pd.DataFrame | None) -> Integers:
 def _common(of: Integers, expected: Integers, every: Integers) -> pd.Series:
     """The one step of each group, of which `of` has the sessions where it is known."""
     size = len(every)
-    low = grouping.extreme(of, expected, size, np.minimum, MOST)
+    low = grouping.extreme(of, expected, size, np.minimum, LARGEST)
     high = grouping.extreme(of, expected, size, np.maximum, 0)
     return lengths(np.where((low == high) & (grouping.count(of, size) == every), low, UNKNOWN))
 
 
 def _on_cadence(
-    records: Records, of: Integers, expected: Integers, known: Flags, size: int
+    arrays: SessionArrays, of: Integers, expected: Integers, known: Flags, size: int
 ) -> pd.Series:
     row = np.flatnonzero(known)
-    length, expected, of = records.ended[row] - records.created[row], expected[row], of[row]
+    length, expected, of = arrays.ended[row] - arrays.created[row], expected[row], of[row]
     near = np.abs(length - expected) * 10 <= expected * round(TOLERANCE * 10)
     judged = grouping.count(of, size)
     return share(grouping.count(of, size, near), judged, judged > 0)
 
 
-def _in_order(tables: Sequence[pd.DataFrame], by: By) -> pd.DataFrame:
-    """Put tables that have no group in common one below the other, in order of the keys."""
-    every = pd.concat(tables, ignore_index=True)
-    keys = {name: grouping.labelled(every[name]) for name in grouping.keys_of(by)}
-    return every.iloc[np.argsort(grouping.in_order(keys).of)].reset_index(drop=True)
+def _combine(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Put tables that have no group in common one below the other."""
+    return pd.concat(tables, ignore_index=True)
 
 
-# Quantiles need all rows of a group together, whatever the groups are.
-_COLUMNS = ("uid", "vm", "policy", "backup_server", "created", "ended", "state", "as_of")
+def _in_order(table: pd.DataFrame, question: Question, terms: Terms) -> pd.DataFrame:
+    """Return the table in order of the keys."""
+    order = np.argsort(grouping.groups_of_tables([table], question.by).of, kind="stable")
+    return table.iloc[order].reset_index(drop=True)
 
-declare(durations, Recipe(None, _COLUMNS, durations, _in_order, as_it_is))
+
+DURATIONS = MetricSpec(
+    name="durations", command="durations",
+    summary="how long sessions lasted, and whether they keep their cadence",
+    function=durations, partial=_figures, combine=_combine, finalize=_in_order,
+    columns=("uid", "vm", "policy", "backup_server", "created", "ended", "state", "as_of"),
+    key=None,  # quantiles need all rows of a group together, whatever the groups are
+    takes=WINDOW | {"tz", "policies"}, neighbours=False,
+    whose="session",
+)  # fmt: skip

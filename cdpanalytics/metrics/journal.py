@@ -8,18 +8,20 @@ import numpy as np
 import pandas as pd
 
 from cdpanalytics.errors import InputError
-from cdpanalytics.execution.partition import Recipe, declare
 from cdpanalytics.metrics.core import groups as grouping
-from cdpanalytics.metrics.core.groups import By, keys_of, lengths, share
-from cdpanalytics.metrics.core.spans import (
+from cdpanalytics.metrics.core.arrays import unknown_column
+from cdpanalytics.metrics.core.groups import share
+from cdpanalytics.metrics.core.kernels import LARGEST, Integers, expand
+from cdpanalytics.metrics.core.policies import newest_setting
+from cdpanalytics.metrics.core.question import UNSET, By, Question, Terms, Unset
+from cdpanalytics.metrics.core.spec import MetricSpec
+from cdpanalytics.metrics.core.values import (
     UNKNOWN,
-    Integers,
+    duration,
+    durations_of,
     instants,
-    newest_setting,
+    lengths,
     require,
-    span,
-    spans_of,
-    spread,
 )
 from cdpanalytics.schema import ASKED
 
@@ -30,7 +32,8 @@ def journal_adherence(
     intervals: pd.DataFrame,
     target: object = None,
     by: By = ("policy", "vm"),
-    policies: pd.DataFrame | None = None,
+    *,
+    policies: pd.DataFrame | Unset | None = UNSET,
 ) -> pd.DataFrame:
     """Return how much of the time asked about could be restored to within the RPO.
 
@@ -82,44 +85,39 @@ def journal_adherence(
     >>> float(row["adherence"]), float(row["restorable_share"]), row["worst_rpo"]
     (0.6, 0.8, Timedelta('0 days 00:00:40'))
     """
-    return _restorable(_lengths_of(intervals), target, by, policies)
+    terms = Terms.parse(target, policies=policies)
+    return JOURNAL_ADHERENCE.evaluate(intervals, Question.parse(by), terms)
 
 
-def _lengths_of(intervals: pd.DataFrame) -> pd.DataFrame:
+def _lengths_of(intervals: pd.DataFrame, question: Question, terms: Terms) -> pd.DataFrame:
     """How long each VM was asked about, could be restored to, and to within which RPO."""
-    pieces = _pieces(_stretches(intervals))
+    keys = tuple(dict.fromkeys((*_VM, *question.by)))
+    pieces = _pieces(_stretches(intervals, keys), keys)
     alike = [name for name in pieces if name != "length"]
     return pieces.groupby(alike, dropna=False, sort=False, as_index=False)[["length"]].sum()
 
 
-def _all(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+def _combine(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _restorable(
-    pieces: pd.DataFrame, target: object, by: By, policies: pd.DataFrame | None
-) -> pd.DataFrame:
-    names = keys_of(by)
-    goal = _targets(pieces, target, policies)
-    if names:
-        keyed = pieces.groupby(names, dropna=False, sort=True, observed=True)
-        group = np.asarray(keyed.ngroup(), dtype=np.int64)
-        keys = pieces[names].assign(group=group).drop_duplicates("group").sort_values("group")
-        table = keys[names].reset_index(drop=True)
-    else:
-        group, table = np.zeros(len(pieces), dtype=np.int64), pd.DataFrame(index=pd.RangeIndex(1))
-    return _summed(table, group, pieces, goal)
+def _table(pieces: pd.DataFrame, question: Question, terms: Terms) -> pd.DataFrame:
+    group = grouping.groups_of_tables([pieces], question.by)
+    return _summed(group.keys.copy(), group.of, pieces, _targets(pieces, terms))
 
 
-def _stretches(intervals: pd.DataFrame) -> pd.DataFrame:
+def _stretches(intervals: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     require(intervals, ("vm", "start", "end", "rpo", "kind"), "; intervals need")
+    for name in keys:
+        if name not in intervals and name not in _VM:
+            raise unknown_column(name, intervals)
     names = {
-        key: intervals[key].astype("str")
+        key: (intervals[key].astype("str") if key in _VM else intervals[key])
         if key in intervals
         else pd.Series([None] * len(intervals), dtype="str", index=intervals.index)
-        for key in _VM
+        for key in keys
     }
-    rpo = spans_of(intervals["rpo"])
+    rpo = durations_of(intervals["rpo"])
     asked = intervals["kind"].astype("str").eq(ASKED).to_numpy()
     made = pd.DataFrame(names).reset_index(drop=True).assign(
         start=instants(intervals, "start"), end=instants(intervals, "end"),
@@ -130,7 +128,7 @@ def _stretches(intervals: pd.DataFrame) -> pd.DataFrame:
     return made
 
 
-def _pieces(rows: pd.DataFrame) -> pd.DataFrame:
+def _pieces(rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     """Cut each VM's stretches at all their edges: a row a piece, with what lies over it."""
     vm = rows.groupby(["backup_server", "vm"], dropna=False, observed=True).ngroup().to_numpy()
     count = len(rows)
@@ -142,28 +140,25 @@ def _pieces(rows: pd.DataFrame) -> pd.DataFrame:
     place[order] = np.cumsum(new) - 1
     edges = when[order][new]
     first, last = place[:count], place[count:]
-    row, piece = spread(first, np.maximum(last - first, 0))
+    row, piece = expand(first, np.maximum(last - first, 0))
     over = rows.iloc[row].reset_index(drop=True).assign(piece=piece)
     over["length"] = edges[piece + 1] - edges[piece] if len(piece) else np.array([], dtype=np.int64)
     # Of the rows over one piece: asked if any asks, restorable if any is, with the longest RPO.
     over["restorable"] = ~over["asked"]
-    cut = over.groupby("piece", sort=True).agg(
-        backup_server=("backup_server", "first"), policy=("policy", "last"), vm=("vm", "first"),
-        length=("length", "first"), asked=("asked", "any"), restorable=("restorable", "any"),
-        rpo=("rpo", "max"),
-    ).reset_index(drop=True)  # fmt: skip
+    figures = {"length": "first", "asked": "any", "restorable": "any", "rpo": "max"}
+    cut = over.groupby("piece", sort=True).agg(dict.fromkeys(keys, "last") | figures)
+    cut = cut.reset_index(drop=True)
     nothing = {"length": 0, "asked": False, "restorable": False, "rpo": UNKNOWN}
-    every = rows[_VM].drop_duplicates().assign(**nothing)  # so that no VM vanishes
+    every = rows[list(keys)].drop_duplicates().assign(**nothing)  # so that no VM vanishes
     return pd.concat([cut, every], ignore_index=True)
 
 
-def _targets(pieces: pd.DataFrame, target: object, policies: pd.DataFrame | None) -> Integers:
-    if target is not None:
-        return np.full(len(pieces), span(target, "target"))
+def _targets(pieces: pd.DataFrame, terms: Terms) -> Integers:
+    if terms.target is not None:
+        return np.full(len(pieces), duration(terms.target))
     named = pieces["backup_server"].notna().any()
     own = pieces[["backup_server", "policy"] if named else ["policy"]]
-    found = newest_setting(own, policies, "rpo")
-    return spans_of(found)
+    return durations_of(newest_setting(own, terms.policies, "rpo"))
 
 
 def _summed(
@@ -173,12 +168,12 @@ def _summed(
     length, rpo = (pieces[name].to_numpy(dtype=np.int64) for name in ("length", "rpo"))
     asked = pieces["asked"].to_numpy(dtype=bool)
     held = asked & pieces["restorable"].to_numpy(dtype=bool)
-    told = held & (rpo != UNKNOWN)
+    rated = held & (rpo != UNKNOWN)
     observed = grouping.total(group[asked], length[asked], size)
     restorable = grouping.total(group[held], length[held], size)
-    kept = told & (rpo <= goal)
+    kept = rated & (rpo <= goal)
     within = grouping.total(group[kept], length[kept], size)
-    low = grouping.extreme(group, goal, size, np.minimum, np.iinfo(np.int64).max)
+    low = grouping.extreme(group, goal, size, np.minimum, LARGEST)
     high = grouping.extreme(group, goal, size, np.maximum, UNKNOWN)
     known = (low != UNKNOWN) & (high != UNKNOWN)
     table["rpo"] = lengths(np.where(low == high, low, UNKNOWN))
@@ -186,9 +181,11 @@ def _summed(
     table["within"] = lengths(np.where(known, within, UNKNOWN))
     table["adherence"] = share(within, observed, known & (observed > 0))
     table["restorable_share"] = share(restorable, observed, observed > 0)
-    worst = grouping.extreme(group[told], rpo[told], size, np.maximum, UNKNOWN)
+    worst = grouping.extreme(group[rated], rpo[rated], size, np.maximum, UNKNOWN)
     table["worst_rpo"] = lengths(worst)
-    table["p95_rpo"] = lengths(_weighted_quantile(group[told], rpo[told], length[told], size, 0.95))
+    table["p95_rpo"] = lengths(
+        _weighted_quantile(group[rated], rpo[rated], length[rated], size, 0.95)
+    )
     return table
 
 
@@ -201,14 +198,15 @@ def _weighted_quantile(
     whole = grouping.total(group, weights, size)
     before = np.concatenate([[0], np.cumsum(whole)[:-1]])
     enough = np.cumsum(weights) - before[group] >= level * whole[group]
-    most = np.iinfo(np.int64).max
-    least = grouping.extreme(group[enough], values[enough], size, np.minimum, most)
-    return np.where(least == most, UNKNOWN, least)
+    least = grouping.extreme(group[enough], values[enough], size, np.minimum, LARGEST)
+    return np.where(least == LARGEST, UNKNOWN, least)
 
 
-_COLUMNS = ("vm", "policy", "backup_server", "start", "end", "rpo", "kind")
-
-declare(
-    journal_adherence,
-    Recipe(("backup_server", "vm"), _COLUMNS, _lengths_of, _all, _restorable, table="intervals"),
-)
+JOURNAL_ADHERENCE = MetricSpec(
+    name="journal_adherence", command="journal",
+    summary="the RPO really achieved (after sync --journal)",
+    function=journal_adherence, partial=_lengths_of, combine=_combine, finalize=_table,
+    columns=("vm", "policy", "backup_server", "start", "end", "rpo", "kind"),
+    table="intervals", neighbours=False, takes=frozenset({"target", "policies"}),
+    whose="session",
+)  # fmt: skip

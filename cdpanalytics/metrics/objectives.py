@@ -2,31 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from fractions import Fraction
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from cdpanalytics.errors import InputError
-from cdpanalytics.execution.partition import Recipe, declare
 from cdpanalytics.metrics.core import groups as grouping
-from cdpanalytics.metrics.core.aggregates import Sums, merge
-from cdpanalytics.metrics.core.clocks import Schedule, Stretches, clocks
-from cdpanalytics.metrics.core.exposure import Terms, records_of, retirements
-from cdpanalytics.metrics.core.groups import By, lengths
-from cdpanalytics.metrics.core.spans import (
-    KEYS,
+from cdpanalytics.metrics.core.aggregates import Aggregates, combine
+from cdpanalytics.metrics.core.arrays import SessionArrays
+from cdpanalytics.metrics.core.clocks import clocks
+from cdpanalytics.metrics.core.coverage import coverage
+from cdpanalytics.metrics.core.exposure import arrays_of, retirements
+from cdpanalytics.metrics.core.frames import facts
+from cdpanalytics.metrics.core.kernels import Integers
+from cdpanalytics.metrics.core.question import (
     PROTECTS,
-    UNKNOWN,
-    Integers,
-    Records,
-    microseconds,
-    sweep,
+    UNSET,
+    By,
+    Question,
+    Schedule,
+    Stretches,
+    Terms,
+    Unset,
+    Zone,
 )
-from cdpanalytics.metrics.core.windows import Window, judged_until
-from cdpanalytics.metrics.rpo import COLUMNS, VM, adherence_of, exposure_sums
+from cdpanalytics.metrics.core.spec import EXPOSURE, MetricSpec
+from cdpanalytics.metrics.core.values import UNKNOWN, lengths, microseconds
+from cdpanalytics.metrics.core.windows import Window, effective_as_of
+from cdpanalytics.metrics.rpo import COLUMNS, adherence_table, exposure_aggregates
+
+_FIGURES = frozenset({
+    "vms", "unprotected", "sessions", "success", "warning", "failed", "unknown", "exposed",
+    "breached", "gaps", "breaches", "worst_gap", "adherence_strict", "gap_adherence",
+    "success_rate", "success_low", "success_high", "unobserved", "excluded", "retired",
+    "adherence_full",
+})  # fmt: skip
+"""Columns of `rpo_adherence` that are not repeated; all others are keys, or are."""
 
 
 def objectives(
@@ -34,17 +49,20 @@ def objectives(
     objective: float = 0.999,
     target: object = None,
     by: By = ("policy", "vm"),
+    *,
     since: object = None,
     until: object = None,
     as_of: object = None,
     freq: str | None = None,
     schedule: Schedule | None = None,
-    tz: str = "UTC",
+    tz: Zone = UNSET,
+    schedule_tz: str | Mapping[str, str] | Unset | None = UNSET,
     protects: Collection[str] = PROTECTS,
-    policies: pd.DataFrame | None = None,
-    unobserved: pd.DataFrame | None = None,
-    exclude: Stretches | None = None,
-    retire_after: object = None,
+    policies: pd.DataFrame | Unset | None = UNSET,
+    unobserved: pd.DataFrame | Unset | None = UNSET,
+    exclude: Stretches | Literal[False] | Unset | None = UNSET,
+    retire_after: object = UNSET,
+    grace: object = UNSET,
 ) -> pd.DataFrame:
     """Return whether adherence met an objective, and what is left of its budget of breached time.
 
@@ -117,56 +135,44 @@ def objectives(
     >>> bool(row["passed"]), row["budget"], row["remaining"], float(round(row["burn_rate"], 3))
     (True, Timedelta('0 days 01:12:00'), Timedelta('0 days 00:27:00'), 0.625)
     """
-    allowed = 1 - _share(objective)
     if {"observed", "breached"} <= set(sessions) and "created" not in sessions:
-        others = (target, since, until, as_of, freq, schedule, policies, unobserved, exclude)
-        if any(other is not None for other in (*others, retire_after)):
+        passed = {
+            "target": target, "since": since, "until": until, "as_of": as_of, "freq": freq,
+            "schedule": schedule, "policies": policies, "unobserved": unobserved,
+            "exclude": exclude, "retire_after": retire_after, "grace": grace,
+        }  # fmt: skip
+        if any(value is not None and value is not UNSET for value in passed.values()):
             raise InputError(
                 "this is a table of adherence: objectives takes only objective= with it; "
                 "give the other arguments to rpo_adherence"
             )
-        return _table(sessions, objective, allowed, np.zeros(len(sessions), dtype=np.int64))
-    sums = _promised(
-        sessions, target, by, since, until, as_of, freq, schedule, tz, protects, policies,
-        unobserved, exclude, retire_after,
+        ahead = np.zeros(len(sessions), dtype=np.int64)
+        return _table(sessions, objective, 1 - _share(objective), ahead)
+    question = Question.parse(by, since=since, until=until, as_of=as_of, freq=freq, tz=tz)
+    terms = Terms.parse(
+        target, protects=protects, schedule=schedule, schedule_tz=schedule_tz, exclude=exclude,
+        retire_after=retire_after, grace=grace, policies=policies, unobserved=unobserved, tz=tz,
     )  # fmt: skip
-    return _budgeted(sums, objective)
+    return OBJECTIVES.evaluate(sessions, question, terms, objective=objective)
 
 
-def _promised(
-    sessions: pd.DataFrame,
-    target: object = None,
-    by: By = ("policy", "vm"),
-    since: object = None,
-    until: object = None,
-    as_of: object = None,
-    freq: str | None = None,
-    schedule: Schedule | None = None,
-    tz: str = "UTC",
-    protects: Collection[str] = PROTECTS,
-    policies: pd.DataFrame | None = None,
-    unobserved: pd.DataFrame | None = None,
-    exclude: Stretches | None = None,
-    retire_after: object = None,
-) -> Sums:
+def _aggregates(
+    sessions: pd.DataFrame, question: Question, terms: Terms, objective: float
+) -> Aggregates:
     """What `rpo_adherence` is made of, and how much time lies ahead in the window."""
-    sums = exposure_sums(
-        sessions, target, by, since, until, as_of, freq, schedule, tz, protects, policies,
-        unobserved, exclude, retire_after,
-    )  # fmt: skip
-    now = judged_until(sessions, as_of, protects)
+    _share(objective)
+    sums = exposure_aggregates(sessions, question, terms)
+    known = facts(sessions)
+    now = effective_as_of(sessions, known, question, terms.protects)
     ahead = np.zeros(sums.shape, dtype=np.int64)
-    end = _promised_until(sums.window, until)
+    end = _promised_until(sums.window, question.until or known.promised_until)
     if end is not None and now == sums.window.edges[-1] < end:
-        terms = Terms(target, schedule, tz, protects, policies, exclude, retire_after)
-        ahead[:, -1] = _ahead(
-            records_of(sessions, as_of, policies, unobserved, protects), terms, by, end
-        )
-    return replace(sums, added=sums.added | {"ahead": ahead.ravel()})
+        ahead[:, -1] = _ahead(arrays_of(sessions, question, terms), terms, question, end)
+    return replace(sums, sum=sums.sum | {"ahead": ahead.ravel()})
 
 
-def _budgeted(sums: Sums, objective: float) -> pd.DataFrame:
-    return _table(adherence_of(sums), objective, 1 - _share(objective), sums.added["ahead"])
+def _budgets(sums: Aggregates, question: Question, terms: Terms, objective: float) -> pd.DataFrame:
+    return _table(adherence_table(sums), objective, 1 - _share(objective), sums.sum["ahead"])
 
 
 def _share(objective: float) -> Fraction:
@@ -181,27 +187,25 @@ def _share(objective: float) -> Fraction:
     return share
 
 
-def _promised_until(frame: Window, until: object) -> int | None:
+def _promised_until(window: Window, until: object) -> int | None:
     """Where the last period of the window ends, though it may lie ahead of as_of."""
-    asked = None if until is None else microseconds(until, "until")
-    ends = [end for end in (asked, frame.following) if end is not None]
+    stop = None if until is None else microseconds(until, "until")
+    ends = [end for end in (stop, window.following) if end is not None]
     return min(ends, default=None)
 
 
-def _ahead(records: Records, terms: Terms, by: By, end: int) -> Integers:
+def _ahead(arrays: SessionArrays, terms: Terms, question: Question, end: int) -> Integers:
     """Scheduled time between as_of and `end` of the VMs of each group that are not retired."""
-    group = grouping.groups(records, by)
-    spans = sweep(records, terms.protects)
-    last = np.flatnonzero(spans.finish == records.as_of)
-    last = last[~np.isin(spans.vm[last], retirements(records, terms)[0])]
+    group = grouping.groups(arrays, question.by)
+    spans = coverage(arrays, terms.protects)
+    last = np.flatnonzero(spans.finish == arrays.as_of)
+    last = last[~np.isin(spans.vm[last], retirements(arrays, terms)[0])]
     reach = np.full(len(last), end, dtype=np.int64)
     kept = replace(
-        spans, reach=reach, reach_strict=reach,
+        spans, covered_until=reach, strict_until=reach,
         **{name: getattr(spans, name)[last] for name in ("row", "vm", "begin", "finish")},
     )  # fmt: skip
-    clock = clocks(
-        replace(records, holes=()), kept, terms.schedule, terms.tz, terms.policies, terms.exclude
-    )
+    clock = clocks(replace(arrays, holes=()), kept, terms)
     return grouping.total(
         group.of[kept.row], clock.read(reach) - clock.read(kept.finish), group.count
     )
@@ -210,13 +214,13 @@ def _ahead(records: Records, terms: Terms, by: By, end: int) -> Integers:
 def _table(
     adherence: pd.DataFrame, objective: float, allowed: Fraction, ahead: Integers
 ) -> pd.DataFrame:
-    kept = [name for name in (*KEYS, "period", "rpo", "observed", "adherence") if name in adherence]
     observed, spent = (_microseconds(adherence[name]) for name in ("observed", "breached"))
     known = (observed > 0) & (spent != UNKNOWN)
     promised = observed + ahead
     budget = np.array([int(allowed * int(length)) for length in promised], dtype=np.int64)
     so_far = np.array([int(allowed * int(length)) for length in observed], dtype=np.int64)
-    table = adherence[[name for name in adherence if name in kept]].reset_index(drop=True)
+    figures = [name for name in adherence if name not in _FIGURES]
+    table = adherence[figures].reset_index(drop=True)
     table["objective"] = float(objective)
     table["passed"] = pd.array(spent <= so_far, dtype="boolean")
     table.loc[~known, "passed"] = pd.NA
@@ -233,4 +237,9 @@ def _microseconds(column: pd.Series) -> Integers:
     return column.astype("timedelta64[us]").to_numpy().view(np.int64)
 
 
-declare(objectives, Recipe(VM, COLUMNS, _promised, merge, _budgeted))
+OBJECTIVES = MetricSpec(
+    name="objectives", command="objectives",
+    summary="was the objective met, and what is left of its budget",
+    function=objectives, partial=_aggregates, combine=combine, finalize=_budgets,
+    columns=COLUMNS, takes=EXPOSURE | {"freq"}, own={"objective": 0.999},
+)  # fmt: skip

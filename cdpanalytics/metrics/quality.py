@@ -7,29 +7,24 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from cdpanalytics.execution.partition import Recipe, declare
-from cdpanalytics.metrics.core.spans import (
-    NO_VERDICT,
-    UNKNOWN,
-    Flags,
-    Integers,
-    Records,
-    amounts,
-    instants,
-    microseconds,
-    read,
-    running_maximum,
-)
-from cdpanalytics.metrics.core.windows import window, within
+from cdpanalytics.metrics.core.arrays import NO_VERDICT, SessionArrays, as_of_frame, read
+from cdpanalytics.metrics.core.frames import facts
+from cdpanalytics.metrics.core.kernels import LARGEST, Flags, Integers, running_maximum
+from cdpanalytics.metrics.core.question import UNSET, Question, Terms, Unset, Zone
+from cdpanalytics.metrics.core.spec import WINDOW, MetricSpec
+from cdpanalytics.metrics.core.values import UNKNOWN, amounts, instants, microseconds
+from cdpanalytics.metrics.core.windows import resolve_window, window
 from cdpanalytics.schema import RESULTS, SESSIONS, STATES
 
 
 def quality(
     sessions: pd.DataFrame,
-    as_of: object = None,
-    policies: pd.DataFrame | None = None,
+    *,
     since: object = None,
     until: object = None,
+    as_of: object = None,
+    tz: Zone = UNSET,
+    policies: pd.DataFrame | Unset | None = UNSET,
 ) -> pd.DataFrame:
     """Count the sessions about which something is odd, and say what the metrics make of each.
 
@@ -92,28 +87,25 @@ def quality(
     >>> found[found > 0].to_dict()
     {'ends before it begins': 1, 'first of its VM': 1}
     """
-    return _shares(_counts(sessions, as_of, policies, since, until))
+    question = Question.parse((), since=since, until=until, as_of=as_of, tz=tz)
+    return QUALITY.evaluate(sessions, question, Terms.parse(policies=policies))
 
 
-def _counts(
-    sessions: pd.DataFrame,
-    as_of: object = None,
-    policies: pd.DataFrame | None = None,
-    since: object = None,
-    until: object = None,
-) -> pd.DataFrame:
-    """A row a finding, and last one of all sessions, of which there is no finding."""
-    since, until = within(sessions, since, until)
+def _counts(sessions: pd.DataFrame, question: Question, terms: Terms) -> pd.DataFrame:
+    """One row per finding, and a last one of all sessions, which is no finding."""
+    known = facts(sessions)
+    since, until = resolve_window(known, question)
     begun = (
         instants(sessions, "created") != UNKNOWN
         if "created" in sessions
         else np.ones(len(sessions), dtype=bool)
     )
     dated = sessions[begun]
-    records = read(dated, as_of, policies)
-    inside = _begun(records.created, since, until)
+    now = as_of_frame(dated, known, question.as_of)
+    arrays = read(dated, now, terms.policies, facts=known)
+    inside = _begun(arrays.created, since, until)
     if not (since is None and until is None):
-        window(records, since, until)  # refuses what is none
+        window(arrays, question)  # refuses a window that is empty or too large
         dated = dated[_begun(instants(dated, "created"), since, until)]
         sessions, begun = dated, np.ones(len(dated), dtype=bool)
     rows = [
@@ -121,21 +113,21 @@ def _counts(
         ("fetched twice", len(dated) - int(inside.sum()), _vms(_repeated(dated)),
          "the newest row counts"),
     ]  # fmt: skip
-    for finding, (odd, consequence) in _findings(records).items():
+    for finding, (odd, consequence) in _findings(arrays).items():
         where = odd & inside
-        machines = len(np.unique(records.vm[: len(where)][where]))
+        machines = len(np.unique(arrays.vm[: len(where)][where]))
         rows.append((finding, int(where.sum()), machines, consequence))
     rows.append(("", len(sessions), 0, ""))
     return pd.DataFrame(rows, columns=["finding", "sessions", "vms", "consequence"])
 
 
-def _added(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+def _combine(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Add up counts of disjoint VMs."""
     every = pd.concat(parts, ignore_index=True)
     return every.groupby(["finding", "consequence"], sort=False, as_index=False).sum()
 
 
-def _shares(counts: pd.DataFrame) -> pd.DataFrame:
+def _shares(counts: pd.DataFrame, question: Question, terms: Terms) -> pd.DataFrame:
     every = counts.loc[counts["finding"] == "", "sessions"].sum()
     table = counts[counts["finding"] != ""][["finding", "sessions", "vms", "consequence"]]
     table = table.reset_index(drop=True)
@@ -143,10 +135,10 @@ def _shares(counts: pd.DataFrame) -> pd.DataFrame:
     return table.astype({"finding": "str", "share": float, "consequence": "str"})
 
 
-def _begun(created: Integers, since: object, until: object) -> Flags:
+def _begun(created: Integers, since: pd.Timestamp | None, until: pd.Timestamp | None) -> Flags:
     """Which sessions begin in the window, also after as_of."""
     start = UNKNOWN if since is None else microseconds(since, "since")
-    stop = np.iinfo(np.int64).max if until is None else microseconds(until, "until")
+    stop = LARGEST if until is None else microseconds(until, "until")
     return (created >= start) & (created < stop)
 
 
@@ -161,46 +153,46 @@ def _repeated(sessions: pd.DataFrame) -> pd.DataFrame:
     return sessions[sessions["uid"].duplicated() & sessions["uid"].notna()]
 
 
-def _findings(records: Records) -> dict[str, tuple[Flags, str]]:
-    frame = records.frame
-    over = records.completed & (records.ended != UNKNOWN)
-    backwards = over & (records.ended < records.created)
+def _findings(arrays: SessionArrays) -> dict[str, tuple[Flags, str]]:
+    frame = arrays.frame
+    over = arrays.completed & (arrays.ended != UNKNOWN)
+    backwards = over & (arrays.ended < arrays.created)
     found = {
         "no vm": (frame["vm"].isna().to_numpy(), "one VM without a name"),
-        "begins after as_of": (records.created > records.as_of, "covers nothing yet"),
+        "begins after as_of": (arrays.created > arrays.as_of, "covers nothing yet"),
         "ends after as_of": (
-            (records.ended != UNKNOWN) & (records.ended > records.as_of),
+            (arrays.ended != UNKNOWN) & (arrays.ended > arrays.as_of),
             "covers up to as_of",
         ),
         "ends before it begins": (backwards, "no span, no verdict"),
         "completed without an end": (
-            records.completed & (records.ended == UNKNOWN),
+            arrays.completed & (arrays.ended == UNKNOWN),
             "no span, no verdict",
         ),
-        "running": (records.running, "covers, no verdict yet"),
+        "running": (arrays.running, "covers, no verdict yet"),
     }
     if "state" in frame:
         found["pending"] = (_is(frame["state"], ["Pending"]), "does not cover, no verdict yet")
         found["unknown state"] = (~_is(frame["state"], STATES), "no span, no verdict")
     if "result" in frame:
-        known = records.verdict != NO_VERDICT
+        known = arrays.verdict != NO_VERDICT
         found["no known result"] = (over & ~backwards & ~known, "covers, but not strictly")
-    overlaps, first = _in_their_vm(records)
+    overlaps, first = _in_their_vm(arrays)
     found["overlaps an earlier one"] = (overlaps, "cover is their union")
     found["first of its VM"] = (first, "may hold the initial synchronisation")
     if "policy_result" in frame:
-        fine = records.protecting(RESULTS[1:3]) & (records.verdict != NO_VERDICT)
+        fine = arrays.protecting(RESULTS[1:3]) & (arrays.verdict != NO_VERDICT)
         found["policy failed"] = (
             fine & _is(frame["policy_result"], ["Failed"]),
             "covers: both verdicts are kept",
         )
     if "policy" in frame:
         found["no policy"] = (frame["policy"].isna().to_numpy(), "grouped under a missing name")
-    if "rpo" in frame or (records.rpo != UNKNOWN).any():
-        found["no target"] = (records.rpo == UNKNOWN, "adherence is NA")
+    if "rpo" in frame or (arrays.rpo != UNKNOWN).any():
+        found["no target"] = (arrays.rpo == UNKNOWN, "adherence is NA")
     if "total_size" in frame:
         size = amounts(frame)
-        found["no size"] = (records.finished & size.isna().to_numpy(), "left out of sizes")
+        found["no size"] = (arrays.finished & size.isna().to_numpy(), "left out of sizes")
         found["negative size"] = (
             (size < 0).fillna(False).to_numpy(dtype=bool),
             "taken as it is",
@@ -212,13 +204,13 @@ def _is(column: pd.Series, words: object) -> Flags:
     return column.astype("object").isin(list(words)).to_numpy(dtype=bool)  # type: ignore[call-overload]
 
 
-def _in_their_vm(records: Records) -> tuple[Flags, Flags]:
+def _in_their_vm(arrays: SessionArrays) -> tuple[Flags, Flags]:
     """Return which sessions begin while another of their VM has not ended, and which are first."""
-    count = len(records.created)
-    order = np.lexsort((records.stop, records.created, records.vm[:count]))
+    count = len(arrays.created)
+    order = np.lexsort((arrays.stop, arrays.created, arrays.vm[:count]))
     first = np.ones(count, dtype=bool)
-    first[1:] = records.vm[order][1:] != records.vm[order][:-1]
-    stop, created = records.stop[order], records.created[order]
+    first[1:] = arrays.vm[order][1:] != arrays.vm[order][:-1]
+    stop, created = arrays.stop[order], arrays.created[order]
     reach = running_maximum(np.where(stop == UNKNOWN, created, stop), np.cumsum(first) - 1)
     inside = np.zeros(count, dtype=bool)
     inside[1:] = (created[1:] < reach[:-1]) & ~first[1:]
@@ -226,4 +218,9 @@ def _in_their_vm(records: Records) -> tuple[Flags, Flags]:
     return inside[back], first[back]
 
 
-declare(quality, Recipe(("backup_server", "vm"), tuple(SESSIONS.names), _counts, _added, _shares))
+QUALITY = MetricSpec(
+    name="quality", command="quality", summary="what is odd about the sessions themselves",
+    function=quality, partial=_counts, combine=_combine, finalize=_shares,
+    columns=tuple(SESSIONS.names), by=None, takes=WINDOW | {"tz", "policies"},
+    whose="session",
+)  # fmt: skip

@@ -1,21 +1,33 @@
-"""Adherence put in order: who explains most of what was missed, and what changed most."""
+"""Adherence in order: which groups explain most of the breached time, and which changed most."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from cdpanalytics.errors import InputError
-from cdpanalytics.execution.partition import Recipe, declare
-from cdpanalytics.metrics.core.aggregates import Sums, merge
-from cdpanalytics.metrics.core.clocks import Schedule, Stretches
-from cdpanalytics.metrics.core.groups import By, keys_of
-from cdpanalytics.metrics.core.spans import PROTECTS, known_until, microseconds, stamp
-from cdpanalytics.metrics.core.windows import within
-from cdpanalytics.metrics.rpo import COLUMNS, VM, adherence_of, exposure_sums
+from cdpanalytics.metrics.core.aggregates import Aggregates, combine
+from cdpanalytics.metrics.core.arrays import as_of_frame
+from cdpanalytics.metrics.core.frames import facts
+from cdpanalytics.metrics.core.question import (
+    PROTECTS,
+    UNSET,
+    By,
+    Question,
+    Schedule,
+    Stretches,
+    Terms,
+    Unset,
+    Zone,
+)
+from cdpanalytics.metrics.core.spec import MetricSpec
+from cdpanalytics.metrics.core.values import instant, timestamp
+from cdpanalytics.metrics.core.windows import resolve_window
+from cdpanalytics.metrics.rpo import COLUMNS, adherence_table, exposure_aggregates
 
 
 def worst(
@@ -23,16 +35,19 @@ def worst(
     n: int | None = 10,
     target: object = None,
     by: By = ("policy", "vm"),
+    *,
     since: object = None,
     until: object = None,
     as_of: object = None,
     schedule: Schedule | None = None,
-    tz: str = "UTC",
+    tz: Zone = UNSET,
+    schedule_tz: str | Mapping[str, str] | Unset | None = UNSET,
     protects: Collection[str] = PROTECTS,
-    policies: pd.DataFrame | None = None,
-    unobserved: pd.DataFrame | None = None,
-    exclude: Stretches | None = None,
-    retire_after: object = None,
+    policies: pd.DataFrame | Unset | None = UNSET,
+    unobserved: pd.DataFrame | Unset | None = UNSET,
+    exclude: Stretches | Literal[False] | Unset | None = UNSET,
+    retire_after: object = UNSET,
+    grace: object = UNSET,
 ) -> pd.DataFrame:
     """Return the groups that missed their target longest, and how much of the whole each explains.
 
@@ -77,22 +92,29 @@ def worst(
     0  b 0 days 01:30:00      0.75       0.75
     1  a 0 days 00:30:00      0.25       1.00
     """
-    _check(n)
-    found = exposure_sums(
-        sessions, target, by, since, until, as_of, None, schedule, tz, protects, policies,
-        unobserved, exclude, retire_after,
+    question = Question.parse(by, since=since, until=until, as_of=as_of, tz=tz)
+    terms = Terms.parse(
+        target, protects=protects, schedule=schedule, schedule_tz=schedule_tz, exclude=exclude,
+        retire_after=retire_after, grace=grace, policies=policies, unobserved=unobserved, tz=tz,
     )  # fmt: skip
-    return _worst(found, n, by)
+    return WORST.evaluate(sessions, question, terms, n=n)
 
 
-def _check(n: int | None) -> None:
+def _worst_aggregates(
+    sessions: pd.DataFrame, question: Question, terms: Terms, n: int | None
+) -> Aggregates:
+    _check_count(n)
+    return exposure_aggregates(sessions, question, terms)
+
+
+def _check_count(n: int | None) -> None:
     if n is not None and (isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1):
-        raise InputError(f"n={n!r} is no positive whole number; use None for all")
+        raise InputError(f"n={n!r} is not a positive whole number; use None for all")
 
 
-def _worst(sums: Sums, n: int | None, by: By) -> pd.DataFrame:
-    _check(n)
-    table = ranked(adherence_of(sums), keys_of(by))
+def _worst_table(sums: Aggregates, question: Question, terms: Terms, n: int | None) -> pd.DataFrame:
+    _check_count(n)
+    table = ranked(adherence_table(sums), list(question.by))
     return table.head(len(table) if n is None else n)
 
 
@@ -116,14 +138,17 @@ def compare(
     before: tuple[object, object] | None = None,
     target: object = None,
     by: By = ("policy", "vm"),
+    *,
     as_of: object = None,
     schedule: Schedule | None = None,
-    tz: str = "UTC",
+    tz: Zone = UNSET,
+    schedule_tz: str | Mapping[str, str] | Unset | None = UNSET,
     protects: Collection[str] = PROTECTS,
-    policies: pd.DataFrame | None = None,
-    unobserved: pd.DataFrame | None = None,
-    exclude: Stretches | None = None,
-    retire_after: object = None,
+    policies: pd.DataFrame | Unset | None = UNSET,
+    unobserved: pd.DataFrame | Unset | None = UNSET,
+    exclude: Stretches | Literal[False] | Unset | None = UNSET,
+    retire_after: object = UNSET,
+    grace: object = UNSET,
 ) -> pd.DataFrame:
     """Return the adherence of two periods side by side, largest change first.
 
@@ -174,65 +199,60 @@ def compare(
     0  a               1.0   0.791667   worse
     1  b               1.0   1.000000    same
     """
-    return _changed(
-        _both(
-            sessions, since, until, before, target, by, as_of, schedule, tz, protects, policies,
-            unobserved, exclude, retire_after,
-        ),
-        by,
+    question = Question.parse(by, since=since, until=until, as_of=as_of, tz=tz)
+    terms = Terms.parse(
+        target, protects=protects, schedule=schedule, schedule_tz=schedule_tz, exclude=exclude,
+        retire_after=retire_after, grace=grace, policies=policies, unobserved=unobserved, tz=tz,
     )  # fmt: skip
+    return COMPARE.evaluate(sessions, question, terms, before=before)
+
+
+Both = tuple[Aggregates, Aggregates]
+"""The earlier and the later period."""
 
 
 def _both(
     sessions: pd.DataFrame,
-    since: object,
-    until: object = None,
-    before: tuple[object, object] | None = None,
-    target: object = None,
-    by: By = ("policy", "vm"),
-    as_of: object = None,
-    schedule: Schedule | None = None,
-    tz: str = "UTC",
-    protects: Collection[str] = PROTECTS,
-    policies: pd.DataFrame | None = None,
-    unobserved: pd.DataFrame | None = None,
-    exclude: Stretches | None = None,
-    retire_after: object = None,
-) -> tuple[Sums, Sums]:
-    """The sums of the earlier and the later period, of all groups there are."""
-    since, until = within(sessions, since, until)
-    begin = microseconds(since, "since")
-    known = known_until(sessions, as_of)
-    end = known if until is None else min(known, microseconds(until, "until"))
+    question: Question,
+    terms: Terms,
+    before: tuple[object, object] | None,
+) -> Both:
+    known = facts(sessions)
+    since, until = resolve_window(known, question)
+    if since is None:
+        raise InputError(
+            "compare needs since=: it compares the period from there with the one before"
+        )
+    as_of = timestamp(as_of_frame(sessions, known, question.as_of))
+    end = as_of if until is None else min(as_of, until)
     if before is None:
-        if begin >= end:
+        if since >= end:
             raise InputError(f"since={since} is not before as_of, so there is no period to compare")
-        before = (stamp(2 * begin - end), stamp(begin))
-    asked: dict[str, Any] = {
-        "target": target, "by": by, "as_of": as_of, "schedule": schedule, "tz": tz,
-        "protects": protects, "policies": policies, "unobserved": unobserved,
-        "exclude": exclude, "retire_after": retire_after,
-    }  # fmt: skip
-    earlier = exposure_sums(sessions, since=before[0], until=before[1], **asked)
-    return earlier, exposure_sums(sessions, since=since, until=until, **asked)
+        before = (since - (end - since), since)
+    first, last = (instant(edge, "before", question.tz) for edge in before)
+    earlier = exposure_aggregates(sessions, replace(question, since=first, until=last), terms)
+    later = exposure_aggregates(sessions, replace(question, since=since, until=until), terms)
+    return earlier, later
 
 
-def _merge_both(parts: Sequence[tuple[Sums, Sums]]) -> tuple[Sums, Sums]:
-    return merge([part[0] for part in parts]), merge([part[1] for part in parts])
+def _combine_both(parts: Sequence[Both]) -> Both:
+    return combine([part[0] for part in parts]), combine([part[1] for part in parts])
 
 
-def _changed(both: tuple[Sums, Sums], by: By) -> pd.DataFrame:
-    earlier, later = map(adherence_of, both)
-    table = later[keys_of(by)].copy()  # both have a row for each group there is
+def _changes(
+    both: Both, question: Question, terms: Terms, before: tuple[object, object] | None
+) -> pd.DataFrame:
+    earlier, later = map(adherence_table, both)
+    table = later[list(question.by)].copy()  # both have a row for each group
     for name in ("rpo", "observed", "breached", "adherence"):
         table[f"{name}_before"], table[name] = earlier[name], later[name]
     table["change"] = later["adherence"] - earlier["adherence"]
-    table["verdict"] = _compared(earlier["adherence"], later["adherence"])
+    table["verdict"] = _verdicts(earlier["adherence"], later["adherence"])
     order = table["change"].abs().sort_values(ascending=False, kind="stable").index
     return table.loc[order].reset_index(drop=True)
 
 
-def _compared(before: pd.Series, after: pd.Series) -> pd.Series:
+def _verdicts(before: pd.Series, after: pd.Series) -> pd.Series:
     cases = {
         "unknown": before.isna() & after.isna(),
         "new": before.isna(),
@@ -243,5 +263,14 @@ def _compared(before: pd.Series, after: pd.Series) -> pd.Series:
     return pd.Series(np.select(list(cases.values()), list(cases), "same"), dtype="str")
 
 
-declare(worst, Recipe(VM, COLUMNS, exposure_sums, merge, _worst))
-declare(compare, Recipe(VM, COLUMNS, _both, _merge_both, _changed, looks_back=True))
+WORST = MetricSpec(
+    name="worst", command="worst", summary="which groups explain most of the breached time",
+    function=worst, partial=_worst_aggregates, combine=combine, finalize=_worst_table,
+    columns=COLUMNS, own={"n": 10},
+)  # fmt: skip
+COMPARE = MetricSpec(
+    name="compare", command="compare",
+    summary="what became better or worse since the period before (--since)",
+    function=compare, partial=_both, combine=_combine_both, finalize=_changes,
+    columns=COLUMNS, own={"before": None}, looks_back=True,
+)  # fmt: skip

@@ -1,41 +1,32 @@
-"""RPO adherence and gaps: how long each VM was not replicated, held against a promise."""
+"""RPO adherence: the share of observed time in which each VM kept its recovery point objective."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Mapping
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from cdpanalytics.errors import InputError
-from cdpanalytics.execution.partition import Recipe, as_it_is, declare
-from cdpanalytics.metrics.core import groups as grouping
-from cdpanalytics.metrics.core.aggregates import Sums, Tally, joined, merge, tally
-from cdpanalytics.metrics.core.clocks import Schedule, Stretches
-from cdpanalytics.metrics.core.exposure import Exposure, Terms, late, measure, records_of
-from cdpanalytics.metrics.core.groups import By, lengths, share
-from cdpanalytics.metrics.core.spans import (
-    FAILED,
-    MOST,
-    NO_VERDICT,
+from cdpanalytics.metrics.core import adherence as sums_of
+from cdpanalytics.metrics.core.aggregates import Aggregates, Cells, cells_for, combine
+from cdpanalytics.metrics.core.exposure import Exposure, arrays_of
+from cdpanalytics.metrics.core.groups import share
+from cdpanalytics.metrics.core.kernels import LARGEST, Integers
+from cdpanalytics.metrics.core.question import (
     PROTECTS,
-    SUCCESS,
-    UNKNOWN,
-    WARNING,
-    Flags,
-    Integers,
-    Labels,
-    Records,
-    in_order,
-    last_before,
-    running_maximum,
-    span,
+    UNSET,
+    By,
+    Question,
+    Schedule,
+    Stretches,
+    Terms,
+    Unset,
+    Zone,
 )
+from cdpanalytics.metrics.core.spec import EXPOSURE, MetricSpec
+from cdpanalytics.metrics.core.values import UNKNOWN, lengths
 from cdpanalytics.metrics.core.windows import window
-from cdpanalytics.schema import RESULTS
-
-VM = ("backup_server", "vm")
-"""Whose rows exposure needs together."""
 
 LEFT_OUT = ("unobserved", "excluded")
 """Times left out of observed time, each a column where it was asked for."""
@@ -43,24 +34,27 @@ LEFT_OUT = ("unobserved", "excluded")
 COLUMNS = (
     "uid", "vm", "policy", "backup_server", "created", "ended", "state", "result", "rpo", "as_of",
 )  # fmt: skip
-"""What exposure looks at."""
+"""Columns that exposure reads."""
 
 
 def rpo_adherence(
     sessions: pd.DataFrame,
     target: object = None,
     by: By = ("policy", "vm"),
+    *,
     since: object = None,
     until: object = None,
     as_of: object = None,
     freq: str | None = None,
     schedule: Schedule | None = None,
-    tz: str = "UTC",
+    tz: Zone = UNSET,
+    schedule_tz: str | Mapping[str, str] | Unset | None = UNSET,
     protects: Collection[str] = PROTECTS,
-    policies: pd.DataFrame | None = None,
-    unobserved: pd.DataFrame | None = None,
-    exclude: Stretches | None = None,
-    retire_after: object = None,
+    policies: pd.DataFrame | Unset | None = UNSET,
+    unobserved: pd.DataFrame | Unset | None = UNSET,
+    exclude: Stretches | Literal[False] | Unset | None = UNSET,
+    retire_after: object = UNSET,
+    grace: object = UNSET,
 ) -> pd.DataFrame:
     """Return how much of the observed time kept its recovery point objective.
 
@@ -174,209 +168,48 @@ def rpo_adherence(
     >>> row["observed"], row["breached"], round(row["adherence"], 4)
     (Timedelta('0 days 18:00:00'), Timedelta('0 days 00:45:00'), np.float64(0.9583))
     """
-    return adherence_of(
-        exposure_sums(
-            sessions, target, by, since, until, as_of, freq, schedule, tz, protects, policies,
-            unobserved, exclude, retire_after,
-        )
+    question = Question.parse(by, since=since, until=until, as_of=as_of, freq=freq, tz=tz)
+    terms = Terms.parse(
+        target, protects=protects, schedule=schedule, schedule_tz=schedule_tz, exclude=exclude,
+        retire_after=retire_after, grace=grace, policies=policies, unobserved=unobserved, tz=tz,
     )  # fmt: skip
+    return RPO_ADHERENCE.evaluate(sessions, question, terms)
 
 
-def gaps(
-    sessions: pd.DataFrame,
-    target: object = None,
-    since: object = None,
-    until: object = None,
-    as_of: object = None,
-    schedule: Schedule | None = None,
-    tz: str = "UTC",
-    protects: Collection[str] = PROTECTS,
-    policies: pd.DataFrame | None = None,
-    unobserved: pd.DataFrame | None = None,
-    exclude: Stretches | None = None,
-    retire_after: object = None,
-) -> pd.DataFrame:
-    """Return a row for each stretch in which a VM was not replicated.
+def exposure_aggregates(sessions: pd.DataFrame, question: Question, terms: Terms) -> Aggregates:
+    """Return the sums that `rpo_adherence` is made of."""
+    arrays = arrays_of(sessions, question, terms)
+    cells = cells_for(arrays, question.by, window(arrays, question))
 
-    A gap is a maximal stretch that no protecting span covers, after the VM's first
-    such span, with some scheduled time in it. It belongs to the policy that
-    protected last.
+    def add_targets(exposure: Exposure, own: Cells, sums: Aggregates) -> None:
+        if terms.target is None:
+            places = own.of(exposure.piece_span, exposure.piece_period)
+            goals = sums_of.extremes(places, exposure.target[exposure.piece_span], own.size)
+            sums.min["rpo"], sums.max["rpo"] = goals
 
-    Parameters
-    ----------
-    sessions, target, since, until, as_of, schedule, tz, protects, policies
-        As in `rpo_adherence`.
-    unobserved, exclude, retire_after
-        As in `rpo_adherence`. Gaps with some scheduled time in the window are
-        returned, whole.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Ordered by start, then VM: ``backup_server, vm, policy``, ``start, end``
-        (instants, UTC), ``open`` (still going at as_of, which is then its end),
-        ``exposure`` (Timedelta, its scheduled length), ``breached``
-        (``max(0, exposure - target)``, NaT where no target is known) and ``cause``:
-        the newest verdict and reason among the sessions that did not protect in it,
-        or "no session". With `retire_after` also ``retired``: the gap of a VM taken for no
-        longer protected, which `rpo_adherence` leaves out of its sums.
-
-    Raises
-    ------
-    InputError
-        When a column is missing or of the wrong kind, or an argument is.
-
-    See Also
-    --------
-    rpo_adherence : the same gaps, added up.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> day = pd.Timestamp("2026-10-01", tz="UTC")
-    >>> sessions = pd.DataFrame({
-    ...     "vm": "db-01",
-    ...     "created": day + pd.to_timedelta([0, 9], unit="h"),
-    ...     "ended": day + pd.to_timedelta([8, 18], unit="h"),
-    ... })
-    >>> gaps(sessions, "15min")[["exposure", "breached", "cause"]]
-             exposure        breached       cause
-    0 0 days 01:00:00 0 days 00:45:00  no session
-    """
-    records = records_of(sessions, as_of, policies, unobserved, protects)
-    frame = window(records, since, until, None, tz)
-    terms = Terms(target, schedule, tz, protects, policies, exclude, retire_after)
-    found = [
-        np.concatenate(parts) for parts in zip(*measure(records, terms, frame, _gaps), strict=True)
-    ]
-    cause = _causes(records, protects, *found[1:4])
-    order = _by_start(records, found[0], found[2])
-    row, _, start, end, length, goal, retired = (values[order] for values in found)
-    table = pd.DataFrame(
-        {key: records.labels[key].at(row) for key in ("backup_server", "vm", "policy")}
-    )
-    table["start"], table["end"] = _times(start), _times(end)
-    table["open"] = end == records.as_of
-    table["exposure"] = lengths(length)
-    table["breached"] = lengths(np.where(goal == UNKNOWN, UNKNOWN, np.maximum(length - goal, 0)))
-    table["cause"] = cause.at(order)
-    if retire_after is not None:
-        table["retired"] = retired
-    return table
-
-
-def what_if(
-    sessions: pd.DataFrame,
-    targets: Sequence[object],
-    by: By = (),
-    since: object = None,
-    until: object = None,
-    as_of: object = None,
-    schedule: Schedule | None = None,
-    tz: str = "UTC",
-    protects: Collection[str] = PROTECTS,
-    policies: pd.DataFrame | None = None,
-    unobserved: pd.DataFrame | None = None,
-    exclude: Stretches | None = None,
-    retire_after: object = None,
-) -> pd.DataFrame:
-    """Return what adherence would have been under other targets, from one look at the gaps.
-
-    Parameters
-    ----------
-    sessions, by, since, until, as_of, schedule, tz, protects, policies
-        As in `rpo_adherence`, as are `unobserved`, `exclude` and `retire_after`.
-    targets : sequence of timedelta-like
-        The RPOs to try, any number; one alone may stand bare.
-
-    Returns
-    -------
-    pandas.DataFrame
-        A row a group and target, targets in the order given: the keys, ``rpo`` (the
-        target), and of `rpo_adherence` with that target ``observed, exposed, breached,
-        gaps, breaches, adherence, gap_adherence``, and what was left out, as there.
-        Adherence never falls as the target grows.
-
-    Raises
-    ------
-    InputError
-        When there is no target, or a column or an argument is missing or wrong.
-
-    See Also
-    --------
-    rpo_adherence : the definitions.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> day = pd.Timestamp("2026-10-01", tz="UTC")
-    >>> sessions = pd.DataFrame({
-    ...     "vm": "db-01",
-    ...     "created": day + pd.to_timedelta([0, 9], unit="h"),
-    ...     "ended": day + pd.to_timedelta([8, 18], unit="h"),
-    ... })
-    >>> what_if(sessions, ["15min", "1h"])[["rpo", "breached", "breaches"]]
-                  rpo        breached  breaches
-    0 0 days 00:15:00 0 days 00:45:00         1
-    1 0 days 01:00:00 0 days 00:00:00         0
-    """
-    return _tried(
-        what_if_sums(
-            sessions, targets, by, since, until, as_of, schedule, tz, protects, policies,
-            unobserved, exclude, retire_after,
-        ),
-        targets,
-    )  # fmt: skip
-
-
-def exposure_sums(
-    sessions: pd.DataFrame,
-    target: object = None,
-    by: By = ("policy", "vm"),
-    since: object = None,
-    until: object = None,
-    as_of: object = None,
-    freq: str | None = None,
-    schedule: Schedule | None = None,
-    tz: str = "UTC",
-    protects: Collection[str] = PROTECTS,
-    policies: pd.DataFrame | None = None,
-    unobserved: pd.DataFrame | None = None,
-    exclude: Stretches | None = None,
-    retire_after: object = None,
-) -> Sums:
-    """Return what `rpo_adherence` (whose arguments these are) is made of."""
-    records = records_of(sessions, as_of, policies, unobserved, protects)
-    cells = tally(records, by, window(records, since, until, freq, tz))
-    terms = Terms(target, schedule, tz, protects, policies, exclude, retire_after)
-
-    def goals_of(found: Exposure, own: Tally, sums: Sums) -> None:
-        if target is None:
-            held = own.cells(found.piece_span, found.piece_period)
-            goals = _extremes(held, found.target[found.piece_span], own.size)
-            sums.least["rpo"], sums.greatest["rpo"] = goals
-
-    sums = _summed(records, terms, cells, unobserved, goals_of)
-    if not records.has_verdicts:
-        del sums.added["strict"]
-    goals = _targets(records, sums, cells, target)
-    return cells.sums(
-        added=_count_verdicts(records, cells) | sums.added,
-        greatest=sums.greatest | {name: high for name, (_, high) in goals.items()},
-        least={name: low for name, (low, _) in goals.items()},
+    sums = sums_of.sum_exposure(arrays, terms, cells, add_targets)
+    if not arrays.has_verdicts:
+        del sums.sum["strict"]
+    goals = sums_of.targets(arrays, sums, cells, terms.target_us)
+    return cells.aggregates(
+        sum=sums_of.count_verdicts(arrays, cells) | sums.sum,
+        max=sums.max | {name: high for name, (_, high) in goals.items()},
+        min={name: low for name, (low, _) in goals.items()},
     )
 
 
-def adherence_of(sums: Sums) -> pd.DataFrame:
+def adherence_table(
+    sums: Aggregates, question: Question | None = None, terms: Terms | None = None
+) -> pd.DataFrame:
     """Return the table of `rpo_adherence`: sums as they are, and ratios of sums."""
-    added, observed = sums.added, sums.added["observed"]
-    known = added["aimless"] == 0
+    added, observed = sums.sum, sums.sum["observed"]
+    known = added["without_target"] == 0
     judged = (observed > 0) & known
     finished = added["success"] + added["warning"] + added["failed"]
     table = sums.keys()
     # A cell in which nothing happens has the target of its group.
-    still = sums.least["rpo"] == MOST
-    goal = np.where(still, sums.single("rpo_ever"), sums.single("rpo"))
+    idle = sums.min["rpo"] == LARGEST
+    goal = np.where(idle, sums.unique_value("rpo_ever"), sums.unique_value("rpo"))
     table["rpo"] = lengths(goal)
     for name in ("sessions", "success", "warning", "failed", "unknown"):
         table[name] = added[name]
@@ -385,235 +218,25 @@ def adherence_of(sums: Sums) -> pd.DataFrame:
     table["gaps"] = added["gaps"]
     table["breaches"] = pd.array(np.where(known, added["breaches"], 0), dtype="Int64")
     table.loc[~known, "breaches"] = pd.NA
-    table["worst_gap"] = lengths(sums.greatest["worst_gap"])
+    table["worst_gap"] = lengths(sums.max["worst_gap"])
     table["adherence"] = 1 - share(added["breached"], observed, judged)
-    nobody = np.zeros(sums.size, dtype=bool)
+    never = np.zeros(sums.size, dtype=bool)
     strict = added.get("strict", observed)
-    table["adherence_strict"] = 1 - share(strict, observed, judged if "strict" in added else nobody)
+    table["adherence_strict"] = 1 - share(strict, observed, judged if "strict" in added else never)
     some = known & (added["gaps"] > 0)
     table["gap_adherence"] = 1 - share(added["breaches"], added["gaps"], some)
     table["success_rate"] = share(added["success"], finished, finished > 0)
     return table.assign(**left_out_of(sums))
 
 
-def left_out_of(sums: Sums) -> dict[str, pd.Series | Integers]:
+def left_out_of(sums: Aggregates) -> dict[str, pd.Series | Integers]:
     """Return the columns of what was left out of observed time, as far as it was asked for."""
-    times = {name: lengths(sums.added[name]) for name in LEFT_OUT if name in sums.added}
-    return times | {name: sums.added[name] for name in ("retired",) if name in sums.added}
+    times = {name: lengths(sums.sum[name]) for name in LEFT_OUT if name in sums.sum}
+    return times | {name: sums.sum[name] for name in ("retired",) if name in sums.sum}
 
 
-def what_if_sums(
-    sessions: pd.DataFrame,
-    targets: Sequence[object],
-    by: By = (),
-    since: object = None,
-    until: object = None,
-    as_of: object = None,
-    schedule: Schedule | None = None,
-    tz: str = "UTC",
-    protects: Collection[str] = PROTECTS,
-    policies: pd.DataFrame | None = None,
-    unobserved: pd.DataFrame | None = None,
-    exclude: Stretches | None = None,
-    retire_after: object = None,
-) -> Sums:
-    """Return what `what_if` (whose arguments these are) is made of."""
-    goals = _goals(targets)
-    records = records_of(sessions, as_of, policies, unobserved, protects)
-    cells = tally(records, by, window(records, since, until, None, tz))
-    terms = Terms(pd.Timedelta(0), schedule, tz, protects, policies, exclude, retire_after)
-
-    def tried(found: Exposure, own: Tally, sums: Sums) -> None:
-        in_gap = found.piece_exposed[found.bare] > 0
-        piece, age, final_age = (v[in_gap] for v in (found.bare, found.age, found.final_age))
-        length = found.length[found.piece_span[piece]]
-        places = own.cells(found.piece_span[piece], found.piece_period[piece])
-        for goal in goals:
-            late_by = late(age, final_age, goal)
-            sums.added[f"breached {goal}"] = grouping.total(places, late_by, own.size)
-            sums.added[f"breaches {goal}"] = grouping.count(places, own.size, length > goal)
-
-    return _summed(records, terms, cells, unobserved, tried)
-
-
-def _summed(
-    records: Records, terms: Terms, cells: Tally, unobserved: pd.DataFrame | None,
-    add: Callable[[Exposure, Tally, Sums], None],
-) -> Sums:  # fmt: skip
-    """The sums of exposure of all ranges of spans, to each of which `add` adds its own."""
-    asked = {"unobserved": unobserved, "excluded": terms.exclude, "retired": terms.retire_after}
-
-    def part(found: Exposure) -> Sums:
-        own = cells.among(found.spans.row)
-        sums = _sum_exposure(found, own, asked)
-        add(found, own, sums)
-        return sums
-
-    parts = measure(records, terms, cells.window, part)
-    return joined(cells, parts, [part.groups.index.to_numpy() for part in parts])
-
-
-def _tried(sums: Sums, targets: Sequence[object]) -> pd.DataFrame:
-    """Return the table of `what_if`."""
-    added, observed, gaps = sums.added, sums.added["observed"], sums.added["gaps"]
-    keys, left_out, tables = sums.keys(), left_out_of(sums), []
-    for goal in _goals(targets):
-        breached, breaches = added[f"breached {goal}"], added[f"breaches {goal}"]
-        table = keys.assign(rpo=lengths(np.full(sums.size, goal)))
-        table["observed"], table["exposed"] = lengths(observed), lengths(added["exposed"])
-        table["breached"], table["gaps"], table["breaches"] = lengths(breached), gaps, breaches
-        table["adherence"] = 1 - share(breached, observed, observed > 0)
-        table["gap_adherence"] = 1 - share(breaches, gaps, gaps > 0)
-        tables.append(table.assign(**left_out))
-    return pd.concat(tables).sort_index(kind="stable").reset_index(drop=True)
-
-
-def _goals(targets: Sequence[object]) -> list[int]:
-    bare = isinstance(targets, str) or not isinstance(targets, Collection)
-    goals = [span(target, "targets") for target in ([targets] if bare else targets)]
-    if not goals:
-        raise InputError("targets is empty; name at least one, e.g. what_if(sessions, ['15min'])")
-    return goals
-
-
-def _gaps(found: Exposure) -> tuple[Integers | Flags, ...]:
-    """Gaps with some time in the window: session, VM, start, end, length, target, retired."""
-    inside = np.zeros(len(found.length), dtype=bool)
-    inside[found.piece_span[found.piece_exposed > 0]] = True
-    inside[found.gone[0]] = True
-    gap = np.flatnonzero(inside)
-    spans = found.spans.at(gap)
-    own = (found.length[gap], found.target[gap], found.retired[gap])
-    return spans.row, spans.vm, spans.reach, spans.finish, *own
-
-
-def _by_start(records: Records, row: Integers, start: Integers) -> Integers:
-    """Order of gaps by start, then backup server, then VM; no name comes last."""
-    labels = (records.labels[key] for key in ("backup_server", "vm"))
-    names = [np.where(own.codes[row] < 0, len(own.names), own.codes[row]) for own in labels]
-    return in_order(np.zeros_like(start), start, lambda tied: [name[tied] for name in names])
-
-
-def _all_by_start(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    every = pd.concat(tables, ignore_index=True)
-    return every.sort_values(["start", "backup_server", "vm"], kind="stable", ignore_index=True)
-
-
-def _count_verdicts(records: Records, tally: Tally) -> dict[str, Integers]:
-    period = tally.window.place(records.created)
-    cells = tally.cells(np.arange(len(period)), period)
-    pairs = np.maximum(cells * 4 + records.verdict, -1)
-    pairs = grouping.count(pairs, tally.size * 4).reshape(tally.size, 4)
-    names = {"success": SUCCESS, "warning": WARNING, "failed": FAILED, "unknown": NO_VERDICT}
-    return {"sessions": pairs.sum(axis=1), **{name: pairs[:, at] for name, at in names.items()}}
-
-
-def _sum_exposure(found: Exposure, own: Tally, asked: dict[str, object]) -> Sums:
-    """Sums by cell of a range of spans, and the longest gap, UNKNOWN where there is none."""
-    cells, size = own.cells(found.piece_span, found.piece_period), own.size
-    in_gap = np.flatnonzero(found.piece_exposed > 0)
-    gap_cells, gap_spans, bare = cells[in_gap], found.piece_span[in_gap], cells[found.bare]
-    whole, goal = found.length[gap_spans], found.target[found.piece_span]
-    missed = (whole > goal[in_gap]) & (goal[in_gap] != UNKNOWN)
-    aimless = (goal == UNKNOWN) & (found.piece_observed > 0)
-    added = {
-        "observed": grouping.total(cells, found.piece_observed, size),
-        "exposed": grouping.total(cells, found.piece_exposed, size),
-        "breached": grouping.total(bare, found.breached, size),
-        "strict": grouping.total(bare, found.breached_strict, size),
-        "gaps": grouping.count(gap_cells, size),
-        "breaches": grouping.count(gap_cells, size, missed),
-        "aimless": grouping.count(cells, size, aimless),
-    }
-    worst = grouping.extreme(gap_cells, whole, size, np.maximum, UNKNOWN)
-    return own.sums(
-        added=added | _left_out(found, own, cells, asked),
-        greatest={"worst_gap": worst},
-        least={},
-    )
-
-
-def _left_out(
-    found: Exposure, tally: Tally, cells: Integers, asked: dict[str, object]
-) -> dict[str, Integers]:
-    """What is left out of observed time, of each kind that was asked for."""
-    sums = {}
-    if asked["unobserved"] is not None:
-        sums["unobserved"] = grouping.total(cells, found.piece_unobserved, tally.size)
-    if asked["excluded"] is not None:
-        sums["excluded"] = grouping.total(cells, found.piece_excluded, tally.size)
-    if asked["retired"] is not None:
-        sums["retired"] = grouping.count(tally.cells(*found.gone), tally.size)
-    return sums
-
-
-def _targets(
-    records: Records, held: Sums, tally: Tally, target: object
-) -> dict[str, tuple[Integers, Integers]]:
-    """The least and greatest target of each cell's sessions and spans, and of its group's sessions."""
-    if target is not None:
-        goal = np.full(tally.size, span(target, "target"))
-        return {"rpo": (goal, goal), "rpo_ever": (goal, goal)}
-    begun = tally.window.place(records.created)
-    cells = tally.cells(np.arange(len(begun)), begun)
-    low, high = _extremes(cells[cells >= 0], records.rpo[cells >= 0], tally.size)
-    ever = _extremes(tally.group.of[: len(records.rpo)], records.rpo, tally.group.count)
-    return {
-        "rpo": (np.minimum(low, held.least["rpo"]), np.maximum(high, held.greatest["rpo"])),
-        "rpo_ever": (
-            np.repeat(ever[0], tally.window.count),
-            np.repeat(ever[1], tally.window.count),
-        ),
-    }
-
-
-def _extremes(cells: Integers, values: Integers, size: int) -> tuple[Integers, Integers]:
-    low = grouping.extreme(cells, values, size, np.minimum, MOST)
-    return low, grouping.extreme(cells, values, size, np.maximum, UNKNOWN)
-
-
-def _causes(
-    records: Records, protects: Collection[str], vm: Integers, start: Integers, end: Integers
-) -> Labels:
-    """Newest verdict and reason among the sessions that did not protect in each gap."""
-    none = pd.Series(["no session"], dtype="str")
-    lost = np.flatnonzero((records.verdict != NO_VERDICT) & ~records.protecting(protects))
-    if not len(lost) or not len(vm):
-        return Labels(np.zeros(len(vm), dtype=np.int64), pd.Index(none))
-    told = _reasons(records, lost)  # so that the order of rows never decides
-    stop, verdicts = records.stop[lost], records.verdict[lost]
-    ties = (stop, verdicts, told)
-    lost = lost[in_order(records.vm[lost], records.created[lost],
-                         lambda tied: [tie[tied] for tie in ties])]  # fmt: skip
-    owner, created, stop = records.vm[lost], records.created[lost], records.stop[lost]
-    latest = running_maximum(stop, owner)
-    newest = np.maximum.accumulate(np.where(stop == latest, np.arange(len(lost)), 0))
-    at = last_before(owner, created, vm, end)
-    safe = np.maximum(at, 0)
-    falls_in = (latest[safe] > start) | (created[safe] >= start)
-    hit = (at >= 0) & (owner[safe] == vm) & falls_in
-    words = grouping.labelled(pd.concat([none, _words(records, lost)]))
-    return Labels(words.codes[np.where(hit, newest[safe] + 1, 0)], words.names)
-
-
-def _words(records: Records, rows: Integers) -> pd.Series:
-    verdict = pd.Series(np.array(RESULTS, dtype=object)[records.verdict[rows]]).astype("str")
-    if "reason" not in records.frame:
-        return verdict
-    reason = records.frame["reason"].iloc[rows].astype("str").reset_index(drop=True)
-    return (verdict + ": " + reason).where(reason.notna() & (reason != ""), verdict)
-
-
-def _reasons(records: Records, rows: Integers) -> Integers:
-    if "reason" not in records.frame:
-        return np.zeros(len(rows), dtype=np.int64)
-    return pd.Categorical(records.frame["reason"].iloc[rows].astype("str")).codes.astype(np.int64)
-
-
-def _times(values: Integers) -> pd.Series:
-    return pd.Series(values, dtype="datetime64[us, UTC]")
-
-
-declare(rpo_adherence, Recipe(VM, COLUMNS, exposure_sums, merge, adherence_of))
-declare(what_if, Recipe(VM, COLUMNS, what_if_sums, merge, _tried))
-declare(gaps, Recipe(VM, (*COLUMNS, "reason"), gaps, _all_by_start, as_it_is))
+RPO_ADHERENCE = MetricSpec(
+    name="rpo_adherence", command="rpo", summary="how much of the observed time kept its RPO",
+    function=rpo_adherence, partial=exposure_aggregates, combine=combine, finalize=adherence_table,
+    columns=COLUMNS, takes=EXPOSURE | {"freq"},
+)  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -9,31 +10,29 @@ import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
 
 from cdpanalytics.errors import InputError
-from cdpanalytics.execution.partition import Recipe, declare
 from cdpanalytics.metrics.core import groups as grouping
-from cdpanalytics.metrics.core.aggregates import Sums, Tally, joined, merge, tally
-from cdpanalytics.metrics.core.cores import each
-from cdpanalytics.metrics.core.exposure import Terms, records_of, retirements
-from cdpanalytics.metrics.core.groups import By
-from cdpanalytics.metrics.core.spans import (
-    MOST,
+from cdpanalytics.metrics.core.aggregates import Aggregates, Cells, cells_for, combine, join
+from cdpanalytics.metrics.core.arrays import SessionArrays
+from cdpanalytics.metrics.core.coverage import by_vm
+from cdpanalytics.metrics.core.exposure import arrays_of, retirements
+from cdpanalytics.metrics.core.horizon import DAY, days_ahead, parse_horizon
+from cdpanalytics.metrics.core.kernels import (
+    LARGEST,
     Flags,
     Integers,
-    Records,
-    amounts,
-    by_vm,
-    in_order,
-    span,
+    parallel_map,
+    sort_by_vm_and_time,
 )
+from cdpanalytics.metrics.core.question import UNSET, By, Question, Stretches, Terms, Unset, Zone
+from cdpanalytics.metrics.core.spec import LEFT_OUT, WINDOW, MetricSpec
+from cdpanalytics.metrics.core.trend import ENOUGH, fit_series
+from cdpanalytics.metrics.core.values import amounts
 from cdpanalytics.metrics.core.windows import window
 
 Reading = Literal["size", "volume"]
 
 ROLLING = 7
 """Periods in the rolling mean."""
-
-ENOUGH = 5
-"""Whole periods below which a trend says nothing."""
 
 AROUND = 7
 """Periods in the running median: the one, and three on each side."""
@@ -47,13 +46,17 @@ def sizes(
     by: By = ("policy", "vm"),
     freq: str = "D",
     reading: Reading = "size",
+    *,
     since: object = None,
     until: object = None,
     as_of: object = None,
-    tz: str = "UTC",
-    policies: pd.DataFrame | None = None,
-    unobserved: pd.DataFrame | None = None,
-    retire_after: object = None,
+    tz: Zone = UNSET,
+    schedule_tz: str | Mapping[str, str] | Unset | None = UNSET,
+    policies: pd.DataFrame | Unset | None = UNSET,
+    unobserved: pd.DataFrame | Unset | None = UNSET,
+    exclude: Stretches | Literal[False] | Unset | None = UNSET,
+    retire_after: object = UNSET,
+    grace: object = UNSET,
 ) -> pd.DataFrame:
     """Return the size of the protected VMs in each period.
 
@@ -111,58 +114,48 @@ def sizes(
     0  db-01    1         2    16
     1  db-01    1         1    20
     """
+    question = Question.parse(by, since=since, until=until, as_of=as_of, freq=freq, tz=tz)
+    terms = Terms.parse(
+        schedule_tz=schedule_tz, exclude=exclude, retire_after=retire_after, grace=grace,
+        policies=policies, unobserved=unobserved, tz=tz,
+    )  # fmt: skip
+    return SIZES.evaluate(sessions, question, terms, reading=reading)
+
+
+def size_aggregates(
+    sessions: pd.DataFrame, question: Question, terms: Terms, reading: Reading = "size"
+) -> Aggregates:
+    """Return what `sizes` is made of."""
     if reading not in ("size", "volume"):
         raise InputError(f"reading={reading!r} is not known; use size or volume")
     if "total_size" not in sessions:
         raise InputError("no column 'total_size' (bytes); sizes need it beside vm, created, ended")
-    return _table(
-        size_sums(
-            sessions, by, freq, reading, since, until, as_of, tz, policies, unobserved, retire_after
-        ),
-        reading,
-    )
-
-
-def size_sums(
-    sessions: pd.DataFrame,
-    by: By = ("policy", "vm"),
-    freq: str = "D",
-    reading: Reading = "size",
-    since: object = None,
-    until: object = None,
-    as_of: object = None,
-    tz: str = "UTC",
-    policies: pd.DataFrame | None = None,
-    unobserved: pd.DataFrame | None = None,
-    retire_after: object = None,
-) -> Sums:
-    """Return what `sizes` (whose arguments these are) is made of."""
-    records = records_of(sessions, as_of, policies, unobserved)
-    frame = window(records, since, until, freq, tz)
-    cells = tally(records, by, frame)
-    gone = retirements(records, Terms(tz=tz, policies=policies, retire_after=retire_after))
-    size = amounts(records.frame)
-    last = min(int(frame.edges[-1]), records.as_of)
-    sized = records.finished & size.notna().to_numpy() & (records.ended <= last)
+    arrays = arrays_of(sessions, question, terms)
+    periods = window(arrays, question)
+    cells = cells_for(arrays, question.by, periods)
+    retired = retirements(arrays, terms)
+    size = amounts(arrays.frame)
+    last = min(int(periods.edges[-1]), arrays.as_of)
+    sized = arrays.finished & size.notna().to_numpy() & (arrays.ended <= last)
     amount = np.asarray(size.fillna(0), dtype=np.int64)
-    if not frame.closed:
-        sized &= records.ended < frame.edges[-1]
+    if not periods.closed:
+        sized &= arrays.ended < periods.edges[-1]
 
-    def part(rows: Integers) -> Sums:
+    def part(rows: Integers) -> Aggregates:
         rows = rows[sized[rows]]
-        return _changes(records, cells.among(rows), rows, amount[rows], gone, reading)
+        return _changes(arrays, cells.among(rows), rows, amount[rows], retired, reading)
 
-    parts = each(part, by_vm(records))
-    sums = joined(cells, parts, [part.groups.index.to_numpy() for part in parts])
-    added = sums.added
-    if retire_after is None:
+    parts = parallel_map(part, by_vm(arrays))
+    sums = join(cells, parts, [part.groups.index.to_numpy() for part in parts])
+    added = sums.sum
+    if terms.retire_after is None:
         del added["retired"]
     carried = {"vms", "retired"} | ({"size"} if reading == "size" else set())
     for name in carried & added.keys():
         added[name] = added[name].reshape(sums.shape).cumsum(axis=1).ravel()
-    running = np.flatnonzero(records.running)
-    began = cells.cells(running, frame.place(records.created[running]))
-    return cells.sums(added=added | {"running": grouping.count(began, cells.size)})
+    running = np.flatnonzero(arrays.running)
+    began = cells.of(running, periods.place(arrays.created[running]))
+    return cells.aggregates(sum=added | {"running": grouping.count(began, cells.size)})
 
 
 def size_trend(
@@ -170,44 +163,60 @@ def size_trend(
     by: By = ("policy", "vm"),
     freq: str = "D",
     horizon: object = "30D",
+    *,
     since: object = None,
     until: object = None,
     as_of: object = None,
-    tz: str = "UTC",
-    policies: pd.DataFrame | None = None,
-    unobserved: pd.DataFrame | None = None,
-    retire_after: object = None,
+    tz: Zone = UNSET,
+    schedule_tz: str | Mapping[str, str] | Unset | None = UNSET,
+    policies: pd.DataFrame | Unset | None = UNSET,
+    unobserved: pd.DataFrame | Unset | None = UNSET,
+    exclude: Stretches | Literal[False] | Unset | None = UNSET,
+    retire_after: object = UNSET,
+    grace: object = UNSET,
 ) -> pd.DataFrame:
     """Return where sizes head: the Theil-Sen slope of `sizes` and its projection.
 
     The slope is the median of the slopes between all pairs of periods, so a few odd
     periods do not move it. Unfinished first and last periods are left out.
 
+    Sizes are levels that move in rare steps, and each day begins where the last one
+    ended. Theil-Sen's own interval, which takes days to be independent, is far too narrow
+    for them. Here the daily increments are resampled in blocks of 3 (999 times, with a
+    fixed seed: the same sizes always have the same interval), and the 2.5 and 97.5 %
+    points are moved outwards by Student's factor for the number of blocks.
+    docs/uncertainty.md shows how often the intervals hold in simulated series.
+
     Parameters
     ----------
     sessions, by, freq, since, until, as_of, tz
         As in `sizes`, as are `policies`, `unobserved` and `retire_after`.
-    horizon : timedelta-like
-        How far beyond the last whole period to project.
+    horizon : timedelta-like, str, datetime.date or pandas.Timestamp
+        How far beyond the end of the last whole period to project ("30D"), or the date
+        to project to ("2027-01-01", which is its midnight in `tz`).
 
     Returns
     -------
     pandas.DataFrame
-        A row a group: the keys, ``periods`` (whole ones with a size), ``size``
-        (bytes, at the last of them), ``slope`` with its 95 % interval ``slope_low,
-        slope_high`` (bytes a day), ``projected`` (bytes at the horizon: size plus
-        slope times horizon) and ``growth`` (``projected / size - 1``). NA under 5
-        periods, and growth where the size is 0.
+        One row per group: the keys, ``periods`` (whole ones with a size), ``size``
+        (bytes, at the last of them), ``change`` (bytes, since the first of them),
+        ``slope`` with its 95 % interval ``slope_low, slope_high`` (bytes a day),
+        ``projected`` (bytes at the horizon: size plus slope times horizon) with the range
+        ``projected_low, projected_high`` in which the size itself will lie, and ``growth``
+        (``projected / size - 1``). NA under 5 periods, the intervals also under 5
+        distinct sizes, and growth where the size is 0.
 
     Raises
     ------
     InputError
-        When a column is missing or of the wrong kind, or an argument is.
+        When a column is missing or of the wrong kind, or an argument is, or the horizon
+        is a date that is not after the last whole period.
 
     References
     ----------
     P. K. Sen, "Estimates of the regression coefficient based on Kendall's tau",
-    J. Am. Stat. Assoc. 63 (1968).
+    J. Am. Stat. Assoc. 63 (1968). H. R. Kuensch, "The jackknife and the bootstrap for
+    general stationary observations", Ann. Stat. 17 (1989).
 
     Examples
     --------
@@ -221,24 +230,38 @@ def size_trend(
           vm  slope  projected
     0  db-01   10.0      260.0
     """
-    sums = size_sums(
-        sessions, by, freq, "size", since, until, as_of, tz, policies, unobserved, retire_after
-    )
-    return _trends(sums, horizon)
+    question = Question.parse(by, since=since, until=until, as_of=as_of, freq=freq, tz=tz)
+    terms = Terms.parse(
+        schedule_tz=schedule_tz, exclude=exclude, retire_after=retire_after, grace=grace,
+        policies=policies, unobserved=unobserved, tz=tz,
+    )  # fmt: skip
+    return SIZE_TREND.evaluate(sessions, question, terms, horizon=horizon)
 
 
-def _trends(sums: Sums, horizon: object) -> pd.DataFrame:
-    ahead = span(horizon, "horizon") / 86_400_000_000
+def _trend_aggregates(
+    sessions: pd.DataFrame, question: Question, terms: Terms, horizon: object
+) -> Aggregates:
+    parse_horizon(horizon, question.tz)
+    return size_aggregates(sessions, question, terms)
+
+
+def _trends(sums: Aggregates, question: Question, terms: Terms, horizon: object) -> pd.DataFrame:
     daily, whole = _whole_periods(sums)
-    keys, periods = list(sums.groups), sums.window.count
-    days = ((daily["period"] - pd.Timestamp(0, tz="UTC")) / pd.Timedelta("1D")).to_numpy()
-    size = daily["size"].to_numpy(dtype=float, na_value=np.nan)
-    first = np.arange(0, len(daily), periods)
-    within = [at + np.flatnonzero(whole[at : at + periods]) for at in first]
-    columns = ["periods", "size", "slope", "slope_low", "slope_high"]
-    found = pd.DataFrame([_slope(days[at], size[at]) for at in within], columns=columns)
-    table = pd.concat([daily[keys].iloc[first].reset_index(drop=True), found], axis=1)
+    size = daily["size"].to_numpy(dtype=float, na_value=np.nan).reshape(sums.shape)
+    starts = sums.window.column(1).to_numpy(dtype="M8[us]").view(np.int64)
+    series = fit_series(starts / DAY, size, whole.reshape(sums.shape))
+    ahead = days_ahead(horizon, question.tz, sums.window)[series.last]
+    below, above = series.trends.projection_limits(series.length, ahead)
+    table = daily[list(sums.groups)].iloc[:: sums.window.count].reset_index(drop=True)
+    table = table.assign(periods=series.points, size=series.level, change=series.change)
+    table["slope"] = series.trends.slope
+    table["slope_low"], table["slope_high"] = series.trends.low, series.trends.high
     table["projected"] = table["size"] + table["slope"] * ahead
+    # No size is below zero; the projection itself is left as the slope gives it.
+    table["projected_low"] = np.minimum(
+        (table["projected"] + below).clip(lower=0), table["projected"]
+    )
+    table["projected_high"] = table["projected"] + above
     table["growth"] = (table["projected"] / table["size"].where(table["size"] > 0)) - 1
     return table
 
@@ -248,13 +271,17 @@ def size_anomalies(
     by: By = ("policy", "vm"),
     freq: str = "D",
     z: float = 3.5,
+    *,
     since: object = None,
     until: object = None,
     as_of: object = None,
-    tz: str = "UTC",
-    policies: pd.DataFrame | None = None,
-    unobserved: pd.DataFrame | None = None,
-    retire_after: object = None,
+    tz: Zone = UNSET,
+    schedule_tz: str | Mapping[str, str] | Unset | None = UNSET,
+    policies: pd.DataFrame | Unset | None = UNSET,
+    unobserved: pd.DataFrame | Unset | None = UNSET,
+    exclude: Stretches | Literal[False] | Unset | None = UNSET,
+    retire_after: object = UNSET,
+    grace: object = UNSET,
 ) -> pd.DataFrame:
     """Return the periods in which a size is far from those around it.
 
@@ -303,11 +330,12 @@ def size_anomalies(
                          period  size  expected     kind
     0 2026-10-05 00:00:00+00:00    99      12.5  outlier
     """
-    _check(z)
-    sums = size_sums(
-        sessions, by, freq, "size", since, until, as_of, tz, policies, unobserved, retire_after
-    )
-    return _odd(sums, z)
+    question = Question.parse(by, since=since, until=until, as_of=as_of, freq=freq, tz=tz)
+    terms = Terms.parse(
+        schedule_tz=schedule_tz, exclude=exclude, retire_after=retire_after, grace=grace,
+        policies=policies, unobserved=unobserved, tz=tz,
+    )  # fmt: skip
+    return SIZE_ANOMALIES.evaluate(sessions, question, terms, z=z)
 
 
 def _check(z: float) -> None:
@@ -315,7 +343,14 @@ def _check(z: float) -> None:
         raise InputError(f"z={z!r} is not a positive number; 3.5 is usual")
 
 
-def _odd(sums: Sums, z: float) -> pd.DataFrame:
+def _anomaly_aggregates(
+    sessions: pd.DataFrame, question: Question, terms: Terms, z: float
+) -> Aggregates:
+    _check(z)
+    return size_aggregates(sessions, question, terms)
+
+
+def _anomalies(sums: Aggregates, question: Question, terms: Terms, z: float) -> pd.DataFrame:
     _check(z)
     daily, whole = _whole_periods(sums)
     known = daily.loc[whole, [*sums.groups, "period", "size"]].assign(
@@ -340,65 +375,69 @@ def _odd(sums: Sums, z: float) -> pd.DataFrame:
     return known.loc[odd].drop(columns="group").reset_index(drop=True)
 
 
-def _whole_periods(sums: Sums) -> tuple[pd.DataFrame, Flags]:
+def _whole_periods(sums: Aggregates) -> tuple[pd.DataFrame, Flags]:
     """The sizes, and which rows are of whole periods with a size."""
-    daily = _table(sums, "size")
+    daily = _size_table(sums)
     return daily, np.tile(sums.window.whole, sums.shape[0]) & daily["size"].notna().to_numpy()
 
 
 def _changes(
-    records: Records,
-    own: Tally,
+    arrays: SessionArrays,
+    own: Cells,
     rows: Integers,
     size: Integers,
-    gone: tuple[Integers, Integers],
+    retired: tuple[Integers, Integers],
     reading: Reading,
-) -> Sums:
+) -> Aggregates:
     """What the sized sessions of some VMs change of their cells' VMs, sizes and retired VMs.
 
     Each ended session moves its VM to its own group and size; what it moves away
     from is taken off, so sums of changes carry every level forward. Where a VM is
     retired it moves nowhere.
     """
-    frame, group = own.window, own.group.of
-    vm, ended, created = records.vm[rows], records.ended[rows], records.created[rows]
-    told = own.cells(np.arange(len(rows)), frame.place(ended))
-    added = {"sessions": grouping.count(told, own.size)}
+    periods, group = own.window, own.group.of
+    vm, ended, created = arrays.vm[rows], arrays.ended[rows], arrays.created[rows]
+    ended_in = own.of(np.arange(len(rows)), periods.place(ended))
+    added = {"sessions": grouping.count(ended_in, own.size)}
     if reading == "volume":
-        inside = told >= 0
-        added["size"] = grouping.total(told[inside], size[inside], own.size)
-    kept = slice(None) if not len(gone[0]) else ended <= _retired_since(vm, gone)
+        inside = ended_in >= 0
+        added["size"] = grouping.total(ended_in[inside], size[inside], own.size)
+    kept = slice(None) if not len(retired[0]) else ended <= _retired_since(vm, retired)
     vm, ended, created, size, group = (v[kept] for v in (vm, ended, created, size, group))
-    order = in_order(vm, ended, lambda tied: (created[tied], size[tied], group[tied]))
+    order = sort_by_vm_and_time(vm, ended, lambda tied: (created[tied], size[tied], group[tied]))
     vm, ended, group, size = (values[order] for values in (vm, ended, group, size))
-    cell = group * frame.count + frame.period(ended)
+    cell = group * periods.count + periods.period(ended)
     before = np.flatnonzero(vm[1:] == vm[:-1])
-    left = cell[before + 1] + (group[before] - group[before + 1]) * frame.count
-    last = np.searchsorted(vm, gone[0], side="right") - 1
-    leaves = (last >= 0) & (gone[1] < frame.edges[-1])
-    leaves[leaves] = vm[last[leaves]] == gone[0][leaves]
+    left = cell[before + 1] + (group[before] - group[before + 1]) * periods.count
+    last = np.searchsorted(vm, retired[0], side="right") - 1
+    leaves = (last >= 0) & (retired[1] < periods.edges[-1])
+    leaves[leaves] = vm[last[leaves]] == retired[0][leaves]
     last = last[leaves]
-    retired = group[last] * frame.count + frame.period(gone[1][leaves])
-    nowhere = grouping.count(retired, own.size)
+    leaving = group[last] * periods.count + periods.period(retired[1][leaves])
+    nowhere = grouping.count(leaving, own.size)
     added["vms"] = grouping.count(cell, own.size) - grouping.count(left, own.size) - nowhere
     added["retired"] = nowhere
     if reading == "size":
         added["size"] = grouping.total(cell, size, own.size)
         added["size"] -= grouping.total(left, size[before], own.size)
-        added["size"] -= grouping.total(retired, size[last], own.size)
-    return own.sums(added=added)
+        added["size"] -= grouping.total(leaving, size[last], own.size)
+    return own.aggregates(sum=added)
 
 
-def _retired_since(vm: Integers, gone: tuple[Integers, Integers]) -> Integers:
+def _retired_since(vm: Integers, retired: tuple[Integers, Integers]) -> Integers:
     """Since when the VM of each row is retired; the end of time where it is not."""
-    vms, since = np.append(gone[0], MOST), np.append(gone[1], MOST)
+    vms, since = np.append(retired[0], LARGEST), np.append(retired[1], LARGEST)
     at = np.searchsorted(vms, vm)
-    return np.where(vms[at] == vm, since[at], MOST)
+    return np.where(vms[at] == vm, since[at], LARGEST)
 
 
-def _table(sums: Sums, reading: Reading) -> pd.DataFrame:
+def _table(sums: Aggregates, question: Question, terms: Terms, reading: Reading) -> pd.DataFrame:
+    return _size_table(sums, reading)
+
+
+def _size_table(sums: Aggregates, reading: Reading = "size") -> pd.DataFrame:
     """The table of `sizes`: NA where no size is known, and the rolling mean."""
-    added = sums.added
+    added = sums.sum
     known = (added["vms"] > 0) | ((added["sessions"] > 0) & (reading == "volume"))
     table = sums.keys().assign(vms=added["vms"], sessions=added["sessions"])
     table["size"] = pd.array(added["size"], dtype="Int64")
@@ -419,23 +458,25 @@ def _rolling(level: Integers, known: Flags) -> np.ndarray:
     return mean
 
 
-def _slope(days: np.ndarray, size: np.ndarray) -> tuple[int, float, float, float, float]:
-    if len(size) < ENOUGH:
-        return len(size), float(size[-1]) if len(size) else np.nan, np.nan, np.nan, np.nan
-    if size.min() == size.max():
-        return len(size), float(size[-1]), 0.0, 0.0, 0.0
-    from scipy.stats import theilslopes
-
-    fit = theilslopes(size, days - days.mean(), alpha=0.95)
-    return len(size), float(size[-1]), float(fit.slope), float(fit.low_slope), float(fit.high_slope)
-
-
 _COLUMNS = (
     "uid", "vm", "policy", "backup_server", "created", "ended", "state", "result", "total_size",
     "rpo", "as_of",
 )  # fmt: skip
-_VM = ("backup_server", "vm")
+_TAKES = WINDOW | LEFT_OUT | {"freq", "tz", "schedule_tz", "policies"}
 
-declare(sizes, Recipe(_VM, _COLUMNS, size_sums, merge, _table))
-declare(size_trend, Recipe(_VM, _COLUMNS, size_sums, merge, _trends))
-declare(size_anomalies, Recipe(_VM, _COLUMNS, size_sums, merge, _odd))
+SIZES = MetricSpec(
+    name="sizes", command="sizes", summary="the size of the protected VMs, day by day",
+    function=sizes, partial=size_aggregates, combine=combine, finalize=_table,
+    columns=_COLUMNS, freq="D", takes=_TAKES, own={"reading": "size"},
+)  # fmt: skip
+SIZE_TREND = MetricSpec(
+    name="size_trend", command="size-trend", summary="how sizes grow, and their projection",
+    function=size_trend, partial=_trend_aggregates, combine=combine, finalize=_trends,
+    columns=_COLUMNS, freq="D", takes=_TAKES, own={"horizon": "30D"},
+)  # fmt: skip
+SIZE_ANOMALIES = MetricSpec(
+    name="size_anomalies", command="size-anomalies",
+    summary="days whose size is far from the sizes around them",
+    function=size_anomalies, partial=_anomaly_aggregates, combine=combine, finalize=_anomalies,
+    columns=_COLUMNS, freq="D", takes=_TAKES, own={"z": 3.5},
+)  # fmt: skip

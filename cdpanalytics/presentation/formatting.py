@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-NOTHING = "–"
+MISSING = "–"
 """What stands where nothing is known."""
 
 LEVELS = (0.01, 0.05, 0.2)
@@ -86,25 +86,25 @@ def words(table: pd.DataFrame, of: str | None = None) -> pd.DataFrame:
         table turned so that each policy is a column of sizes is of ``"size"``.
     """
     return pd.DataFrame(
-        {name: [_worded(of or name, value) for value in table[name]] for name in table.columns},
+        {name: [word(of or name, value) for value in table[name]] for name in table.columns},
         dtype=object,
     )
 
 
-def verdicts(objectives: pd.DataFrame) -> list[str]:
+def objective_lines(objectives: pd.DataFrame) -> list[str]:
     """Return a line for each row of `metrics.objectives`: MET, MISSED or UNKNOWN, of whom, and why."""
     said = []
     for row in objectives.to_dict("records"):
         keys = [row[key] for key in ("backup_server", "policy", "vm") if key in row]
-        name = " / ".join(_worded("", key) for key in keys) or "all"
+        name = " / ".join(word("", key) for key in keys) or "all"
         goal = f"objective {share(row['objective'])}"
-        if _missing(row["passed"]):
+        if is_missing(row["passed"]):
             said.append(f"UNKNOWN {name}: nothing observed, or no target known; {goal}")
             continue
-        spent = f"{duration(row['spent'])} of {duration(row['budget'])} spent"
-        word = "MET" if row["passed"] else "MISSED"
+        spent = f"used {duration(row['spent'])} of the allowed {duration(row['budget'])}"
+        verdict = "MET" if row["passed"] else "MISSED"
         seen = f"{share(row['adherence'])} of {duration(row['observed'])}"
-        said.append(f"{word} {name}: within RPO {seen}, {goal}, {spent}")
+        said.append(f"{verdict} {name}: within RPO {seen}, {goal}, {spent}")
     return said
 
 
@@ -119,7 +119,7 @@ def duration(length: pd.Timedelta) -> str:
     '1,742 d 6 h'
     """
     if pd.isna(length):
-        return NOTHING
+        return MISSING
     seconds = length.total_seconds()
     if seconds < 0:
         return f"-{duration(-length)}"
@@ -145,7 +145,7 @@ def share(ratio: float) -> str:
     ('100 %', '99.99 %', '62.50 %', '–')
     """
     if pd.isna(ratio):
-        return NOTHING
+        return MISSING
     cut = math.floor(ratio * 10_000 + 1e-9) / 100
     if ratio < 1:
         cut = min(cut, 99.99)
@@ -187,7 +187,7 @@ def size(amount: float) -> str:
     ('16.0 GiB', '-512 B')
     """
     if pd.isna(amount):
-        return NOTHING
+        return MISSING
     units = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
     power = min(int(math.log(max(abs(amount), 1), 1024)), len(units) - 1)
     return f"{amount / 1024**power:.{0 if power == 0 else 1}f} {units[power]}"
@@ -195,7 +195,7 @@ def size(amount: float) -> str:
 
 def instant(stamp: pd.Timestamp) -> str:
     """Return an instant to the minute, in its own zone."""
-    return NOTHING if pd.isna(stamp) else f"{stamp:%Y-%m-%d %H:%M}"
+    return MISSING if pd.isna(stamp) else f"{stamp:%Y-%m-%d %H:%M}"
 
 
 def _values(column: pd.Series) -> list[Any]:
@@ -205,10 +205,11 @@ def _values(column: pd.Series) -> list[Any]:
     if isinstance(column.dtype, pd.DatetimeTZDtype):
         utc = column.dt.tz_convert("UTC")
         return [None if pd.isna(t) else t.isoformat().replace("+00:00", "Z") for t in utc]
-    return [None if _missing(value) else _plain(value) for value in column]
+    return [None if is_missing(value) else _plain(value) for value in column]
 
 
-def _missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
+    """Return whether a value is None, NA, NaT or NaN."""
     return value is None or value is pd.NA or value is pd.NaT or value != value
 
 
@@ -224,9 +225,10 @@ def _inert(value: Any) -> Any:
     return value
 
 
-def _worded(name: str, value: Any) -> str:
-    if _missing(value) or value is pd.NaT:
-        return NOTHING
+def word(name: str, value: Any) -> str:
+    """Return the words for a value of a column."""
+    if is_missing(value) or value is pd.NaT:
+        return MISSING
     if isinstance(value, pd.Timedelta):
         return duration(value)
     if isinstance(value, pd.Timestamp):
@@ -238,7 +240,7 @@ def _worded(name: str, value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, int | np.integer):
         return f"{value:,}"
-    return "".join(c if c.isprintable() else "\ufffd" for c in str(value))
+    return printable(str(value))
 
 
 def _number(value: float) -> str:
@@ -252,3 +254,15 @@ _BY_NAME: tuple[tuple[tuple[str, ...], Callable[[Any], str]], ...] = (
     (("burn_rate", "score"), _number),
     (("change",), lambda value: f"{100 * value:+,.2f} points"),
 )
+
+
+def printable(text: str) -> str:
+    """Return a text with a replacement character for each control character."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
+
+
+def kind_of(column: str) -> str | None:
+    """Return what the numbers of a column are: "bytes", "share", or None for plain numbers."""
+    if column in (*_BYTES, *_SLOPES):
+        return "bytes"
+    return "share" if column in _SHARES else None

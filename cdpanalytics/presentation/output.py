@@ -32,16 +32,19 @@ def is_stdout(name: str | os.PathLike[str]) -> bool:
     return os.fspath(name) in _STDOUT_NAMES
 
 
-def check(name: str | os.PathLike[str]) -> None:
+def check(name: str | os.PathLike[str], *, binary: bool = False) -> None:
     """Refuse a name that cannot be written to, before the work of making the contents.
 
     Raises
     ------
     InputError
-        When the name is empty, a directory or a block device, or its directory does not exist.
+        When the name is empty, a directory or a block device, or its directory does not
+        exist; with `binary` also when it is a terminal.
     """
     if not is_stdout(name):
         _resolved(name)
+    if binary and is_terminal(name):
+        raise InputError("the output is a terminal, the format binary; name a file with --output")
 
 
 def write(name: str | os.PathLike[str], body: bytes) -> None:

@@ -1,6 +1,6 @@
-"""Composes one HTML file from an archive: the answer first, then where, when, who, and how it is known."""
+"""Reports of a Selection: one HTML file, and the exporter of notebooks."""
 
+from cdpanalytics.presentation.html import Table
 from cdpanalytics.reports.html import report
-from cdpanalytics.reports.sections import Sheet
 
-__all__ = ["Sheet", "report"]
+__all__ = ["Table", "report"]

@@ -1,4 +1,4 @@
-"""Findings as one HTML file that asks nothing of anybody; computes no number."""
+"""Write the answer to a question as one HTML file that opens offline."""
 
 from __future__ import annotations
 
@@ -6,169 +6,158 @@ import json
 import os
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from markupsafe import Markup
 
-from cdpanalytics import analysis, plots
-from cdpanalytics.analysis import Findings, Question
-from cdpanalytics.archive import Archive
-from cdpanalytics.patterns import Patterns
+from cdpanalytics import plots
+from cdpanalytics.presentation import analysis as sentences
 from cdpanalytics.presentation import formatting
+from cdpanalytics.presentation import html as parts
 from cdpanalytics.presentation import output as destination
-from cdpanalytics.reports import sections
-from cdpanalytics.timeparse import Moment
+from cdpanalytics.presentation.analysis import VM, Analysis
+
+if TYPE_CHECKING:
+    from cdpanalytics.selection import Selection
 
 GAPS_SHOWN = 15
 BREACHES_SHOWN = 1000
 VMS_SHOWN = 15
 CAUSES_SHOWN = 10
 CHANGES_SHOWN = 10
+_PACKAGE = "cdpanalytics.reports"
 _ADHERENCE = ["rpo", "observed", "breached", "gaps", "breaches", "worst_gap", "adherence", "adherence_strict",
               "sessions", "failed", "success_rate"]  # fmt: skip
-"""What there is room for; the exact numbers of all columns are in the page as JSON."""
+"""The columns that fit on a page; the exact numbers of all columns are in the page as JSON."""
 _WHAT_IF = ["rpo", "breaches", "breached", "adherence"]
 _CHANGE = ["adherence_before", "adherence", "change", "breached_before", "breached", "verdict"]
 
 
 def report(
-    archive: Archive,
+    selection: Selection,
     output: str | os.PathLike[str],
     *,
-    since: Moment | None = None,
-    until: Moment | None = None,
-    policy: Patterns = None,
-    vm: Patterns = None,
-    rpo: object = None,
-    objective: float = 0.999,
-    tz: str = "UTC",
     title: str | None = None,
     generated: pd.Timestamp | None = None,
 ) -> Path:
-    """Write an HTML report of an archive: one file, no request to anywhere.
+    """Write an HTML report of a Selection: one file that requests nothing.
 
     Parameters
     ----------
-    archive : Archive
+    selection : Selection
+        The question.
     output : path-like
-        The file; its directory must exist. It is written whole or not at all; a symbolic
-        link is followed, a pipe or device is written to, and ``-`` is standard output.
-    since, until : timestamp-like or text like "30D", optional
-        The window ``[since, until)``, UTC. Default: all the archive has.
-    policy, vm : str or sequence of str, optional
-        Names or glob patterns.
-    rpo : timedelta-like, optional
-        The target. Default: each policy's own.
-    objective : float
-        The share of observed time in which the target should hold.
-    tz : str
-        Zone of days and schedules.
+        The file; its folder must exist. It is written whole or not at all; a symbolic link
+        is followed, a pipe or device is written to, and ``-`` is standard output.
     title : str, optional
     generated : timestamp, optional
-        What the report says it was made at. Default: the data's as_of, so that the
-        same data gives the same bytes.
+        The time at which the report says it was made. Default: the data's as_of, so that
+        the same data gives the same bytes.
 
     Returns
     -------
     pathlib.Path
-        Where it is.
+        The file.
 
     Raises
     ------
     InputError, ArchiveError
-        When the question cannot be answered, or the file not be written.
+        When the question cannot be answered, or the file cannot be written.
 
     See Also
     --------
-    cdpanalytics.metrics.rpo_adherence : what its numbers mean.
+    cdpanalytics.metrics.rpo_adherence : the definitions of its numbers.
     """
     destination.check(output)
-    question = Question(since, until, policy, vm, rpo, objective, tz)
-    found = analysis.find(archive, question)
-    page = render(found, title or "Were we protected?", generated)
+    page = render(Analysis(selection), title or "Were we protected?", generated)
     destination.write_text(output, page)
     return Path(output)
 
 
-def render(found: Findings, title: str, generated: pd.Timestamp | None) -> str:
-    """Return findings as HTML."""
-    script = sections.source("tables.js") + sections.source("report.js")
-    style = sections.source("sections.css") + sections.source("report.css")
-    longest = found.gaps.sort_values("exposure", ascending=False, kind="stable")
-    late = longest[longest["breached"] > pd.Timedelta(0)]
-    return sections.environment().get_template("report.html.j2").render(
+def render(analysis: Analysis, title: str, generated: pd.Timestamp | None) -> str:
+    """Return the report as HTML."""
+    script = parts.source("tables.js") + parts.source("report.js", _PACKAGE)
+    style = parts.source("sections.css") + parts.source("report.css", _PACKAGE)
+    selection, zone = analysis.selection, analysis.selection.tz
+    template = parts.environment(_PACKAGE).get_template("report.html.j2")
+    return template.render(
         title=title,
         style=Markup(style),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own file
-        digest=sections.digest(script),
-        found=found,
-        verdict=analysis.verdict(found),
-        zone=found.question.tz,
-        start=sections.instant(found.start, found.question.tz),
-        stop=sections.instant(found.stop, found.question.tz),
-        filters=_filters(found.question),
-        tiles_shown=sections.tiles(found),
-        objectives=sections.objectives(found),
-        heat_shown=sections.heat(found),
-        more=max(0, len(found.worst) - analysis.ROWS_SHOWN),
-        fine=len(found.vms) - len(found.worst),
-        pictures=_pictures(found),
-        gaps=sections.table(longest.head(GAPS_SHOWN), "gaps"),
-        breaches=sections.table(late.head(BREACHES_SHOWN), "breaches", tools=True),
-        late=len(late), breaches_left_out=max(0, len(late) - BREACHES_SHOWN),
-        causes=sections.table(found.causes.head(CAUSES_SHOWN), "causes"),
-        worst=sections.table(found.worst.head(VMS_SHOWN), "worst"),
-        what_if=sections.table(found.what_if[_WHAT_IF], "what-if"),
-        change=analysis.change(found),
-        compared={key: _changes(found, by) for key, by in (("policy", ["policy"]), ("vm", analysis.VM))},
-        journal=_journal(found),
-        vms=sections.table(found.vms[[*analysis.VM, *_ADHERENCE]], "vms", tools=True),
-        policies=sections.table(found.policies[["policy", "exposed", *_ADHERENCE]], "policies"),
-        durations=sections.table(found.durations, "durations"),
-        trends=sections.table(found.trends, "trends"),
-        sizes=sections.by_day(found.sizes, "sizes"),
-        holes=sections.table(found.holes.fillna({"backup_server": "all"}), "holes"),
-        unseen=found.unseen[analysis.VM].astype("str").to_numpy().tolist(),
-        quality=sections.table(found.quality, "quality-found"),
+        digest=parts.digest(script),
+        selection=selection,
+        provenance=selection.provenance(),
+        sessions_read=len(selection.frame()),
+        verdict=sentences.verdict(analysis),
+        zone=zone,
+        start=parts.instant(analysis.start, zone),
+        stop=parts.instant(analysis.stop, zone),
+        filters=selection.filters(),
+        cards=parts.summary_cards(analysis),
+        objectives=parts.objectives(analysis),
+        heat_map=parts.heat_map(analysis),
+        more=max(0, len(analysis.worst) - sentences.ROWS_SHOWN),
+        within=len(analysis.vms) - len(analysis.worst),
+        pictures=_pictures(analysis),
+        change=sentences.change(analysis),
+        compared={key: _changes(analysis, by) for key, by in (("policy", ["policy"]), ("vm", VM))},
+        breaches_left_out=max(0, len(analysis.breaches) - BREACHES_SHOWN),
+        breach_count=len(analysis.breaches),
+        never_seen=analysis.never_seen[VM].astype("str").to_numpy().tolist(),
         versions=_versions(),
-        generated=sections.instant(generated if generated is not None else found.stop, "UTC"),
-        data=_embedded(found.vms),
+        generated=parts.instant(generated if generated is not None else analysis.stop, "UTC"),
+        data=_embedded(analysis.vms),
+        **_tables(analysis),
     )  # fmt: skip
 
 
-def _pictures(found: Findings) -> dict[str, Markup]:
-    gaps, window = found.gaps, {"since": found.start, "until": found.stop}
-    drawn = {
-        "timeline": plots.timeline(found.sessions, gaps, unobserved=found.holes, **window),  # type: ignore[arg-type]
-        "exposure": plots.exposure(gaps, target=found.question.rpo),
-        "sizes": plots.sizes(found.sizes),
+def _tables(analysis: Analysis) -> dict[str, Any]:
+    longest = analysis.gaps.sort_values("exposure", ascending=False, kind="stable")
+    vms, policies = (
+        analysis.vms[[*VM, *_ADHERENCE]],
+        analysis.policies[["policy", "exposed", *_ADHERENCE]],
+    )
+    journal = analysis.journal
+    return {
+        "gaps": parts.table(longest.head(GAPS_SHOWN), "gaps"),
+        "breaches": parts.table(analysis.breaches.head(BREACHES_SHOWN), "breaches", tools=True),
+        "causes": parts.table(analysis.causes.head(CAUSES_SHOWN), "causes"),
+        "worst": parts.table(analysis.worst.head(VMS_SHOWN), "worst"),
+        "what_if": parts.table(analysis.what_if[_WHAT_IF], "what-if"),
+        "journal": parts.table(journal.head(VMS_SHOWN), "journal") if len(journal) else None,
+        "vms": parts.table(vms, "vms", tools=True),
+        "policies": parts.table(policies, "policies"),
+        "durations": parts.table(analysis.durations, "durations"),
+        "trends": parts.table(analysis.trends, "trends"),
+        "sizes": parts.by_day(analysis.sizes, "sizes"),
+        "holes": parts.table(analysis.selection.holes.fillna({"backup_server": "all"}), "holes"),
+        "quality": parts.table(analysis.quality, "quality-found"),
+    }  # fmt: skip
+
+
+def _pictures(analysis: Analysis) -> dict[str, Markup]:
+    selection = analysis.selection
+    axes = {
+        "timeline": plots.timeline(selection.sessions, analysis.gaps, since=analysis.start,
+                                   until=analysis.stop, unobserved=selection.holes),
+        "exposure": plots.exposure(analysis.gaps, target=selection.target),
+        "sizes": plots.sizes(analysis.sizes),
+    }  # fmt: skip
+    charts = {
+        name: plots.Chart.of(ax, "The numbers are in the tables below.")
+        for name, ax in axes.items()
     }
-    made = {name: plots.Chart.of(ax, "The numbers are in the tables below.").svg(f"{name}-")
-            for name, ax in drawn.items()}  # fmt: skip
-    return {name: Markup(svg) for name, svg in made.items()}  # noqa: S704 - matplotlib escapes its text
+    return {name: Markup(chart.svg(f"{name}-")) for name, chart in charts.items()}  # noqa: S704 - matplotlib escapes its text
 
 
-def _changes(found: Findings, by: list[str]) -> dict[str, Any] | None:
-    """What changed since the period before, largest change first; what stayed is left out."""
-    if found.before is None:
+def _changes(analysis: Analysis, by: list[str]) -> dict[str, Any] | None:
+    """Return the groups that changed since the period before; None where there are none."""
+    if analysis.before is None:
         return None
-    compared = found.compared(by)
+    compared = analysis.compared(by)
     changed = compared[~compared["verdict"].isin(["same", "unknown"])].head(CHANGES_SHOWN)
-    return sections.table(changed[[*by, *_CHANGE]], f"change-{by[-1]}") if len(changed) else None
-
-
-def _journal(found: Findings) -> dict[str, Any] | None:
-    """What VMs could be restored to, the worst first, where anybody asked."""
-    if found.intervals is None or found.intervals.empty:
-        return None
-    worst = found.journal.sort_values(["adherence", *analysis.VM], kind="stable")
-    return sections.table(worst.head(VMS_SHOWN), "journal")
-
-
-def _filters(question: Question) -> list[str]:
-    asked = {"policy": question.policy, "VM": question.vm, "RPO": question.rpo}
-    return [f"{name}: {value}" for name, value in asked.items() if value is not None]
+    return parts.table(changed[[*by, *_CHANGE]], f"change-{by[-1]}") if len(changed) else None
 
 
 def _embedded(table: pd.DataFrame) -> Markup:
@@ -180,10 +169,10 @@ def _embedded(table: pd.DataFrame) -> Markup:
 
 
 def _versions() -> str:
-    found = []
+    names = []
     for name in ("cdpanalytics", "pandas", "numpy", "pyarrow", "matplotlib"):
         try:
-            found.append(f"{name} {version(name)}")
+            names.append(f"{name} {version(name)}")
         except PackageNotFoundError:
-            found.append(f"{name} (not installed)")
-    return ", ".join(found)
+            names.append(f"{name} (not installed)")
+    return ", ".join(names)

@@ -11,7 +11,7 @@ from nbconvert.preprocessors import Preprocessor
 from traitlets import default
 from traitlets.config import Config
 
-from cdpanalytics.reports import sections
+from cdpanalytics.presentation import html as parts
 
 _WIDGETS = "application/vnd.jupyter.widget-view+json"
 
@@ -55,8 +55,8 @@ class CdpHTMLExporter(HTMLExporter):
         """Return the page and its resources."""
         nb = nb.copy()
         nb.metadata.setdefault("title", _title(nb))
-        script = sections.source("tables.js") + "enliven(document);\n"
-        own = {"script": script, "digest": sections.digest(script)}
+        script = parts.source("tables.js") + "enliven(document);\n"
+        own = {"script": script, "digest": parts.digest(script)}
         return super().from_notebook_node(nb, {**(resources or {}), "cdp": own}, **options)
 
 

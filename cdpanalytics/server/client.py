@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeVar
 
 import pandas as pd
@@ -15,11 +15,13 @@ import pyarrow.compute as pc
 from cdpanalytics import schema, timeparse
 from cdpanalytics.archive.joins import enrich
 from cdpanalytics.errors import InputError, ServerError
+from cdpanalytics.frames import mark
 from cdpanalytics.patterns import Patterns, fitting
 from cdpanalytics.server import responses
 from cdpanalytics.server.connection import Connection
 from cdpanalytics.server.filters import Expression, field
-from cdpanalytics.server.paging import Answers, DatedPage, Query, workers
+from cdpanalytics.server.paging import DatedPage, Pager, Query, workers
+from cdpanalytics.server.retry import RetryPolicy
 
 Made = TypeVar("Made")
 
@@ -93,16 +95,19 @@ class EnterpriseManager:
         timeout: tuple[float, float] = (10, 120),
         lag: pd.Timedelta = pd.Timedelta("15min"),  # noqa: B008 - immutable
         accept: Literal["json", "xml"] = "json",
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - immutable
+        answer_timeout: float = 600,
     ) -> None:
         if parallel < 1 or page_size < 1:
             raise InputError(f"parallel and page_size are at least 1, not {parallel}, {page_size}")
-        self._way = Connection(
+        self._connection = Connection(
             url, user, password, ca_bundle=ca_bundle, verify=verify, cache=cache,
             parallel=parallel, timeout=timeout, accept=accept,
+            retry=retry, answer_timeout=answer_timeout,
         )  # fmt: skip
-        self.url, self.user = self._way.url, self._way.user
+        self.url, self.user = self._connection.url, self._connection.user
         self.parallel, self.page_size, self.lag = parallel, page_size, pd.Timedelta(lag)
-        self._answers = Answers(self._way, parallel, self.lag)
+        self._pager = Pager(self._connection, parallel, self.lag)
 
     def __repr__(self) -> str:
         return f"EnterpriseManager({self.url!r}, user={self.user!r})"
@@ -115,25 +120,34 @@ class EnterpriseManager:
 
     def close(self) -> None:
         """Log out and let go of every connection; never raises, and may be called twice."""
-        self._way.close()
+        self._connection.close()
 
     @property
     def verified(self) -> bool | str:
         """The file that the server's certificate is verified with; True: the system's; False: it is not."""
-        return self._way.verified
+        return self._connection.verified
 
     def root(self) -> Root:
         """Ask for the one page that needs no log-on."""
         origin = f"{self.url} /api/"
         begun = time.monotonic()
-        answer = self._way.get_unknown("/api/", origin)
+        answer = self._connection.get_unknown("/api/", origin)
         seconds = time.monotonic() - begun
-        versions, spelling = responses.read_root(answer.body, answer.kind, origin=origin)
-        return Root(versions, spelling, answer.made, seconds)
+        versions, spelling = self._connection.read(responses.read_root, answer, origin=origin)
+        return Root(versions, spelling, answer.server_time, seconds)
 
     def now(self) -> pd.Timestamp:
         """Ask the server for its clock: UTC, whole seconds."""
-        return self._way.get("/api/", f"{self.url} clock").made
+        return self._connection.get("/api/", f"{self.url} clock").server_time
+
+    def clock_difference(self) -> pd.Timedelta | None:
+        """Return the server's clock less this machine's, by the last answer's Date.
+
+        Positive where the server is ahead; whole seconds, so a difference of one second says
+        nothing. None where the last answer had no Date that can be read: `now` is then this
+        machine's clock.
+        """
+        return self._connection.clock_difference()
 
     # ------------------------------------------------------------------- what analysts ask
 
@@ -181,7 +195,7 @@ class EnterpriseManager:
         )
         frame = schema.to_frame(table.filter(inside).sort_by("created"))
         found = _matching(frame, policy=policy, vm=vm, backup_server=server)
-        return schema.read_for(found, start, None if until is None else stop)
+        return mark(found, start, None if until is None else stop)
 
     def query(
         self,
@@ -243,6 +257,24 @@ class EnterpriseManager:
         pages = self._window("CdpReplicaTaskSession", start, end, filter, fresh)
         return _unique(_joined(pages, schema.TASK_SESSIONS))
 
+    def count_task_sessions(self, since: pd.Timestamp, until: pd.Timestamp) -> int:
+        """Count the task sessions created in [since, until) that the server remembers.
+
+        One request of one row: with ``pageSize=1`` there are as many pages as rows. The page count
+        of no rows is 1 on some servers, so 0 and 1 are distinguished by the list. A server that
+        ignores the page size is asked for all rows instead. The page cache is not used.
+
+        Parameters
+        ----------
+        since, until : pandas.Timestamp
+            With a time zone.
+        """
+        query = replace(self._window_query("CdpReplicaTaskSession", since, until), page_size=1)
+        page = self._pager.fetch_first(query).page
+        if page.size != 1:
+            return self.task_sessions(since, until, fresh=True).num_rows
+        return page.count if page.count > 1 else page.table.num_rows
+
     def oldest(self) -> tuple[pd.Timestamp | None, pd.Timestamp | None]:
         """Return how far back the server remembers: its oldest beginning, and its oldest end.
 
@@ -270,12 +302,28 @@ class EnterpriseManager:
     def _first(
         self, by: str, filter: str | None, *, descending: bool = False
     ) -> pd.Timestamp | None:
+        """Return the first value of a time in the server's order, checked to be the first."""
+        first = self._extreme(by, filter, descending)
+        if first is None:
+            return None
+        beyond = field(by) > first if descending else field(by) < first
+        text = f"{filter};({beyond})" if filter else str(beyond)
+        other = self._extreme(by, text, descending)
+        if other is None or (other <= first if descending else other >= first):
+            return first
+        raise ServerError(
+            f"{self.url} CdpReplicaTaskSession: the server does not sort by {by} as asked: "
+            f"{first:%Y-%m-%d %H:%M:%S} came before {other:%Y-%m-%d %H:%M:%S}"
+        )
+
+    def _extreme(self, by: str, filter: str | None, descending: bool) -> pd.Timestamp | None:
         query = Query("CdpReplicaTaskSession", filter, by, descending, page_size=1)
-        table = self._answers.page(query).page.table
+        table = self._pager.fetch_first(query).page.table
         if not table.num_rows:
             return None
         column = "created" if by == "CreationTimeUTC" else "ended"
-        return pd.Timestamp(table[column][0].as_py()).as_unit("us")
+        value = table[column][0].as_py()
+        return None if value is None else pd.Timestamp(value).as_unit("us")
 
     def policy_sessions(
         self, start: pd.Timestamp, end: pd.Timestamp, *, fresh: bool = False
@@ -333,8 +381,8 @@ class EnterpriseManager:
         )
         origin = f"{self.url} {path} intervals"
         spec = responses.intervals_request(_aware(start), _aware(end))
-        answer = self._way.post(path, origin, {"action": "intervals"}, spec)
-        return responses.read_intervals(answer.body, answer.kind, origin=origin)
+        answer = self._connection.post(path, origin, {"action": "intervals"}, spec)
+        return self._connection.read(responses.read_intervals, answer, origin=origin)
 
     def pages(
         self,
@@ -371,7 +419,7 @@ class EnterpriseManager:
         text = None if filter is None else str(filter)
         size = page_size or self.page_size
         query = Query(kind, text, by, descending, references, size)
-        yield from self._answers.whole(query, fresh=fresh)
+        yield from self._pager.fetch_all(query, fresh=fresh)
 
     # ---------------------------------------------------------------------------- below
 
@@ -380,8 +428,8 @@ class EnterpriseManager:
     ) -> Made:
         """Return what a reader of `wire` makes of the resource at a path."""
         origin = f"{self.url} {path}"
-        answer = self._way.get(path, origin, params)
-        return read(answer.body, answer.kind, origin=origin)
+        answer = self._connection.get(path, origin, params)
+        return self._connection.read(read, answer, origin=origin)
 
     def _window(
         self,
@@ -391,15 +439,23 @@ class EnterpriseManager:
         filter: str | Expression | None,
         fresh: bool,
     ) -> list[DatedPage]:
+        return self._pager.fetch_all(self._window_query(kind, start, end, filter), fresh=fresh)
+
+    def _window_query(
+        self,
+        kind: str,
+        start: pd.Timestamp,
+        end: pd.Timestamp,
+        filter: str | Expression | None = None,
+    ) -> Query:
         created = field("CreationTimeUTC")
         text = str((created >= _aware(start)) & (created < _aware(end)))
         if filter is not None and str(filter):
             text = f"{text};({filter})"
-        query = Query(
+        return Query(
             kind, text, "CreationTimeUTC", page_size=self.page_size,
             start=_aware(start), end=_aware(end),
         )  # fmt: skip
-        return self._answers.whole(query, fresh=fresh)
 
     def _by_days(
         self, ask: Callable[..., pa.Table], start: pd.Timestamp, stop: pd.Timestamp

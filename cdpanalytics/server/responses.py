@@ -170,7 +170,9 @@ def read_page(body: bytes, content_type: str, kind: str, *, origin: str) -> Page
     root = _tree(body, content_type, "QueryResult", origin)
     if root.get("entities") is None:
         raise _wrong(origin, "no Entities in the answer", _keys(root))
-    entities = _listed(root["entities"].get(_PLURALS[kind].lower()))
+    if not isinstance(root["entities"], dict):
+        raise _wrong(origin, "Entities of the answer is not an object", repr(root["entities"]))
+    entities = _listed(_collection(root["entities"], _PLURALS[kind], origin))
     read = _policies if kind == "CdpPolicy" else _replicas
     number, size, count = _paging(root.get("paginginfo"), origin)
     return Page(read(entities, origin), number, size, count)
@@ -295,22 +297,29 @@ def _fast(body: bytes, shape: _Shape) -> tuple[Columns, tuple[int, int, int]]:
     if not rows and not _written(body, spell(shape.plural)):
         raise _Unlike
     raw = _columns(rows, shape)
+    lower = body.lower() if rows else b""
     for column, name in (*shape.fields, ("links", "Links")):
-        if rows and not _plausible(raw[column], spell(name), body, column in shape.required):
+        if None in raw[column] and (
+            column in shape.required or not _one_spelling(spell(name), body, lower)
+        ):
             raise _Unlike
-    links = [links[0] for links in raw["links"] if links]
-    if links and any(all(getattr(link, k) is None for link in links) for k in ("type", "href")):
-        raise _Unlike
+    links = [link for listed in raw["links"] for link in listed or ()]
+    for key in ("type", "href"):
+        if None in map(attrgetter(key), links) and not _one_spelling(
+            spell(key.title()), body, lower
+        ):
+            raise _Unlike
     return raw, (document.paging.number, document.paging.size, document.paging.count)
 
 
-def _plausible(values: Sequence[Any], name: str, body: bytes, required: bool) -> bool:
-    """Say whether a column read under `name` may have been written under another case."""
-    if required:
-        return None not in values
-    if any(value is not None for value in values) or _written(body, name):
-        return True
-    return not _written(body.lower(), name.lower())
+def _one_spelling(name: str, body: bytes, lower: bytes) -> bool:
+    """Return whether a key that some rows lack is nowhere written in another case.
+
+    Counting a word in the bytes of a page is cheaper than decoding its keys one by one, and is
+    done only for columns with missing values.
+    """
+    key = b'"' + name.encode() + b'"'
+    return body.count(key) == lower.count(key.lower())
 
 
 def _written(body: bytes, name: str) -> bool:
@@ -324,7 +333,7 @@ def _slow(body: bytes, shape: _Shape, origin: str) -> tuple[Columns, tuple[int, 
     if not isinstance(root.get(holder), dict):
         raise _wrong(origin, f"no {holder.capitalize()} in the answer", _keys(root))
     paging = _paging(root.get("paginginfo"), origin)
-    wrapper = root[holder].get(shape.plural.lower()) if shape.in_entities else root[holder]
+    wrapper = _collection(root[holder], shape.plural, origin) if shape.in_entities else root[holder]
     rows_type = GenericAlias(list, (_structs(shape, "lower")[0],))
     try:
         rows = msgspec.convert(_entries(wrapper), rows_type, strict=False)
@@ -333,15 +342,22 @@ def _slow(body: bytes, shape: _Shape, origin: str) -> tuple[Columns, tuple[int, 
     return _columns(rows, shape), paging
 
 
+def _collection(entities: Node, plural: str, origin: str) -> Any:
+    """Return the collection that was asked for; null is empty, but its absence is another answer."""
+    if plural.lower() not in entities:
+        raise _wrong(origin, f"no {plural} in the answer", _keys(entities))
+    return entities[plural.lower()]
+
+
 def _rows(document: Any, shape: _Shape) -> list[Any]:
     """Return the one list of the wrapper, whatever its name."""
     if document.entities is None or document.paging is None:
         raise _Unlike
     wrapper = document.entities.rows if shape.in_entities else document.entities
-    lists = [rows for rows in (wrapper or {}).values() if rows is not None]
+    lists = list((wrapper or {}).values())
     if len(lists) > 1:
         raise _Unlike
-    return lists[0] if lists else []
+    return (lists[0] or []) if lists else []
 
 
 def _columns(rows: list[Any], shape: _Shape) -> Columns:
@@ -432,44 +448,66 @@ def _from_xml(
     info = _child(root, "PagingInfo")
     attributes = None if info is None else _attributes(info)
     wrapper = _child(holder, shape.plural) if shape.in_entities else holder
-    return _xml_columns([] if wrapper is None else wrapper, shape), _paging(attributes, origin)
+    if wrapper is None:
+        raise _wrong(origin, f"no {shape.plural} in the answer", _child_names(holder))
+    return _xml_columns(wrapper, shape), _paging(attributes, origin)
 
 
 def _xml_columns(entities: Iterable[etree._Element], shape: _Shape) -> Columns:
     """Read each entity in one pass over its attributes and children."""
     names = [column for column, _ in shape.fields]
-    at = {f"{prefix}{name}": i for i, (_, name) in enumerate(shape.fields) for prefix in _PREFIXES}
-    links = {f"{prefix}Links" for prefix in _PREFIXES}
+    at = _AnyCase({name.lower(): i for i, (_, name) in enumerate(shape.fields)})
+    at.by_lower["links"] = _LINKS
     link_at = {}
     for column, link_type in shape.links:
         link_at[link_type] = len(names)
         names += [f"link {column}", f"link {column}_uid"]
-    rows = [_xml_row(entity, len(names), at, links, link_at) for entity in entities]
+    rows = [_xml_row(entity, len(names), at, link_at) for entity in entities]
     return (
         dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {n: [] for n in names}
     )
 
 
-_PREFIXES: Final = ("", f"{{{NAMESPACE}}}")
+_LINKS: Final = -1
+_OTHER: Final = -2
+
+
+class _AnyCase(dict[str, int]):
+    """Where each tag's value belongs; every spelling of a tag is looked up once."""
+
+    def __init__(self, by_lower: dict[str, int]) -> None:
+        super().__init__()
+        self.by_lower = by_lower
+
+    def __missing__(self, tag: str) -> int:
+        namespace, _, name = str(tag).rpartition("}")
+        known = namespace in ("", f"{{{NAMESPACE}")
+        self[tag] = self.by_lower.get(name.lower(), _OTHER) if known else _OTHER
+        return self[tag]
 
 
 def _xml_row(
-    entity: etree._Element, width: int, at: dict[str, int], links: set[str], link_at: dict[str, int]
+    entity: etree._Element, width: int, at: _AnyCase, link_at: dict[str, int]
 ) -> list[str | None]:
     row: list[str | None] = [None] * width
     for name, value in entity.items():
-        if name in at:
-            row[at[str(name)]] = str(value)
+        i = at[str(name)]
+        if i >= 0:
+            row[i] = str(value)
     for child in entity:
-        tag = child.tag
-        if tag in at:
-            row[at[tag]] = child.text
-        elif tag in links:
-            for link in child:
-                i = link_at.get(link.get("Type") or "")
-                if i is not None and row[i] is None and row[i + 1] is None:
-                    row[i], row[i + 1] = link.get("Name"), link.get("Href")
+        i = at[child.tag]
+        if i >= 0:
+            row[i] = child.text
+        elif i == _LINKS:
+            _read_links(child, row, link_at)
     return row
+
+
+def _read_links(links: etree._Element, row: list[str | None], link_at: dict[str, int]) -> None:
+    for link in links:
+        i = link_at.get(link.get("Type") or "")
+        if i is not None and row[i] is None and row[i + 1] is None:
+            row[i], row[i + 1] = link.get("Name"), link.get("Href")
 
 
 # --------------------------------------------------------------------- policies and replicas
@@ -611,7 +649,8 @@ def _entries(value: Any) -> list[Any]:
     """Return a list, or the one list-valued property of its wrapper; one entry may stand bare."""
     if isinstance(value, dict):
         lists = [v for v in value.values() if isinstance(v, list)]
-        value = lists[0] if lists else [v for v in value.values() if isinstance(v, dict)]
+        single = [v for v in value.values() if isinstance(v, dict)]
+        value = next(filter(None, lists), single)
     return value if isinstance(value, list) else []
 
 
@@ -824,7 +863,11 @@ def _json(body: bytes, origin: str) -> Any:
 
 def _lowered(tree: Any) -> Any:
     if isinstance(tree, dict):
-        return {key.lower(): _lowered(value) for key, value in tree.items()}
+        lowered: Node = {}
+        for key, value in tree.items():
+            if value is not None or key.lower() not in lowered:
+                lowered[key.lower()] = _lowered(value)
+        return lowered
     return [_lowered(item) for item in tree] if isinstance(tree, list) else tree
 
 
@@ -875,7 +918,11 @@ def _local(element: etree._Element) -> str:
 
 
 def _child(element: etree._Element, name: str) -> etree._Element | None:
-    return next((child for child in element if _local(child) == name), None)
+    return next((child for child in element if _local(child).lower() == name.lower()), None)
+
+
+def _child_names(element: etree._Element) -> str:
+    return f"got {', '.join(sorted({_local(child) for child in element})) or 'nothing'}"
 
 
 def _paging(info: Any, origin: str) -> tuple[int, int, int]:

@@ -1,5 +1,6 @@
 """What goes wrong between a client and a server: faults that strike queries of task sessions, by name."""
 
+import json
 import threading
 from dataclasses import dataclass
 
@@ -19,8 +20,42 @@ KINDS = {
     "filter": "the filter is ignored: all rows",
     "xml": "XML, whatever was asked for",
     "silence": "ten seconds of silence before the answer",
+    "drip": "the body comes one byte at a time",
+    "forbidden": "the session has ended: 403",
+    "someday": "503 with a Retry-After that is neither a number nor a date",
+    "unsorted": "sortAsc is ignored: the server's own order",
+    "reversed": "sortAsc is taken for sortDesc",
+    "twins": "a row comes twice on one page",
+    "miscounted": "PagesCount is half of what it is, on all pages",
+    "countless": "PagesCount is a billion",
+    "elsewhere": "the collection that was asked for is missing",
+    "padded": "the collection's wrapper begins with another list, which is empty",
+    "cases": "optional keys of every other row are in upper case",
+    "undated": "the answer has no Date",
 }
 """Each fault's name, and what happens."""
+
+_BODY = {"elsewhere", "padded", "cases"}
+
+
+def spoiled(kind: str | None, text: str) -> str:
+    """Return a JSON body as a fault leaves it; most faults leave it as it is."""
+    if kind not in _BODY:
+        return text
+    tree = json.loads(text)
+    name = next(name for name in tree["Entities"] if name == "CdpReplicaTaskSessions")
+    wrapper = tree["Entities"][name]
+    if kind == "elsewhere":
+        del tree["Entities"][name]
+    if kind == "padded":
+        tree["Entities"][name] = {"Removed": [], **wrapper}
+    if kind == "cases":
+        for row in wrapper[name][::2]:
+            for key in ("EndTimeUTC", "TotalSize", "Reason", "Result"):
+                if key in row:
+                    row[key.upper()] = row.pop(key)
+    return json.dumps(tree)
+
 
 _LATER = ("grows", "shrinks", "repeats", "beyond")
 

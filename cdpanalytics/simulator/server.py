@@ -25,7 +25,7 @@ from urllib.parse import parse_qsl, quote_plus, urlsplit
 import numpy as np
 
 from . import guids, instants, render, tables, views
-from .faults import Fault, Faults
+from .faults import Fault, Faults, spoiled
 from .fleet import HORIZON, LAG, Fleet, Snapshot
 from .grammar import FilterError, select
 from .render import Entity
@@ -42,6 +42,9 @@ LARGEST_BODY = 1_000_000
 
 SILENCE = 10.0
 """Seconds that the fault "silence" lasts."""
+
+DRIP = 0.05
+"""Seconds between two bytes of the fault "drip"."""
 
 PORTAL = "<!DOCTYPE html><html><body><h1>Sign in to the network</h1></body></html>"
 
@@ -393,8 +396,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._wanted.pop("filter", None)
         if fault == "xml":
             self._as_json = False
-        if fault == "expired":
+        if fault in ("expired", "forbidden"):
             self.server.simulator.expire()
+        if fault in ("unsorted", "reversed") and (sort := self._wanted.pop("sortasc", None)):
+            self._wanted |= {"sortdesc": sort} if fault == "reversed" else {}
         return fault
 
     def _reset(self) -> None:
@@ -403,8 +408,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def _refusal_of(self, fault: str | None) -> tuple[int, str] | None:
-        if fault == "busy":
-            self._extra["Retry-After"] = "1"
+        if fault in ("busy", "someday"):
+            self._extra["Retry-After"] = "1" if fault == "busy" else "when the moon is full"
             return 503, self._error("The service is too busy", 503)
         if fault == "error":
             return 500, self._error("Object reference not set to an instance of an object.", 500)
@@ -425,9 +430,25 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         for name, value in self._extra.items():
             self.send_header(name, value)
+        if self._fault == "drip":
+            return self._drip(body)
         # One write for head and body: two would wait for each other's acknowledgement.
         self._headers_buffer.append(b"\r\n" + body)  # type: ignore[attr-defined]
         self.flush_headers()
+
+    def send_header(self, keyword: str, value: str) -> None:
+        """Send a header, but no Date where that is the fault."""
+        if not (keyword == "Date" and self._fault == "undated"):
+            super().send_header(keyword, value)
+
+    def _drip(self, body: bytes) -> None:
+        self.end_headers()
+        try:
+            for at in range(len(body)):
+                self.wfile.write(body[at : at + 1])
+                time.sleep(DRIP)
+        except OSError:
+            self.close_connection = True
 
     def date_time_string(self, timestamp: float | None = None) -> str:
         """Return the simulator's own time: clients read the server's clock from it."""
@@ -468,7 +489,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._log_on()
         if not place.startswith("/api/"):
             raise Refusal(404, f"There is nothing at {path}")
-        simulator.admit(self._token())
+        self._admit()
         if refused := self._refusal_of(self._fault):
             return refused
         match = re.fullmatch(f"/api/logonsessions/{_GUID}", place)
@@ -488,6 +509,12 @@ class _Handler(BaseHTTPRequestHandler):
         if place == "/api/query":
             return 200, self._query()
         return 200, self._resource(place)
+
+    def _admit(self) -> None:
+        try:
+            self.server.simulator.admit(self._token())
+        except Refusal as refusal:
+            raise Refusal(403, str(refusal)) if self._fault == "forbidden" else refusal from None
 
     def _token(self) -> str | None:
         """The cookie's session wins over the header's."""
@@ -525,14 +552,19 @@ class _Handler(BaseHTTPRequestHandler):
         table, order = simulator.selection(kind, known, self._wanted)
         pages = max(1, -(-len(order) // size))
         rows = table.rows[self._on_page(order, number, size)]
-        pages = max(1, pages + {"grows": 1, "shrinks": -1}.get(self._fault or "", 0))
+        pages = self._counted(pages)
         entities = self._wanted.get("format", "").casefold() in ("entities", "entity")
         text = self._rows(kind, self._view(known), rows, entities)
         paging = self._paging(number, size, pages)
         listed = _LISTS[kind] if entities else None
         if self._as_json:
-            return render.page_json(listed, text, paging, simulator.version)
+            return spoiled(self._fault, render.page_json(listed, text, paging, simulator.version))
         return render.page_xml(listed, text, paging)
+
+    def _counted(self, pages: int) -> int:
+        if self._fault in ("miscounted", "countless"):
+            return max(1, pages // 2) if self._fault == "miscounted" else 10**9
+        return max(1, pages + {"grows": 1, "shrinks": -1}.get(self._fault or "", 0))
 
     def _on_page(self, order: Rows, number: int, size: int) -> Rows:
         start, stop = (number - 1) * size, number * size
@@ -540,7 +572,11 @@ class _Handler(BaseHTTPRequestHandler):
             start = stop
         if self._fault == "repeats":
             start, stop = start - 1, stop - 1
-        return order[start:stop]
+        rows = order[start:stop]
+        if self._fault == "twins" and len(rows) > 1:
+            rows = rows.copy()
+            rows[-1] = rows[-2]
+        return rows
 
     def _positive(self, name: str, usual: int) -> int:
         said = self._wanted.get(name, str(usual))

@@ -59,7 +59,7 @@ def test_a_day_is_read_back_as_it_was_written(folder: Path) -> None:
         session("u1", "a", 0, None, state="InProgress"),
     )
     frame = Archive(folder).sessions()
-    assert list(frame.columns) == schema.SESSIONS.names
+    assert list(frame.columns) == [*schema.SESSIONS.names, "window", "neighbour", "terms"]
     assert frame["uid"].tolist() == ["u1", "u2"], "ordered by VM"
     assert frame["created"].tolist() == [at(0), at(8)]
     assert frame["ended"].isna().tolist() == [True, False]
@@ -174,7 +174,7 @@ def test_an_estate_that_stopped_is_judged_to_what_the_archive_speaks_for(folder:
         put(archive, OCT + day * DAY, as_of=24 * day + 20)
     (gap,) = archive.sessions().cdp.gaps("15min").to_dict("records")
     assert (gap["end"], gap["open"]) == (at(92), True)
-    found = archive.map(metrics.gaps, "15min", progress=False)
+    found = archive.map(metrics.gaps, target="15min", progress=False)
     pd.testing.assert_frame_equal(found, archive.sessions().cdp.gaps("15min"))
 
 
@@ -306,7 +306,7 @@ def test_verify_names_each_damage(folder: Path) -> None:
     assert by_day["2026-10-02"] == [
         "1 rows were not created on 2026-10-02",
         "1 rows have no vm",
-        "1 uids stand elsewhere too, e.g. u1 (in 2026-10-01)",
+        "1 uids also occur elsewhere, e.g. u1 (in 2026-10-01)",
     ]
     assert "cannot be read" in by_day["2026-10-03"][0]
     assert "cannot be read" in by_day["2026-10-04"][0]

@@ -26,9 +26,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from cdpanalytics import schema
-from cdpanalytics.archive import Archive
-from cdpanalytics.archive import archive as archives
-from cdpanalytics.archive.storage import object_store
+from cdpanalytics.archive import Archive, writing
+from cdpanalytics.archive.storage import lease, object_store
 from cdpanalytics.cli import main
 from cdpanalytics.errors import ArchiveError, InputError, StoreError
 from cdpanalytics.metrics import rpo_adherence
@@ -433,15 +432,15 @@ def test_a_day_replaced_while_it_is_read_is_read_again(
     wide: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the footer and the first row group another version is put."""
-    archive, ranged, replaced = wide.archive(), object_store.Objects.range, []
+    archive, ranged, replaced = wide.archive(), object_store.ObjectStorage.range, []
 
-    def replacing(self: object_store.Objects, name: Any, start: int, end: int) -> bytes:
+    def replacing(self: object_store.ObjectStorage, name: Any, start: int, end: int) -> bytes:
         if start == 4 and not replaced:
             replaced.append(name)
             put(wide.archive(), OCT + DAY, session("new", "vm-007", 25, 26))
         return ranged(self, name, start, end)
 
-    monkeypatch.setattr(object_store.Objects, "range", replacing)
+    monkeypatch.setattr(object_store.ObjectStorage, "range", replacing)
     found = archive.sessions(since=OCT + DAY, until=OCT + 2 * DAY)
     assert replaced
     assert found["uid"].tolist() == ["new"]
@@ -454,7 +453,7 @@ def test_a_day_replaced_while_it_is_read_is_read_again(
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """A dead writer is given up after seconds, which a live one is not silent for, however busy."""
     for name, seconds in (("BEAT", 0.2), ("EXPIRY", 5.0), ("POLL", 0.05)):
-        monkeypatch.setattr(object_store, name, seconds)
+        monkeypatch.setattr(lease, name, seconds)
 
 
 def holding(url: str, options: dict[str, Any], taken: Any) -> None:
@@ -468,7 +467,7 @@ def holding(url: str, options: dict[str, Any], taken: Any) -> None:
 def test_a_lock_outlives_its_expiry_while_its_holder_lives(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archives, "PATIENCE", 7.0)
+    monkeypatch.setattr(writing, "PATIENCE", 7.0)
     with place.archive().writing():
         began = time.monotonic()
         with (
@@ -541,7 +540,7 @@ def test_who_stood_still_too_long_writes_no_more(
     """As a laptop that was closed in the middle of a sync."""
     slept = place.archive()
     with monkeypatch.context() as still:
-        still.setattr(object_store.Lease, "_beating", lambda self: None)
+        still.setattr(lease.Lease, "_beating", lambda self: None)
         writing = slept.writing()
         writing.__enter__()
     time.sleep(0.3)
@@ -595,7 +594,7 @@ def test_no_secret_is_left_in_any_object_repr_error_or_log(
     wrong = {**place.options, **IMPATIENT, "endpoint_url": "http://127.0.0.1:9"}
     left = [place.body(name) for name in place.names()]
     told = [repr(archive), str(archive.path), str(vars(archive)), str(archive.provenance()),
-            repr(archive._store), archive.ledger().to_csv(), page.read_text("utf-8")]  # fmt: skip
+            repr(archive._storage), archive.ledger().to_csv(), page.read_text("utf-8")]  # fmt: skip
     repeated = {**place.options, "client_kwargs": {"region_name": SECRET}}
     for options in (wrong, repeated):
         with pytest.raises(StoreError, match="cannot be read: ") as error:

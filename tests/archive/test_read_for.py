@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -14,8 +13,6 @@ from hypothesis import strategies as st
 from cdpanalytics import metrics
 from cdpanalytics.archive import Archive
 from cdpanalytics.errors import InputError
-from cdpanalytics.explorer import explore
-from cdpanalytics.presentation import formatting
 from cdpanalytics.server.client import EnterpriseManager
 from cdpanalytics.simulator import Fleet, Simulator
 from cdpanalytics.synchronize import sync
@@ -96,7 +93,7 @@ def test_a_window_with_its_history_answers_as_the_whole(
         part.cdp.durations(by="policy"), among.cdp.durations(by="policy", **window)
     )
     mapped = archive.map(
-        metrics.rpo_adherence, "1min", **asked, **window, workers=1, progress=False
+        metrics.rpo_adherence, target="1min", **asked, **window, workers=1, progress=False
     )
     pd.testing.assert_frame_equal(mapped, part.cdp.rpo_adherence("1min", **asked))
 
@@ -127,32 +124,6 @@ def test_periods_to_compare_must_have_been_read(archive: Archive) -> None:
     )
 
 
-def saved(rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    rows.to_parquet(folder / "rows.parquet")
-    return pd.read_parquet(folder / "rows.parquet")
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda rows, _: rows.copy(),
-        lambda rows, _: rows[rows["vm"] != rows["vm"].iloc[0]],
-        lambda rows, _: rows.query("state == 'Completed'").reset_index(drop=True),
-        lambda rows, _: rows.sort_values("created").assign(extra=1),
-        lambda rows, _: pd.concat([rows, rows.iloc[:1]]),
-        saved,
-    ],
-    ids=["copy", "mask", "query", "assign", "concat", "parquet"],
-)
-def test_it_outlives_what_analysts_do(
-    archive: Archive, tmp_path: Path, change: Callable[[pd.DataFrame, Path], pd.DataFrame]
-) -> None:
-    rows = change(archive.sessions(**WINDOW, history=True), tmp_path)
-    pd.testing.assert_frame_equal(metrics.gaps(rows), metrics.gaps(rows, **WINDOW))
-    with pytest.raises(InputError, match="outside"):
-        metrics.gaps(rows, since="2026-10-01")
-
-
 def test_without_a_window_nothing_is_bound(archive: Archive) -> None:
     metrics.gaps(archive.sessions(), since="2020-01-01", until="2030-01-01")
 
@@ -168,13 +139,3 @@ def test_a_servers_answer_knows_it_too(server: Simulator) -> None:
     metrics.gaps(recent, until="2030-01-01")
     with pytest.raises(InputError, match="outside"):
         metrics.gaps(recent, since="2026-10-01")
-
-
-def test_the_desk_keeps_to_it(archive: Archive) -> None:
-    rows = archive.sessions(**WINDOW, history=True)
-    desk = explore(rows)
-    assert (str(desk.first), str(desk.last)) == ("2026-10-16", "2026-10-17")
-    shown = desk.findings.sessions.cdp.rpo_adherence(by=(), **WINDOW)
-    assert formatting.share(shown["adherence"][0]) in desk._board.tiles
-    desk.first = desk.first.replace(day=1)
-    assert "outside" not in desk._board.main

@@ -10,8 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from cdpanalytics.archive import Archive
-from cdpanalytics.archive.files import slug
+from cdpanalytics.archive.names import day_file, slug
 from cdpanalytics.simulator import Fleet, Simulator
 from tests.conftest import UNTIL
 from tests.test_synchronize import assert_not_asked_again, synced
@@ -117,5 +116,5 @@ def test_no_two_sources_share_a_folder(one: str, other: str) -> None:
     assert slug(one) != slug(other)
     for source in (one, other):
         assert not set(slug(source)) & set('/\\:*?"<>| ')
-        name = Archive("x")._files.day("sessions", source, pd.Timestamp(0))
+        name = day_file("sessions", source, pd.Timestamp(0))
         assert name.parts[:2] == ("sessions", slug(source))

@@ -1,4 +1,4 @@
-"""JupyterLab in a real browser: each notebook runs, each control of the desk changes what it should."""
+"""JupyterLab in a real browser: each notebook runs, each control of the explorer changes what it should."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ from .conftest import ROOT, Lab, barriers
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 NOTEBOOKS = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
-TILES, MAIN, DETAIL = ".cdp-desk .cdp-tiles", ".cdp-desk .cdp-main", ".cdp-desk .cdp-detail"
+TILES, MAIN, DETAIL = (
+    ".cdp-explorer-app .cdp-tiles",
+    ".cdp-explorer-app .cdp-main",
+    ".cdp-explorer-app .cdp-detail",
+)
 
 
 @pytest.fixture(scope="module")
-def desk(lab: Lab) -> Page:
-    """The desk of 04_explorer.ipynb, drawn."""
+def explorer(lab: Lab) -> Page:
+    """The explorer of 04_explorer.ipynb, drawn."""
     lab.open("04_explorer.ipynb")
     lab.run_all()
     expect(lab.page.locator(f"{MAIN} table.heat")).to_be_visible()
@@ -27,15 +31,15 @@ def desk(lab: Lab) -> Page:
 
 @pytest.fixture(autouse=True)
 def _as_it_was(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Each test of the desk leaves its state as the notebook set it."""
+    """Each test of the explorer leaves its state as the notebook set it."""
     yield
-    if "desk" in request.fixturenames:
+    if "explorer" in request.fixturenames:
         request.getfixturevalue("lab").python(
-            "with desk.batch():\n"
-            "    desk.period, desk.server, desk.view = 'last 30 days', 'all', 'Heat map'\n"
-            '    desk.rpo, desk.policies = "each policy\'s own", ()\n'
-            "    desk.vms = desk.picked = ()\n"
-            "desk._controls['search'].value = ''\n"
+            "with explorer.batch():\n"
+            "    explorer.period, explorer.server, explorer.view = 'last 30 days', 'all', 'Heat map'\n"
+            '    explorer.rpo, explorer.policies = "each policy\'s own", ()\n'
+            "    explorer.vms = explorer.picked = ()\n"
+            "explorer._controls['search'].value = ''\n"
         )
 
 
@@ -51,7 +55,7 @@ def changed(page: Page, region: str, act: Callable[[], object]) -> str:
 
 
 def control(page: Page, name: str) -> object:
-    return page.locator(".cdp-desk").get_by_label(name, exact=True)
+    return page.locator(".cdp-explorer-app").get_by_label(name, exact=True)
 
 
 @pytest.mark.parametrize(
@@ -73,64 +77,69 @@ def control(page: Page, name: str) -> object:
     ],
 )  # fmt: skip
 def test_each_control_changes_the_picture(
-    desk: Page, name: str, act: Callable[[object], object], region: str
+    explorer: Page, name: str, act: Callable[[object], object], region: str
 ) -> None:
-    before = desk.locator(MAIN).inner_html()
-    changed(desk, region, lambda: act(control(desk, name)))
-    desk.wait_for_function(
+    before = explorer.locator(MAIN).inner_html()
+    changed(explorer, region, lambda: act(control(explorer, name)))
+    explorer.wait_for_function(
         "([main, before]) => document.querySelector(main).innerHTML !== before", arg=[MAIN, before]
     )
-    expect(desk.locator(f"{MAIN} [role=alert]")).to_have_count(0)
-    for picture in desk.locator(f"{MAIN} figure svg").all():
+    expect(explorer.locator(f"{MAIN} [role=alert]")).to_have_count(0)
+    for picture in explorer.locator(f"{MAIN} figure svg").all():
         assert len(picture.get_attribute("aria-label") or "") > 20
 
 
-def test_a_name_is_found_by_a_part_of_it(desk: Page) -> None:
-    control(desk, "Find VM").fill("SQL")
-    options = control(desk, "VMs").locator("option")
+def test_a_name_is_found_by_a_part_of_it(explorer: Page) -> None:
+    control(explorer, "Find VM").fill("SQL")
+    options = control(explorer, "VMs").locator("option")
     expect(options).to_have_count(4)
     assert all("sql" in option.inner_text() for option in options.all())
 
 
-def test_a_target_that_is_none_is_told_where_the_answer_would_stand(desk: Page) -> None:
-    target = control(desk, "RPO")
-    said = changed(desk, MAIN, lambda: (target.fill("soon"), target.press("Enter")))
+def test_a_target_that_is_none_is_told_where_the_answer_would_stand(explorer: Page) -> None:
+    target = control(explorer, "RPO")
+    said = changed(explorer, MAIN, lambda: (target.fill("soon"), target.press("Enter")))
     assert "'soon' is not a length of time" in said
-    expect(desk.locator(f"{MAIN} [role=alert]")).to_be_visible()
+    expect(explorer.locator(f"{MAIN} [role=alert]")).to_be_visible()
 
 
-def test_a_click_on_a_day_shows_its_sessions(desk: Page) -> None:
-    cell = desk.locator(f"{MAIN} td.s4 button").first
-    said = changed(desk, DETAIL, cell.click)
+def test_a_click_on_a_day_shows_its_sessions(explorer: Page) -> None:
+    cell = explorer.locator(f"{MAIN} td.s4 button").first
+    said = changed(explorer, DETAIL, cell.click)
     day = (cell.get_attribute("data-start") or "")[:10]
     assert f", {day}: " in said
     assert "Failed" in said
 
 
-def test_the_map_is_one_stop_of_the_tab_key_and_arrows_walk_it(desk: Page) -> None:
-    stops = desk.locator(f"{MAIN} button[tabindex='0'][data-start]")
+def test_the_map_is_one_stop_of_the_tab_key_and_arrows_walk_it(explorer: Page) -> None:
+    stops = explorer.locator(f"{MAIN} button[tabindex='0'][data-start]")
     expect(stops).to_have_count(1)
     stops.focus()
-    desk.keyboard.press("ArrowRight")
-    first = desk.evaluate("document.activeElement.dataset.start")
-    desk.keyboard.press("ArrowRight")
-    second = desk.evaluate("document.activeElement.dataset.start")
+    explorer.keyboard.press("ArrowRight")
+    first = explorer.evaluate("document.activeElement.dataset.start")
+    explorer.keyboard.press("ArrowRight")
+    second = explorer.evaluate("document.activeElement.dataset.start")
     assert first < second, "a day later"
-    said = changed(desk, DETAIL, lambda: desk.keyboard.press("Enter"))
+    said = changed(explorer, DETAIL, lambda: explorer.keyboard.press("Enter"))
     assert f", {second[:10]}: " in said
 
 
-def test_another_cell_moves_the_controls(desk: Page, lab: Lab) -> None:
-    changed(desk, TILES, lambda: lab.python("desk.vms = ('web-11',); desk.view = 'Worst VMs'"))
-    expect(control(desk, "View")).to_have_value("Worst VMs")
-    assert control(desk, "VMs").evaluate("one => [...one.selectedOptions].map(o => o.value)") == ["web-11"]  # fmt: skip
-    rows = desk.locator(f"{MAIN} table.picks tbody tr")
+def test_another_cell_moves_the_controls(explorer: Page, lab: Lab) -> None:
+    changed(
+        explorer,
+        TILES,
+        lambda: lab.python("explorer.vms = ('web-11',); explorer.view = 'Worst VMs'"),
+    )
+    expect(control(explorer, "View")).to_have_value("Worst VMs")
+    chosen = "list => [...list.selectedOptions].map(option => option.value)"
+    assert control(explorer, "VMs").evaluate(chosen) == ["web-11"]
+    rows = explorer.locator(f"{MAIN} table.picks tbody tr")
     expect(rows).to_have_count(1)
 
 
-def test_nothing_flickers_or_moves_when_the_target_changes(desk: Page) -> None:
+def test_nothing_flickers_or_moves_when_the_target_changes(explorer: Page) -> None:
     """The map is never empty in between, and what stands below the controls stays where it is."""
-    desk.evaluate(
+    explorer.evaluate(
         """main => {
             window.seen = {empty: 0, moved: 0};
             new MutationObserver(() => { if (!document.querySelector(main).firstElementChild) seen.empty += 1; })
@@ -140,44 +149,44 @@ def test_nothing_flickers_or_moves_when_the_target_changes(desk: Page) -> None:
         }""",
         MAIN,
     )
-    place = desk.locator(MAIN).bounding_box()
-    target = control(desk, "RPO")
+    place = explorer.locator(MAIN).bounding_box()
+    target = control(explorer, "RPO")
     for rpo in ("1h", "4h", "15min", "2h"):
-        changed(desk, TILES, lambda rpo=rpo: (target.fill(rpo), target.press("Enter")))
-        now = desk.locator(MAIN).bounding_box()
+        changed(explorer, TILES, lambda rpo=rpo: (target.fill(rpo), target.press("Enter")))
+        now = explorer.locator(MAIN).bounding_box()
         assert (now["x"], now["y"]) == (place["x"], place["y"])
-    seen = desk.evaluate("window.seen")
+    seen = explorer.evaluate("window.seen")
     assert seen["empty"] == 0
     assert seen["moved"] < 0.1, "a good page by the usual measure of layout shifts"
 
 
 @pytest.mark.parametrize("theme", ["JupyterLab Dark", "JupyterLab Light"])
 @pytest.mark.parametrize("view", ["Heat map", "Timeline", "Worst VMs", "Sizes"])
-def test_no_barrier_in_either_theme(desk: Page, lab: Lab, theme: str, view: str) -> None:
+def test_no_barrier_in_either_theme(explorer: Page, lab: Lab, theme: str, view: str) -> None:
     if view != "Heat map":
-        changed(desk, MAIN, lambda: control(desk, "View").select_option(view))
+        changed(explorer, MAIN, lambda: control(explorer, "View").select_option(view))
     lab.theme(theme)
-    assert barriers(desk, ".cdp-desk") == []
+    assert barriers(explorer, ".cdp-explorer-app") == []
 
 
-def test_pictures_follow_the_theme_without_being_drawn_again(desk: Page, lab: Lab) -> None:
+def test_pictures_follow_the_theme_without_being_drawn_again(explorer: Page, lab: Lab) -> None:
     lab.theme("JupyterLab Light")
-    changed(desk, MAIN, lambda: control(desk, "View").select_option("Sizes"))
-    drawn = desk.locator(MAIN).inner_html()
+    changed(explorer, MAIN, lambda: control(explorer, "View").select_option("Sizes"))
+    drawn = explorer.locator(MAIN).inner_html()
     ink = "() => getComputedStyle(document.querySelector('.cdp-main svg text')).fill"
-    light = desk.evaluate(ink)
+    light = explorer.evaluate(ink)
     lab.theme("JupyterLab Dark")
-    desk.wait_for_function(f"light => ({ink})() !== light", arg=light)
-    assert desk.locator(MAIN).inner_html() == drawn
+    explorer.wait_for_function(f"light => ({ink})() !== light", arg=light)
+    assert explorer.locator(MAIN).inner_html() == drawn
     lab.theme("JupyterLab Light")
 
 
-def test_the_export_is_in_labs_own_menu(desk: Page) -> None:
-    desk.get_by_role("menuitem", name="File", exact=True).click()
-    desk.get_by_text("Save and Export Notebook As", exact=True).hover()
-    expect(desk.get_by_text("Cdp-html", exact=True)).to_be_visible()
-    desk.keyboard.press("Escape")
-    desk.keyboard.press("Escape")
+def test_the_export_is_in_labs_own_menu(explorer: Page) -> None:
+    explorer.get_by_role("menuitem", name="File", exact=True).click()
+    explorer.get_by_text("Save and Export Notebook As", exact=True).hover()
+    expect(explorer.get_by_text("Cdp-html", exact=True)).to_be_visible()
+    explorer.keyboard.press("Escape")
+    explorer.keyboard.press("Escape")
 
 
 @pytest.mark.parametrize("name", [name for name in NOTEBOOKS if name != "04_explorer.ipynb"])

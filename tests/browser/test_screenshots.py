@@ -12,7 +12,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from cdpanalytics.archive import Archive
-from cdpanalytics.reports import report
+from cdpanalytics.selection import report
 
 from .conftest import ROOT, Lab
 
@@ -67,7 +67,7 @@ def test_the_first_page_of_the_report(browser: Browser, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def desk(lab: Lab) -> Page:
+def explorer(lab: Lab) -> Page:
     lab.page.set_viewport_size({"width": 1400, "height": 2200})
     lab.open("04_explorer.ipynb")
     lab.run_all()
@@ -83,17 +83,19 @@ def desk(lab: Lab) -> Page:
         ("explorer-worst", "Worst VMs", "JupyterLab Light"),
     ],
 )
-def test_the_desk(desk: Page, lab: Lab, name: str, view: str, theme: str) -> None:
+def test_the_explorer(explorer: Page, lab: Lab, name: str, view: str, theme: str) -> None:
     lab.theme(theme)
-    before = desk.locator(".cdp-main").inner_html()
-    lab.python(f"desk.view = {view!r}; desk.picked = ()")
+    before = explorer.locator(".cdp-main").inner_html()
+    lab.python(f"explorer.view = {view!r}; explorer.picked = ()")
     if view != "Heat map":
-        desk.wait_for_function(
+        explorer.wait_for_function(
             "before => document.querySelector('.cdp-main').innerHTML !== before", arg=before
         )
     if view == "Timeline":  # the longest gaps stand in a table, of which a few rows will do
         rows = ".cdp-main tbody tr:nth-child(n+7)"
-        desk.evaluate("rows => document.querySelectorAll(rows).forEach(row => row.remove())", rows)
-    shown = desk.locator(".cdp-desk .cdp-tiles, .cdp-desk .cdp-main")
-    keep_or_compare(name, desk.locator(".cdp-desk"), words(shown))
+        explorer.evaluate(
+            "rows => document.querySelectorAll(rows).forEach(row => row.remove())", rows
+        )
+    shown = explorer.locator(".cdp-explorer-app .cdp-tiles, .cdp-explorer-app .cdp-main")
+    keep_or_compare(name, explorer.locator(".cdp-explorer-app"), words(shown))
     lab.theme("JupyterLab Light")

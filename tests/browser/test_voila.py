@@ -1,4 +1,4 @@
-"""Voila serves the desk as an app: the notebook without its code, the controls alive."""
+"""Voila serves the explorer as an app: the notebook without its code, the controls alive."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from .conftest import PATIENCE, serving
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
-def test_the_desk_is_an_app(browser: Browser, workshop: Path) -> None:
+def test_the_explorer_is_an_app(browser: Browser, workshop: Path) -> None:
     pytest.importorskip("voila", reason="voila is not installed: pip install voila")
     with serving(workshop, "voila", "04_explorer.ipynb", "--show_tracebacks=True") as address:
         context = browser.new_context()
         context.set_default_timeout(PATIENCE)
         page = context.new_page()
         page.goto(address, wait_until="domcontentloaded")
-        tiles, main = page.locator(".cdp-desk .cdp-tiles"), page.locator(".cdp-desk .cdp-main")
+        tiles, main = (
+            page.locator(".cdp-explorer-app .cdp-tiles"),
+            page.locator(".cdp-explorer-app .cdp-main"),
+        )
         expect(tiles).to_contain_text("Adherence", timeout=PATIENCE)
         expect(main.locator("table.heat")).to_be_visible()
         assert page.locator(".jp-InputArea-editor:visible").count() == 0, "no code"

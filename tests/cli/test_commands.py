@@ -21,7 +21,7 @@ import pytest
 
 from cdpanalytics import cli
 from cdpanalytics.archive import Archive
-from cdpanalytics.cli.questions import METRICS
+from cdpanalytics.metrics.registry import REGISTRY
 from cdpanalytics.presentation import output
 from cdpanalytics.simulator import Fleet, Simulator
 
@@ -68,7 +68,7 @@ def test_wrong_usage_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
         assert re.fullmatch(r"cdpanalytics: .*; see cdpanalytics.* --help\n", err)
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", [spec.command for spec in REGISTRY.values()])
 def test_each_metric_in_each_format(
     metric: str, archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -372,7 +372,7 @@ def test_bad_archives_and_selections_end_in_one_line(
             page,
         )
     result = run(capsys, "metrics", "rpo", "--archive", archive, "--by", "colour")
-    assert_one_line_and_nothing_written(result, "'colour' is not a key")
+    assert_one_line_and_nothing_written(result, "'colour' is not a column")
     for wrong, expected in (
         (["metrics", "durations", "--archive", archive, "--rpo", "1h"], "unrecognized arguments"),
         (["report", "--archive", archive, "--output", page, "--objective", "120"],

@@ -21,9 +21,18 @@ from cdpanalytics import metrics
 from cdpanalytics.archive import Archive
 from cdpanalytics.errors import ArchiveError, CdpError, ConfigError, InputError
 from cdpanalytics.execution import dask as cluster
-from cdpanalytics.execution import partition
+from cdpanalytics.metrics.core.spec import identity
+from cdpanalytics.metrics.registry import REQUIRED, MetricSpec
 from tests.archive.test_archive import OCT, put, session
-from tests.execution.test_map import EVERY, NEEDED, assert_same, dies, holding, rows_of
+from tests.execution.test_map import (
+    DIES,
+    EVERY,
+    NEEDED,
+    Metric,
+    assert_same,
+    holding,
+    rows_of,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = Archive(ROOT / "data/sample")
@@ -50,15 +59,15 @@ def client(two_workers: LocalCluster) -> Iterator[Client]:
         yield made
 
 
-def on_cluster(metric: partition.Metric, *arguments: Any, **named: Any) -> pd.DataFrame:
-    return cluster.map(SAMPLE, metric, *arguments, progress=False, **named)
+def on_cluster(metric: Metric, **named: Any) -> pd.DataFrame:
+    return cluster.map(SAMPLE, metric, progress=False, **named)
 
 
 # -- equal to the digit -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("metric", EVERY, ids=lambda metric: metric.__name__)
-def test_every_metric_is_that_of_the_whole_frame(metric: partition.Metric, client: Client) -> None:
+def test_every_metric_is_that_of_the_whole_frame(metric: Metric, client: Client) -> None:
     asked = NEEDED.get(metric.__name__, {})
     found = on_cluster(metric, memory=holding(500), client=client, **asked)
     assert_same(found, metric(rows_of(SAMPLE, metric), **asked))
@@ -78,7 +87,7 @@ def test_a_quantile_has_whole_policies_or_is_refused(client: Client) -> None:
     whole = metrics.durations(SAMPLE.sessions(), by="policy")
     found = on_cluster(metrics.durations, by="policy", memory=holding(1_000))
     assert_same(found, whole)
-    with pytest.raises(InputError, match=r"sessions of policy='.*' are needed together"):
+    with pytest.raises(InputError, match=r"must load .* sessions of policy='.*' at once"):
         on_cluster(metrics.durations, by="policy", memory=holding(200))
 
 
@@ -118,14 +127,14 @@ def test_a_metric_is_mapped_over_its_partitions(client: Client) -> None:
 def test_a_frame_of_a_window_has_its_history(client: Client) -> None:
     since, until = SAMPLE.window("10D", "2D")
     rows = SAMPLE.sessions(since, until, vm="*", history=True)
-    frame = cluster.sessions(SAMPLE, "10D", "2D", vm="*", memory=holding(400))
+    frame = cluster.sessions(SAMPLE, since="10D", until="2D", vm="*", memory=holding(400))
     assert sorted(frame["uid"].compute()) == sorted(rows["uid"])
 
 
 # -- workers that are lost -----------------------------------------------------------------
 
 
-def stricken(sessions: pd.DataFrame, told: str) -> pd.DataFrame:
+def stricken(sessions: pd.DataFrame, *_: object, told: str) -> pd.DataFrame:
     """Count sessions by VM; who comes first writes its process id and stands still for good."""
     try:
         with Path(told).open("x") as file:
@@ -136,10 +145,11 @@ def stricken(sessions: pd.DataFrame, told: str) -> pd.DataFrame:
         time.sleep(1)
 
 
-partition.declare(
-    stricken,
-    partition.Recipe(("vm",), ("vm", "backup_server"), stricken, pd.concat, partition.as_it_is),
-)
+STRICKEN = MetricSpec(
+    name="stricken", command="stricken", summary="stands still", function=stricken,
+    partial=stricken, combine=pd.concat, finalize=identity, columns=("vm", "backup_server"),
+    by=None, takes=frozenset(), own={"told": REQUIRED},
+)  # fmt: skip
 
 
 def test_a_worker_that_is_killed_as_it_computes_changes_nothing(tmp_path: Path) -> None:
@@ -154,7 +164,7 @@ def test_a_worker_that_is_killed_as_it_computes_changes_nothing(tmp_path: Path) 
         workers = client.run(os.getpid).values()
         killer = threading.Thread(target=kill, daemon=True)
         killer.start()
-        found = on_cluster(stricken, str(told), memory=holding(300))
+        found = on_cluster(STRICKEN, told=str(told), memory=holding(300))
         killer.join()
     assert int(told.read_text()) in workers
     counts = SAMPLE.sessions()["vm"].astype("str").value_counts()
@@ -165,7 +175,7 @@ def test_a_range_that_kills_whoever_takes_it_is_told_in_a_line() -> None:
     with local(1) as dask, Client(dask):
         dask.scheduler.allowed_failures = 0  # by default three, and a worker begun anew for each
         with pytest.raises(CdpError, match=r"workers were lost over one range.*smaller memory="):
-            on_cluster(dies, memory=holding(2_000))
+            on_cluster(DIES, memory=holding(2_000))
 
 
 # -- who is asked, and what can go wrong ------------------------------------------------------
@@ -213,7 +223,7 @@ def test_what_is_wrong_on_a_worker_is_told_as_at_home(client: Client, folder: Pa
     plan = archive.plan(metrics.gaps).cut("1GB")
     next((folder / "sessions").rglob("*.parquet")).write_bytes(b"torn")
     with pytest.raises(ArchiveError, match=r"2026-10-01\.parquet cannot be read; see:"):
-        list(cluster.computed(plan, client))
+        cluster.run_cluster(plan, client, memory="1GB")
 
 
 def test_without_a_client_or_a_scheduler_it_says_what_to_do() -> None:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,14 @@ from pandas.testing import assert_frame_equal
 from cdpanalytics import metrics, schema
 from cdpanalytics.archive import Archive, files, scan
 from cdpanalytics.errors import ArchiveError, CdpError, InputError
-from cdpanalytics.execution import partition
+from cdpanalytics.execution import local, partition
+from cdpanalytics.execution.plan import Plan
+from cdpanalytics.metrics.core.spec import identity
+from cdpanalytics.metrics.registry import REGISTRY, REQUIRED, MetricSpec, spec_of
 from tests.archive.test_archive import EM, OCT, at, put, session
 from tests.metrics import strategies as some
 
+Metric = Callable[..., pd.DataFrame]
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = Archive(ROOT / "data/sample")
 EVERY = [getattr(metrics, name) for name in metrics.__all__]
@@ -42,17 +46,15 @@ NEEDED: dict[str, dict[str, Any]] = {
 
 def holding(rows: int) -> int:
     """Memory in which a worker holds so many sessions at a time."""
-    return partition.BASE + rows * partition.ROW
+    return partition.WORKER_OVERHEAD_BYTES + rows * partition.BYTES_PER_SESSION
 
 
-def mapped(
-    archive: Archive, metric: partition.Metric, *arguments: Any, **named: Any
-) -> pd.DataFrame:
+def mapped(archive: Archive, metric: Metric, **named: Any) -> pd.DataFrame:
     """Map in this process."""
-    return archive.map(metric, *arguments, workers=1, progress=False, **named)
+    return archive.map(metric, workers=1, progress=False, **named)
 
 
-def rows_of(archive: Archive, metric: partition.Metric) -> pd.DataFrame:
+def rows_of(archive: Archive, metric: Metric) -> pd.DataFrame:
     return archive.intervals() if metric is metrics.journal_adherence else archive.sessions()
 
 
@@ -64,25 +66,38 @@ def assert_same(found: pd.DataFrame, whole: pd.DataFrame) -> None:
 
 
 @pytest.mark.parametrize("metric", EVERY, ids=lambda metric: metric.__name__)
-def test_each_metric_declares_what_it_needs_together(metric: partition.Metric) -> None:
-    recipe = partition.declared(metric)
-    table = {"sessions": schema.SESSIONS, "intervals": schema.JOURNAL}[recipe.table]
-    assert set(recipe.columns) <= set(table.names)
-    if recipe.key is None:  # a quantile needs all rows of its group, whatever the group
+def test_each_metric_declares_what_it_needs_together(metric: Metric) -> None:
+    spec = spec_of(metric)
+    table = {"sessions": schema.SESSIONS, "intervals": schema.JOURNAL}[spec.table]
+    assert set(spec.columns) <= set(table.names)
+    if spec.key is None:  # a quantile needs all rows of its group, whatever the group
         assert metric is metrics.durations
     else:
-        assert recipe.key == ("backup_server", "vm")
-    for function in (recipe.part, recipe.merge, recipe.finish):
-        named = list(inspect.signature(function).parameters.values())[1:]
-        needed = {one.name for one in named if one.default is inspect.Parameter.empty}
-        assert needed <= set(inspect.signature(metric).parameters)
+        assert spec.key == ("backup_server", "vm")
 
 
-def test_a_metric_that_declares_nothing_is_refused_with_what_to_do() -> None:
+@pytest.mark.parametrize("spec", REGISTRY.values(), ids=lambda spec: spec.name)
+def test_the_registry_says_what_each_function_takes(spec: MetricSpec) -> None:
+    takes = inspect.signature(spec.function).parameters
+    names = list(takes)[1:]
+    by = set() if spec.by is None else {"by"}
+    assert set(names) == spec.takes | set(spec.own) | by
+    for name, default in spec.own.items():
+        assert takes[name].default == (inspect.Parameter.empty if default is REQUIRED else default)
+    if spec.by is not None:
+        assert takes["by"].default == spec.by
+    if "freq" in spec.takes:
+        assert takes["freq"].default == spec.freq
+    positional = {"targets", "since", "until", "before", "n", "objective", "target", "by", "freq",
+                  "reading", "horizon", "z"}  # fmt: skip
+    assert {n for n in names if takes[n].kind is not inspect.Parameter.KEYWORD_ONLY} <= positional
+
+
+def test_a_metric_that_is_not_registered_is_refused_with_what_to_do() -> None:
     def mine(sessions: pd.DataFrame) -> pd.DataFrame:
         return sessions
 
-    with pytest.raises(InputError, match=r"mine declares no key.*mine\(archive.sessions\(\)\)"):
+    with pytest.raises(InputError, match=r"mine is not registered.*call it with the whole frame"):
         SAMPLE.map(mine)
 
 
@@ -91,7 +106,7 @@ def test_a_metric_that_declares_nothing_is_refused_with_what_to_do() -> None:
 
 @pytest.mark.parametrize("by", BY, ids=str)
 @pytest.mark.parametrize("metric", EVERY, ids=lambda metric: metric.__name__)
-def test_every_metric_of_the_sample_by_every_key(metric: partition.Metric, by: Any) -> None:
+def test_every_metric_of_the_sample_by_every_key(metric: Metric, by: Any) -> None:
     takes = inspect.signature(metric).parameters
     if "by" not in takes and by:
         pytest.skip("has no groups")
@@ -99,12 +114,13 @@ def test_every_metric_of_the_sample_by_every_key(metric: partition.Metric, by: A
         "by": by, "policies": SAMPLE.policies(), "unobserved": SAMPLE.holes(), "retire_after": "2D",
     }.items() if name in takes} | NEEDED.get(metric.__name__, {})  # fmt: skip
     whole = metric(rows_of(SAMPLE, metric), **asked)
-    column = partition.declared(metric).cut_by(by)
+    keys = (by,) if isinstance(by, str) else by
+    column = spec_of(metric).cut_by(keys, partition.PARTITION_KEYS)
     most = 900 if column == "vm" else 10_000
     plan = SAMPLE.plan(metric, **asked).cut(holding(most), least=3)
     if column == "vm":
         assert len(plan.ranges) > 2, "it is cut"
-    assert_same(partition.gathered(plan, partition.here(plan), progress=False), whole)
+    assert_same(local.collect(plan, local.run_serial(plan), progress=False), whole)
 
 
 @pytest.mark.parametrize("freq", ["h", "D", "W", "MS"])
@@ -116,7 +132,7 @@ def test_periods_are_the_same_in_every_range(freq: str) -> None:
 
 
 @pytest.mark.parametrize("metric", [metrics.rpo_adherence, metrics.gaps, metrics.sizes])
-def test_a_window_is_read_with_its_history(metric: partition.Metric) -> None:
+def test_a_window_is_read_with_its_history(metric: Metric) -> None:
     since, until = SAMPLE.window("20D", "10D")
     rows = SAMPLE.sessions(since, until, history=True)
     whole = metric(rows, since=since, until=until)
@@ -155,7 +171,7 @@ def test_as_of_is_that_of_all_vms(folder: Path) -> None:
     """A VM whose own sessions were read long ago is exposed up to the instant all others are."""
     archive = Archive(folder)
     put(archive, OCT, session("u1", "a", 0, 8, as_of=at(9)), session("u2", "z", 0, 90))
-    found = mapped(archive, metrics.rpo_adherence, "1h", "vm", memory=holding(1))
+    found = mapped(archive, metrics.rpo_adherence, target="1h", by="vm", memory=holding(1))
     assert found["observed"].tolist() == [pd.Timedelta("100h")] * 2
 
 
@@ -175,7 +191,7 @@ def test_one_name_on_two_servers_and_none_at_all_are_kept_apart(folder: Path) ->
         for asked in by:
             plan = archive.plan(metric, **asked, **needed).cut(holding(8), least=8)
             whole = metric(archive.sessions(), **asked, **needed)
-            assert_same(partition.gathered(plan, partition.here(plan), progress=False), whole)
+            assert_same(local.collect(plan, local.run_serial(plan), progress=False), whole)
 
 
 def test_what_two_sources_say_of_one_session_is_said_once(folder: Path) -> None:
@@ -187,7 +203,7 @@ def test_what_two_sources_say_of_one_session_is_said_once(folder: Path) -> None:
     for by in ("policy", "vm"):
         for metric in (metrics.rpo_adherence, metrics.durations):
             plan = archive.plan(metric, by=by).cut(holding(4), least=4)
-            found = partition.gathered(plan, partition.here(plan), progress=False)
+            found = local.collect(plan, local.run_serial(plan), progress=False)
             assert_same(found, metric(archive.sessions(), by=by))
     assert "a" not in mapped(archive, metrics.gaps, memory=holding(4))["vm"].tolist()
 
@@ -202,7 +218,7 @@ def test_an_empty_archive_has_the_tables_of_an_empty_frame(folder: Path) -> None
 @st.composite
 def questions(
     draw: st.DrawFn,
-) -> tuple[list[dict[str, Any]], partition.Metric, dict[str, Any], int]:
+) -> tuple[list[dict[str, Any]], Metric, dict[str, Any], int]:
     """Sessions, a metric, its arguments, and how many ranges to cut."""
     rows = draw(some.fleets())
     metric = draw(st.sampled_from([m for m in EVERY if m is not metrics.journal_adherence]))
@@ -249,9 +265,9 @@ def test_any_fleet_in_any_number_of_ranges(asked: tuple[Any, ...]) -> None:
         plan = archive.plan(metric, **named).cut(holding(len(rows)), least=cuts)
         if refused is not None:
             with pytest.raises(InputError):
-                partition.gathered(plan, partition.here(plan), progress=False)
+                local.collect(plan, local.run_serial(plan), progress=False)
         else:
-            assert_same(partition.gathered(plan, partition.here(plan), progress=False), whole)
+            assert_same(local.collect(plan, local.run_serial(plan), progress=False), whole)
 
 
 def written(folder: Path, rows: list[dict[str, Any]]) -> Archive:
@@ -275,7 +291,7 @@ def test_a_range_touches_only_its_row_groups(folder: Path, monkeypatch: pytest.M
     put(archive, OCT, *(session(f"u{vm}", vm, 0, 8) for vm in vms))
     path = next((folder / "sessions").rglob("*.parquet"))
     whole = metrics.rpo_adherence(archive.sessions(), "1h", "vm")
-    plan = archive.plan(metrics.rpo_adherence, "1h", "vm").cut("1GB", least=3)
+    plan = archive.plan(metrics.rpo_adherence, target="1h", by="vm").cut("1GB", least=3)
     last = pq.ParquetFile(path).metadata.row_group(2)
     damaged = bytearray(path.read_bytes())
     for column in range(last.num_columns):
@@ -284,10 +300,10 @@ def test_a_range_touches_only_its_row_groups(folder: Path, monkeypatch: pytest.M
         damaged[begin : begin + place.total_compressed_size] = bytes(place.total_compressed_size)
     path.write_bytes(damaged)
     tasks = list(plan.tasks())
-    first = [partition.compute(task) for task in tasks[:2]]
+    first = [task.compute() for task in tasks[:2]]
     assert_same(plan.result(first), whole.iloc[:20])
     with pytest.raises(ArchiveError, match="cannot be read"):
-        partition.compute(tasks[2])
+        tasks[2].compute()
 
 
 def test_a_row_group_holds_the_names_of_its_own_vms(
@@ -312,17 +328,17 @@ def test_few_sessions_are_measured_here_and_many_by_processes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[int] = []
-    real = partition.on_processes
+    real = local.run_processes
 
-    def with_processes(plan: partition.Plan, workers: int) -> Iterator[tuple[int, Any]]:
+    def with_processes(plan: Plan, workers: int) -> Iterator[tuple[int, Any]]:
         asked.append(workers)
         return real(plan, workers)
 
-    monkeypatch.setattr(partition, "on_processes", with_processes)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    monkeypatch.setattr(local, "run_processes", with_processes)
+    monkeypatch.setattr(local, "available_cpus", lambda: 2)
     found = [SAMPLE.map(metrics.gaps, memory="3GB", progress=False)]
     assert asked == []
-    monkeypatch.setattr(partition, "WORTH", 1_000)
+    monkeypatch.setattr(local, "MIN_SESSIONS_FOR_PROCESSES", 1_000)
     found.append(SAMPLE.map(metrics.gaps, memory="3GB", progress=False))
     assert asked == [2]
     assert_same(*found)
@@ -335,27 +351,31 @@ def test_processes_give_what_this_one_does(capsys: pytest.CaptureFixture[str]) -
     assert "rpo_adherence: 100%" in capsys.readouterr().err
 
 
-def dies(sessions: pd.DataFrame) -> pd.DataFrame:
+def dies(sessions: pd.DataFrame, *_: object) -> pd.DataFrame:
     os.kill(os.getpid(), signal.SIGKILL)
     return sessions
 
 
-partition.declare(dies, partition.Recipe(("vm",), ("vm", "backup_server"), dies, dies, dies))
+DIES = MetricSpec(
+    name="dies", command="dies", summary="kills its process", function=dies, partial=dies,
+    combine=pd.concat, finalize=identity, columns=("vm", "backup_server"), by=None,
+    takes=frozenset(),
+)  # fmt: skip
 
 
 def test_a_worker_that_is_killed_is_told_in_a_line() -> None:
-    with pytest.raises(CdpError, match=r"a worker process was killed.*give a smaller memory="):
-        SAMPLE.map(dies, workers=2, memory="2GB", progress=False)
+    with pytest.raises(CdpError, match=r"a worker process was killed.*use a smaller memory="):
+        SAMPLE.map(DIES, workers=2, memory="2GB", progress=False)
 
 
 def test_rows_needed_together_that_do_not_fit_are_refused_never_approximated() -> None:
-    with pytest.raises(InputError, match=r"1,960 sessions of all are needed together.*by= a finer"):
+    with pytest.raises(InputError, match=r"must load 1,960 sessions at once.*a finer by="):
         mapped(SAMPLE, metrics.durations, by=(), memory=holding(500))
-    with pytest.raises(InputError, match=r"sessions of policy='.*' are needed together"):
+    with pytest.raises(InputError, match=r"must load .* sessions of policy='.*' at once"):
         mapped(SAMPLE, metrics.durations, by="policy", memory=holding(200))
     with pytest.raises(InputError) as refused:
         mapped(SAMPLE, metrics.gaps, memory=holding(20))
-    advised = str(refused.value).split("a worker wants ")[1].split(" for")[0]
+    advised = str(refused.value).split("memory='")[1].split("'")[0]
     assert len(mapped(SAMPLE, metrics.gaps, memory=advised)), "what is advised is enough"
 
 
@@ -371,9 +391,9 @@ def test_the_page_on_large_archives_shows_what_is_so(monkeypatch: pytest.MonkeyP
     [
         ({"memory": "much"}, "memory='much' is not an amount of memory"),
         ({"memory": "100MB"}, "less than a process takes"),
-        ({"workers": 0}, "workers=0 is no positive whole number"),
-        ({"colour": "red"}, "rpo_adherence: got an unexpected keyword argument 'colour'"),
-        ({"by": "host"}, "by='host' is not a key"),
+        ({"workers": 0}, "workers=0 is not a positive whole number"),
+        ({"colour": "red"}, "rpo_adherence takes no colour="),
+        ({"by": "host"}, "by='host' is not a column"),
     ],
 )
 def test_what_cannot_be_used_is_told_in_a_line(asked: dict[str, Any], said: str) -> None:
@@ -393,7 +413,7 @@ def test_ranges_hold_every_row_once_and_never_too_many(
     labels = [*labels[:-1], None] if nameless else labels
     rows = pd.Series(counts, index=pd.Index(labels, dtype="str"))
     found = partition.ranges("vm", rows, most, least)
-    held = np.array([within.holds(pd.Series(rows.index)) for within in found])
+    held = np.array([within.contains(pd.Series(rows.index)) for within in found])
     assert (held.sum(axis=0) == 1).all()
     assert max(rows.to_numpy() @ held.T) <= most
     assert found[0].first is None

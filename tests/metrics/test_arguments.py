@@ -48,7 +48,8 @@ SETTINGS = pd.DataFrame({
 
 VALUES: dict[str, object] = {
     "target": "3h", "by": ("policy",), "since": at(30), "until": at(100), "as_of": at(150), "freq": "W",
-    "schedule": NOON, "tz": "Asia/Kolkata", "protects": ["Success"], "policies": SETTINGS,
+    "schedule": NOON, "tz": "Asia/Kolkata",
+    "schedule_tz": "Asia/Kolkata", "protects": ["Success"], "policies": SETTINGS,
     "unobserved": HOLE, "exclude": NOON, "retire_after": "5h", "reading": "volume", "horizon": "90D",
     "z": 9.0, "n": 1, "objective": 0.5, "before": (at(0), at(20)),
 }  # fmt: skip
@@ -60,7 +61,9 @@ USUAL: dict[str, dict[str, object]] = {
     "quality": {},
 }  # fmt: skip
 SILENT = {("sizes", "unobserved"), ("size_trend", "unobserved"), ("size_anomalies", "unobserved"),
-          ("size_anomalies", "policies")}  # fmt: skip
+          ("size_anomalies", "policies"), ("sizes", "exclude"), ("size_trend", "exclude"),
+          ("size_anomalies", "exclude"), ("sizes", "schedule_tz"), ("size_trend", "schedule_tz"),
+          ("size_anomalies", "schedule_tz"), ("quality", "tz")}  # fmt: skip
 """What says only who is retired, and is asked about below with `retire_after`."""
 
 ASKED = [
@@ -82,8 +85,11 @@ def answer(name: str, **asked: object) -> str:
 def test_each_argument_reaches_the_metric(name: str, argument: str) -> None:
     takes = inspect.signature(getattr(metrics, name)).parameters
     usual = dict(USUAL[name])
-    if argument == "tz" and "schedule" in takes:
+    if argument == "schedule_tz":
         usual |= {"schedule": NIGHT}  # a zone matters where something is written in its wall time
+    if argument == "tz":
+        usual |= {"since": "2026-10-02T14:00"}
+    assert argument in takes
     assert answer(name, **usual) != answer(name, **(usual | {argument: VALUES[argument]}))
 
 

@@ -73,7 +73,8 @@ COLUMNS = {
     "sizes": KEYS | {"period": TIME, "vms": COUNT, "sessions": COUNT, "size": "Int64",
                      "rolling": SHARE, "running": COUNT},
     "size_trend": KEYS | dict.fromkeys(
-        ["size", "slope", "slope_low", "slope_high", "projected", "growth"], SHARE),
+        ["size", "change", "slope", "slope_low", "slope_high", "projected", "projected_low",
+         "projected_high", "growth"], SHARE),
     "size_anomalies": KEYS | {"period": TIME, "size": "Int64", "expected": SHARE,
                               "residual": SHARE, "score": SHARE, "kind": "str"},
     "quality": {"finding": "str", "sessions": COUNT, "share": SHARE, "vms": COUNT,
@@ -211,7 +212,7 @@ def test_the_time_ahead_goes_by_the_wall_of_its_zone():
     """Thursday 1 October alone is allowed, in Kolkata: it ends at 18:30 UTC, and is over by then."""
     thursday = "0" * 72 + "1" * 24 + "0" * 72
     seen = table(("db", "00:00", "12:00", "Success"))
-    budget, elapsed = ahead(seen, schedule=thursday, tz="Asia/Kolkata")
+    budget, elapsed = ahead(seen, schedule=thursday, schedule_tz="Asia/Kolkata")
     assert (budget, elapsed) == (pytest.approx(1.85), 12 / 18.5)
 
 
@@ -311,9 +312,12 @@ def test_a_trend_is_the_median_of_all_slopes(asked, horizon):
             for number, (earlier, a) in enumerate(points) for later, b in points[number + 1 :]
         )  # fmt: skip
         assert row["slope"] == pytest.approx(slope, abs=1e-9)
-        assert row["slope_low"] <= row["slope"] + 1e-9
-        assert row["slope"] <= row["slope_high"] + 1e-9
         size = points[-1][1]
+        assert row["change"] == size - points[0][1]
+        few = len({level for _, level in points}) < 5
+        for name in ("slope", "projected"):
+            assert pd.isna(row[f"{name}_low"]) == few
+            assert few or row[f"{name}_low"] <= row[name] <= row[f"{name}_high"]
         assert row["size"] == size
         projected = size + slope * (pd.Timedelta(horizon) / day)
         assert row["projected"] == pytest.approx(projected, abs=1e-9)

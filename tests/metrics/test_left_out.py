@@ -97,10 +97,10 @@ def test_a_retired_vm_has_no_size_any_more():
 @pytest.mark.parametrize(
     ("closed", "told"),
     [
-        ("weekend", "exclude='weekend' is no list of maintenance windows"),
+        ("weekend", "exclude='weekend' is not a list of maintenance windows"),
         ([("2026-10-01", "2026-10-01")], "exclude: window 0 does not begin before it ends"),
         ([("soon", "2026-10-01")], "exclude='soon' is not a time"),
-        (7, "exclude=7 is no list of maintenance windows"),
+        (7, "exclude=7 is not a list of maintenance windows"),
         (pd.DataFrame({"start": [at("08:00")]}), "no column 'end' in exclude"),
         (
             pd.DataFrame({"start": [at("08:00")], "end": [pd.NaT]}),
@@ -108,7 +108,7 @@ def test_a_retired_vm_has_no_size_any_more():
         ),
         (
             [("2026-10-01", "2026-10-02", "vm")],
-            r"exclude=.* is no list of maintenance windows; write pairs like "
+            r"exclude=.* is not a list of maintenance windows; write pairs like "
             r"\[\('2026-10-03T20:00Z', '2026-10-04T02:00Z'\)\], or a frame with start, end$",
         ),
     ],

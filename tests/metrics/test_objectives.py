@@ -133,7 +133,7 @@ def test_the_worst_hide_nobody_without_a_target(fleet):
 
 @pytest.mark.parametrize("n", [0, -1, 1.5, "ten", True])
 def test_the_worst_n_is_a_positive_whole_number(fleet, n):
-    with pytest.raises(InputError, match="is no positive whole number"):
+    with pytest.raises(InputError, match="is not a positive whole number"):
         worst(fleet, n, "1h")
 
 

@@ -71,7 +71,8 @@ def compare_adherence(rows, policies, **asked):
     mine = rpo_adherence(
         frame(rows), policies=policy_frame(policies) if policies else None,
         schedule=mapping(schedule) if schedule else None, unobserved=hole_frame(dark),
-        exclude=maintenance_frame(closed), retire_after=FOREVER if retire_after is None else retire_after, **asked,
+        exclude=maintenance_frame(closed), retire_after=FOREVER if retire_after is None else retire_after,
+        schedule_tz=asked.get("tz", "UTC"), **asked,
     )  # fmt: skip
     assert_same(mine, theirs, RATIOS)
 
@@ -137,7 +138,7 @@ def test_gaps_are_the_oracles(data):
     retire_after = data.draw(st.one_of(st.none(), MINUTES))
     mine = gaps(
         frame(rows), policies=policy_frame(policies) if policies else None,
-        schedule=schedule, unobserved=hole_frame(dark), exclude=maintenance_frame(closed),
+        schedule=schedule, unobserved=hole_frame(dark), exclude=maintenance_frame(closed), schedule_tz=asked["tz"],
         retire_after=FOREVER if retire_after is None else retire_after, **asked,
     )  # fmt: skip
     theirs = oracle.gaps(
@@ -170,7 +171,7 @@ def test_sizes_are_the_oracles(data):
     retire_after = data.draw(st.one_of(st.none(), MINUTES))
     unnamed = policy_frame(policies).drop(columns="vms") if policies else None
     mine = sizes(
-        frame(rows), policies=unnamed, unobserved=hole_frame(dark),
+        frame(rows), policies=unnamed, unobserved=hole_frame(dark), schedule_tz=asked["tz"],
         retire_after=FOREVER if retire_after is None else retire_after, **asked,
     )  # fmt: skip
     theirs = oracle.sizes(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 from cdpanalytics.metrics import gaps, rpo_adherence, what_if
-from cdpanalytics.metrics.core import exposure, uids
+from cdpanalytics.metrics.core import kernels
 
 from . import strategies as some
 
@@ -36,13 +36,12 @@ def test_ranges_never_change_a_result(question, by, freq, most):
 
     whole = list(answers())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exposure, "RANGE", most)
-        patch.setattr(uids, "RANGE", most)
+        patch.setattr(kernels, "BLOCK", most)
         for found, expected in zip(answers(), whole, strict=True):
             assert_frame_equal(found, expected, check_exact=True)
 
 
 def test_doubles_in_different_ranges_are_found(monkeypatch):
-    monkeypatch.setattr(uids, "RANGE", 2)
+    monkeypatch.setattr(kernels, "BLOCK", 2)
     uid = pd.Series([f"{n % 5:036d}" for n in range(7)], dtype="str")
-    assert uids.repeated(uid).tolist() == [0, 1, 5, 6]
+    assert kernels.duplicated_positions(uid).tolist() == [0, 1, 5, 6]

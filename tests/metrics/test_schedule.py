@@ -58,7 +58,7 @@ def clocks(draw):
     closed = draw(st.lists(pairs, max_size=4))
     grid = np.array([instant(start + n * QUARTER) for n in range(LENGTH + 1)])
     made = schedule.clock(
-        schedule.mask(hours), int(grid[0]), int(grid[-1]), zone,
+        schedule.week_mask(hours), int(grid[0]), int(grid[-1]), zone,
         np.array([[instant(a), instant(b)] for a, b in closed]).reshape(-1, 2),
     )  # fmt: skip
     return made, grid, walked(hours, start, closed, zone)
@@ -109,7 +109,7 @@ def test_a_day_has_the_hours_its_zone_gives_it(day, zone, length):
     begin = dt.datetime.combine(date, dt.time(), tzinfo=ZoneInfo(zone))
     end = dt.datetime.combine(date + dt.timedelta(days=1), dt.time(), tzinfo=ZoneInfo(zone))
     around = [instant(begin) - 10**10, instant(begin), instant(end), instant(end) + 10**10]
-    clock = schedule.clock(schedule.mask(hours), around[0], around[-1], zone)
+    clock = schedule.clock(schedule.week_mask(hours), around[0], around[-1], zone)
     readings = clock.elapsed(np.array(around))
     assert (readings - readings[0]).tolist() == [
         0,
@@ -123,7 +123,7 @@ def test_office_hours_by_hand():
     """Allowed 00-08 and 16-24: eight hours pass by noon, and twelve are shown last at 20:00."""
     start = instant(dt.datetime(2026, 10, 1, tzinfo=dt.UTC))
     hour = 3_600_000_000
-    clock = schedule.clock(schedule.mask(OFFICE), start, start + 24 * hour, "UTC")
+    clock = schedule.clock(schedule.week_mask(OFFICE), start, start + 24 * hour, "UTC")
     shown = clock.elapsed(start + hour * np.array([0, 8, 12, 16, 20, 24]))
     assert (shown // hour).tolist() == [0, 8, 8, 8, 12, 16]
     back = clock.instant(hour * np.array([4, 8, 12]))
@@ -137,9 +137,9 @@ def test_a_clock_never_stopped_is_a_difference_and_its_own_inverse():
 
 
 def test_a_mapping_says_the_same_as_digits_whatever_stands_between_them():
-    digits = schedule.mask(WEEKDAYS_ONLY)
-    assert (schedule.mask(mapping(WEEKDAYS_ONLY)) == digits).all()
+    digits = schedule.week_mask(WEEKDAYS_ONLY)
+    assert (schedule.week_mask(mapping(WEEKDAYS_ONLY)) == digits).all()
     spaced = ",".join(WEEKDAYS_ONLY[24 * day : 24 * day + 24] for day in range(7))
-    assert (schedule.mask(spaced) == digits).all()
+    assert (schedule.week_mask(spaced) == digits).all()
     with pytest.raises(InputError, match="7 x 24 hours, got 169"):
-        schedule.mask("1" * 169)
+        schedule.week_mask("1" * 169)

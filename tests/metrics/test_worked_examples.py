@@ -393,7 +393,7 @@ def test_weeks_months_and_hours_in_prague():
     assert months["observed"].tolist() == [hours(25 + 6 * 24), hours(48)]
     assert months["period"].tolist() == [at("2026-09-30 22:00"), at("2026-10-31 23:00")]
     sunday = rpo_adherence(
-        sessions, "15min", freq="h", tz="Europe/Prague", until="2026-10-25 23:00"
+        sessions, "15min", freq="h", tz="Europe/Prague", until="2026-10-25 23:00Z"
     )
     assert len(sunday) == 25
     assert (sunday["observed"] == hours(1)).all()
@@ -405,7 +405,7 @@ def test_days_and_hours_in_kolkata_begin_at_half_past_in_utc():
     assert days["observed"].tolist() == [hours(0.5), hours(24), hours(24), hours(1.5)]
     assert days["period"].tolist()[1] == at("2026-10-01 18:30")
     by_hour = rpo_adherence(
-        sessions, "15min", freq="h", tz="Asia/Kolkata", until="2026-10-01 20:00"
+        sessions, "15min", freq="h", tz="Asia/Kolkata", until="2026-10-01 20:00Z"
     )
     assert by_hour["observed"].tolist() == [hours(0.5), hours(1), hours(0.5)]
 
@@ -415,7 +415,7 @@ def test_a_schedule_in_prague_runs_by_the_wall_clock_there():
     night = dict.fromkeys(OFFICE, [0, 0, 1] + [0] * 21)
     spring = always("2026-03-27 23:00", "2026-03-30 22:00")
     autumn = always("2026-10-23 22:00", "2026-10-26 23:00")
-    asked = {"schedule": night, "tz": "Europe/Prague", "freq": "D"}
+    asked = {"schedule": night, "tz": "Europe/Prague", "schedule_tz": "Europe/Prague", "freq": "D"}
     assert rpo_adherence(spring, "1h", **asked)["observed"].tolist() == [
         hours(n) for n in (1, 0, 1)
     ]

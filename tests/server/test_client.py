@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import logging
 import re
+import sqlite3
+import ssl
 import threading
 import time
 import traceback
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, quote_plus, urlsplit
 
 import pandas as pd
 import pyarrow as pa
@@ -32,9 +35,11 @@ from cdpanalytics.errors import (
     ServerError,
     WireError,
 )
-from cdpanalytics.server import client, connection, paging
+from cdpanalytics.server import client, connection, page_cache, paging
 from cdpanalytics.server.client import EnterpriseManager
 from cdpanalytics.server.filters import field as param
+from cdpanalytics.server.retry import RetryPolicy
+from cdpanalytics.simulator import Fault, Fleet, Simulator
 
 PASSWORD = "correct horse €"
 NOW = pd.Timestamp("2026-03-10 12:00:00", tz="UTC")
@@ -93,6 +98,8 @@ class Server:
     now: pd.Timestamp = NOW
     password: str = PASSWORD
     cap: int = 10_000
+    least: int = 1
+    date: str | None = None
     token: str = ""
     url: str = ""
     logons: int = 0
@@ -149,7 +156,7 @@ class Server:
         kind, text = query["type"], query.get("filter", "")
         rows = [row for row in self.rows.get(kind, ()) if inside(row, text)]
         rows.sort(key=lambda row: row.get(query.get("sortAsc", "UID"), ""))
-        size, number = min(int(query["pageSize"]), self.cap), int(query["page"])
+        size, number = max(self.least, min(int(query["pageSize"]), self.cap)), int(query["page"])
         part = rows[(number - 1) * size : number * size]
         plural = {"CdpPolicy": "CdpPolicies"}.get(kind, f"{kind}s")
         wanted = {"Entities": {plural: {plural: part}}}
@@ -179,7 +186,9 @@ def serving(server):
             self.body = self.rfile.read(length)
             status, headers, body = server.answer(self)
             self.send_response_only(status)
-            self.send_header("Date", format_datetime(server.now.to_pydatetime(), usegmt=True))
+            date = format_datetime(server.now.to_pydatetime(), usegmt=True)
+            if server.date != "":
+                self.send_header("Date", server.date or date)
             self.send_header("Content-Length", str(len(body)))
             for name, value in headers.items():
                 self.send_header(name, value)
@@ -206,10 +215,9 @@ def serving(server):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch, tmp_path):
-    """No waiting between retries, and a page cache of the test's own."""
-    monkeypatch.setattr(connection, "_BACKOFF", 0)
+    """A page cache of the test's own."""
     monkeypatch.setattr(
-        connection.platformdirs, "user_cache_dir", lambda name: str(tmp_path / name)
+        page_cache.platformdirs, "user_cache_dir", lambda name: str(tmp_path / name)
     )
     for name in ("URL", "USERNAME", "PASSWORD", "CA_BUNDLE"):
         monkeypatch.delenv(f"CDPANALYTICS_{name}", raising=False)
@@ -229,11 +237,12 @@ def server():
 
 @pytest.fixture
 def em(server):
-    with EnterpriseManager(server.url, "me", PASSWORD, cache=False) as it:
+    with connected(server, cache=False) as it:
         yield it
 
 
 def connected(server, **options):
+    options.setdefault("retry", RetryPolicy(backoff=0))
     return EnterpriseManager(server.url, "me", PASSWORD, **options)
 
 
@@ -242,7 +251,7 @@ def connected(server, **options):
 
 def test_sessions_are_the_contracts_frame(em):
     frame = em.sessions(since="2D", policy="gold*")
-    assert list(frame.columns) == schema.SESSIONS.names
+    assert list(frame.columns) == [*schema.SESSIONS.names, "window"]
     assert len(frame) == 16
     assert frame["created"].is_monotonic_increasing
     assert frame["created"].min() == NOW - 2 * DAY
@@ -290,7 +299,7 @@ def test_patterns_choose_rows_and_labels(em, server, patterns, rows):
     frame = em.sessions(**patterns)
     assert len(frame) == rows
     assert frame["vm"].cat.categories.size == rows
-    assert list(frame.columns) == schema.SESSIONS.names
+    assert list(frame.columns) == [*schema.SESSIONS.names, "window"]
 
 
 @pytest.mark.parametrize(("page_size", "cap"), [(1, 99), (7, 99), (24, 99), (1000, 5)])
@@ -446,6 +455,40 @@ def test_the_servers_clock_is_asked_each_time(em, server):
     server.now = NOW + DAY
     assert em.now() == NOW + DAY
     assert em.now().unit == "us"
+
+
+def test_the_difference_of_the_clocks_is_known(em, server):
+    server.now = pd.Timestamp.now("UTC").floor("s") + pd.Timedelta("50h")
+    em.now()
+    assert abs(em.clock_difference() - pd.Timedelta("50h")) < pd.Timedelta("1h")
+
+
+@pytest.mark.parametrize("date", ["", "yesterday", "Tue, 10 Mar 99999 12:00:00 GMT"])
+def test_an_answer_without_a_readable_date_is_survived(server, date):
+    server.date = date
+    with connected(server) as em:
+        assert em.clock_difference() is None
+        assert abs(em.now() - pd.Timestamp.now("UTC")) < pd.Timedelta("1h")
+
+
+@pytest.mark.parametrize(("hours", "count"), [(3, 0), (6, 1), (9, 2), (90, 23)])
+def test_sessions_are_counted_with_one_request_of_one_row(em, server, hours, count):
+    start = NOW - pd.Timedelta(hours=hours)
+    assert em.count_task_sessions(start, NOW - pd.Timedelta("3h")) == count
+    (query,) = server.queries()
+    assert query["pageSize"] == "1"
+
+
+def test_a_server_that_ignores_the_page_size_is_counted_by_its_rows(server):
+    with connected(server, page_size=7) as em:
+        server.least = 7
+        assert em.count_task_sessions(NOW - 10 * DAY, NOW) == 24
+
+
+def test_a_count_of_a_server_that_ignores_the_filter_is_refused(em, server):
+    server.spoil = lambda path, query: query.pop("filter", None) and None
+    with pytest.raises(ServerError, match="does not keep to the filter"):
+        em.count_task_sessions(NOW - DAY, NOW - pd.Timedelta("20h"))
 
 
 # ----------------------------------------------------------------------------- the log-on
@@ -625,7 +668,12 @@ def test_no_error_and_no_log_tells_the_password_or_the_token(server, caplog):
                 em.query()
             except CdpError as error:
                 told += traceback.format_exception(error)
-                told += [repr(em), repr(vars(em)), repr(vars(em._way)), repr(vars(em._way._gate))]
+                told += [
+                    repr(em),
+                    repr(vars(em)),
+                    repr(vars(em._connection)),
+                    repr(vars(em._connection._adapter)),
+                ]
             tokens.add(server.token)
     server.password = "other"
     with connected(server) as em, pytest.raises(LogonError) as refused:
@@ -708,7 +756,7 @@ def test_another_user_or_format_has_other_pages(server, tmp_path):
 
 
 def test_what_has_expired_is_neither_read_nor_kept(server, monkeypatch):
-    monkeypatch.setattr(connection, "SOON", 1)
+    monkeypatch.setattr(page_cache, "SOON", 1)
     with connected(server) as em:
         em.query()
         time.sleep(1.1)
@@ -716,7 +764,7 @@ def test_what_has_expired_is_neither_read_nor_kept(server, monkeypatch):
         assert len(em.query()) == 25
     time.sleep(1.1)
     with connected(server) as em:
-        assert list(em._way._cached.cache.filter(expired=True)) == []
+        assert list(em._connection._cached.cache.filter(expired=True)) == []
 
 
 def test_errors_are_not_kept(server):
@@ -731,7 +779,7 @@ def test_errors_are_not_kept(server):
 def test_settled_days_are_kept_longer_than_days_that_can_change(server):
     with connected(server) as em:
         em.sessions(since="6D")
-        stored = [one for one in em._way._cached.cache.filter() if "TaskSession" in one.url]
+        stored = [one for one in em._connection._cached.cache.filter() if "TaskSession" in one.url]
         lives = {
             re.search(r"%3E%3D%22([\d-]+)T", one.url)[1]: one.expires - one.created_at
             for one in stored
@@ -754,12 +802,8 @@ def test_a_broken_cache_is_done_without(server, tmp_path, caplog):
 
 
 def test_https_with_an_unknown_certificate_says_what_to_give(server):
-    trustme = pytest.importorskip("trustme")
-    import ssl
-
-    authority = trustme.CA()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority = pytest.importorskip("trustme").CA()
+    context = tls_context(authority)
     secure = Server(server.rows)
     with serving(secure), authority.cert_pem.tempfile() as bundle:
         port = urlsplit(secure.url).port
@@ -774,6 +818,67 @@ def test_https_with_an_unknown_certificate_says_what_to_give(server):
         finally:
             relay.shutdown()
             relay.server_close()
+
+
+def tls_context(authority):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    return context
+
+
+def old_tls(authority):
+    context = tls_context(authority)
+    context.set_ciphers("DEFAULT@SECLEVEL=0")
+    context.minimum_version = ssl.TLSVersion.TLSv1
+    context.maximum_version = ssl.TLSVersion.TLSv1_1
+    return context
+
+
+def wants_certificate(authority, version=ssl.TLSVersion.TLSv1_3):
+    context = tls_context(authority)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.maximum_version = version
+    authority.configure_trust(context)
+    return context
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (old_tls, "a TLS version older than this machine accepts"),
+        (wants_certificate, "wants? a client certificate, which is not supported"),
+        (
+            lambda authority: wants_certificate(authority, ssl.TLSVersion.TLSv1_2),
+            "it wants a client certificate, or accepts no cipher",
+        ),
+    ],
+)
+def test_what_is_wrong_with_tls_is_said(server, make, message):
+    authority = pytest.importorskip("trustme").CA()
+    relay = tls_relay(make(authority), urlsplit(server.url).port)
+    try:
+        with (
+            authority.cert_pem.tempfile() as bundle,
+            EnterpriseManager(
+                f"https://127.0.0.1:{relay.server_port}", "me", PASSWORD, cache=False,
+                ca_bundle=bundle, retry=RetryPolicy(backoff=0),
+            ) as em,
+            pytest.raises(ServerError, match=message),
+        ):  # fmt: skip
+            em.query()
+    finally:
+        relay.shutdown()
+        relay.server_close()
+
+
+def test_plain_http_behind_https_is_said(server):
+    url = server.url.replace("http:", "https:")
+    with (
+        EnterpriseManager(url, "me", PASSWORD, cache=False, retry=RetryPolicy(backoff=0)) as em,
+        pytest.raises(ServerError, match="does not speak https: it answers in plain http"),
+    ):
+        em.query()
 
 
 def tls_relay(context, port):
@@ -804,7 +909,9 @@ def tls_relay(context, port):
             pass
 
     relay = Quiet(("127.0.0.1", 0), Relay)
-    relay.socket = context.wrap_socket(relay.socket, server_side=True)
+    relay.socket = context.wrap_socket(
+        relay.socket, server_side=True, do_handshake_on_connect=False
+    )
     threading.Thread(target=relay.serve_forever, args=(0.01,), daemon=True).start()
     return relay
 
@@ -885,3 +992,210 @@ def test_no_file_of_ours_names_the_vendors_fields_twice():
         source = Path(module.__file__).read_text()
         assert "VmDisplayName" not in source
         assert "PagesCount" not in source
+
+
+# ------------------------------------------------------------------- answers that are not right
+
+
+def uids(pages):
+    return [uid for dated in pages for uid in dated.page.table["uid"].to_pylist()]
+
+
+def respelled(server, change):
+    """Let a change be made to the decoded body of each answer to a query."""
+
+    def spoil(path, query):
+        if path == "/api/query":
+            tree = json.loads(server.page(query))
+            change(tree)
+            return 200, {"Content-Type": "application/json"}, json.dumps(tree).encode()
+        return None
+
+    server.spoil = spoil
+
+
+def test_a_server_that_ignores_the_order_is_refused_where_it_pages(em, server):
+    server.spoil = lambda path, query: query.pop("sortAsc", None) and None
+    rows = server.rows["CdpReplicaTaskSession"]
+    with pytest.raises(ServerError, match="does not sort by CreationTimeUTC as asked"):
+        list(em.pages("CdpReplicaTaskSession", page_size=2))
+    assert len(uids(em.pages("CdpReplicaTaskSession", page_size=100))) == len(rows)
+    with pytest.raises(ServerError, match="does not sort by CreationTimeUTC as asked"):
+        em.oldest()
+
+
+def test_pages_that_are_not_counted_are_looked_for(em, server):
+    respelled(server, lambda tree: tree["PagingInfo"].update(PagesCount=2))
+    assert len(set(uids(em.pages("CdpReplicaTaskSession", page_size=5)))) == 24
+
+
+@pytest.mark.parametrize("status", [200, 400, 404, 500])
+def test_a_full_last_page_is_the_last_however_the_server_says_so(em, server, status):
+    def spoil(path, query):
+        if path == "/api/query" and int(query["page"]) > 2 and status != 200:
+            return status, {}, b""
+        return None
+
+    server.spoil = spoil
+    assert len(uids(em.pages("CdpReplicaTaskSession", page_size=12))) == 24
+    assert [query["page"] for query in server.queries()][:3] == ["1", "2", "3"]
+
+
+def test_a_busy_server_is_not_taken_for_the_end(em, server):
+    server.spoil = lambda path, query: (
+        (503, {"Retry-After": "0"}, b"") if query.get("page") == "3" else None
+    )
+    with pytest.raises(ServerError, match="HTTP 503"):
+        list(em.pages("CdpReplicaTaskSession", page_size=12))
+
+
+def test_a_billion_pages_are_refused_at_once(em, server):
+    respelled(server, lambda tree: tree["PagingInfo"].update(PagesCount=10**9))
+    with pytest.raises(ServerError, match="counts 1,000,000,000 pages"):
+        em.query()
+    assert {query["page"] for query in server.queries()} == {"1"}
+
+
+def test_equal_uids_on_one_page_are_refused(em, server):
+    rows = server.rows["CdpReplicaTaskSession"]
+    rows.append(rows[0])
+    with pytest.raises(ServerError, match="kept changing"):
+        em.query()
+
+
+@pytest.mark.parametrize("value", ["soon", "-1", "1.5", "Tue, 10 Mar 2020 12:00:00 GMT", ""])
+def test_a_retry_after_that_is_not_a_number_is_retried(em, server, value):
+    busy = [(503, {"Retry-After": value}, b"")] * 2
+    server.spoil = lambda *_: busy.pop() if busy else None
+    assert len(em.query()) == 24
+
+
+def test_a_403_in_the_middle_is_a_session_that_ended(em, server):
+    em.now()
+    once = [(403, {}, b"")]
+    server.spoil = lambda *_: once.pop() if once else None
+    assert len(em.query()) == 24
+    assert server.logons == 2
+
+
+def test_a_403_that_lasts_is_a_missing_right(em, server):
+    server.spoil = lambda *_: (403, {}, b"")
+    with pytest.raises(ServerError, match="HTTP 403; the user needs the Portal Administrator role"):
+        em.query()
+    assert server.logons == 2
+
+
+def test_a_body_that_drips_ends():
+    with (
+        Simulator(Fleet.generate(vms=2, days=1), faults=[Fault("drip", None)]) as slow,
+        EnterpriseManager(
+            slow.url, "demo", "demo", cache=False, answer_timeout=0.2, retry=RetryPolicy.once()
+        ) as em,
+        pytest.raises(ServerError, match="was not complete after") as error,
+    ):
+        em.query()
+    assert error.value.retryable
+
+
+def test_nothing_is_asked_once_it_is_closed(server):
+    em = connected(server, cache=False)
+    em.now()
+    em.close()
+    em.close()
+    with pytest.raises(ServerError, match="this connection is closed"):
+        em.now()
+    assert [method for method, *_ in server.asked].count("DELETE") == 1
+
+
+# ---------------------------------------------------------------- secrets in the server's words
+
+
+@pytest.mark.parametrize(
+    "encode",
+    [
+        str,
+        quote,
+        quote_plus,
+        lambda text: base64.b64encode(text.encode()).decode(),
+        lambda text: base64.b64encode(f"me:{text}".encode()).decode(),
+        lambda text: text.encode().decode("latin-1"),
+        html.escape,
+        lambda text: "".join(f"&#{ord(char)};" for char in text),
+    ],
+)
+@pytest.mark.parametrize("status", [200, 400, 403])
+def test_a_server_that_repeats_the_password_does_not_have_it_printed(server, encode, status):
+    secret = 'pa"ss<word> & €/+'
+    server.password = secret
+    text = f"{'x' * 40 * (status != 200)} {encode(secret)} {'y' * 300}"
+    server.spoil = lambda *_: (
+        status, {"Content-Type": "application/json"}, json.dumps({"Message": text, "StatusCode": 1}).encode()
+    )  # fmt: skip
+    with (
+        EnterpriseManager(
+            server.url, "me", secret, cache=False, retry=RetryPolicy(backoff=0)
+        ) as em,
+        pytest.raises(CdpError) as error,
+    ):
+        em.query()
+    message = "".join(traceback.format_exception(error.value))
+    assert encode(secret) not in str(error.value)
+    assert "[hidden]" in str(error.value)
+    assert secret not in message
+
+
+@pytest.mark.parametrize("kind", ["text/html", "application/json"])
+def test_a_page_that_repeats_the_token_does_not_have_it_printed(em, server, kind):
+    server.spoil = lambda *_: (200, {"Content-Type": kind}, f"<p>{server.token}</p>".encode())
+    with pytest.raises(WireError, match=r"\[hidden\]") as error:
+        em.query()
+    assert server.token not in "".join(traceback.format_exception(error.value))
+
+
+# ----------------------------------------------------------- a page cache that cannot be used
+
+
+def test_a_page_cache_that_another_process_holds_is_done_without(server, tmp_path, caplog):
+    with connected(server) as em:
+        em.query()
+    (path,) = tmp_path.rglob("*.sqlite")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with connected(server) as em:
+            assert len(em.query()) == 24
+    assert caplog.text.count("page cache not used: database is locked") == 1
+
+
+def test_a_page_cache_that_is_taken_later_is_done_without(server, tmp_path, caplog):
+    with connected(server) as em:
+        (path,) = tmp_path.rglob("*.sqlite")
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            assert len(list(em.pages("CdpReplicaTaskSession", page_size=6))) == 4
+            assert len(em.query()) == 24
+    assert caplog.text.count("page cache not used: database is locked") == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_page_cache_on_a_full_disk_is_done_without(server, tmp_path, monkeypatch, caplog):
+    full = tmp_path / "full.sqlite"
+    full.symlink_to("/dev/full")
+    monkeypatch.setattr(page_cache, "_cache_file", lambda *_: full)
+    with connected(server) as em:
+        assert len(em.query()) == 24
+    assert caplog.text.count("page cache not used: ") == 1
+
+
+# ------------------------------------------------------------------------------ the retry policy
+
+
+def test_the_docs_table_is_the_retry_policy():
+    text = (Path(__file__).parents[2] / "docs/reliability.md").read_text(encoding="utf-8")
+    rows = [f"| {failure} | {tries} | {wait} |" for failure, tries, wait in RetryPolicy().table()]
+    assert "\n".join(rows) in text, "\n".join(rows)
+
+
+@pytest.mark.parametrize("wrong", [{"page": 0}, {"backoff": -1}])
+def test_a_retry_policy_that_cannot_be_is_refused(wrong):
+    with pytest.raises(ValueError, match=r"first try|not negative"):
+        RetryPolicy(**wrong)

@@ -152,8 +152,56 @@ def test_nothing_found_is_an_empty_table(wrapper):
     assert found.num_rows == 0
 
 
-def test_version_9_leaves_out_what_is_null():
-    assert table_of(tasks(Entities={})).num_rows == 0
+def test_an_answer_without_the_collection_is_not_an_empty_one():
+    with pytest.raises(WireError, match="no CdpReplicaTaskSessions in the answer, got nothing"):
+        table_of(tasks(Entities={}))
+    assert table_of(tasks(Entities={"CdpReplicaTaskSessions": None})).num_rows == 0
+
+
+@pytest.mark.parametrize("spell", [str.upper, str.lower, responses._camel])
+@pytest.mark.parametrize(
+    "name", ["EndTimeUTC", "Result", "Reason", "TotalSize", "VmDisplayName", "Links"]
+)
+def test_a_key_of_one_row_is_read_in_any_case(name, spell):
+    links = [
+        {
+            "Type": "BackupServerReference",
+            "Name": "vbr01",
+            "Href": f"/x/{'0' * 8}-1111-4222-8333-{'0' * 12}",
+        }
+    ]
+    values = {
+        "EndTimeUTC": "2026-03-01T16:00:30Z", "Result": "Success", "Reason": "why", "TotalSize": 7,
+        "VmDisplayName": "db01", "Links": links,
+    }  # fmt: skip
+    plain = row(**values)
+    other = {spell(key) if key == name else key: value for key, value in plain.items()}
+    assert table_of(tasks(plain, other)).slice(1).to_pylist() == table_of(tasks(plain)).to_pylist()
+
+
+def test_keys_of_a_link_are_read_in_any_case():
+    href = f"/x/{'0' * 8}-1111-4222-8333-{'0' * 12}"
+    first = [{"Type": "BackupServerReference", "Name": "vbr01", "Href": href}]
+    second = [{"type": "BackupServerReference", "name": "vbr02", "href": href}]
+    table = table_of(tasks(row(Links=first), row(Links=second)))
+    assert table["backup_server"].to_pylist() == ["vbr01", "vbr02"]
+
+
+def test_an_xml_element_is_read_in_any_case():
+    text = body("task_sessions.xml").replace(b"VmDisplayName", b"vmDisplayName", 2)
+    table = responses.read_page(text, XML, TASKS, origin="em page 1").table
+    assert table.to_pylist() == read("task_sessions.xml").table.to_pylist()
+
+
+def test_a_wrapper_may_hold_another_list_that_is_empty():
+    rows = {"CdpReplicaTaskSessions": {"Removed": [], "CdpReplicaTaskSessions": [row()]}}
+    assert table_of(tasks(Entities=rows)).num_rows == 1
+
+
+@pytest.mark.parametrize("kind", ["CdpPolicy", "CdpReplica"])
+def test_settings_without_the_collection_are_not_none(kind):
+    with pytest.raises(WireError, match=r"no Cdp\w+ in the answer"):
+        responses.read_page(tasks(), JSON, kind, origin="em page 1")
 
 
 @pytest.mark.parametrize("ended", [..., None, "", "0001-01-01T00:00:00", "0001-01-01T00:00:00Z"])

@@ -1,4 +1,4 @@
-"""Where an archive lies: a folder or an object store, asked alike; what the files say is not its concern."""
+"""The place of an archive: a directory or an object store, behind one interface."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from urllib.request import url2pathname
 
 import pyarrow.parquet as pq
 
-from cdpanalytics.archive.storage.local import Folder
+from cdpanalytics.archive.storage import Kind
+from cdpanalytics.archive.storage.local import LocalStorage
 from cdpanalytics.errors import InputError
 
 A = TypeVar("A")
@@ -24,65 +25,70 @@ _NAMES_CONTAINER = ("abfs", "abfss", "wasb", "wasbs")
 
 
 class Lock(Protocol):
-    """Held by one writer at a time."""
+    """A lock that one writer holds at a time."""
 
     def acquire(self, timeout: float) -> object:
-        """Take it within some seconds, or raise TimeoutError."""
+        """Acquire it within some seconds, or raise TimeoutError."""
 
     def release(self) -> None:
-        """Let go of it."""
+        """Release it."""
 
 
-class Store(Protocol):
-    """The verbs an archive needs of its place; names are relative to `home`.
+class Storage(Protocol):
+    """What an archive needs of its place; names are relative to `home`.
 
-    Methods raise OSError as files do; where a place does not answer at all, or refuses,
-    `errors.StoreError`, because nothing is known then of what lies there.
+    Methods raise OSError as files do, and `errors.StoreError` where a store does not answer
+    or refuses: then it is unknown what lies there.
     """
 
     @property
     def home(self) -> Path | str:
         """The directory, or the URL."""
 
-    def at(self, name: PurePosixPath) -> str:
-        """Return where a name lies, for a person."""
+    def location(self, name: PurePosixPath) -> str:
+        """Return the full path or URL of a name."""
 
-    def found(self) -> bool:
-        """Return whether there is anything."""
+    def home_exists(self) -> bool:
+        """Return whether the directory, or any object of the prefix, exists."""
 
     def entries(self) -> list[str]:
         """Return the names directly in it."""
 
     def exists(self, name: PurePosixPath) -> bool:
-        """Return whether there is a file of this name."""
+        """Return whether there is a regular file of this name."""
 
-    def glob(self, folder: PurePosixPath, pattern: str) -> list[PurePosixPath]:
-        """Return the names below a folder that fit a pattern, in order."""
+    def walk(self, folder: PurePosixPath) -> list[tuple[PurePosixPath, Kind]]:
+        """Return each name below a folder and what it is, in order; links are not followed."""
 
     def read(self, name: PurePosixPath) -> bytes:
         """Return a file's bytes."""
 
-    def parsed(self, name: PurePosixPath, function: Callable[[pq.ParquetFile], T]) -> T:
-        """Return what a function makes of a Parquet file, read as far as it asks."""
+    def read_parquet(self, name: PurePosixPath, function: Callable[[pq.ParquetFile], T]) -> T:
+        """Apply a function to a Parquet file, which is read as far as the function needs."""
 
-    def each(self, function: Callable[[A], T], over: Iterable[A]) -> Iterator[T]:
-        """Yield what a function makes of each, in order, as many at once as the place likes."""
+    def map(self, function: Callable[[A], T], over: Iterable[A]) -> Iterator[T]:
+        """Apply a function to each item, in order, several at once where that is faster."""
 
     def write(self, name: PurePosixPath, body: bytes) -> None:
-        """Replace a file: whole, or as it was."""
+        """Replace a file atomically."""
 
     def move(self, name: PurePosixPath, to: PurePosixPath) -> None:
-        """Give a file another name."""
+        """Rename a file, replacing the file of the new name."""
+
+    def check_replaceable(self, name: PurePosixPath) -> None:
+        """Raise OSError where something else than a regular file has this name."""
 
     def lock(self, name: PurePosixPath) -> Lock:
         """Return the lock of this name, not yet held."""
 
-    def sweep(self) -> None:
-        """Remove what writes that were killed have left; for who holds the lock."""
+    def remove_partial_files(self) -> None:
+        """Remove what writes that were killed have left; only the holder of the lock may do so."""
 
 
-def opened(place: str | os.PathLike[str], options: Mapping[str, Any] | None = None) -> Store:
-    """Return the store at a path or a URL.
+def open_storage(
+    place: str | os.PathLike[str], options: Mapping[str, Any] | None = None
+) -> Storage:
+    """Return the storage at a path or a URL.
 
     Parameters
     ----------
@@ -99,22 +105,22 @@ def opened(place: str | os.PathLike[str], options: Mapping[str, Any] | None = No
     """
     url = _URL.fullmatch(os.fspath(place))
     if url is not None and url["scheme"].lower() != "file":
-        from cdpanalytics.archive.storage.object_store import Objects
+        from cdpanalytics.archive.storage.object_store import ObjectStorage
 
         _refuse(url["scheme"].lower(), url["rest"])
-        return Objects(os.fspath(place), options or {})
+        return ObjectStorage(os.fspath(place), options or {})
     if options:
         raise InputError(
-            f"storage_options are for a URL such as s3://bucket/prefix; {place} is none"
+            f"storage_options are for a URL such as s3://bucket/prefix; {place} is a directory"
         )
-    return Folder(Path(place) if url is None else Path(url2pathname(url["rest"])))
+    return LocalStorage(Path(place) if url is None else Path(url2pathname(url["rest"])))
 
 
 def _refuse(scheme: str, rest: str) -> None:
-    """Refuse what is no place of an archive; a URL with credentials is not repeated."""
+    """Refuse URLs that cannot hold an archive; a URL with credentials is not repeated."""
     if scheme not in _NAMES_CONTAINER and _HOLDS_USER.match(rest):
         raise InputError(
-            f"a {scheme}:// URL with credentials in it is not taken; give them as storage_options=, "
+            f"a {scheme}:// URL with credentials in it is not accepted; give them as storage_options=, "
             "or in the environment or the settings file that the store's own tools read"
         )
     if scheme in ("http", "https"):

@@ -1,22 +1,26 @@
-"""Files that are whole or untouched, whenever the process or the machine stops."""
+"""Files on a disk, replaced atomically even when the process or the machine stops."""
 
 from __future__ import annotations
 
+import errno
 import os
+import re
+import stat
 from collections.abc import Callable, Iterable, Iterator
-from glob import glob
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 import pyarrow.parquet as pq
 from filelock import FileLock
 
+from cdpanalytics.archive.storage import Kind
 from cdpanalytics.errors import ArchiveError
 
 A = TypeVar("A")
 T = TypeVar("T")
 
 _BESIDE = "tmp"
+_PARTIAL = re.compile(rf"\..+\.\d+\.{_BESIDE}")
 
 
 def write(path: Path, body: bytes) -> None:
@@ -46,12 +50,6 @@ def write(path: Path, body: bytes) -> None:
     _settle(path.parent)
 
 
-def sweep(folder: Path) -> None:
-    """Remove what a process that was killed left half-written anywhere below a folder."""
-    for stray in folder.rglob(f".*.{_BESIDE}"):
-        stray.unlink(missing_ok=True)
-
-
 def _settle(folder: Path) -> None:
     """Bring a folder's names to the disk, where the system can."""
     if os.name == "nt":
@@ -63,28 +61,28 @@ def _settle(folder: Path) -> None:
         os.close(handle)
 
 
-class Folder:
-    """A folder of this machine as the place of an archive: `store.Store` on a disk.
+class LocalStorage:
+    """A directory of this machine as the place of an archive: `base.Storage` on a disk.
 
     Parameters
     ----------
     home : pathlib.Path
-        It need not be there.
+        It need not exist. It may be a symbolic link; links inside it are not followed.
     """
 
     def __init__(self, home: Path) -> None:
         self.home = home
 
-    def __reduce__(self) -> tuple[type[Folder], tuple[Path]]:
-        """Tell another process, which may stand elsewhere, the whole path."""
-        return Folder, (self.home.absolute(),)
+    def __reduce__(self) -> tuple[type[LocalStorage], tuple[Path]]:
+        """Pass another process, which may have another working directory, the whole path."""
+        return LocalStorage, (self.home.absolute(),)
 
-    def at(self, name: PurePosixPath) -> str:
-        """Return where a name lies, for a person."""
+    def location(self, name: PurePosixPath) -> str:
+        """Return the full path of a name."""
         return str(self.home / name)
 
-    def found(self) -> bool:
-        """Return whether the folder is there."""
+    def home_exists(self) -> bool:
+        """Return whether the directory exists."""
         if not self.home.exists():
             return False
         if not self.home.is_dir():
@@ -92,49 +90,100 @@ class Folder:
         return True
 
     def entries(self) -> list[str]:
-        """Return what lies directly in it, less what a write has not finished."""
+        """Return the names directly in it, without those of unfinished writes."""
         return [
             entry.name for entry in self.home.iterdir() if not entry.name.endswith(f".{_BESIDE}")
         ]
 
     def exists(self, name: PurePosixPath) -> bool:
-        """Return whether there is a file of this name."""
-        return (self.home / name).exists()
+        """Return whether there is a regular file of this name."""
+        return self._link_above(name) is None and stat_kind(self.home / name) == "file"
 
-    def glob(self, folder: PurePosixPath, pattern: str) -> list[PurePosixPath]:
-        """Return the names below a folder that fit a pattern, in order."""
-        found = glob(pattern, root_dir=self.home / folder, recursive=True, include_hidden=True)
-        return [folder.joinpath(*parts) for parts in sorted(name.split(os.sep) for name in found)]
+    def walk(self, folder: PurePosixPath) -> list[tuple[PurePosixPath, Kind]]:
+        """Return each name below a folder and what it is, in order; links are not followed."""
+        if self._link_above(folder) is not None:
+            return []
+        return sorted(self._walk(folder))
 
     def read(self, name: PurePosixPath) -> bytes:
         """Return a file's bytes."""
         return (self.home / name).read_bytes()
 
-    def parsed(self, name: PurePosixPath, function: Callable[[pq.ParquetFile], T]) -> T:
-        """Return what a function makes of a Parquet file."""
-        return function(pq.ParquetFile(str(self.home / name), page_checksum_verification=True))
+    def read_parquet(self, name: PurePosixPath, function: Callable[[pq.ParquetFile], T]) -> T:
+        """Apply a function to a Parquet file."""
+        with pq.ParquetFile(str(self.home / name), page_checksum_verification=True) as file:
+            return function(file)
 
-    def each(self, function: Callable[[A], T], over: Iterable[A]) -> Iterator[T]:
-        """Yield what a function makes of each, in order: a disk is fastest one at a time."""
+    def map(self, function: Callable[[A], T], over: Iterable[A]) -> Iterator[T]:
+        """Apply a function to each item, in order: a disk is fastest one at a time."""
         return map(function, over)
 
     def write(self, name: PurePosixPath, body: bytes) -> None:
-        """Replace a file: whole, or as it was."""
+        """Replace a file atomically."""
+        self.check_replaceable(name)
         path = self.home / name
         path.parent.mkdir(parents=True, exist_ok=True)
         write(path, body)
 
     def move(self, name: PurePosixPath, to: PurePosixPath) -> None:
-        """Give a file another name."""
+        """Rename a file, replacing the file of the new name."""
+        self.check_replaceable(to)
         path = self.home / to
         path.parent.mkdir(parents=True, exist_ok=True)
         os.replace(self.home / name, path)
+        _settle(path.parent)
+
+    def check_replaceable(self, name: PurePosixPath) -> None:
+        """Raise OSError where something else than a regular file has this name: it is the user's."""
+        link = self._link_above(name)
+        if link is not None:
+            raise OSError(
+                errno.EPERM,
+                f"{link} is a symbolic link, and an archive follows none; remove the link",
+            )
+        if stat_kind(self.home / name) not in ("file", None):
+            raise OSError(
+                errno.EPERM, "this name is in use by something that is not a file; remove it"
+            )
 
     def lock(self, name: PurePosixPath) -> FileLock:
-        """Return the operating system's lock of this name; the folder is made."""
+        """Return the operating system's lock of this name; the directory is made."""
         self.home.mkdir(parents=True, exist_ok=True)
         return FileLock(self.home / name)
 
-    def sweep(self) -> None:
+    def remove_partial_files(self) -> None:
         """Remove what writes that were killed have left."""
-        sweep(self.home)
+        for name, kind in self.walk(PurePosixPath()):
+            if kind == "file" and _PARTIAL.fullmatch(name.name):
+                (self.home / name).unlink(missing_ok=True)
+
+    def _walk(self, folder: PurePosixPath) -> Iterator[tuple[PurePosixPath, Kind]]:
+        try:
+            with os.scandir(self.home / folder) as entries:
+                listed = list(entries)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        for entry in listed:
+            name = folder / entry.name
+            if entry.is_dir(follow_symlinks=False):
+                yield from self._walk(name)
+            elif entry.is_symlink():
+                yield name, "link"
+            else:
+                yield name, "file" if entry.is_file(follow_symlinks=False) else "special"
+
+    def _link_above(self, name: PurePosixPath) -> PurePosixPath | None:
+        """Return the first symbolic link on the way to a name, itself included."""
+        above = [name, *name.parents][:-1] if name.parts else []
+        return next((n for n in reversed(above) if (self.home / n).is_symlink()), None)
+
+
+def stat_kind(path: Path) -> Kind | None:
+    """Return what a path is, without following it; None where there is nothing."""
+    try:
+        mode = path.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if stat.S_ISREG(mode):
+        return "file"
+    return "link" if stat.S_ISLNK(mode) else "special"

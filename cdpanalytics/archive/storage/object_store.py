@@ -3,12 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
-import logging
-import re
-import threading
-import time
-import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,28 +14,21 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cdpanalytics.archive.storage import Kind
+from cdpanalytics.archive.storage.lease import Lease
 from cdpanalytics.errors import InputError, StoreError
 
 A = TypeVar("A")
 T = TypeVar("T")
 
 PARALLEL = 16
-"""Objects asked for at once: a request is mostly waiting."""
+"""ObjectStorage asked for at once: a request is mostly waiting."""
 
 END = 16 * 1024
 """Bytes of an object's end that are fetched first: its footer, or all of a small object."""
 
 TRIES = 3
 """How often an object is read that is replaced while it is read."""
-
-BEAT = 15.0
-"""Seconds between two signs of life of who holds a lock."""
-
-EXPIRY = 90.0
-"""Seconds without a sign of life after which another takes a lock over."""
-
-POLL = 1.0
-"""Seconds between two looks at a lock that another holds."""
 
 _VERSIONS = ("ETag", "etag", "generation", "md5Hash", "LastModified", "last_modified", "mtime",
              "created")  # fmt: skip
@@ -51,7 +38,6 @@ _PLAIN = ("endpoint_url", "region_name", "profile", "anon", "project", "account_
 """Storage options that an error may repeat."""
 
 _ROOT = PurePosixPath()
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -71,8 +57,8 @@ class Footer:
     whole: bytes | None
 
 
-class Objects:
-    """A prefix of an object store as the place of an archive: `store.Store` over fsspec.
+class ObjectStorage:
+    """A prefix of an object store as the place of an archive: `base.Storage` over fsspec.
 
     Parameters
     ----------
@@ -91,23 +77,23 @@ class Objects:
         self._footers: dict[PurePosixPath, Footer] = {}
         self._lease: Lease | None = None
 
-    def __reduce__(self) -> tuple[type[Objects], tuple[str, dict[str, Any]]]:
-        return Objects, (self.home, self._options)
+    def __reduce__(self) -> tuple[type[ObjectStorage], tuple[str, dict[str, Any]]]:
+        return ObjectStorage, (self.home, self._options)
 
-    def at(self, name: PurePosixPath) -> str:
+    def location(self, name: PurePosixPath) -> str:
         """Return the URL of a name."""
         return f"{self.home}/{name}".removesuffix("/.")
 
     # -- reading ---------------------------------------------------------------
 
-    def found(self) -> bool:
+    def home_exists(self) -> bool:
         """Return whether any object has the prefix."""
         self._there = self._there or bool(self.entries())
         return self._there
 
     def entries(self) -> list[str]:
         """Return the names directly below the prefix."""
-        with self._asking("read"):
+        with self._translate_errors("read"):
             try:
                 below = self._fs.ls(self._root, detail=False)
             except FileNotFoundError:
@@ -122,19 +108,21 @@ class Objects:
             return False
         return True
 
-    def glob(self, folder: PurePosixPath, pattern: str) -> list[PurePosixPath]:
-        """Return the names below a folder that fit a pattern, in order: one listing."""
-        fits = _expression(pattern)
+    def walk(self, folder: PurePosixPath) -> list[tuple[PurePosixPath, Kind]]:
+        """Return the names below a folder, in order: one listing."""
         listed = self._listed(folder)
+        for name in [n for n in self._entries if n.is_relative_to(folder) and n not in listed]:
+            # What an earlier listing said of an object that is gone must not be used again.
+            self._entries.pop(name, None)
         self._entries.update(listed)
-        return sorted(n for n in listed if fits.fullmatch(n.relative_to(folder).as_posix()))
+        return [(name, "file") for name in sorted(listed)]
 
     def read(self, name: PurePosixPath) -> bytes:
         """Return an object's bytes."""
-        with self._asking("read", name):
+        with self._translate_errors("read", name):
             return bytes(self._fs.cat_file(self._key(name)))
 
-    def parsed(self, name: PurePosixPath, function: Callable[[pq.ParquetFile], T]) -> T:
+    def read_parquet(self, name: PurePosixPath, function: Callable[[pq.ParquetFile], T]) -> T:
         """Return what a function makes of a Parquet object, of which only what it asks for is fetched.
 
         What takes several requests is done again when another version was put between them.
@@ -153,9 +141,11 @@ class Objects:
                 # A footer comes with one request, which cannot be of two versions.
                 if reader.requests == 0 or self._still(name, entry):
                     return made
-        raise StoreError(f"{self.at(name)} is replaced again and again while it is read; try again")
+        raise StoreError(
+            f"{self.location(name)} is replaced again and again while it is read; try again"
+        )
 
-    def each(self, function: Callable[[A], T], over: Iterable[A]) -> Iterator[T]:
+    def map(self, function: Callable[[A], T], over: Iterable[A]) -> Iterator[T]:
         """Yield what a function makes of each, in order, some ahead of who takes them."""
         ahead: deque[Future[T]] = deque()
         with ThreadPoolExecutor(PARALLEL, thread_name_prefix="objects") as pool:
@@ -172,37 +162,41 @@ class Objects:
 
     def range(self, name: PurePosixPath, start: int, end: int) -> bytes:
         """Return bytes `[start, end)` of an object."""
-        with self._asking("read", name):
+        with self._translate_errors("read", name):
             return bytes(self._fs.cat_file(self._key(name), start=start, end=end))
 
     # -- writing ---------------------------------------------------------------
 
     def write(self, name: PurePosixPath, body: bytes) -> None:
         """Replace an object: one put, whole or as it was."""
-        if self._lease is not None:
-            self._lease.assure()
-        with self._asking("written", name, none_is_news=True):
+        self._assure_lock()
+        with self._translate_errors("written", name, absence_is_error=True):
             self._fs.pipe_file(self._key(name), body)
         self._entries.pop(name, None)
 
     def move(self, name: PurePosixPath, to: PurePosixPath) -> None:
-        """Copy an object, then remove it: who is killed between leaves both."""
-        with self._asking("moved", name):
+        """Copy an object, then remove it: a process killed between the two leaves both."""
+        self._assure_lock()
+        with self._translate_errors("moved", name):
             self._fs.cp_file(self._key(name), self._key(to))
             self._fs.rm_file(self._key(name))
         self._entries.pop(name, None)
+        self._entries.pop(to, None)
+
+    def check_replaceable(self, name: PurePosixPath) -> None:
+        """Do nothing: there are only objects."""
 
     def lock(self, name: PurePosixPath) -> Lease:
         """Return the lock of this name, not yet held."""
         self._lease = Lease(self, name)
         return self._lease
 
-    def sweep(self) -> None:
+    def remove_partial_files(self) -> None:
         """Do nothing: an upload that is broken off leaves no object."""
 
     def claim(self, name: PurePosixPath, body: bytes) -> bool:
         """Put an object that must not be there; return whether it was not."""
-        with self._asking("written", name, none_is_news=True):
+        with self._translate_errors("written", name, absence_is_error=True):
             try:
                 self._fs.pipe_file(self._key(name), body, mode="create")
             except FileExistsError:
@@ -211,12 +205,12 @@ class Objects:
 
     def put(self, name: PurePosixPath, body: bytes) -> None:
         """Replace an object, whoever holds the lock."""
-        with self._asking("written", name, none_is_news=True):
+        with self._translate_errors("written", name, absence_is_error=True):
             self._fs.pipe_file(self._key(name), body)
 
     def remove(self, name: PurePosixPath) -> None:
         """Remove an object; one that is gone is well."""
-        with self._asking("removed", name):
+        with self._translate_errors("removed", name):
             try:
                 self._fs.rm_file(self._key(name))
             except FileNotFoundError:
@@ -228,6 +222,10 @@ class Objects:
 
     # -- below -----------------------------------------------------------------
 
+    def _assure_lock(self) -> None:
+        if self._lease is not None:
+            self._lease.assure()
+
     def _opened(self) -> tuple[Any, str]:
         try:
             import fsspec
@@ -235,18 +233,18 @@ class Objects:
             fs, root = fsspec.core.url_to_fs(self.home, use_listings_cache=False, **self._options)
         except ImportError as error:
             raise InputError(
-                f"{self.home} needs a package that is missing ({self._said(error)}); "
+                f"{self.home} needs a package that is missing ({self._redacted(error)}); "
                 "for s3:// install cdpanalytics[objects]"
             ) from None
         except Exception as error:
-            raise InputError(f"{self.home} cannot be used: {self._said(error)}") from None
+            raise InputError(f"{self.home} cannot be used: {self._redacted(error)}") from None
         return fs, str(root).rstrip("/")
 
     def _key(self, name: PurePosixPath) -> str:
         return f"{self._root}/{name}".removesuffix("/.")
 
     def _look(self, name: PurePosixPath) -> Entry:
-        with self._asking("read", name):
+        with self._translate_errors("read", name):
             return _entry(self._fs.info(self._key(name)))
 
     def _parquet(self, name: PurePosixPath, reader: Ranges) -> pq.ParquetFile:
@@ -269,7 +267,7 @@ class Objects:
         return self._entries[name] == entry
 
     def _listed(self, folder: PurePosixPath) -> dict[PurePosixPath, Entry]:
-        with self._asking("read", folder):
+        with self._translate_errors("read", folder):
             try:
                 found = self._fs.find(self._key(folder), detail=True)
             except FileNotFoundError:
@@ -283,18 +281,20 @@ class Objects:
         }
 
     @contextmanager
-    def _asking(
-        self, done: str, name: PurePosixPath = _ROOT, *, none_is_news: bool = False
+    def _translate_errors(
+        self, done: str, name: PurePosixPath = _ROOT, *, absence_is_error: bool = False
     ) -> Iterator[None]:
         """Tell whatever a store's client raises in one line without secrets; an absence is none."""
         try:
             yield
         except Exception as error:
-            if isinstance(error, FileNotFoundError) and not none_is_news:
+            if isinstance(error, FileNotFoundError) and not absence_is_error:
                 raise
-            raise StoreError(f"{self.at(name)} cannot be {done}: {self._said(error)}") from None
+            raise StoreError(
+                f"{self.location(name)} cannot be {done}: {self._redacted(error)}"
+            ) from None
 
-    def _said(self, error: Exception) -> str:
+    def _redacted(self, error: Exception) -> str:
         said = " ".join(
             (getattr(error, "strerror", None) or str(error) or type(error).__name__).split()
         )
@@ -306,7 +306,7 @@ class Objects:
 class Ranges(io.RawIOBase):
     """An object as a file that is read at random, a request each time; it counts them."""
 
-    def __init__(self, objects: Objects, name: PurePosixPath, entry: Entry) -> None:
+    def __init__(self, objects: ObjectStorage, name: PurePosixPath, entry: Entry) -> None:
         super().__init__()
         self.entry, self.requests = entry, 0
         self._objects, self._name, self._at = objects, name, 0
@@ -339,104 +339,6 @@ class Ranges(io.RawIOBase):
         return self._objects.range(self._name, start, self._at)
 
 
-class Lease:
-    """A lock of numbered objects, of which the highest counts: held while it changes, free when empty.
-
-    To take it is to create the next number, which a store with conditional puts
-    (``If-None-Match: *``) lets one writer do. Who waits judges by its own clock alone: an
-    object that has not changed for `EXPIRY` seconds is of a writer that is dead. Who finds
-    a higher number than its own has lost the lock and writes no more.
-    """
-
-    def __init__(self, objects: Objects, folder: PurePosixPath) -> None:
-        self._objects, self._folder = objects, folder
-        self._number, self._beats, self._lost = 0, 0, False
-        self._owner, self._renewed = uuid.uuid4().hex, 0.0
-        self._ended, self._renewing = threading.Event(), threading.Lock()
-        self._heart: threading.Thread | None = None
-
-    def acquire(self, timeout: float) -> None:
-        """Take the lock within some seconds, or raise TimeoutError."""
-        deadline = time.monotonic() + timeout
-        seen, since = self._newest(), time.monotonic()
-        while True:
-            free = seen[1].size == 0 or time.monotonic() - since >= EXPIRY
-            if free and self._taken(seen[0] + 1):
-                return
-            if time.monotonic() >= deadline:
-                raise TimeoutError(f"{self._objects.at(self._folder)} is held")
-            time.sleep(min(POLL, EXPIRY / 4, max(0.0, deadline - time.monotonic())))
-            newest = self._newest()
-            if newest != seen:
-                seen, since = newest, time.monotonic()
-
-    def release(self) -> None:
-        """Let go: the object stays, empty, so that its number is not given twice."""
-        if self._heart is None:
-            return
-        self._ended.set()
-        self._heart.join()
-        self._heart = None
-        if self._lost:
-            return
-        try:
-            self._objects.put(self._named(self._number), b"")
-        except StoreError as error:
-            _log.warning("%s; the next sync waits %.0f seconds for this one", error, EXPIRY)
-
-    def assure(self) -> None:
-        """Raise StoreError unless the lock is still held; asks only after a silence."""
-        if self._heart is None:
-            return
-        if time.time() - self._renewed > 2 * BEAT:
-            self._renew()
-        if self._lost:
-            raise StoreError(
-                f"{self._objects.home}: another sync has taken the archive over, because this one "
-                "gave no sign of life; run it again"
-            )
-
-    def _taken(self, number: int) -> bool:
-        if not self._objects.claim(self._named(number), self._sign()):
-            return False
-        for name in self._objects.listed(self._folder):
-            if name < self._named(number):
-                self._objects.remove(name)
-        self._number, self._renewed = number, time.time()
-        self._heart = threading.Thread(target=self._beating, name="lease", daemon=True)
-        self._heart.start()
-        return True
-
-    def _beating(self) -> None:
-        while not self._lost and not self._ended.wait(BEAT):
-            try:
-                self._renew()
-            except StoreError as error:
-                _log.warning("%s; the lock is not renewed", error)
-
-    def _renew(self) -> None:
-        """Give a sign of life, unless the lock is another's by now."""
-        with self._renewing:
-            mine = self._named(self._number)
-            if self._newest()[0] != self._number or self._objects.read(mine) != self._sign():
-                self._lost = True
-                return
-            self._beats += 1
-            self._objects.put(mine, self._sign())
-            self._renewed = time.time()
-
-    def _newest(self) -> tuple[int, Entry]:
-        listed = self._objects.listed(self._folder)
-        name = max(listed, default=None)
-        return (0, Entry(0, "")) if name is None else (int(name.name), listed[name])
-
-    def _named(self, number: int) -> PurePosixPath:
-        return self._folder / f"{number:08d}"
-
-    def _sign(self) -> bytes:
-        return json.dumps({"owner": self._owner, "beats": self._beats}).encode()
-
-
 def _footer(reader: Ranges) -> Footer:
     """Read an object's footer with one request, or two when it is long."""
     size = reader.entry.size
@@ -453,12 +355,6 @@ def _footer(reader: Ranges) -> Footer:
 def _entry(told: Mapping[str, Any]) -> Entry:
     version = next((told[word] for word in _VERSIONS if told.get(word) is not None), "")
     return Entry(int(told["size"] or 0), str(version))
-
-
-def _expression(pattern: str) -> re.Pattern[str]:
-    """A glob pattern of pathlib's as an expression of a whole path."""
-    wild = {"**/": "(?:[^/]+/)*", "*": "[^/]*"}
-    return re.compile("".join(wild.get(p, re.escape(p)) for p in re.split(r"(\*\*/|\*)", pattern)))
 
 
 def _secrets(options: Mapping[str, Any]) -> Iterator[str]:

@@ -9,24 +9,26 @@ import numpy as np
 import pandas as pd
 
 from cdpanalytics.metrics.core import groups as grouping
-from cdpanalytics.metrics.core.groups import By, Groups
-from cdpanalytics.metrics.core.spans import MOST, UNKNOWN, Integers, Records, numbered
+from cdpanalytics.metrics.core.arrays import SessionArrays
+from cdpanalytics.metrics.core.groups import Groups
+from cdpanalytics.metrics.core.kernels import LARGEST, Integers, compact_codes
+from cdpanalytics.metrics.core.values import UNKNOWN
 from cdpanalytics.metrics.core.windows import Window
 
 
 @dataclass(frozen=True)
-class Sums:
-    """Integers by cell, a group and a period each; the window is the same for all that are merged.
+class Aggregates:
+    """Integers by cell, a group and a period each; the window is the same for all that are combined.
 
-    `added` are sums and counts, `greatest` maxima (UNKNOWN, the least integer, where there
-    is none), `least` minima (MOST where there is none). Ratios are made of them last.
+    `sum` are sums and counts, `max` maxima (UNKNOWN, the least integer, where there
+    is none), `min` minima (LARGEST where there is none). Ratios are made of them last.
     """
 
     groups: pd.DataFrame
     window: Window
-    added: dict[str, Integers]
-    greatest: dict[str, Integers] = field(default_factory=dict)
-    least: dict[str, Integers] = field(default_factory=dict)
+    sum: dict[str, Integers]
+    max: dict[str, Integers] = field(default_factory=dict)
+    min: dict[str, Integers] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -39,22 +41,22 @@ class Sums:
         return len(self.groups) * self.window.count
 
     def keys(self) -> pd.DataFrame:
-        """Return a row a cell: the keys, and `period` where there is one."""
+        """Return one row per cell: the keys, and `period` where there is one."""
         keys = self.groups.loc[self.groups.index.repeat(self.window.count)]
         keys = keys.reset_index(drop=True)
         if self.window.periods is not None:
             keys["period"] = self.window.column(len(self.groups))
         return keys
 
-    def single(self, name: str) -> Integers:
+    def unique_value(self, name: str) -> Integers:
         """Return the one value of each cell, UNKNOWN where it has several or none."""
-        low, high = self.least[name], self.greatest[name]
+        low, high = self.min[name], self.max[name]
         return np.where(low == high, low, UNKNOWN)
 
 
 @dataclass(frozen=True)
-class Tally:
-    """The cells that records fall into."""
+class Cells:
+    """The cells that sessions fall into."""
 
     group: Groups
     window: Window
@@ -64,62 +66,61 @@ class Tally:
         """Number of cells."""
         return self.group.count * self.window.count
 
-    def cells(self, row: Integers, period: Integers) -> Integers:
-        """Return the cell of each record position and period; -1 in no period."""
+    def of(self, row: Integers, period: Integers) -> Integers:
+        """Return the cell of each session and period; -1 in no period."""
         cells = self.group.of[row] * self.window.count
         cells += period
         cells[period < 0] = -1
         return cells
 
-    def among(self, rows: Integers) -> Tally:
-        """Return the cells of these records alone, their groups known by number, not by keys."""
-        of, groups = numbered(self.group.of[rows])
-        return Tally(Groups(of.astype(np.int64), pd.DataFrame(index=groups)), self.window)
+    def among(self, rows: Integers) -> Cells:
+        """Return the cells of these sessions alone, their groups known by number, not by keys."""
+        of, groups = compact_codes(self.group.of[rows])
+        return Cells(Groups(of, pd.DataFrame(index=groups)), self.window)
 
-    def sums(self, **values: dict[str, Integers]) -> Sums:
-        """Return integers by cell as sums."""
-        return Sums(self.group.keys, self.window, **values)
+    def aggregates(self, **values: dict[str, Integers]) -> Aggregates:
+        """Return integers by cell as aggregates."""
+        return Aggregates(self.group.keys, self.window, **values)
 
 
-def tally(records: Records, by: By, frame: Window) -> Tally:
+def cells_for(arrays: SessionArrays, by: Sequence[str], window: Window) -> Cells:
     """Return the cells of a grouping and a window."""
-    return Tally(grouping.groups(records, by), frame)
+    return Cells(grouping.groups(arrays, by), window)
 
 
-def merge(parts: Sequence[Sums]) -> Sums:
-    """Return the sums of all parts, groups in order of their keys.
+def combine(parts: Sequence[Aggregates]) -> Aggregates:
+    """Return the aggregates of all parts, groups in order of their keys.
 
     Examples
     --------
-    >>> frame = Window(np.array([0, 1]), None, None, True)
-    >>> one = Sums(pd.DataFrame({"vm": ["b"]}), frame, {"gaps": np.array([2])})
-    >>> two = Sums(pd.DataFrame({"vm": ["a", "b"]}), frame, {"gaps": np.array([1, 3])})
-    >>> merge([one, two]).added["gaps"].tolist()
+    >>> window = Window(np.array([0, 1]), None, None, True)
+    >>> one = Aggregates(pd.DataFrame({"vm": ["b"]}), window, {"gaps": np.array([2])})
+    >>> two = Aggregates(pd.DataFrame({"vm": ["a", "b"]}), window, {"gaps": np.array([1, 3])})
+    >>> combine([one, two]).sum["gaps"].tolist()
     [1, 5]
     """
-    every = pd.concat([part.groups for part in parts], ignore_index=True)
-    names = list(every.columns)
-    if names:
-        group = grouping.in_order({name: grouping.labelled(every[name]) for name in names})
-    else:
-        group = Groups(np.zeros(len(every), dtype=np.int64), pd.DataFrame(index=pd.RangeIndex(1)))
+    if len(parts) == 1:
+        return parts[0]
+    group = grouping.groups_of_tables(
+        [part.groups for part in parts], [str(name) for name in parts[0].groups]
+    )
     ends = np.cumsum([len(part.groups) for part in parts])
-    return joined(Tally(group, parts[0].window), parts, np.split(group.of, ends[:-1]))
+    return join(Cells(group, parts[0].window), parts, np.split(group.of, ends[:-1]))
 
 
-def joined(tally: Tally, parts: Sequence[Sums], groups: Sequence[Integers]) -> Sums:
-    """Return the sums of all parts in the cells of `tally`, told which of its groups each has."""
-    count = tally.window.count
+def join(cells: Cells, parts: Sequence[Aggregates], groups: Sequence[Integers]) -> Aggregates:
+    """Return the aggregates of all parts in `cells`; `groups` are the groups that each part has."""
+    count = cells.window.count
     places = [(of[:, None] * count + np.arange(count)).ravel() for of in groups]
 
-    def every(kind: str, ufunc: np.ufunc, start: int) -> dict[str, Integers]:
-        found = {name: np.full(tally.size, start) for name in getattr(parts[0], kind)}
+    def joined(kind: str, ufunc: np.ufunc, start: int) -> dict[str, Integers]:
+        result = {name: np.full(cells.size, start) for name in getattr(parts[0], kind)}
         for place, part in zip(places, parts, strict=True):
             for name, values in getattr(part, kind).items():
-                found[name][place] = ufunc(found[name][place], values)
-        return found
+                result[name][place] = ufunc(result[name][place], values)
+        return result
 
-    return tally.sums(
-        added=every("added", np.add, 0), greatest=every("greatest", np.maximum, UNKNOWN),
-        least=every("least", np.minimum, MOST),
+    return cells.aggregates(
+        sum=joined("sum", np.add, 0), max=joined("max", np.maximum, UNKNOWN),
+        min=joined("min", np.minimum, LARGEST),
     )  # fmt: skip

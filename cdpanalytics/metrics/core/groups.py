@@ -1,4 +1,4 @@
-"""Groups: which row of a result each session belongs to, by any of the keys."""
+"""Groups: which row of a result each session belongs to, and sums by group."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from cdpanalytics.errors import InputError
-from cdpanalytics.metrics.core.spans import KEYS, Flags, Integers, Labels, Records, numbered
-
-By = str | Sequence[str]
+from cdpanalytics.metrics.core.arrays import SessionArrays
+from cdpanalytics.metrics.core.codes import Codes, codes_of
+from cdpanalytics.metrics.core.kernels import Flags, Integers, compact_codes
 
 
 @dataclass(frozen=True)
 class Groups:
-    """The group of each record (and of each VM that is only listed), and the groups' keys."""
+    """The group of each session (and of each VM that is only listed), and the groups' keys."""
 
     of: Integers
     keys: pd.DataFrame
@@ -27,8 +26,8 @@ class Groups:
         return len(self.keys)
 
 
-def groups(records: Records, by: By) -> Groups:
-    """Return the groups of `records`, in order of their keys.
+def groups(arrays: SessionArrays, by: Sequence[str]) -> Groups:
+    """Return the groups of sessions, in order of their keys; a missing key is a group, the last.
 
     Every key in the input is in the output, sessions or not. Grouping by `vm` alone
     adds up VMs of one name on several backup servers; add `backup_server` to keep
@@ -37,47 +36,34 @@ def groups(records: Records, by: By) -> Groups:
     Raises
     ------
     InputError
-        When `by` names something else than policy, vm or backup_server.
+        When `by` names something that is not a column.
     """
-    names = keys_of(by)
-    if not names:
-        count = len(records.labels["vm"].codes)
+    if not by:
+        count = len(arrays.keys["vm"].codes)
         return Groups(np.zeros(count, dtype=np.int64), pd.DataFrame(index=pd.RangeIndex(1)))
-    return in_order({name: records.labels[name] for name in names})
+    return groups_of({name: arrays.codes(name) for name in by})
 
 
-def in_order(columns: dict[str, Labels]) -> Groups:
-    """Return the groups of rows with these labels, in order of them; those without a name last."""
+def groups_of(columns: dict[str, Codes]) -> Groups:
+    """Return the groups of rows with these codes, in order of them, missing values last."""
     code: Integers = np.zeros(1, dtype=np.int64)
-    for labels in columns.values():
-        width = len(labels.names)
-        code = code * (width + 1) + np.where(labels.codes < 0, width, labels.codes)
-    of, code = numbered(code)
+    for codes in columns.values():
+        code = code * (len(codes.values) + 1) + codes.rank()
+    of, code = compact_codes(code)
     keys = {}
-    for name, labels in reversed(columns.items()):
-        code, own = np.divmod(code, len(labels.names) + 1)
-        own[own == len(labels.names)] = -1
-        keys[name] = Labels(own, labels.names).at(np.arange(len(own)))
-    return Groups(of.astype(np.int64), pd.DataFrame({name: keys[name] for name in columns}))
+    for name, codes in reversed(columns.items()):
+        code, own = np.divmod(code, len(codes.values) + 1)
+        own[own == len(codes.values)] = -1
+        keys[name] = Codes(own, codes.values).at(np.arange(len(own)))
+    return Groups(of, pd.DataFrame({name: keys[name] for name in columns}))
 
 
-def labelled(column: pd.Series) -> Labels:
-    """Return a column of text as labels."""
-    known = pd.Categorical(column.astype("str"))
-    return Labels(np.asarray(known.codes, dtype=np.int64), pd.Index(known.categories))
-
-
-def keys_of(by: By) -> list[str]:
-    """Return `by` as a list of keys."""
-    names = [by] if isinstance(by, str) else list(by)
-    for name in names:
-        if name not in KEYS:
-            raise InputError(
-                f"by={name!r} is not a key; use {', '.join(KEYS)}, several of them, or ()"
-            )
-    if len(set(names)) < len(names):
-        raise InputError(f"by={names} names a key twice")
-    return names
+def groups_of_tables(tables: Sequence[pd.DataFrame], by: Sequence[str]) -> Groups:
+    """Return the groups of the rows of tables, one table below the other."""
+    rows = pd.concat([table[list(by)] for table in tables], ignore_index=True)
+    if not by:
+        return Groups(np.zeros(len(rows), dtype=np.int64), pd.DataFrame(index=pd.RangeIndex(1)))
+    return groups_of({name: codes_of(rows[name]) for name in by})
 
 
 def count(cells: Integers, size: int, where: Flags | None = None) -> Integers:
@@ -107,8 +93,3 @@ def share(part: Integers, whole: Integers, where: Flags) -> pd.Series:
     ratio = np.full(len(part), np.nan)
     np.divide(part, whole, out=ratio, where=where)
     return pd.Series(ratio)
-
-
-def lengths(values: Integers) -> pd.Series:
-    """Return microseconds as lengths of time, missing where they are."""
-    return pd.Series(np.asarray(values, dtype=np.int64).view("m8[us]"))

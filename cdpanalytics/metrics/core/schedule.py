@@ -57,7 +57,7 @@ ALWAYS = Clock(np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64), np.ones
 """The clock of a policy that may run at every hour."""
 
 
-def mask(schedule: str | Mapping[str, Sequence[int]]) -> NDArray[np.bool_]:
+def week_mask(schedule: str | Mapping[str, Sequence[int]]) -> NDArray[np.bool_]:
     """Return the allowed hours of a week, Monday 00 h first.
 
     Parameters
@@ -77,7 +77,7 @@ def mask(schedule: str | Mapping[str, Sequence[int]]) -> NDArray[np.bool_]:
 
     Examples
     --------
-    >>> int(mask("1" * 160 + "0" * 8).sum())
+    >>> int(week_mask("1" * 160 + "0" * 8).sum())
     160
     """
     if isinstance(schedule, str):
@@ -103,7 +103,7 @@ def clock(
     Parameters
     ----------
     allowed : numpy.ndarray of bool, shape (168,)
-        From `mask`, in the wall time of `tz`.
+        From `week_mask`, in the wall time of `tz`.
     start, stop : int
         Microseconds since 1970 UTC: what the clock is asked about lies between.
     tz : str

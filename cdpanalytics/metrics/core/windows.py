@@ -9,11 +9,12 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from cdpanalytics import schema
 from cdpanalytics.errors import InputError
-from cdpanalytics.metrics.core.spans import Flags, Integers, Records, known_until, microseconds
-
-FREQUENCIES = {"h": "hour", "D": "day", "W": "week, from Monday", "MS": "month"}
+from cdpanalytics.metrics.core.arrays import SessionArrays, as_of_frame
+from cdpanalytics.metrics.core.frames import Facts
+from cdpanalytics.metrics.core.kernels import Flags, Integers
+from cdpanalytics.metrics.core.question import Question
+from cdpanalytics.metrics.core.values import us_of
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Window:
         return len(self.edges) - 1
 
     def period(self, instants: Integers, side: Literal["left", "right"] = "right") -> Integers:
-        """Return the period of each instant of the window; side "left" gives an edge to what ends there."""
+        """Return the period of each instant; side "left" gives an edge to the period that ends there."""
         if self.count == 1:
             return np.zeros(len(instants), dtype=np.int64)
         return np.searchsorted(self.edges[1:-1], instants, side=side)
@@ -64,88 +65,80 @@ class Window:
         return pd.Series(np.tile(periods.to_numpy(dtype="M8[us]"), groups)).dt.tz_localize("UTC")
 
 
-def window(
-    records: Records, since: object, until: object, freq: str | None = None, tz: str = "UTC"
-) -> Window:
-    """Return the window from `since` to `until`, never beyond as_of.
+def window(arrays: SessionArrays, question: Question) -> Window:
+    """Return the window of a question, never beyond as_of, cut into its periods.
 
-    Parameters
-    ----------
-    records : Records
-        Whose first session and `as_of` bound it.
-    since, until : timestamp-like, optional
-        Text without a zone is UTC. Default: the window that the frame was read for, else
-        from its first session to as_of.
-    freq : {"h", "D", "W", "MS"}, optional
-        Periods to cut into, by the wall clock of `tz`.
-    tz : str
-        IANA name of a zone.
+    Its default is the window that the frame was read for, else from the frame's first
+    session to as_of.
 
     Raises
     ------
     InputError
-        When `since` is not before `until`, `freq` or `tz` is unknown, or the window is larger
-        than the one that the frame was read for.
+        When the window is empty by its bounds, or larger than the one the frame was read for.
     """
-    as_of = records.as_of
-    since, until = within(records.frame, since, until)
-    first = min(int(records.created.min()), as_of) if len(records.created) else as_of
-    start = first if since is None else microseconds(since, "since")
-    stop = as_of if until is None else microseconds(until, "until")
+    as_of = arrays.as_of
+    since, until = resolve_window(arrays.facts, question)
+    first = min(int(arrays.created.min()), as_of) if len(arrays.created) else as_of
+    start = first if since is None else us_of(since)
+    stop = as_of if until is None else us_of(until)
     if since is not None and until is not None and start >= stop:
         raise InputError(f"since={since} is not before until={until}; a window is [since, until)")
     stop = max(start, min(stop, as_of))
     # What begins at as_of itself is in a window that does not end there.
-    closed = start <= as_of and (until is None or microseconds(until, "until") > as_of)
-    _check_zone(tz)
-    if freq is None:
+    closed = start <= as_of and (until is None or us_of(until) > as_of)
+    if question.freq is None:
         return Window(np.array([start, stop]), None, None, closed)
-    starts = _period_starts(start, stop, freq, tz)
-    inner = starts.tz_convert("UTC").as_unit("us").to_numpy(dtype="M8[us]").view(np.int64)
+    starts = _period_starts(start, stop, question.freq, question.tz)
+    inner = starts.as_unit("us").to_numpy(dtype="M8[us]").view(np.int64)
     edges = np.concatenate([[start], inner[(inner > start) & (inner < stop)], [stop]])
     return Window(
         edges.astype(np.int64), starts[: len(edges) - 1], int(inner[len(edges) - 1]), closed
     )
 
 
-def within(frame: pd.DataFrame, since: object, until: object) -> tuple[object, object]:
+def resolve_window(
+    known: Facts, question: Question
+) -> tuple[pd.Timestamp | None, pd.Timestamp | None]:
     """Return a window's bounds, those that a frame was read for where none is given.
 
     Raises
     ------
     InputError
-        When one lies beyond those: the sessions there are missing, and would be gaps.
+        When one lies outside of those: sessions there are missing, and would be gaps.
     """
-    first, last = schema.window_of(frame)
-    for name, given, bound, sign in (("since", since, first, 1), ("until", until, last, -1)):
-        if given is not None and bound is not None:
-            beyond = sign * (microseconds(bound, name) - microseconds(given, name)) > 0
-            if beyond:
-                raise InputError(
-                    f"{name}={given} is outside of the window whose sessions were read "
-                    f"({first or 'the first'} to {last or 'the last'}); read more of them"
-                )
-    return first if since is None else since, last if until is None else until
+    # Nothing is known after as_of, so a window that ends there may be asked to end later.
+    last = None if known.until == known.as_of and known.as_of is not None else known.until
+    for name, given, bound, sign in (
+        ("since", question.since, known.since, 1), ("until", question.until, last, -1),
+    ):  # fmt: skip
+        if given is not None and bound is not None and sign * (bound - given) > pd.Timedelta(0):
+            raise InputError(
+                f"{name}={given} is outside of the window whose sessions were read "
+                f"({known.since or 'the first'} to {known.until or 'the last'}); read more of them"
+            )
+    return (
+        known.since if question.since is None else question.since,
+        known.until if question.until is None else question.until,
+    )
 
 
-def judged_until(frame: pd.DataFrame, as_of: object, protects: Collection[str]) -> int:
-    """Return until when it is known of each VM whether it was covered.
+def effective_as_of(
+    frame: pd.DataFrame, known: Facts, question: Question, protects: Collection[str]
+) -> int:
+    """Return the last instant up to which the coverage of every VM is known.
 
     That is `as_of`, but no later than the end of the window that the frame was read for,
-    unless what followed was read too: up to the first success of each VM.
+    unless its neighbours were read too. Those reach up to each VM's next Success after the
+    window: where that does not protect, coverage is known up to the window's end only.
     """
-    now = known_until(frame, as_of)
-    _, until = schema.window_of(frame)
-    if until is not None and not (schema.is_followed(frame) and "Success" in protects):
-        now = min(now, microseconds(until, "until"))
+    now = as_of_frame(frame, known, question.as_of)
+    if known.until is not None and not (known.with_neighbours and "Success" in protects):
+        now = min(now, us_of(known.until))
     return now
 
 
 def _period_starts(start: int, stop: int, freq: str, tz: str) -> pd.DatetimeIndex:
     """Natural starts of the periods from the one that holds `start`, with the one after, in UTC."""
-    if freq not in FREQUENCIES:
-        known = ", ".join(f"{key} ({word})" for key, word in FREQUENCIES.items())
-        raise InputError(f"freq={freq!r} is not known; use one of {known}")
     first, last = (pd.Timestamp(edge, unit="us", tz="UTC").tz_convert(tz) for edge in (start, stop))
     if freq == "h":
         floor = first - pd.Timedelta(
@@ -166,12 +159,3 @@ def _period_starts(start: int, stop: int, freq: str, tz: str) -> pd.DatetimeInde
         tz, nonexistent="shift_forward", ambiguous=np.ones(len(naive), dtype=bool)
     )
     return starts.tz_convert("UTC").as_unit("us")
-
-
-def _check_zone(tz: str) -> None:
-    try:
-        pd.Timestamp(0, tz="UTC").tz_convert(tz if tz and isinstance(tz, str) else "no zone")
-    except (KeyError, ValueError):
-        raise InputError(
-            f"tz={tz!r} is not a time zone; use a name like UTC or Europe/Prague"
-        ) from None

@@ -1,23 +1,24 @@
-"""Parts of a page: tiles, the heat map, tables; their contents, and the macros that write them."""
+"""Parts of a page that report and explorer share: cards, heat map, tables, and the macros that write them."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from functools import cache
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from cdpanalytics import analysis
-from cdpanalytics.analysis import Findings
 from cdpanalytics.presentation import formatting
+from cdpanalytics.presentation.analysis import Analysis, budget, heat_map_rows, wilson
 
-_HEADINGS = {
+_HERE = "cdpanalytics.presentation"
+
+HEADINGS = {
     "backup_server": "Backup server", "policy": "Policy", "vm": "VM", "rpo": "RPO", "sessions": "Sessions",
     "success": "Success", "warning": "Warning", "failed": "Failed", "unknown": "No verdict",
     "observed": "Observed", "exposed": "Exposed", "breached": "Breached", "gaps": "Gaps",
@@ -42,10 +43,10 @@ _TEXTS = {"backup_server", "policy", "vm", "cause", "source", "start", "end", "o
 
 
 @cache
-def environment() -> Environment:
-    """Return the templates, in which all text is escaped; read once."""
+def environment(package: str = _HERE) -> Environment:
+    """Return the templates of a package and the shared ones; all text is escaped."""
     return Environment(
-        loader=PackageLoader("cdpanalytics.reports", "."),
+        loader=ChoiceLoader([PackageLoader(name, ".") for name in dict.fromkeys((package, _HERE))]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -53,10 +54,10 @@ def environment() -> Environment:
     )
 
 
-def source(name: str) -> str:
-    """Return one of our own files as it is."""
-    made = environment()
-    return made.loader.get_source(made, name)[0]  # type: ignore[union-attr]
+def source(name: str, package: str = _HERE) -> str:
+    """Return one of a package's own files as it is."""
+    templates = environment(package)
+    return templates.loader.get_source(templates, name)[0]  # type: ignore[union-attr]
 
 
 def digest(script: str) -> str:
@@ -69,69 +70,70 @@ def macro(name: str) -> Callable[..., Markup]:
     return getattr(environment().get_template("sections.html.j2").module, name)
 
 
-def tiles(found: Findings) -> list[dict[str, str]]:
-    """Return the figures that answer first: name, value, note, state."""
-    whole, missed = found.whole, len(found.worst)
+def summary_cards(analysis: Analysis) -> list[dict[str, str]]:
+    """Return the headline figures: name, value, note, state."""
+    whole, missed = analysis.whole, len(analysis.worst)
     finished = int(whole["success"] + whole["warning"] + whole["failed"])
-    low, high = analysis.wilson(int(whole["success"]), finished)
-    state, used = analysis.spent(found.promise)
-    known = not pd.isna(whole["adherence"])
+    low, high = wilson(int(whole["success"]), finished)
+    state, used = budget(analysis.objective)
+    answered = not pd.isna(whole["adherence"])
+    newest = instant(analysis.stop, analysis.selection.tz)
     return [
         {"name": "Adherence", "value": formatting.share(whole["adherence"]),
-         "note": f"strict {formatting.share(whole['adherence_strict'])}", "state": "" if known else "unknown"},
-        {"name": f"Objective {formatting.share(found.question.objective)}", "value": state.capitalize(),
+         "note": f"strict {formatting.share(whole['adherence_strict'])}", "state": "" if answered else "unknown"},
+        {"name": f"Objective {formatting.share(analysis.objective['objective'])}", "value": state.capitalize(),
          "note": used, "state": state},
-        {"name": "VMs that missed", "value": f"{missed:,} of {len(found.vms):,}",
+        {"name": "VMs that missed", "value": f"{missed:,} of {len(analysis.vms):,}",
          "note": f"{_count(whole['breaches'])} breaches in {_count(whole['gaps'])} gaps",
          "state": ""},
         {"name": "Longest gap", "value": formatting.duration(whole["worst_gap"]),
          "note": f"{formatting.duration(whole['breached'])} breached in all", "state": ""},
         {"name": "Success rate", "value": formatting.share(whole["success_rate"]),
          "note": f"of {finished:,} sessions; 95 %: {formatting.share(low)} to {formatting.share(high)}", "state": ""},
-        {"name": "As of", "value": instant(found.stop, "UTC")[:10],
-         "note": f"{instant(found.stop, 'UTC')[11:]} UTC; nothing later is judged", "state": ""},
+        {"name": "As of", "value": newest[:10],
+         "note": f"{newest[11:]} {analysis.selection.tz}; nothing later is judged", "state": ""},
     ]  # fmt: skip
 
 
 def _count(number: int) -> str:
-    return formatting.NOTHING if pd.isna(number) else f"{number:,}"
+    return formatting.MISSING if pd.isna(number) else f"{number:,}"
 
 
-def objectives(found: Findings) -> list[dict[str, str]]:
-    """Return a row a policy: was its objective met, and what is spent of its budget."""
+def objectives(analysis: Analysis) -> list[dict[str, str]]:
+    """Return one row per policy: whether its objective was met, and how much of its budget is used."""
     rows = []
-    for (_, row), (_, promise) in zip(
-        found.policies.iterrows(), found.objectives.iterrows(), strict=True
-    ):
-        state, used = analysis.spent(promise)
+    pairs = zip(analysis.policies.iterrows(), analysis.objectives.iterrows(), strict=True)
+    for (_, row), (_, objective) in pairs:
+        state, used = budget(objective)
         rows.append({"policy": str(row["policy"]), "rpo": formatting.duration(row["rpo"]), "state": state,
                      "adherence": formatting.share(row["adherence"]),
                      "strict": formatting.share(row["adherence_strict"]), "used": used})  # fmt: skip
     return rows
 
 
-def heat(found: Findings) -> dict[str, Any]:
+def heat_map(analysis: Analysis) -> dict[str, Any]:
     """Return the worst VMs by period, each cell with its level, label and title."""
-    periods, vms = analysis.heat(found)
-    rows = []
-    for vm, cells in vms:
-        drawn = []
-        columns = (cells[name] for name in ("period", "adherence", "breached", "observed"))
-        for period, adherence, breached, observed in zip(*columns, strict=True):
-            level = formatting.severity(adherence)
-            said = (
-                "not observed"
-                if level is None
-                else f"{formatting.duration(breached)} of {formatting.duration(observed)} breached"
-            )
-            label = "–" if level is None else "" if level == 0 else formatting.percent(adherence)
-            drawn.append({"level": level, "text": label, "start": period.isoformat(),
-                          "title": f"{vm['vm']}, {period:%Y-%m-%d}: {said}"})  # fmt: skip
-        rows.append({"vm": vm["vm"], "policy": vm["policy"], "server": vm["backup_server"], "cells": drawn,
-                     "total": formatting.duration(vm["breached"])})  # fmt: skip
-    zoned = [period.tz_convert(found.question.tz) for period in periods]
+    periods, vms = heat_map_rows(analysis)
+    zone = analysis.selection.tz
+    rows = [
+        {"vm": row.vm["vm"], "policy": row.vm["policy"], "server": row.vm["backup_server"],
+         "cells": [_cell(str(row.vm["vm"]), cell, zone) for cell in row.periods.to_dict("records")],
+         "total": formatting.duration(row.vm["breached"])}
+        for row in vms
+    ]  # fmt: skip
+    zoned = [period.tz_convert(zone) for period in periods]
     return {"periods": [(f"{day:%d}", f"{day:%Y-%m-%d}") for day in zoned],
             "months": _months(zoned), "rows": rows}  # fmt: skip
+
+
+def _cell(vm: str, row: dict[Hashable, Any], zone: str) -> dict[str, Any]:
+    level = formatting.severity(row["adherence"])
+    breached, observed = (formatting.duration(row[name]) for name in ("breached", "observed"))
+    text = "not observed" if level is None else f"{breached} of {observed} breached"
+    label = "–" if level is None else "" if level == 0 else formatting.percent(row["adherence"])
+    day = f"{row['period'].tz_convert(zone):%Y-%m-%d}"
+    title = f"{vm}, {day}: {text}"
+    return {"level": level, "text": label, "start": row["period"].isoformat(), "title": title}
 
 
 def _months(days: list[pd.Timestamp]) -> list[tuple[str, int]]:
@@ -145,7 +147,7 @@ def _months(days: list[pd.Timestamp]) -> list[tuple[str, int]]:
     return months
 
 
-class Sheet:
+class Table:
     """A table to look at in a notebook: words with units, whole texts, no row numbers.
 
     Sorted by a click on a head, and filtered, where it is exported as ``cdp-html``.
@@ -166,7 +168,7 @@ class Sheet:
 
     def _repr_html_(self) -> str:
         text = self.table.to_csv(index=False)
-        name = f"sheet-{zlib.crc32(text.encode()):08x}"  # the same table, the same page
+        name = f"table-{zlib.crc32(text.encode()):08x}"  # the same table, the same page
         made = table(self.table, name, tools=len(self.table) > _SEEN_AT_ONCE, of=self.of, heads={})
         style = Markup(source("sheet.css"))  # noqa: S704 - our own file
         return Markup("<style>{}</style>{}").format(style, macro("table")(made))
@@ -178,7 +180,7 @@ def table(
     *,
     tools: bool = False,
     of: str | None = None,
-    heads: Mapping[str, str] = _HEADINGS,
+    heads: Mapping[str, str] = HEADINGS,
 ) -> dict[str, Any]:
     """Return a table with its words, and what to sort them by; `of` as in `tables.words`."""
     exact = formatting.records(table)
@@ -194,7 +196,7 @@ def table(
 
 def by_day(sizes: pd.DataFrame, name: str) -> dict[str, Any]:
     """Return sizes with a row a day and a column a policy."""
-    named = sizes.assign(policy=sizes["policy"].astype("str").fillna(formatting.NOTHING))
+    named = sizes.assign(policy=sizes["policy"].astype("str").fillna(formatting.MISSING))
     wide = named.pivot(index="period", columns="policy", values="size").reset_index()
     return table(wide, name, of="size")
 
@@ -202,5 +204,5 @@ def by_day(sizes: pd.DataFrame, name: str) -> dict[str, Any]:
 def instant(stamp: pd.Timestamp | None, zone: str) -> str:
     """Return an instant to the minute on the wall of a zone."""
     if stamp is None or pd.isna(stamp):
-        return formatting.NOTHING
+        return formatting.MISSING
     return formatting.instant(pd.Timestamp(stamp).tz_convert(zone))

@@ -6,7 +6,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdpanalytics.metrics.core.uids import _digests, repeated
+from cdpanalytics.metrics.core.kernels import _digests, duplicated_positions
 
 GUIDS = st.integers(0, 20).map("00000000-0000-4000-8000-{:012x}".format)
 SHORT = st.sampled_from(["", "a", "b"])
@@ -29,19 +29,19 @@ def slow(uid):
 )
 def test_it_finds_what_comes_again(uids, dtype, dropped):
     uid = pd.Series(uids, dtype=dtype).iloc[dropped:]
-    assert repeated(uid).tolist() == slow(uid)
+    assert duplicated_positions(uid).tolist() == slow(uid)
 
 
 @given(st.lists(st.lists(GUIDS | st.none(), max_size=4), min_size=1))
 def test_a_column_may_lie_in_pieces(pieces):
     chunks = pa.chunked_array([pa.array(piece, pa.large_string()) for piece in pieces])
     uid = pd.Series(pd.array(chunks, dtype="str"))
-    assert repeated(uid).tolist() == slow(uid)
+    assert duplicated_positions(uid).tolist() == slow(uid)
 
 
 def test_two_uids_of_one_digest_are_two_sessions():
     first, second = ONE_DIGEST
     digests = _digests(pa.array([first, second]))
     assert digests[0] == digests[1]
-    assert repeated(pd.Series([first, second, "-" * 36], dtype="str")).tolist() == []
-    assert repeated(pd.Series([first, second, first], dtype="str")).tolist() == [0, 2]
+    assert duplicated_positions(pd.Series([first, second, "-" * 36], dtype="str")).tolist() == []
+    assert duplicated_positions(pd.Series([first, second, first], dtype="str")).tolist() == [0, 2]

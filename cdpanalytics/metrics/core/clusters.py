@@ -1,0 +1,192 @@
+"""Clusters of beginnings: which gaps began together, and whether that can be chance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cdpanalytics.metrics.core.kernels import Flags, Integers
+
+DAY = 86_400_000_000
+"""Microseconds of a day."""
+
+CHANCE = 0.001
+"""A cluster is an incident where chance makes so many beginnings less often than this."""
+
+LONGEST = 3
+"""A chain longer than so many times `within` is cut at its widest step."""
+
+
+@dataclass(frozen=True)
+class Beginnings:
+    """When outages of VMs began, in microseconds; `server` and `vm` are codes.
+
+    `length` is the time in which they could begin, in microseconds.
+    """
+
+    start: Integers
+    server: Integers
+    vm: Integers
+    length: int
+
+
+def clusters(beginnings: Beginnings, within: int, least: int) -> Integers:
+    """Return the cluster of each beginning, -1 where it belongs to none.
+
+    Clusters are single-linkage chains within one backup server that have at least `least`
+    VMs and are improbable by chance; those of several backup servers that begin within
+    `within` of one another are one.
+    """
+    order = np.lexsort((beginnings.vm, beginnings.start, beginnings.server))
+    start, server, vm = (
+        values[order] for values in (beginnings.start, beginnings.server, beginnings.vm)
+    )
+    result = np.full(len(order), -1, dtype=np.int64)
+    if not len(order):
+        return result
+    chain = _chains(start, server, within)
+    first = np.flatnonzero(np.diff(chain, prepend=-1))
+    last = np.append(first[1:], len(chain)) - 1
+    count = _distinct(chain, vm)
+    candidates = np.flatnonzero(count >= least)
+    improbable = _improbable(
+        (start, server), (first[candidates], last[candidates]), count[candidates],
+        beginnings.length, within,
+    )  # fmt: skip
+    kept = candidates[improbable]
+    number = np.full(len(first), -1, dtype=np.int64)
+    number[kept] = _joined(start[first[kept]], server[first[kept]], within)
+    result[order] = number[chain]
+    return result
+
+
+def _chains(start: Integers, server: Integers, within: int) -> Integers:
+    """Return the chain of each beginning, of those in order of server and time.
+
+    A chain that is too long is cut at its widest step, and its parts likewise. The stretch
+    that a step would be cut from lies between the next wider steps on both sides of it, so
+    one pass with a stack finds all cuts; cutting chain by chain would take a pass for each.
+    Of equal steps the first is cut first.
+    """
+    step = np.diff(start)
+    apart = (step > within) | (server[1:] != server[:-1])
+    width = np.where(apart, np.iinfo(np.int64).max, step)
+    left, right = _wider(width)
+    cut = apart | (start[right] - start[left] > LONGEST * within)
+    return np.concatenate([[0], np.cumsum(cut)]).astype(np.int64)
+
+
+def _wider(width: Integers) -> tuple[Integers, Integers]:
+    """Return the first and the last beginning between the wider steps around each step."""
+    count = len(width)
+    left, right = np.zeros(count, dtype=np.int64), np.full(count, count, dtype=np.int64)
+    stack: list[int] = []
+    values = width.tolist()
+    for at, value in enumerate(values):
+        while stack and values[stack[-1]] < value:
+            right[stack.pop()] = at
+        left[at] = stack[-1] + 1 if stack else 0
+        stack.append(at)
+    return left, right
+
+
+def _distinct(chain: Integers, vm: Integers) -> Integers:
+    order = np.lexsort((vm, chain))
+    chain, vm = chain[order], vm[order]
+    new = np.append(True, (chain[1:] != chain[:-1]) | (vm[1:] != vm[:-1]))
+    return np.bincount(chain[new], minlength=chain[-1] + 1)
+
+
+def _improbable(
+    beginnings: tuple[Integers, Integers],
+    ends: tuple[Integers, Integers],
+    count: Integers,
+    length: int,
+    within: int,
+) -> Flags:
+    """Return which chains have more VMs than chance explains.
+
+    The rate is that of the beginnings outside of clusters, plus one, so that a quiet server
+    has a rate too. A candidate that is not improbable is outside of clusters as well: its
+    beginnings raise the rate for the others, until nothing changes. The rate only rises, so
+    this ends. Where more begins at this time of day on the other days, that counts.
+    """
+    start, server = beginnings
+    first, last = ends
+    stretch = start[last] - start[first] + within
+    daily = _at_this_time_of_day(start, server, ends, length, within)
+    servers = int(server[-1]) + 1
+    total = np.bincount(server, minlength=servers)
+    of, members = server[first], last - first + 1
+    limit = np.log(CHANCE / max(1.0, length / within))
+    improbable = np.ones(len(first), dtype=bool)
+    while True:
+        inside = np.bincount(of[improbable], members[improbable], minlength=servers)
+        rate = (total - inside + 1) / max(length, 1)
+        expected = np.maximum(rate[of] * stretch, daily)
+        now = improbable & (log_tail(count, expected) < limit)
+        if (now == improbable).all():
+            return now
+        improbable = now
+
+
+def _at_this_time_of_day(
+    start: Integers, server: Integers, ends: tuple[Integers, Integers], length: int, within: int
+) -> np.ndarray:
+    """Return how many beginnings the other days have, each, in a chain's time of day."""
+    first, last = ends
+    others = length / DAY - 1
+    if others < 1 or not len(first):
+        return np.zeros(len(first))
+    # Times of day are put on one line per server, three days long so that midnight is inside.
+    span = 4 * DAY
+    time = start % DAY
+    line = np.sort(np.concatenate([server * span + time + shift * DAY for shift in (0, 1, 2)]))
+    low = server[first] * span + start[first] % DAY + DAY - within // 2
+    high = low + start[last] - start[first] + within
+    everywhere = np.searchsorted(line, high, "right") - np.searchsorted(line, low)
+    key = server * (1 << 56) + (start - start.min())
+    at = server[first] * (1 << 56) - start.min()
+    here = np.searchsorted(key, at + start[last] + within // 2, "right") - np.searchsorted(
+        key, at + start[first] - within // 2
+    )
+    return np.asarray((everywhere - here) / others)
+
+
+def log_tail(count: Integers, expected: np.ndarray) -> np.ndarray:
+    """Return the logarithm of the Poisson chance of at least `count`, for expectations below it.
+
+    The tail is its first term times a series of falling ratios. At and above the
+    expectation the chance is not small, and 0 (certain) is returned.
+
+    Examples
+    --------
+    >>> round(float(np.exp(log_tail(np.array([3]), np.array([0.5])))[0]), 6)
+    0.014388
+    """
+    factorials = np.append(0.0, np.cumsum(np.log(np.arange(1, max(count, default=0) + 1))))
+    with np.errstate(divide="ignore"):
+        leading = count * np.log(expected) - expected - factorials[count]
+    term = np.ones(len(count))
+    series = np.ones(len(count))
+    for step in range(1, 200):
+        term = term * np.minimum(expected / (count + step), 1.0)
+        series += term
+    return np.where(expected < count, np.minimum(leading + np.log(series), 0.0), 0.0)
+
+
+def _joined(start: Integers, server: Integers, within: int) -> Integers:
+    """Return clusters as numbers; those of several servers that begin together have one."""
+    order = np.lexsort((server, start))
+    apart = np.diff(start[order]) > within
+    run = np.concatenate([[0], np.cumsum(apart)]) if len(order) else np.zeros(0, dtype=np.int64)
+    # Two clusters of one server in a run are two incidents: a later one opens the next number.
+    number = np.empty(len(order), dtype=np.int64)
+    current, seen, previous = -1, set[int](), -1
+    for at, group in zip(order.tolist(), run.tolist(), strict=True):
+        if group != previous or int(server[at]) in seen:
+            current, seen = current + 1, set()
+        seen.add(int(server[at]))
+        number[at], previous = current, group
+    return number

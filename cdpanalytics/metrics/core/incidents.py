@@ -1,0 +1,202 @@
+"""Incidents of a table of gaps: what happened, to how many VMs, and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from cdpanalytics.errors import InputError
+from cdpanalytics.metrics.core.clusters import Beginnings, clusters
+from cdpanalytics.metrics.core.kernels import Integers
+from cdpanalytics.metrics.core.values import duration, instants
+
+COLUMNS = (
+    "incident", "start", "end", "open", "scope", "backup_server", "policy", "vms", "share",
+    "breached", "explains", "longest", "recovery", "cause", "cause_share",
+)  # fmt: skip
+WITHIN, LEAST, MERGE = pd.Timedelta("10min"), 3, pd.Timedelta("1h")
+_ZERO = pd.Timedelta(0)
+
+
+@dataclass(frozen=True)
+class Incidents:
+    """The incidents of a window, and the gaps that they are made of.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        One row per incident, worst first; see `incidents`.
+    gaps : pandas.DataFrame
+        The breached gaps of the window, with the column ``incident``.
+    """
+
+    table: pd.DataFrame
+    gaps: pd.DataFrame
+
+
+def find_incidents(
+    gaps: pd.DataFrame,
+    observed: pd.DataFrame,
+    window: tuple[pd.Timestamp, pd.Timestamp],
+    within: pd.Timedelta = WITHIN,
+    least: int = LEAST,
+    merge: pd.Timedelta = MERGE,
+) -> Incidents:
+    """Return the incidents of a table of gaps.
+
+    Parameters
+    ----------
+    gaps : pandas.DataFrame
+        As from `gaps`, of the window widened by three `within` on each side. A column
+        ``inside`` (Timedelta) holds the breached time inside the window; default: all of it.
+    observed : pandas.DataFrame
+        One row per VM: ``backup_server, vm, start, end``, from when to when it was observed.
+    window : pair of pandas.Timestamp
+        The window without the widening.
+    within, least, merge
+        As in `incidents`.
+
+    Returns
+    -------
+    Incidents
+        Every gap with breached time inside the window is in exactly one incident.
+    """
+    if least < 2:
+        raise InputError(f"least={least}: an incident of many needs at least 2 VMs")
+    late = gaps[gaps["breached"] > _ZERO].reset_index(drop=True)
+    if "inside" not in late:
+        late = late.assign(inside=late["breached"])
+    episode = _episodes(late, duration(merge))
+    label = _labels(late, episode, window, duration(within), least)
+    late = late.assign(incident=label)
+    table, number = _table(late, observed)
+    late["incident"] = number[label] if len(late) else number
+    return Incidents(table, late[late["inside"] > _ZERO].reset_index(drop=True))
+
+
+def breached_without(
+    found: Incidents, without: Collection[int], by: Sequence[str] = ("policy",)
+) -> pd.DataFrame:
+    """Return what each group's breached time would have been without some incidents.
+
+    Parameters
+    ----------
+    found : Incidents
+        From `find_incidents`. The numbers hold for this window and these terms only.
+    without : collection of int
+        Numbers of incidents to leave out.
+    by : sequence of str
+        Columns of the gaps to group by; ``()`` for one row in all.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The keys, ``breached``, ``saved`` (breached time of those incidents) and
+        ``remaining``. The sum of `saved` is the incidents' own `breached`.
+
+    Raises
+    ------
+    InputError
+        When a number is not one of these incidents.
+    """
+    unknown = sorted(set(without) - set(found.table["incident"].tolist()))
+    if unknown:
+        raise InputError(
+            f"without={unknown}: no such incident; there are {len(found.table)}, "
+            "numbered from 1 for this window and these terms"
+        )
+    left_out = found.gaps["incident"].isin(list(without))
+    sums = pd.DataFrame({
+        **{key: found.gaps[key] for key in by},
+        "breached": found.gaps["inside"],
+        "saved": found.gaps["inside"].where(left_out, _ZERO),
+    })  # fmt: skip
+    if by:
+        table = sums.groupby(list(by), observed=True, dropna=False).sum().reset_index()
+    else:
+        table = sums.sum().to_frame().T.astype(sums.dtypes.to_dict())
+    return table.assign(remaining=table["breached"] - table["saved"])
+
+
+def _codes(frame: pd.DataFrame, *keys: str) -> Integers:
+    """Return the position of each row's keys among their sorted combinations; NA is last."""
+    groups = frame.groupby(list(keys), dropna=False, sort=True, observed=True)
+    return groups.ngroup().to_numpy(dtype=np.int64)
+
+
+def _episodes(late: pd.DataFrame, merge: int) -> Integers:
+    """Return the episode of each gap: gaps of one VM with little protection between are one."""
+    vm = _codes(late, "backup_server", "vm")
+    start, end = instants(late, "start"), instants(late, "end")
+    order = np.lexsort((end, start, vm))
+    fresh = np.ones(len(order), dtype=bool)
+    fresh[1:] = (np.diff(vm[order]) != 0) | (start[order][1:] - end[order][:-1] >= merge)
+    episode = np.empty(len(order), dtype=np.int64)
+    episode[order] = np.cumsum(fresh) - 1
+    return episode
+
+
+def _labels(
+    late: pd.DataFrame, episode: Integers, window: tuple[pd.Timestamp, pd.Timestamp],
+    within: int, least: int,
+) -> Integers:  # fmt: skip
+    """Return the incident of each gap, numbered from 0 in no particular order."""
+    if not len(late):
+        return episode
+    start = instants(late, "start")
+    order = np.lexsort((start, episode))
+    first = order[np.flatnonzero(np.diff(episode[order], prepend=-1))]
+    server, vm = _codes(late, "backup_server"), _codes(late, "backup_server", "vm")
+    length = max(duration(window[1] - window[0]), 1)
+    cluster = clusters(Beginnings(start[first], server[first], vm[first], length), within, least)
+    alone = cluster < 0
+    cluster[alone] = cluster.max(initial=-1) + 1 + np.arange(alone.sum())
+    return np.asarray(cluster[episode])
+
+
+def _table(late: pd.DataFrame, observed: pd.DataFrame) -> tuple[pd.DataFrame, Integers]:
+    """Return a row per incident, worst first, and the number of each label (0: not in the window)."""
+    groups = late.groupby("incident", sort=True)
+    table = groups.agg(
+        start=("start", "min"), end=("end", "max"), open=("open", "any"),
+        servers=("backup_server", "nunique"), backup_server=("backup_server", "first"),
+        policies=("policy", "nunique"), policy=("policy", "first"),
+        breached=("inside", "sum"), longest=("exposure", "max"),
+    )  # fmt: skip
+    table["recovery"] = groups["exposure"].median()
+    code = pd.Series(_codes(late, "backup_server", "vm"), index=late.index)
+    table["vms"] = code.groupby(late["incident"]).nunique()
+    table["share"] = table["vms"] / _observed_then(table, observed)
+    table["cause"], table["cause_share"] = _causes(late)
+    table["scope"] = np.select(
+        [table["vms"] == 1, table["servers"] > 1, table["policies"] <= 1],
+        ["VM", "estate", "policy"], "backup server",
+    )  # fmt: skip
+    table["backup_server"] = table["backup_server"].where(table["servers"] <= 1)
+    table["policy"] = table["policy"].where(table["policies"] <= 1)
+    table["explains"] = table["breached"] / table["breached"].sum()  # 0 / 0 is NaN
+    table["label"] = table.index
+    ranked = table[table["breached"] > _ZERO].sort_values(
+        ["breached", "start", "label"], ascending=[False, True, True], ignore_index=True
+    )
+    number = np.zeros(int(late["incident"].max()) + 1 if len(late) else 0, dtype=np.int64)
+    number[ranked["label"]] = np.arange(1, len(ranked) + 1)
+    return ranked.assign(incident=np.arange(1, len(ranked) + 1))[list(COLUMNS)], number
+
+
+def _observed_then(table: pd.DataFrame, observed: pd.DataFrame) -> Integers:
+    """Return how many VMs were observed at some time in each incident."""
+    begun = np.searchsorted(np.sort(instants(observed, "start")), instants(table, "end"), "left")
+    over = np.searchsorted(np.sort(instants(observed, "end")), instants(table, "start"), "right")
+    return np.maximum(np.asarray(begun - over), table["vms"].to_numpy())
+
+
+def _causes(late: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+    """Return the most frequent cause of each incident and its share of the gaps; first by name of equals."""
+    count = late.groupby(["incident", "cause"], observed=True).size().rename("count").reset_index()
+    count = count.sort_values(["incident", "count", "cause"], ascending=[True, False, True])
+    most = count.drop_duplicates("incident").set_index("incident")
+    return most["cause"], most["count"] / count.groupby("incident")["count"].sum()

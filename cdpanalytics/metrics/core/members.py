@@ -1,0 +1,80 @@
+"""Restrict results to some members: VMs, each under the policies whose time is asked about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cdpanalytics.metrics.core.aggregates import Aggregates, Cells, join
+from cdpanalytics.metrics.core.codes import KEYS
+from cdpanalytics.metrics.core.groups import groups_of_tables
+
+
+@dataclass(frozen=True, eq=False)
+class Members:
+    """The VMs asked about, one row per VM and policy.
+
+    A VM that moved from one policy to another is read whole, for its other sessions decide
+    whether it was covered. Only the time that belongs to a member counts, though: an
+    instant belongs to the policy that protected last.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        `backup_server`, `policy`, `vm`, each combination once.
+    """
+
+    table: pd.DataFrame
+
+    @cached_property
+    def _index(self) -> pd.MultiIndex:
+        return _index(self.table)
+
+    def contains(self, rows: pd.DataFrame) -> NDArray[np.bool_]:
+        """Return which rows with these three columns are members."""
+        return np.asarray(_index(rows).isin(self._index))
+
+    def widen(self, by: Sequence[str]) -> tuple[str, ...]:
+        """Return the grouping that tells members from others."""
+        return tuple(dict.fromkeys((*by, *KEYS)))
+
+    def restrict(self, part: Any, by: Sequence[str]) -> Any:
+        """Return the part of a partial result that is the members', grouped by `by`.
+
+        Parameters
+        ----------
+        part : Aggregates, tuple of Aggregates or pandas.DataFrame
+            Grouped by `widen(by)`, or a table with the three columns.
+        """
+        if isinstance(part, tuple):
+            return tuple(self.restrict(each, by) for each in part)
+        if isinstance(part, pd.DataFrame):
+            return part[self.contains(part)].reset_index(drop=True)
+        return self._regroup(part, by)
+
+    def _regroup(self, part: Aggregates, by: Sequence[str]) -> Aggregates:
+        """Drop the groups of others, then add up the rest by fewer columns: exact integers."""
+        kept = np.flatnonzero(self.contains(part.groups))
+        count = part.window.count
+        cells = (kept[:, None] * count + np.arange(count)).ravel()
+        held = Aggregates(
+            part.groups.iloc[kept].reset_index(drop=True), part.window,
+            *({name: values[cells] for name, values in kind.items()}
+              for kind in (part.sum, part.max, part.min)),
+        )  # fmt: skip
+        group = groups_of_tables([held.groups], list(by))
+        return join(Cells(group, part.window), [held], [group.of])
+
+
+def _index(rows: pd.DataFrame) -> pd.MultiIndex:
+    columns = [
+        rows[name].astype("str").fillna("") if name in rows else pd.Series("", rows.index)
+        for name in KEYS
+    ]
+    return pd.MultiIndex.from_arrays(columns, names=KEYS)

@@ -1,0 +1,61 @@
+"""What policies' settings say of sessions: their newest RPO, schedule and cadence, and the VMs they name."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from cdpanalytics.metrics.core.codes import KEYS, Codes
+from cdpanalytics.metrics.core.kernels import Integers, compact_codes
+
+
+def listed_vms(policies: pd.DataFrame | None, with_server: bool) -> pd.DataFrame:
+    """Return the VMs that a policy names in its newest settings: rows of backup_server, policy, vm."""
+    if policies is None or "vms" not in policies:
+        return pd.DataFrame({key: pd.Series(dtype="str") for key in KEYS})
+    columns = [key for key in ("backup_server", "policy") if key in policies]
+    same = ["policy_uid"] if "policy_uid" in policies else columns
+    newest = in_time(policies).drop_duplicates(same, keep="last") if same else policies
+    named = newest[[*columns, "vms"]].explode("vms").rename(columns={"vms": "vm"})
+    named = named.dropna(subset=["vm"]).drop_duplicates(ignore_index=True)
+    return named if with_server else named.drop(columns="backup_server", errors="ignore")
+
+
+def in_time(policies: pd.DataFrame) -> pd.DataFrame:
+    """Return settings in the order in which they were first seen."""
+    return policies.sort_values("seen_from", kind="stable") if "seen_from" in policies else policies
+
+
+def by_policy(
+    keys: dict[str, Codes], count: int, policies: pd.DataFrame | None, column: str
+) -> tuple[Integers, pd.Series]:
+    """Return each session's policy as a number, and each policy's newest `column`, NA if unknown.
+
+    A policy is known by its backup server and name, or by its name alone where
+    either side does not say the server.
+    """
+    if policies is None:
+        return np.zeros(count, dtype=np.int64), pd.Series([None], dtype=object)
+    server, policy = (keys[key].codes[:count] for key in ("backup_server", "policy"))
+    many = len(keys["policy"].values) + 1
+    number, pairs = compact_codes((server + 1) * many + policy + 1)
+    parts = {"backup_server": pairs // many - 1, "policy": pairs % many - 1}
+    names = {
+        key: Codes(codes, keys[key].values).at(np.arange(len(pairs)))
+        for key, codes in parts.items()
+        if key == "policy" or len(keys[key].values)
+    }
+    return number, newest_setting(pd.DataFrame(names), policies, column)
+
+
+def newest_setting(names: pd.DataFrame, policies: pd.DataFrame | None, column: str) -> pd.Series:
+    """Return for rows of `policy`, and `backup_server` where it is known, their newest `column`."""
+    if policies is None or column not in policies or "policy" not in policies:
+        return pd.Series(
+            [None] * len(names),
+            dtype=object if policies is None or column not in policies else policies[column].dtype,
+        )
+    keys = [key for key in names if key in policies]
+    known = in_time(policies).dropna(subset=[column])
+    newest = known.drop_duplicates(keys, keep="last")[[*keys, column]]
+    return names.merge(newest.astype(dict.fromkeys(keys, "str")), on=keys, how="left")[column]

@@ -1,0 +1,152 @@
+"""What adherence would have been under other targets."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from cdpanalytics.errors import InputError
+from cdpanalytics.metrics.core import adherence as sums_of
+from cdpanalytics.metrics.core import groups as grouping
+from cdpanalytics.metrics.core.aggregates import Aggregates, Cells, cells_for, combine
+from cdpanalytics.metrics.core.exposure import Exposure, arrays_of, late
+from cdpanalytics.metrics.core.groups import share
+from cdpanalytics.metrics.core.question import (
+    PROTECTS,
+    UNSET,
+    By,
+    Question,
+    Schedule,
+    Stretches,
+    Terms,
+    Unset,
+    Zone,
+)
+from cdpanalytics.metrics.core.spec import EXPOSURE, REQUIRED, MetricSpec
+from cdpanalytics.metrics.core.values import duration, length, lengths
+from cdpanalytics.metrics.core.windows import window
+from cdpanalytics.metrics.rpo import COLUMNS, left_out_of
+
+
+def what_if(
+    sessions: pd.DataFrame,
+    targets: Sequence[object],
+    by: By = (),
+    *,
+    since: object = None,
+    until: object = None,
+    as_of: object = None,
+    schedule: Schedule | None = None,
+    tz: Zone = UNSET,
+    schedule_tz: str | Mapping[str, str] | Unset | None = UNSET,
+    protects: Collection[str] = PROTECTS,
+    policies: pd.DataFrame | Unset | None = UNSET,
+    unobserved: pd.DataFrame | Unset | None = UNSET,
+    exclude: Stretches | Literal[False] | Unset | None = UNSET,
+    retire_after: object = UNSET,
+    grace: object = UNSET,
+) -> pd.DataFrame:
+    """Return what adherence would have been under other targets, from one look at the gaps.
+
+    Parameters
+    ----------
+    sessions, by, since, until, as_of, schedule, tz, protects, policies
+        As in `rpo_adherence`, as are `unobserved`, `exclude` and `retire_after`.
+    targets : sequence of timedelta-like
+        The RPOs to try, any number; one alone may stand bare.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a group and target, targets in the order given: the keys, ``rpo`` (the
+        target), and of `rpo_adherence` with that target ``observed, exposed, breached,
+        gaps, breaches, adherence, gap_adherence``, and what was left out, as there.
+        Adherence never falls as the target grows.
+
+    Raises
+    ------
+    InputError
+        When there is no target, or a column or an argument is missing or wrong.
+
+    See Also
+    --------
+    rpo_adherence : the definitions.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> day = pd.Timestamp("2026-10-01", tz="UTC")
+    >>> sessions = pd.DataFrame({
+    ...     "vm": "db-01",
+    ...     "created": day + pd.to_timedelta([0, 9], unit="h"),
+    ...     "ended": day + pd.to_timedelta([8, 18], unit="h"),
+    ... })
+    >>> what_if(sessions, ["15min", "1h"])[["rpo", "breached", "breaches"]]
+                  rpo        breached  breaches
+    0 0 days 00:15:00 0 days 00:45:00         1
+    1 0 days 01:00:00 0 days 00:00:00         0
+    """
+    question = Question.parse(by, since=since, until=until, as_of=as_of, tz=tz)
+    terms = Terms.parse(
+        protects=protects, schedule=schedule, schedule_tz=schedule_tz, exclude=exclude,
+        retire_after=retire_after, grace=grace, policies=policies, unobserved=unobserved, tz=tz,
+    )  # fmt: skip
+    return WHAT_IF.evaluate(sessions, question, terms, targets=targets)
+
+
+def _aggregates(
+    sessions: pd.DataFrame, question: Question, terms: Terms, targets: Sequence[object]
+) -> Aggregates:
+    goals = _goals(targets)
+    arrays = arrays_of(sessions, question, terms)
+    cells = cells_for(arrays, question.by, window(arrays, question))
+    terms = replace(terms, target=pd.Timedelta(0))
+
+    def try_targets(exposure: Exposure, own: Cells, sums: Aggregates) -> None:
+        in_gap = exposure.piece_exposed[exposure.uncovered] > 0
+        piece, age, final_age = (
+            values[in_gap] for values in (exposure.uncovered, exposure.age, exposure.final_age)
+        )
+        whole = exposure.length[exposure.piece_span[piece]]
+        places = own.of(exposure.piece_span[piece], exposure.piece_period[piece])
+        for goal in goals:
+            late_by = late(age, final_age, goal)
+            sums.sum[f"breached {goal}"] = grouping.total(places, late_by, own.size)
+            sums.sum[f"breaches {goal}"] = grouping.count(places, own.size, whole > goal)
+
+    return sums_of.sum_exposure(arrays, terms, cells, try_targets)
+
+
+def _table(
+    sums: Aggregates, question: Question, terms: Terms, targets: Sequence[object]
+) -> pd.DataFrame:
+    added, observed, gaps = sums.sum, sums.sum["observed"], sums.sum["gaps"]
+    keys, left_out, tables = sums.keys(), left_out_of(sums), []
+    for goal in _goals(targets):
+        breached, breaches = added[f"breached {goal}"], added[f"breaches {goal}"]
+        table = keys.assign(rpo=lengths(np.full(sums.size, goal)))
+        table["observed"], table["exposed"] = lengths(observed), lengths(added["exposed"])
+        table["breached"], table["gaps"], table["breaches"] = lengths(breached), gaps, breaches
+        table["adherence"] = 1 - share(breached, observed, observed > 0)
+        table["gap_adherence"] = 1 - share(breaches, gaps, gaps > 0)
+        tables.append(table.assign(**left_out))
+    return pd.concat(tables).sort_index(kind="stable").reset_index(drop=True)
+
+
+def _goals(targets: Sequence[object]) -> list[int]:
+    single = isinstance(targets, str) or not isinstance(targets, Collection)
+    goals = [duration(length(target, "targets")) for target in ([targets] if single else targets)]
+    if not goals:
+        raise InputError("targets is empty; name at least one, e.g. what_if(sessions, ['15min'])")
+    return goals
+
+
+WHAT_IF = MetricSpec(
+    name="what_if", command="what-if", summary="adherence under other targets (--rpo 1min,1h)",
+    function=what_if, partial=_aggregates, combine=combine, finalize=_table, columns=COLUMNS,
+    by=(), takes=EXPOSURE - {"target"}, own={"targets": REQUIRED},
+)  # fmt: skip

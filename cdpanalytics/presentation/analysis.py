@@ -1,0 +1,242 @@
+"""Tables and sentences that the report and the explorer share; each number is a metric of a Selection."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from cdpanalytics.metrics.ranking import ranked
+from cdpanalytics.presentation import formatting
+
+if TYPE_CHECKING:
+    from cdpanalytics.selection import Selection
+
+VM = ["backup_server", "policy", "vm"]
+"""Columns that identify a VM in tables: names repeat on other servers, and VMs move between policies."""
+
+DAYS_SHOWN = 62
+"""A longer period is drawn by weeks instead of days."""
+
+ROWS_SHOWN = 30
+"""VMs in the heat map."""
+
+TARGETS = ("15s", "1min", "5min", "15min", "1h", "4h")
+"""Targets of the what-if table."""
+
+
+class Analysis:
+    """The tables that answer a question; each is computed when it is first used.
+
+    Parameters
+    ----------
+    selection : Selection
+        The question.
+    """
+
+    def __init__(self, selection: Selection) -> None:
+        self.selection = selection
+
+    @property
+    def start(self) -> pd.Timestamp | None:
+        """Start of the window; None for an empty selection without one."""
+        return self.selection.start
+
+    @property
+    def stop(self) -> pd.Timestamp | None:
+        """End of the window: the earlier of the period's end and as_of."""
+        return self.selection.stop
+
+    @cached_property
+    def freq(self) -> str:
+        """Days; weeks where there would be too many days to draw."""
+        if self.start is None or self.stop is None:
+            return "D"
+        return "D" if self.stop - self.start <= pd.Timedelta(days=DAYS_SHOWN) else "W"
+
+    @cached_property
+    def whole(self) -> pd.Series:
+        """Adherence of all VMs together."""
+        return self.selection.rpo_adherence(by=()).iloc[0]
+
+    @cached_property
+    def objective(self) -> pd.Series:
+        """The objective of all VMs together."""
+        return self.selection.objectives(by=()).iloc[0]
+
+    @cached_property
+    def vms(self) -> pd.DataFrame:
+        """Adherence by VM."""
+        return self.selection.rpo_adherence(by=VM)
+
+    @cached_property
+    def policies(self) -> pd.DataFrame:
+        """Adherence by policy."""
+        return self.selection.rpo_adherence(by="policy")
+
+    @cached_property
+    def objectives(self) -> pd.DataFrame:
+        """The objective by policy."""
+        return self.selection.objectives(by="policy")
+
+    @cached_property
+    def periods(self) -> pd.DataFrame:
+        """Adherence by VM and period."""
+        return self.selection.rpo_adherence(by=VM, freq=self.freq)
+
+    @cached_property
+    def gaps(self) -> pd.DataFrame:
+        """Every gap."""
+        return self.selection.gaps()
+
+    @cached_property
+    def breaches(self) -> pd.DataFrame:
+        """The gaps that exceed their target, longest first."""
+        late = self.gaps[self.gaps["breached"] > pd.Timedelta(0)]
+        return late.sort_values("exposure", ascending=False, kind="stable")
+
+    @cached_property
+    def durations(self) -> pd.DataFrame:
+        """Durations of finished sessions by policy."""
+        return self.selection.durations(by="policy")
+
+    @cached_property
+    def sizes(self) -> pd.DataFrame:
+        """Sizes by policy and day."""
+        return self.selection.sizes(by="policy")
+
+    @cached_property
+    def trends(self) -> pd.DataFrame:
+        """Size trends by policy."""
+        return self.selection.size_trend(by="policy")
+
+    @cached_property
+    def what_if(self) -> pd.DataFrame:
+        """Adherence of all VMs together under other targets."""
+        return self.selection.what_if(TARGETS)
+
+    @cached_property
+    def journal(self) -> pd.DataFrame:
+        """The RPO achieved, by VM, worst first; no rows without restorable intervals."""
+        table = self.selection.journal_adherence(by=VM)
+        return table.sort_values(["adherence", *VM], kind="stable", ignore_index=True)
+
+    @cached_property
+    def worst(self) -> pd.DataFrame:
+        """VMs that missed their target, most breached time first."""
+        return ranked(self.vms, VM).dropna(subset=["breached"])
+
+    @cached_property
+    def causes(self) -> pd.DataFrame:
+        """Causes of breaches, most breached time first."""
+        names = self.breaches["backup_server"].fillna("") + "/" + self.breaches["vm"].fillna("")
+        table = self.breaches.assign(vm=names).groupby("cause", sort=True).agg(
+            breaches=("cause", "size"), vms=("vm", "nunique"), breached=("breached", "sum"),
+            first=("start", "min"), last=("end", "max"),
+        ).reset_index()  # fmt: skip
+        table.insert(4, "explains", (table["breached"] / table["breached"].sum()).astype(float))
+        return table.sort_values("breached", ascending=False, kind="stable", ignore_index=True)
+
+    @cached_property
+    def before(self) -> Selection | None:
+        """The question asked of the period before; None where the selection has no start."""
+        return self.selection.before()
+
+    def compared(self, by: list[str]) -> pd.DataFrame:
+        """Adherence beside that of the period before, largest change first."""
+        return self.selection.compare(by=by)
+
+    @cached_property
+    def quality(self) -> pd.DataFrame:
+        """Findings about the sessions of the window, only those with sessions."""
+        table = self.selection.quality()
+        return table[table["sessions"] > 0].reset_index(drop=True)
+
+    @cached_property
+    def never_seen(self) -> pd.DataFrame:
+        """VMs that a policy names and no session does."""
+        return self.vms[self.vms["observed"].eq(pd.Timedelta(0)) & self.vms["sessions"].eq(0)]
+
+
+@dataclass(frozen=True)
+class HeatRow:
+    """One VM of the heat map: its row of `Analysis.worst`, and its rows of `Analysis.periods`."""
+
+    vm: pd.Series
+    periods: pd.DataFrame
+
+
+def verdict(analysis: Analysis) -> str:
+    """Return the answer in one sentence; unknown is never a pass."""
+    whole, missed = analysis.whole, len(analysis.worst)
+    if pd.isna(whole["adherence"]):
+        reason = "nothing was observed" if not whole["observed"] else "no target is known"
+        return f"Unknown: {reason}, so it cannot be said whether the RPO was met."
+    share = formatting.share(whole["adherence"])
+    if not missed:
+        return f"All {len(analysis.vms):,} VMs were within their RPO, {share} of the time."
+    longest = analysis.gaps.nlargest(1, "exposure").iloc[0]
+    return (
+        f"VMs were within their RPO {share} of the time; {missed:,} of {len(analysis.vms):,} VMs missed it. "
+        f"The longest gap was {formatting.duration(longest['exposure'])} ({longest['vm']})."
+    )
+
+
+def change(analysis: Analysis) -> str:
+    """Return in one sentence how the period compares with the one before."""
+    if analysis.before is None:
+        return "There is no period before this one to compare with."
+    row, zone = analysis.compared([]).iloc[0], analysis.selection.tz
+    edges = [edge for edge in analysis.before.window if edge is not None]
+    first, last = (formatting.instant(edge.tz_convert(zone)) for edge in edges)
+    which = f"the period before, {first} to {last}"
+    if pd.isna(row["change"]):
+        return f"Nothing was observed in {which}, so there is nothing to compare with."
+    now, then = formatting.share(row["adherence"]), formatting.share(row["adherence_before"])
+    if row["verdict"] == "same":
+        return f"VMs were within their RPO {now} of the time, the same as in {which}."
+    return (
+        f"VMs were within their RPO {now} of the time, {row['verdict']} than in {which} ({then})."
+    )
+
+
+def budget(objective: pd.Series) -> tuple[str, str]:
+    """Return whether an objective was met, and how much of its allowed breached time is used."""
+    if pd.isna(objective["passed"]):
+        return "unknown", "nothing observed, or no target known"
+    used, allowed = (formatting.duration(objective[name]) for name in ("spent", "budget"))
+    return ("met" if objective["passed"] else "missed"), f"used {used} of the allowed {allowed}"
+
+
+def wilson(success: int, count: int) -> tuple[float, float]:
+    """Return the 95 % Wilson interval of a share; NaN without events."""
+    if not count:
+        return math.nan, math.nan
+    z = 1.959963984540054
+    share, scale = success / count, 1 + z * z / count
+    middle = (share + z * z / (2 * count)) / scale
+    half = z / scale * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def heat_map_rows(analysis: Analysis) -> tuple[list[pd.Timestamp], list[HeatRow]]:
+    """Return the periods and the worst VMs, policies with most breached time first."""
+    shown = analysis.worst.head(ROWS_SHOWN)
+    total = shown.groupby("policy", dropna=False)["breached"].transform("sum")
+    ordered = shown.assign(total=total).sort_values(
+        ["total", "policy", "breached"], ascending=[False, True, False], kind="stable"
+    )
+    periods = sorted(analysis.periods["period"].unique())
+    vms = [vm for _, vm in ordered.iterrows()]
+    rows = zip(vms, periods_by_vm(analysis, ordered), strict=True)
+    return periods, [HeatRow(vm, table) for vm, table in rows]
+
+
+def periods_by_vm(analysis: Analysis, vms: pd.DataFrame) -> list[pd.DataFrame]:
+    """Return for each VM its rows of `Analysis.periods`, in order of time."""
+    position = vms[VM].assign(position=range(len(vms)))
+    table = analysis.periods.merge(position, on=VM).sort_values("period", kind="stable")
+    return [rows for _, rows in table.groupby("position")]

@@ -1,0 +1,418 @@
+"""A question as an object: which sessions, of which period, on which terms; every metric is a method."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pandas as pd
+
+from cdpanalytics.errors import InputError
+from cdpanalytics.metrics.core.arrays import as_of_frame
+from cdpanalytics.metrics.core.frames import facts
+from cdpanalytics.metrics.core.members import Members
+from cdpanalytics.metrics.core.values import timestamp
+from cdpanalytics.metrics.registry import REGISTRY
+from cdpanalytics.patterns import Patterns
+from cdpanalytics.sources import (
+    ALL_NAMES,
+    FrameSource,
+    Names,
+    Source,
+    Window,
+    check_names,
+    inside,
+    named,
+)
+from cdpanalytics.timeparse import Moment
+
+if TYPE_CHECKING:
+    from cdpanalytics.archive import Archive
+    from cdpanalytics.explorer import Explorer
+    from cdpanalytics.plots.bound import Plots
+
+By = str | Sequence[str]
+QUESTION = (
+    "since",
+    "until",
+    "policy",
+    "vm",
+    "server",
+    "tz",
+    "target",
+    "objective",
+    "exclude",
+    "retire_after",
+)
+"""What can be asked of an archive or a frame."""
+
+FRAME_QUESTION = ("policies", "holes", "intervals")
+"""What a frame is told besides."""
+
+_BY: By = ("policy", "vm")
+_VM = ["backup_server", "policy", "vm"]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Sessions of a period and the terms they are judged on: a question that metrics answer.
+
+    It is made by `Archive.select` or ``df.cdp.select``, never changes, and reads nothing
+    until a metric is asked. Two questions about the same sessions differ only in what the
+    methods take: `by`, `freq`, `target`.
+    """
+
+    source: Source
+    since: Moment | None = None
+    until: Moment | None = None
+    names: Names = ALL_NAMES
+    tz: str = "UTC"
+    target: object = None
+    objective: float = 0.999
+    exclude: Any = None
+    retire_after: object = None
+    grace: object = None
+
+    # -- what is asked ---------------------------------------------------------------
+
+    @cached_property
+    def window(self) -> Window:
+        """The period asked for, as instants; None where it has no bound."""
+        return self.source.window(self.since, self.until)
+
+    @cached_property
+    def start(self) -> pd.Timestamp | None:
+        """Start of the window; the first session's start where the question has none."""
+        since = self.window[0]
+        return self._frame["created"].min() if since is None and len(self._frame) else since
+
+    @cached_property
+    def stop(self) -> pd.Timestamp | None:
+        """End of the window: the earlier of the period's end and as_of."""
+        until, as_of = self.window[1], self.as_of
+        return until if as_of is None else as_of if until is None else min(until, as_of)
+
+    @cached_property
+    def as_of(self) -> pd.Timestamp | None:
+        """The newest instant that the source has data for."""
+        return timestamp(as_of_frame(self._frame, facts(self._frame))) if len(self._frame) else None
+
+    def clip(self, since: pd.Timestamp, until: pd.Timestamp) -> tuple[pd.Timestamp, pd.Timestamp]:
+        """Return the part of a period that lies in this one."""
+        first, last = self.window
+        return (since if first is None else max(first, since)), (
+            until if last is None else min(last, until)
+        )
+
+    def filters(self) -> list[str]:
+        """Return what narrows the question, one text per filter."""
+        narrowed = {"policy": self.names.policy, "VM": self.names.vm, "backup server": self.names.server,
+                    "RPO": self.target}  # fmt: skip
+        return [
+            f"{name}: {_listed(value)}" for name, value in narrowed.items() if value is not None
+        ]
+
+    def __repr__(self) -> str:
+        period = f"{self.since or 'first'} to {self.until or 'newest'} {self.tz}"
+        return f"Selection({', '.join([period, *self.filters()])} of {self.source!r})"
+
+    def where(
+        self, *, policy: Patterns = None, vm: Patterns = None, server: Patterns = None
+    ) -> Selection:
+        """Return the same question for fewer sessions."""
+        given = _given(policy=policy, vm=vm, server=server)
+        return replace(self, names=replace(self.names, **given))
+
+    def during(self, since: Moment | None = None, until: Moment | None = None) -> Selection:
+        """Return the same question for another period."""
+        return replace(self, since=since, until=until)
+
+    def with_terms(self, **terms: Any) -> Selection:
+        """Return the same question on other terms: `target`, `objective`, `exclude`, `retire_after`."""
+        return replace(self, **terms)
+
+    def before(self) -> Selection | None:
+        """Return the same question for the period of equal length before; None without a start."""
+        since, stop = self.window[0], self.stop
+        if since is None or stop is None or since >= stop:
+            return None
+        return self.during(since - (stop - since), since)
+
+    def pinned(self) -> Selection:
+        """Return the same question of what it has read: `where` and `during` then read nothing more."""
+        held = FrameSource(
+            self._frame,
+            self.source.policies(ALL_NAMES),
+            self.holes,
+            self.intervals,
+            self.provenance(),
+        )
+        return replace(self, source=held, names=ALL_NAMES)
+
+    # -- the data ----------------------------------------------------------------------
+
+    @cached_property
+    def _frame(self) -> pd.DataFrame:
+        """All rows of the VMs asked about, those of their other policies too."""
+        if not self.names.columns():
+            return self.source.frame(self.window, ALL_NAMES)
+        try:
+            rows = self.source.frame(self.window, self.names)
+            check_names(rows, self.names)
+        except InputError:
+            # Names that exist but never meet select nothing; one that does not exist is refused.
+            rows = self.source.frame(self.window, ALL_NAMES)
+            check_names(rows, self.names)
+        vms = _vms(named(rows, self.names))
+        return rows[_vms(rows).isin(vms)].reset_index(drop=True)
+
+    @cached_property
+    def _members(self) -> Members | None:
+        """Whose time is asked about; None where it is that of all rows."""
+        rows = self._frame
+        if self.names.policy is None or "policy" not in rows:
+            return None
+        chosen = named(rows, self.names)
+        if len(chosen) == len(rows):
+            return None
+        columns = [name for name in _VM if name in rows]
+        return Members(chosen[columns].drop_duplicates().reset_index(drop=True))
+
+    def frame(self) -> pd.DataFrame:
+        """Return the sessions of the window and the neighbours that decide its edges."""
+        return self._frame.copy()
+
+    @cached_property
+    def sessions(self) -> pd.DataFrame:
+        """The sessions that begin in the window."""
+        rows = named(self._frame, self.names)
+        return rows[inside(rows["created"], self.window)].reset_index(drop=True)
+
+    @cached_property
+    def policies(self) -> pd.DataFrame | None:
+        """Settings of the policies, as they were at each sync."""
+        return self.source.policies(self.names)
+
+    @cached_property
+    def holes(self) -> pd.DataFrame:
+        """Stretches that were never fetched."""
+        return self.source.holes()
+
+    @cached_property
+    def intervals(self) -> pd.DataFrame:
+        """Restorable intervals of the selected VMs in the window."""
+        return self.source.intervals(self.window, self.names).reset_index(drop=True)
+
+    def provenance(self) -> dict[str, Any]:
+        """Return where the sessions come from: sources, files, rows, SHA-256."""
+        return self.source.provenance(self.window)
+
+    # -- the metrics --------------------------------------------------------------------
+
+    def rpo_adherence(
+        self, by: By = _BY, *, target: object = None, freq: str | None = None
+    ) -> pd.DataFrame:
+        """Return how much of the observed time the RPO was met: `metrics.rpo_adherence`."""
+        return self._ask("rpo_adherence", by=by, target=target, freq=freq)
+
+    def gaps(self, *, target: object = None) -> pd.DataFrame:
+        """Return one row per stretch in which a VM was not replicated: `metrics.gaps`."""
+        return self._ask("gaps", target=target)
+
+    def what_if(self, targets: Sequence[object], by: By = ()) -> pd.DataFrame:
+        """Return adherence under other targets: `metrics.what_if`."""
+        return self._ask("what_if", targets=targets, by=by)
+
+    def objectives(
+        self, by: By = _BY, *, objective: float | None = None, freq: str | None = None
+    ) -> pd.DataFrame:
+        """Return whether the objective was met, and its budget: `metrics.objectives`."""
+        goal = self.objective if objective is None else objective
+        return self._ask("objectives", objective=goal, by=by, freq=freq)
+
+    def worst(self, n: int | None = 10, by: By = _BY) -> pd.DataFrame:
+        """Return the groups with most breached time: `metrics.worst`."""
+        return self._ask("worst", by=by, own={"n": n})
+
+    def compare(self, by: By = _BY) -> pd.DataFrame:
+        """Return adherence beside that of the period before: `metrics.compare`."""
+        earlier = self.before()
+        if earlier is None:
+            raise InputError(
+                "compare requires a period with a start: it compares it with the one before"
+            )
+        wide = replace(self, since=earlier.window[0])
+        return wide._ask("compare", since=self.window[0], before=earlier.window, by=by)
+
+    def durations(self, by: By = _BY) -> pd.DataFrame:
+        """Return how long finished sessions lasted: `metrics.durations`."""
+        return self._ask("durations", by=by)
+
+    def sizes(
+        self, by: By = _BY, *, freq: str = "D", reading: Literal["size", "volume"] = "size"
+    ) -> pd.DataFrame:
+        """Return protected sizes by period: `metrics.sizes`."""
+        return self._ask("sizes", by=by, freq=freq, reading=reading)
+
+    def size_trend(self, by: By = _BY, *, freq: str = "D", horizon: object = "30D") -> pd.DataFrame:
+        """Return slope and projection of sizes: `metrics.size_trend`."""
+        return self._ask("size_trend", by=by, freq=freq, horizon=horizon)
+
+    def size_anomalies(self, by: By = _BY, *, freq: str = "D", z: float = 3.5) -> pd.DataFrame:
+        """Return periods whose size is far from the running median: `metrics.size_anomalies`."""
+        return self._ask("size_anomalies", by=by, freq=freq, z=z)
+
+    def journal_adherence(self, by: By = _BY, *, target: object = None) -> pd.DataFrame:
+        """Return the RPO achieved in restorable intervals: `metrics.journal_adherence`."""
+        return self._ask("journal_adherence", by=by, target=target)
+
+    def quality(self) -> pd.DataFrame:
+        """Return findings about the sessions: `metrics.quality`."""
+        return self._ask("quality")
+
+    def _ask(
+        self, name: str, *, own: Mapping[str, object] | None = None, **arguments: object
+    ) -> pd.DataFrame:
+        """Return a metric of this question; arguments that are None are the question's own."""
+        spec = REGISTRY[name]
+        given = {key: value for key, value in arguments.items() if value is not None}
+        terms = {key: value for key, value in self._terms.items() if key in spec.takes}
+        question, parsed, extra = spec.parse(**{**terms, **given, **(own or {})})
+        rows = self.intervals if spec.table == "intervals" else self._frame
+        members = None if spec.table == "intervals" else self._members
+        whole = spec.partial_of(rows, question, parsed, members, **extra)
+        return spec.finalize(whole, question, parsed, **extra)
+
+    @cached_property
+    def _terms(self) -> dict[str, object]:
+        """The question as arguments of a metric."""
+        since, until = self.window
+        return {
+            "since": since, "until": until, "policies": self.policies, "target": self.target, "tz": self.tz,
+            "unobserved": self.holes if len(self.holes) else None, "exclude": self.exclude,
+            "retire_after": self.retire_after, "grace": self.grace,
+        }  # fmt: skip
+
+    # -- pictures, report, explorer -----------------------------------------------------------------
+
+    @property
+    def plot(self) -> Plots:
+        """Pictures of the metrics, one method per picture."""
+        from cdpanalytics.plots.bound import Plots
+
+        return Plots(self)
+
+    def report(
+        self,
+        output: str | os.PathLike[str],
+        *,
+        title: str | None = None,
+        generated: pd.Timestamp | None = None,
+    ) -> Path:
+        """Write an HTML report: `reports.report`."""
+        from cdpanalytics.reports import report
+
+        return report(self, output, title=title, generated=generated)
+
+    def to_excel(self, output: str | os.PathLike[str]) -> Path:
+        """Write an Excel workbook: `reports.to_excel`."""
+        from cdpanalytics.reports.workbook import to_excel
+
+        return to_excel(self, output)
+
+    def explore(self, **state: Any) -> Explorer:
+        """Explore the question in a notebook: `explorer.Explorer`."""
+        from cdpanalytics.explorer import Explorer
+
+        return Explorer(self, **state)
+
+
+def _vms(rows: pd.DataFrame) -> pd.MultiIndex:
+    columns = [
+        rows[name].astype("str").fillna("") for name in ("backup_server", "vm") if name in rows
+    ]
+    return pd.MultiIndex.from_arrays(columns)
+
+
+def _listed(value: object) -> str:
+    return (
+        str(value)
+        if isinstance(value, str) or not isinstance(value, Sequence)
+        else ", ".join(map(str, value))
+    )
+
+
+def _given(**values: object) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def explore(source: Archive | pd.DataFrame, **question: Any) -> Explorer:
+    """Explore an archive or a frame of sessions in a notebook.
+
+    Parameters
+    ----------
+    source : Archive or pandas.DataFrame
+    **question
+        What `Archive.select` or ``df.cdp.select`` takes, and the state of an `Explorer`:
+        ``explore(archive, policy="Gold*", view="Sizes", period="last 7 days")``.
+
+    Returns
+    -------
+    Explorer
+        A widget: its traits can be set from another cell.
+
+    Raises
+    ------
+    InputError, ArchiveError
+        When there is nothing to explore, or a name is neither of a question nor of the state.
+    """
+    from cdpanalytics.explorer import Explorer
+
+    state = {name: question.pop(name) for name in Explorer.STATE if name in question}
+    return _selected(source, question, "explore").explore(**state)
+
+
+def report(
+    source: Archive | pd.DataFrame,
+    output: str | os.PathLike[str],
+    *,
+    title: str | None = None,
+    generated: pd.Timestamp | None = None,
+    **question: Any,
+) -> Path:
+    """Write an HTML report of an archive or a frame of sessions.
+
+    Parameters
+    ----------
+    source : Archive or pandas.DataFrame
+    output : path-like
+        The file; its folder must exist.
+    title, generated
+        As in `reports.report`.
+    **question
+        What `Archive.select` or ``df.cdp.select`` takes.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Raises
+    ------
+    InputError, ArchiveError
+        When the question cannot be answered, or the file cannot be written.
+    """
+    return _selected(source, question, "report").report(output, title=title, generated=generated)
+
+
+def _selected(source: Archive | pd.DataFrame, question: dict[str, Any], caller: str) -> Selection:
+    select: Any = source.cdp.select if isinstance(source, pd.DataFrame) else source.select
+    names = (*QUESTION, *FRAME_QUESTION) if isinstance(source, pd.DataFrame) else QUESTION
+    for name in question:
+        if name not in names:
+            raise InputError(f"{caller} has no {name!r}; use {', '.join(names)}")
+    return select(**question)

@@ -1,0 +1,127 @@
+"""Incidents, worked out by hand on tables of gaps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cdpanalytics.errors import InputError
+from cdpanalytics.metrics.core.clusters import Beginnings, clusters
+from cdpanalytics.metrics.core.incidents import Incidents, breached_without, find_incidents
+
+DAY = pd.Timestamp("2026-10-01", tz="UTC")
+WINDOW = (DAY, DAY + pd.Timedelta(days=30))
+MINUTE = 60_000_000
+
+
+def gap_table(*rows: tuple[str, str, float, float], cause: str = "no session") -> pd.DataFrame:
+    """Gaps of (backup server, VM, first minute, last minute); the target is 5 minutes."""
+    table = pd.DataFrame(rows, columns=["backup_server", "vm", "start", "end"])
+    for column in ("start", "end"):
+        table[column] = DAY + pd.to_timedelta(table[column].astype(float), unit="min")
+    exposure = table["end"] - table["start"]
+    breached = (exposure - pd.Timedelta("5min")).clip(lower=pd.Timedelta(0))
+    return table.assign(
+        policy="Gold", open=False, exposure=exposure, breached=breached, cause=cause
+    )
+
+
+def observed(*vms: tuple[str, str]) -> pd.DataFrame:
+    table = pd.DataFrame(vms, columns=["backup_server", "vm"])
+    return table.assign(start=WINDOW[0], end=WINDOW[1])
+
+
+def find(gaps: pd.DataFrame, **asked: object) -> Incidents:
+    vms = [(server, f"vm-{number}") for server in ("b1", "b2") for number in range(10)]
+    return find_incidents(gaps, observed(*vms), WINDOW, **asked)  # type: ignore[arg-type]
+
+
+def outage(server: str, first: float, count: int = 4) -> list[tuple[str, str, float, float]]:
+    return [(server, f"vm-{n}", first + 2 * n, first + 65) for n in range(count)]
+
+
+def test_vms_of_one_server_that_fail_together_are_one_incident() -> None:
+    found = find(gap_table(*outage("b1", 600), ("b2", "vm-9", 5000, 5015)))
+    row = found.table.iloc[0]
+    assert (row["incident"], row["scope"], row["vms"], row["share"]) == (1, "policy", 4, 0.2)
+    assert (row["start"], row["end"]) == (DAY + pd.Timedelta("10h"), DAY + pd.Timedelta("11h5min"))
+    assert row["breached"] == pd.Timedelta(minutes=60 + 58 + 56 + 54)
+    assert row["explains"] == 228 / 238
+    assert (row["longest"], row["recovery"]) == (pd.Timedelta("65min"), pd.Timedelta("62min"))
+    assert found.table["scope"].tolist() == ["policy", "VM"]
+
+
+def test_a_gap_within_its_target_is_in_no_incident() -> None:
+    found = find(gap_table(("b1", "vm-1", 0, 5)))
+    assert found.table.empty
+    assert found.gaps.empty
+
+
+def test_clusters_of_several_servers_that_begin_together_are_one_of_the_estate() -> None:
+    found = find(gap_table(*outage("b1", 600), *outage("b2", 608)))
+    assert found.table["scope"].tolist() == ["estate"]
+    assert found.table["backup_server"].isna().all()
+
+
+def test_two_servers_an_hour_apart_are_two_incidents() -> None:
+    assert len(find(gap_table(*outage("b1", 600), *outage("b2", 660))).table) == 2
+
+
+def test_gaps_of_one_vm_merge_below_an_hour_of_protection() -> None:
+    merged = gap_table(("b1", "vm-1", 0, 20), ("b1", "vm-1", 79, 90), ("b1", "vm-1", 150, 170))
+    assert find(merged).table["breached"].tolist() == [
+        pd.Timedelta("21min"), pd.Timedelta("15min")
+    ]  # fmt: skip
+
+
+def test_a_long_chain_is_cut_at_its_widest_step() -> None:
+    minutes = np.array([0, 8, 16, 25, 32, 40])  # 40 minutes are more than three times 10
+    code = np.arange(6)
+    starts = Beginnings(minutes * MINUTE, 0 * code, code, 30 * 1440 * MINUTE)
+    assert clusters(starts, 10 * MINUTE, 3).tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_what_begins_every_day_at_midnight_is_not_an_incident() -> None:
+    """Five VMs on each of thirty days: no day is special. Only one day: an incident."""
+    daily = [("b1", f"vm-{n}", 1440 * day + n / 10, 1440 * day + 30)
+             for day in range(30) for n in range(5)]  # fmt: skip
+    assert set(find(gap_table(*daily)).table["scope"]) == {"VM"}
+    assert find(gap_table(*daily[:5])).table["scope"].tolist() == ["policy"]
+
+
+def test_only_breached_time_inside_of_the_window_counts() -> None:
+    gaps = gap_table(*outage("b1", -30))
+    found = find(gaps.assign(inside=(gaps["end"] - DAY)))
+    assert found.table["start"].tolist() == [DAY - pd.Timedelta("30min")]
+    assert found.table["breached"].tolist() == [4 * pd.Timedelta("35min")]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_breached_gap_is_in_one_incident_whatever_the_order_of_rows(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    rows = [(f"b{random.integers(1, 3)}", f"vm-{random.integers(10)}", start, start + length)
+            for start, length in zip(random.uniform(0, 43000, 150), random.uniform(1, 90, 150),
+                                     strict=True)]  # fmt: skip
+    gaps = gap_table(*rows, *outage("b1", 20_000, 8))
+    found = find(gaps)
+    assert found.table["breached"].sum() == gaps["breached"].sum()
+    assert found.table["explains"].sum() == pytest.approx(1)
+    assert len(found.gaps) == (gaps["breached"] > pd.Timedelta(0)).sum()
+    by_number = found.gaps.groupby("incident")["inside"].sum()
+    assert by_number.tolist() == found.table["breached"].tolist()
+    shuffled = find(gaps.sample(frac=1, random_state=seed))
+    pd.testing.assert_frame_equal(found.table, shuffled.table)
+
+
+def test_without_an_incident_groups_save_what_it_explains() -> None:
+    found = find(gap_table(*outage("b1", 600), ("b2", "vm-9", 5000, 5015)))
+    (row,) = breached_without(found, [1], ()).to_dict("records")
+    assert (row["saved"], row["remaining"]) == (pd.Timedelta("228min"), pd.Timedelta("10min"))
+    per_vm = breached_without(found, [1], ("backup_server", "vm"))
+    assert per_vm["saved"].sum() == found.table["breached"].iloc[0]
+
+
+def test_a_number_of_no_incident_is_refused() -> None:
+    with pytest.raises(InputError, match=r"without=\[7\]: no such incident; there are 1"):
+        breached_without(find(gap_table(*outage("b1", 600))), [7])
