@@ -503,7 +503,8 @@ class Archive:
         -------
         pandas.DataFrame
             ``source``, ``day`` (UTC midnight), ``as_of``, ``final``, ``missing`` (of the
-            day, pairs of instants that the server had forgotten), ``rows``, ``path``.
+            day, pairs of instants that the server had forgotten), ``counted`` (sessions that the
+            server had of the whole day at the last look), ``rows``, ``path``.
         """
         return self._consistent(coverage.ledger)
 
@@ -577,11 +578,18 @@ class Archive:
         as_of: pd.Timestamp,
         final: bool = False,
         missing: Iterable[Interval] = (),
+        counted: int | None = None,
     ) -> None:
         """Replace one day atomically; within `writing` it is current for readers at the end of that."""
         lost = tuple((start.isoformat(), end.isoformat()) for start, end in missing)
         metadata = FileMetadata(
-            table, source, f"{day:%Y-%m-%d}", as_of.isoformat(), final, missing=lost
+            table,
+            source,
+            f"{day:%Y-%m-%d}",
+            as_of.isoformat(),
+            final,
+            missing=lost,
+            counted=counted,
         )
         self._writer.put(names.day_file(table, source, day), ordered(rows), metadata)
 

@@ -47,6 +47,13 @@ def add_sync(commands: Any) -> None:
     command.add_argument("--since", metavar="T", help="first day to fetch: 2026-10-01 or 90D")
     command.add_argument("--full", action="store_true", help="fetch every day again")
     command.add_argument(
+        "--quick", action="store_true", help="do not compare settled days with the server"
+    )
+    command.add_argument(
+        "--allow-clock-difference", action="store_true", default=None,
+        help="continue although the server's clock differs from this machine's by over an hour",
+    )  # fmt: skip
+    command.add_argument(
         "--journal", action="store_true", help="also each VM's restorable intervals"
     )
     command.set_defaults(run=_run_sync)
@@ -59,7 +66,8 @@ def _run_sync(options: argparse.Namespace) -> int:
     archive = Archive(options.archive)
     with _manager(options) as em:
         result = sync(
-            em, archive, options.since, full=options.full, journal=options.journal,
+            em, archive, options.since, full=options.full, quick=options.quick,
+            journal=options.journal, allow_clock_difference=options.allow_clock_difference,
             progress=output.stderr_is_terminal(),
         )  # fmt: skip
     output.print_error(f"{archive.path}: {result}")
