@@ -59,7 +59,8 @@ class FileMetadata:
 
     `as_of` is the instant its rows speak for; `final` says that none of them can
     change any more. `missing` are stretches of the day that the server had forgotten
-    when they were asked for. All three are empty in tables that have no days.
+    when they were asked for. `counted` is how many sessions the server had of the day when
+    all of it was last fetched. All of them are empty in tables that have no days.
     """
 
     table: str
@@ -70,6 +71,7 @@ class FileMetadata:
     version: int = schema.VERSION
     creator: str = ""
     missing: tuple[tuple[str, str], ...] = ()
+    counted: int | None = None
 
     def holes(self) -> tuple[Interval, ...]:
         """Return what is missing, as instants."""

@@ -124,7 +124,7 @@ def breached_without(
 def _codes(frame: pd.DataFrame, *keys: str) -> Integers:
     """Return the position of each row's keys among their sorted combinations; NA is last."""
     groups = frame.groupby(list(keys), dropna=False, sort=True, observed=True)
-    return groups.ngroup().to_numpy(dtype=np.int64)
+    return np.asarray(groups.ngroup(), dtype=np.int64)
 
 
 def _episodes(late: pd.DataFrame, merge: int) -> Integers:
@@ -136,7 +136,7 @@ def _episodes(late: pd.DataFrame, merge: int) -> Integers:
     fresh[1:] = (np.diff(vm[order]) != 0) | (start[order][1:] - end[order][:-1] >= merge)
     episode = np.empty(len(order), dtype=np.int64)
     episode[order] = np.cumsum(fresh) - 1
-    return episode
+    return np.asarray(episode)
 
 
 def _labels(
