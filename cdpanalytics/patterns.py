@@ -6,7 +6,12 @@ import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from fnmatch import translate
+from itertools import pairwise
 from typing import TypeAlias
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 from cdpanalytics.errors import InputError
 
@@ -66,6 +71,74 @@ def matching(names: Iterable[object], patterns: str | Sequence[str], what: str) 
             raise InputError(f"no {what} matches {pattern!r} (known: {_some(known, pattern)})")
         matched.update(fits)
     return sorted(matched)
+
+
+def is_pattern(text: str) -> bool:
+    """Return whether a text has characters that make it a glob pattern.
+
+    Examples
+    --------
+    >>> is_pattern("web-*"), is_pattern("web-1")
+    (True, False)
+    """
+    return any(character in text for character in "*?[")
+
+
+def literal_characters(pattern: str) -> int:
+    """Return how many characters of a pattern match only themselves: the more, the more specific.
+
+    Examples
+    --------
+    >>> literal_characters("web-*"), literal_characters("web-[12]?")
+    (4, 4)
+    """
+    return len(re.sub(r"\[[^]]*\]|[*?]", "", pattern))
+
+
+class Names:
+    """A column of names, to be asked many times which of its rows a pattern fits.
+
+    Parameters
+    ----------
+    names : pandas.Series or iterable
+        One name per row; missing ones fit no pattern.
+
+    Examples
+    --------
+    >>> names = Names(["web-1", "sql-1", "WEB-1", None])
+    >>> names.positions("web-*"), names.positions("sql-1")
+    (array([0, 2]), array([1]))
+    """
+
+    def __init__(self, names: Iterable[object]) -> None:
+        codes, uniques = pd.factorize(pd.Series(list(names), dtype="object"))
+        self._uniques = [str(name) for name in uniques]
+        order = np.argsort(codes, kind="stable")
+        edges = np.searchsorted(codes[order], np.arange(len(uniques) + 1))
+        self._rows = [order[start:end] for start, end in pairwise(edges)]
+        self._by_lower: dict[str, list[int]] = {}
+        for code, name in enumerate(self._uniques):
+            self._by_lower.setdefault(name.casefold(), []).append(code)
+
+    def is_exact(self, text: str) -> bool:
+        """Return whether a text means one name: it is not a pattern, or a name to the letter."""
+        return not is_pattern(text) or text in self._uniques
+
+    def positions_of(self, name: str) -> NDArray[np.int64]:
+        """Return the rows that have this very name, in any case."""
+        return self._rows_of(self._by_lower.get(name.casefold(), []))
+
+    def positions(self, pattern: str) -> NDArray[np.int64]:
+        """Return the rows whose name fits, in order."""
+        if not is_pattern(pattern):
+            return self.positions_of(pattern)
+        fits = set(fitting(self._uniques, pattern))
+        return self._rows_of([code for code, name in enumerate(self._uniques) if name in fits])
+
+    def _rows_of(self, codes: Sequence[int]) -> NDArray[np.int64]:
+        if not codes:
+            return np.zeros(0, dtype=np.int64)
+        return np.sort(np.concatenate([self._rows[code] for code in codes]))
 
 
 def _some(known: Sequence[str], pattern: str) -> str:
