@@ -18,6 +18,9 @@ from cdpanalytics.errors import InputError
 Patterns: TypeAlias = str | Sequence[str] | None
 """Names or glob patterns, of which one must fit; None: all do."""
 
+CALLED = {"policy": "policy", "vm": "VM", "backup_server": "backup server"}
+"""What messages call the names of a column."""
+
 _LISTED = 5
 """How many known names a message lists."""
 
@@ -33,8 +36,12 @@ def fitting(names: Iterable[str], patterns: str | Sequence[str]) -> list[str]:
     []
     """
     given = [patterns] if isinstance(patterns, str) else list(patterns)
-    fits = re.compile("|".join(translate(each.casefold()) for each in given) or r"(?!)")
+    fits = _compiled(given)
     return [name for name in names if fits.match(name.casefold()) or name in given]
+
+
+def _compiled(patterns: Iterable[str]) -> re.Pattern[str]:
+    return re.compile("|".join(translate(each.casefold()) for each in patterns) or r"(?!)")
 
 
 def matching(names: Iterable[object], patterns: str | Sequence[str], what: str) -> list[str]:
@@ -112,17 +119,17 @@ class Names:
 
     def __init__(self, names: Iterable[object]) -> None:
         codes, uniques = pd.factorize(pd.Series(list(names), dtype="object"))
-        self._uniques = [str(name) for name in uniques]
+        self._codes = {str(name): code for code, name in enumerate(uniques)}
         order = np.argsort(codes, kind="stable")
         edges = np.searchsorted(codes[order], np.arange(len(uniques) + 1))
         self._rows = [order[start:end] for start, end in pairwise(edges)]
         self._by_lower: dict[str, list[int]] = {}
-        for code, name in enumerate(self._uniques):
-            self._by_lower.setdefault(name.casefold(), []).append(code)
+        for code, name in enumerate(uniques):
+            self._by_lower.setdefault(str(name).casefold(), []).append(code)
 
     def is_exact(self, text: str) -> bool:
         """Return whether a text means one name: it is not a pattern, or a name to the letter."""
-        return not is_pattern(text) or text in self._uniques
+        return not is_pattern(text) or text in self._codes
 
     def positions_of(self, name: str) -> NDArray[np.int64]:
         """Return the rows that have this very name, in any case."""
@@ -132,8 +139,11 @@ class Names:
         """Return the rows whose name fits, in order."""
         if not is_pattern(pattern):
             return self.positions_of(pattern)
-        fits = set(fitting(self._uniques, pattern))
-        return self._rows_of([code for code, name in enumerate(self._uniques) if name in fits])
+        fits = _compiled([pattern])
+        codes = {code for name, own in self._by_lower.items() if fits.match(name) for code in own}
+        if pattern in self._codes:  # as `fitting` has it: a name with brackets fits itself
+            codes.add(self._codes[pattern])
+        return self._rows_of(sorted(codes))
 
     def _rows_of(self, codes: Sequence[int]) -> NDArray[np.int64]:
         if not codes:

@@ -421,18 +421,21 @@ class _Combinations:
         self._exact: dict[tuple[tuple[str, str], ...], pd.DataFrame] = {}
 
     def exact(self, names: Mapping[str, str]) -> pd.DataFrame:
-        """Return the distinct exact names that all patterns of a row fit; one empty row: everyone."""
+        """Return the distinct exact names that all patterns of a row fit; one empty row: everyone.
+
+        Patterns that fit all known names mean everyone: one window instead of one per VM.
+        """
         key = tuple(sorted(names.items()))
         if key not in self._exact:
             self._exact[key] = self._resolved(names)
         return self._exact[key]
 
     def _resolved(self, names: Mapping[str, str]) -> pd.DataFrame:
-        if not names:
-            return pd.DataFrame({key: [None] for key in KEYS}, dtype="object")
         positions = np.arange(len(self._vms))
         for column, pattern in names.items():
             positions = np.intersect1d(positions, self._column(column).positions(pattern))
+        if not names or len(positions) == len(self._vms) > 0:
+            return pd.DataFrame({key: [None] for key in KEYS}, dtype="object")
         # A tag belongs to a VM under a policy on a server, so all three say whom it means.
         shown = [key for key in KEYS if key in names] if names.keys() <= {*KEYS} else list(KEYS)
         rows = self._vms.loc[positions, shown].drop_duplicates()

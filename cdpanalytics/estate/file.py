@@ -51,7 +51,7 @@ class Estate:
     Attributes
     ----------
     source : str
-        The file's name; empty where there is no file.
+        The file's name; empty without a file.
     zone : str or None
         Zone of periods, of times without an offset, and of display.
     zones : dict of str to str
@@ -142,7 +142,7 @@ class Estate:
 
     @classmethod
     def beside(cls, folder: str | os.PathLike[str], *, tz: str = "UTC") -> Estate:
-        """Return the estate of a folder; one that says nothing where it has no such file."""
+        """Return the estate of a folder; an empty one where it has no such file."""
         path = Path(folder) / NAME
         return cls.read(path, tz=tz) if path.is_file() else cls()
 

@@ -151,7 +151,7 @@ class Tags:
         >>> vms = pd.DataFrame({"backup_server": "s", "vm": ["a", "b"], "policy": "Gold"})
         >>> print(*tags.findings(vms), sep=chr(10))
         tags, line 2: names nothing known: VM no-such-vm
-        tags: 1 of 2 VMs without tier: b
+        tags: 1 of 2 VMs without tier: b (s)
         """
         combinations, _ = _combinations(vms)
         known = _Known(combinations)
@@ -180,11 +180,11 @@ class Tags:
         named = combinations["vm"].notna().to_numpy()
         for name, column in zip(self.names, values.T, strict=True):
             has = pd.Series(column, dtype="object").notna()[named].groupby(vm[named]).any()
-            bare = [vm_name for _, vm_name in has.index[~has]]
+            bare = sorted((vm_name, server) for server, vm_name in has.index[~has])
             if bare:
                 more = ", ..." if len(bare) > _LISTED else ""
-                listed = ", ".join(sorted(bare)[:_LISTED]) + more
-                message = f"{len(bare):,} of {len(has):,} VMs without {name}: {listed}"
+                listed = ", ".join(f"{vm_name} ({server})" for vm_name, server in bare[:_LISTED])
+                message = f"{len(bare):,} of {len(has):,} VMs without {name}: {listed}{more}"
                 yield Finding(self.source, None, message)
 
 

@@ -120,6 +120,13 @@ def test_names_of_a_row_must_all_fit() -> None:
     assert [finding.line for finding in source.findings(VMS, *AUTUMN)] == [3]
 
 
+def test_patterns_that_fit_all_known_names_mean_everyone() -> None:
+    text = "start,end,policy,vm\n2026-11-01,2026-11-02,,*\n2026-11-01,2026-11-02,*,*-*\n"
+    assert names(exclusions(text).resolve(VMS, *AUTUMN)) == [(None, None, None)] * 2
+    nothing_known = exclusions(text).findings(VMS.iloc[:0], *AUTUMN)
+    assert [finding.line for finding in nothing_known] == [2, 3]
+
+
 def test_a_tag_means_the_vms_that_have_it() -> None:
     source = exclusions("start,end,Department\n2026-11-01,2026-11-02,shop\n")
     assert names(source.resolve(VMS, *AUTUMN)) == [

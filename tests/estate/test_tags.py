@@ -52,9 +52,9 @@ def test_what_fits_nothing_and_who_has_no_tag_is_told() -> None:
     findings = Tags.read(Document("cmdb.csv", CMDB.encode())).findings(VMS)
     assert list(map(str, findings)) == [
         "cmdb.csv, line 6: names nothing known: VM nobody-has-it",
-        "cmdb.csv: 1 of 5 VMs without department: fileserver",
-        "cmdb.csv: 1 of 5 VMs without tier: fileserver",
-        "cmdb.csv: 2 of 5 VMs without owner: fileserver, fileserver",
+        "cmdb.csv: 1 of 5 VMs without department: fileserver (vbr01.example)",
+        "cmdb.csv: 1 of 5 VMs without tier: fileserver (vbr01.example)",
+        "cmdb.csv: 2 of 5 VMs without owner: fileserver (vbr01.example), fileserver (vbr02.example)",
     ]
 
 
