@@ -453,7 +453,7 @@ class Archive(StoredArchive):
         return self._consistent(coverage.sources)
 
     def ledger(self) -> pd.DataFrame:
-        """Return what was fetched: a row a source and day.
+        """Return what was fetched: one row per source and day.
 
         Returns
         -------

@@ -97,9 +97,7 @@ def test_names_are_found_by_pattern_in_any_case(folder: Path) -> None:
         "a name is found though it looks like a pattern"
     )
     assert archive.sessions(policy=["gold", "silver"])["uid"].tolist() == ["u1", "u2"]
-    with pytest.raises(
-        InputError, match=r"no session of policy 'Bronze' here \(known: Gold, Silver\)"
-    ):
+    with pytest.raises(InputError, match=r"no policy matches 'Bronze' \(known: Gold, Silver\)"):
         archive.sessions(policy="Bronze")
 
 

@@ -152,7 +152,7 @@ def test_a_selection_is_matched_in_the_whole() -> None:
     name = str(SAMPLE.sessions()["vm"].astype("str").max())
     whole = metrics.gaps(SAMPLE.sessions(vm=name, policy="*"))
     assert_same(mapped(SAMPLE, metrics.gaps, vm=name, policy="*", memory=holding(300)), whole)
-    with pytest.raises(InputError, match="no session of vm 'nobody' here"):
+    with pytest.raises(InputError, match="no VM matches 'nobody'"):
         mapped(SAMPLE, metrics.gaps, vm="nobody")
 
 
