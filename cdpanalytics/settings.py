@@ -20,6 +20,8 @@ USERNAME: Final = "CDPANALYTICS_USERNAME"
 PASSWORD: Final = "CDPANALYTICS_PASSWORD"  # noqa: S105 - the name of a variable
 CA_BUNDLE: Final = "CDPANALYTICS_CA_BUNDLE"
 
+CLOCK_DIFFERENCE: Final = "CDPANALYTICS_ALLOW_CLOCK_DIFFERENCE"
+
 _PORTS: Final = {"https": 9398, "http": 9399}
 
 
@@ -126,6 +128,11 @@ def proxies(url: str) -> dict[str, str]:
     if _is_loopback(urlsplit(url).hostname or ""):
         return {}
     return dict(getproxies()) if not proxy_bypass(urlsplit(url).netloc) else {}
+
+
+def allow_clock_difference(environment: Mapping[str, str] = os.environ) -> bool:
+    """Return whether a sync may go on although the clocks differ: the variable is 1, true or yes."""
+    return environment.get(CLOCK_DIFFERENCE, "").strip().lower() in ("1", "true", "yes")
 
 
 def remember(url: str, user: str, password: str) -> None:

@@ -25,6 +25,9 @@ settings.register_profile("ci", max_examples=200, **_COMMON)
 settings.register_profile("nightly", max_examples=10_000, **_COMMON)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
+# Simulated estates live in October: their server's clock is not this machine's.
+os.environ["CDPANALYTICS_ALLOW_CLOCK_DIFFERENCE"] = "1"
+
 UNTIL = datetime(2026, 10, 20, 12, 0, tzinfo=UTC)
 
 

@@ -77,9 +77,14 @@ def test_each_command_shown_is_one(
     (tmp_path / "maintenance.csv").write_text("start,end\n")
     words = shlex.split(line.replace("\\", "/"), comments=True)
     words = words[: words.index(">")] if ">" in words else words
-    known = cli.parser()._subparsers._group_actions[0].choices  # type: ignore[union-attr]
-    assert words[0] in known, page
-    options = known[words[0]]._option_string_actions  # type: ignore[index]
+    command = cli.parser()
+    for word in words:
+        if command._subparsers is None:
+            break
+        known = command._subparsers._group_actions[0].choices
+        assert word in known, page  # type: ignore[operator]
+        command = known[word]  # type: ignore[index]
+    options = command._option_string_actions
     for word in words[1:]:
         if word.startswith("--"):
             assert word in options, f"{page}: {words[0]} has no {word}"

@@ -6,17 +6,14 @@ import copy
 import io
 import pickle
 import sys
-from datetime import date, datetime
 from types import SimpleNamespace
 
-import pandas as pd
 import pytest
 
-from cdpanalytics import settings, timeparse
-from cdpanalytics.errors import ConfigError, InputError
+from cdpanalytics import settings
+from cdpanalytics.errors import ConfigError
 
 HOST = "https://em.tech.local:9398"
-NOW = pd.Timestamp("2026-03-02 12:00", tz="UTC")
 
 
 @pytest.fixture(autouse=True)
@@ -138,37 +135,6 @@ def test_a_ca_bundle_must_be_there(tmp_path):
     assert settings.ca_bundle(None, {settings.CA_BUNDLE: str(there)}) == str(there)
     with pytest.raises(ConfigError, match="no CA bundle at"):
         settings.ca_bundle(str(tmp_path / "other.pem"), {})
-
-
-@pytest.mark.parametrize(
-    ("given", "moment"),
-    [
-        ("2026-03-01", "2026-03-01T00:00:00"),
-        ("2026-03-01T06:30", "2026-03-01T06:30:00"),
-        ("2026-03-01 06:30:00.25Z", "2026-03-01T06:30:00.25"),
-        ("2026-03-01T06:30+02:00", "2026-03-01T04:30:00"),
-        ("7D", "2026-02-23T12:00:00"),
-        ("36h", "2026-03-01T00:00:00"),
-        ("90min", "2026-03-02T10:30:00"),
-        ("now", "2026-03-02T12:00:00"),
-        (date(2026, 3, 1), "2026-03-01T00:00:00"),
-        (datetime(2026, 3, 1, 6), "2026-03-01T06:00:00"),
-        (pd.Timestamp("2026-03-01", tz="Europe/Berlin"), "2026-02-28T23:00:00"),
-    ],
-)
-def test_a_moment_is_utc_to_the_microsecond(given, moment):
-    found = timeparse.instant(given, NOW)
-    assert found == pd.Timestamp(moment, tz="UTC")
-    assert found.unit == "us"
-
-
-@pytest.mark.parametrize(
-    "given", ["", "yesterday", "7M", "-7D", "2026-13-01", "7", 7, pd.NaT, None]
-)
-def test_what_is_no_time_is_refused_in_one_line(given):
-    with pytest.raises(InputError, match="is not a time; write") as told:
-        timeparse.instant(given, NOW)
-    assert "\n" not in str(told.value)
 
 
 def test_proxies_are_the_machines_but_never_for_itself(monkeypatch):

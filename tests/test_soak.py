@@ -1,4 +1,4 @@
-"""Forty days of a moving server, a hundred syncs that are struck and killed: the archive ends as the truth."""
+"""A hundred syncs over forty days of a server that fails in every way end with the truth."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ def test_a_hundred_syncs_with_faults_and_kills_end_as_the_truth(folder: Path) ->
                 if faults[0] == Fault("busy", None, faults[0].after):
                     faults = [Fault("busy", 2)]  # a lasting one waits for seconds
             server.faults.set(*faults)
+            _change_the_server(server, fleet, rolls)
             after = rolls.uniform(0.02, 0.5) if rolls.random() < 0.5 else None
             code, said = processes.run(
                 processes.sync_in_process, server.url, folder, after=after,
@@ -47,6 +48,8 @@ def test_a_hundred_syncs_with_faults_and_kills_end_as_the_truth(folder: Path) ->
             if folder.exists():
                 assert Archive(folder).verify().empty
         server.faults.set()
+        server.collect()
+        server.hidden, server.date_ahead = set(), timedelta()
         code, said = processes.run(processes.sync_in_process, server.url, folder, since="60D")
         assert code == 0, said
         archive = Archive(folder)
@@ -56,3 +59,22 @@ def test_a_hundred_syncs_with_faults_and_kills_end_as_the_truth(folder: Path) ->
     assert archive.sessions()["uid"].is_unique
     assert not strays(folder)
     assert min(ends.values()) >= 5, ends
+
+
+def _change_the_server(server: Simulator, fleet: Fleet, rolls: random.Random) -> None:
+    """Let collection stall, the account's scope narrow, the database be restored, or the clock be wrong."""
+    names = [backup_server.name for backup_server in fleet.servers]
+    roll = rolls.random()
+    if roll < 0.05:
+        server.stop_collecting(rolls.choice(names))
+    elif roll < 0.08:
+        server.stop_collecting()
+    elif roll < 0.11:
+        server.stop_collecting(at=server.clock() - timedelta(days=rolls.uniform(0.2, 3)))
+    elif roll < 0.14:
+        server.hidden = {rolls.choice(names)}
+    elif roll < 0.17:
+        server.date_ahead = timedelta(hours=rolls.choice([-30, -2, 2, 50]))
+    elif roll < 0.40:  # after a few syncs all is well again
+        server.collect()
+        server.hidden, server.date_ahead = set(), timedelta()

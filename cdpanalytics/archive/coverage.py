@@ -31,11 +31,12 @@ def ledger(files: ParquetFiles) -> pd.DataFrame:
         }
         for path, metadata, count in files.metadata_of(files.days("sessions"))
     ]
-    columns = ["source", "day", "as_of", "final", "missing", "rows", "path"]
+    columns = ["source", "day", "as_of", "final", "missing", "counted", "rows", "path"]
     frame = pd.DataFrame(rows, columns=columns)
     for column in ("day", "as_of"):
         frame[column] = pd.to_datetime(frame[column], utc=True).dt.as_unit("us")
-    return frame.astype({"final": bool, "rows": "int64", "source": "str", "path": "str"})
+    frame = frame.astype({"final": bool, "counted": "Int64", "rows": "int64"})
+    return frame.astype({"source": "str", "path": "str"})
 
 
 def sources(files: ParquetFiles) -> list[str]:

@@ -25,7 +25,7 @@ _STAGED = "_new."
 
 _SLUG = re.compile(r"[a-z0-9.%\[\]_-]+")
 _DAY = re.compile(r"(\d{4}-\d{2}-\d{2})\.parquet")
-_ASIDE = re.compile(r"(?P<stem>.+)\.\d+\.parquet")
+_ASIDE = re.compile(r"(?P<stem>.+?)(?:\.staged)?\.\d+\.parquet")
 
 
 def slug(source: str) -> str:

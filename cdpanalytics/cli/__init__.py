@@ -1,6 +1,7 @@
 # PYTHON_ARGCOMPLETE_OK
 """The command line: arguments in, exit code out."""
 
-from cdpanalytics.cli.commands import main, parser, run
+from cdpanalytics.cli.entry import main, run
+from cdpanalytics.cli.parser import parser
 
 __all__ = ["main", "parser", "run"]

@@ -6,14 +6,10 @@ import io
 import json
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-
-from cdpanalytics.archive.storage import local
-from cdpanalytics.errors import InputError
 
 MISSING = "–"
 """What stands where nothing is known."""
@@ -200,22 +196,6 @@ def size(amount: float) -> str:
 def instant(stamp: pd.Timestamp) -> str:
     """Return an instant to the minute, in its own zone."""
     return MISSING if pd.isna(stamp) else f"{stamp:%Y-%m-%d %H:%M}"
-
-
-def write(path: Path, body: bytes) -> None:
-    """Write a file whole or not at all.
-
-    Raises
-    ------
-    InputError
-        When the folder is not there, or the file cannot be written.
-    """
-    if not path.parent.is_dir():
-        raise InputError(f"{path.parent} is not a directory; make it first, or name another file")
-    try:
-        local.write(path, body)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
 def _values(column: pd.Series) -> list[Any]:

@@ -15,6 +15,7 @@ from cdpanalytics import plots
 from cdpanalytics.presentation import analysis as sentences
 from cdpanalytics.presentation import formatting
 from cdpanalytics.presentation import html as parts
+from cdpanalytics.presentation import output as destination
 from cdpanalytics.presentation.analysis import VM, Analysis
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def report(
     selection : Selection
         The question.
     output : path-like
-        The file. Its folder must exist. The file is written whole or not at all.
+        The file; its folder must exist. It is written whole or not at all; a symbolic link
+        is followed, a pipe or device is written to, and ``-`` is standard output.
     title : str, optional
     generated : timestamp, optional
         The time at which the report says it was made. Default: the data's as_of, so that
@@ -67,10 +69,10 @@ def report(
     --------
     cdpanalytics.metrics.rpo_adherence : the definitions of its numbers.
     """
+    destination.check(output)
     page = render(Analysis(selection), title or "Were we protected?", generated)
-    path = Path(output)
-    formatting.write(path, page.encode())
-    return path
+    destination.write_text(output, page)
+    return Path(output)
 
 
 def render(analysis: Analysis, title: str, generated: pd.Timestamp | None) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from cdpanalytics.presentation import analysis as sentences
-from cdpanalytics.presentation import formatting
+from cdpanalytics.presentation import output as destination
 from cdpanalytics.presentation.analysis import Analysis
 from cdpanalytics.presentation.html import HEADINGS
 from cdpanalytics.presentation.workbook import Workbook
@@ -43,7 +43,9 @@ def to_excel(selection: Selection, output: str | os.PathLike[str]) -> Path:
     selection : Selection
         The question.
     output : path-like
-        The file. Its folder must exist. The file is written whole or not at all.
+        The file; its folder must exist. It is written whole or not at all; a symbolic link
+        is followed, a pipe or device is written to, and ``-`` is standard output, unless it
+        is a terminal.
 
     Returns
     -------
@@ -55,6 +57,7 @@ def to_excel(selection: Selection, output: str | os.PathLike[str]) -> Path:
     InputError
         When a sheet would be too long for Excel, or the file cannot be written.
     """
+    destination.check(output, binary=True)
     analysis = Analysis(selection)
     book = Workbook(selection.tz, HEADINGS)
     book.add_text("Summary", "Were we protected?", _summary(analysis))
@@ -66,9 +69,8 @@ def to_excel(selection: Selection, output: str | os.PathLike[str]) -> Path:
     book.add_table("Quality", analysis.quality)
     book.add_table("Holes", selection.holes)
     book.add_text("Definitions", "What the numbers mean", list(DEFINITIONS))
-    path = Path(output)
-    formatting.write(path, book.to_bytes())
-    return path
+    destination.write(output, book.to_bytes())
+    return Path(output)
 
 
 def _summary(analysis: Analysis) -> list[tuple[str, Any]]:

@@ -16,7 +16,7 @@ from cdpanalytics import schema, timeparse
 from cdpanalytics.archive.joins import enrich
 from cdpanalytics.errors import InputError, ServerError
 from cdpanalytics.frames import mark
-from cdpanalytics.patterns import Patterns, fitting
+from cdpanalytics.patterns import CALLED, Patterns, matching
 from cdpanalytics.server import responses
 from cdpanalytics.server.connection import Connection
 from cdpanalytics.server.filters import Expression, field
@@ -173,12 +173,13 @@ class EnterpriseManager:
         Returns
         -------
         pandas.DataFrame
-            In the shape of `schema.SESSIONS`, by `created`; empty if nothing matches.
+            In the shape of `schema.SESSIONS`, by `created`; empty where no session has such a
+            policy, VM and server at once.
 
         Raises
         ------
         InputError
-            If `since` is not before `until`.
+            If `since` is not before `until`, or a pattern matches no name of the window.
         ServerError, LogonError, WireError
             If the server cannot be reached, refuses, or is not understood.
         """
@@ -478,10 +479,10 @@ def _unique(table: pa.Table) -> pa.Table:
 
 
 def _matching(frame: pd.DataFrame, **patterns: Patterns) -> pd.DataFrame:
-    """Keep the rows whose labels match; a pattern is tried once a label, not once a row."""
+    """Keep the rows whose labels match; a pattern is tried once per label, not once per row."""
     for column, given in patterns.items():
         if given is not None:
-            labels = fitting(frame[column].cat.categories, given)
+            labels = matching(frame[column].cat.categories, given, CALLED[column])
             frame = frame[frame[column].isin(labels)]
     frame = frame.reset_index(drop=True)
     for column in patterns:

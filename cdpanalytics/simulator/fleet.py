@@ -5,9 +5,10 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import instants
-from .estate import RESULTS, Estate, Integers
+from .estate import RESULTS, Estate, Integers, Rows
 from .generation import generate
 
 LAG = timedelta(minutes=15)
@@ -18,11 +19,27 @@ HORIZON = timedelta(weeks=13)
 
 
 class Snapshot(NamedTuple):
-    """What the database holds: its newest collection, and the rows of either kind of session it knows."""
+    """What the database holds: its newest collection, and the rows of either kind of session it knows.
+
+    Where some backup servers are not collected, `by_server` has the newest collection of each;
+    `hidden` are those that the account may not see.
+    """
 
     collected: int
     tasks: slice
     policy_sessions: slice
+    by_server: tuple[int, ...] | None = None
+    hidden: tuple[int, ...] = ()
+
+    def collected_from(self, server: Integers) -> Integers:
+        """Return the newest collection from each of these backup servers."""
+        if self.by_server is None:
+            return np.full(len(server), self.collected)
+        return np.asarray(self.by_server, dtype=np.int64)[server]
+
+    def sees(self, created: Integers, server: Integers) -> NDArray[np.bool_]:
+        """Return which sessions of these backup servers the account finds in the database."""
+        return (created <= self.collected_from(server)) & ~np.isin(server, self.hidden)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,6 +111,11 @@ class Fleet(Estate):
             return slice(min(int(np.searchsorted(created, now - horizon, "left")), newest), newest)
 
         return Snapshot(collected, known(self.tasks.created), known(self.policy_sessions.created))
+
+    def server_of_tasks(self, rows: Rows) -> Integers:
+        """Return the backup server, by number, of each of these task sessions."""
+        policy = self.policy_sessions.policy[self.tasks.policy_session[rows]]
+        return self.policy_server[policy].astype(np.int64)
 
     def task_sessions(
         self, now: datetime | None = None, *, lag: timedelta = LAG, horizon: timedelta = HORIZON

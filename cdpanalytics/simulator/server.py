@@ -105,6 +105,10 @@ class Simulator:
         Each answered request: method, path, query, status.
     faults : Faults
         Still to strike; `faults.set` puts others in their place.
+    hidden : set of str
+        Backup servers that the account may not see.
+    date_ahead : timedelta
+        By how much the Date of answers is ahead of the server's present.
 
     Examples
     --------
@@ -143,6 +147,9 @@ class Simulator:
         self._tls = tls
         self._clock = clock
         self._moved = timedelta()
+        self._stopped: dict[str, datetime] = {}
+        self.hidden: set[str] = set()
+        self.date_ahead = timedelta()
         self._begun = time.monotonic()
         self._lock = threading.Lock()
         self._sessions: dict[str, tuple[str, datetime]] = {}
@@ -258,7 +265,27 @@ class Simulator:
             instants.from_timedelta(self.lag),
             instants.from_timedelta(self.horizon),
         )
-        return self.fleet.snapshot(now, *spans)
+        whole = self.fleet.snapshot(now, *spans)
+        names = [server.name for server in self.fleet.servers]
+        stopped = {name: instants.from_datetime(at) for name, at in self._stopped.items()}
+        collected = tuple(
+            min(whole.collected, stopped.get(name, whole.collected)) for name in names
+        )
+        hidden = tuple(number for number, name in enumerate(names) if name in self.hidden)
+        return whole._replace(by_server=collected, hidden=hidden)
+
+    def stop_collecting(self, *servers: str, at: datetime | None = None) -> None:
+        """Stop collecting data from these backup servers, or all; with `at`, go back to that instant.
+
+        What they do from then on reaches the database when `collect` is called. So a collection
+        that stands still is simulated, and with `at` a database restored from a backup.
+        """
+        names = servers or tuple(server.name for server in self.fleet.servers)
+        self._stopped.update(dict.fromkeys(names, at or self.clock()))
+
+    def collect(self) -> None:
+        """Collect from all backup servers again, also what was missed."""
+        self._stopped.clear()
 
     def selection(self, kind: str, known: Snapshot, wanted: dict[str, str]) -> tuple[Table, Rows]:
         """Return a kind's table and the positions that a query selects of it, in its order.
@@ -273,6 +300,8 @@ class Simulator:
                 return self._selections[key]
         table = self._table(kind, known)
         chosen = np.flatnonzero(select(wanted.get("filter", ""), table.columns, len(table.rows)))
+        if table.visible is not None:
+            chosen = chosen[table.visible[chosen]]
         answer = table, self._sorted(table, chosen, *sort)
         with self._lock:
             self._selections[key] = answer
@@ -452,7 +481,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def date_time_string(self, timestamp: float | None = None) -> str:
         """Return the simulator's own time: clients read the server's clock from it."""
-        return format_datetime(self.server.simulator.clock().astimezone(UTC), usegmt=True)
+        return format_datetime(
+            (self.server.simulator.clock() + self.server.simulator.date_ahead).astimezone(UTC),
+            usegmt=True,
+        )
 
     def version_string(self) -> str:
         return "Microsoft-HTTPAPI/2.0"

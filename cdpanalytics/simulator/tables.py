@@ -25,6 +25,7 @@ class Table:
     rows: Rows
     guids: Guids
     columns: dict[str, Callable[[], Column]]
+    visible: NDArray[np.bool_] | None = None
 
 
 def task_sessions(fleet: Fleet, known: Snapshot, *, fraction: bool) -> Table:
@@ -34,7 +35,7 @@ def task_sessions(fleet: Fleet, known: Snapshot, *, fraction: bool) -> Table:
     mine = task.policy_session[known.tasks].astype(np.intp)
     server = fleet.policy_server[parent.policy].astype(np.intp)
     vm = task.vm[known.tasks].astype(np.intp)
-    running = task.ended[known.tasks] > known.collected
+    running = task.ended[known.tasks] > known.collected_from(server[mine])
     reason = np.where(running, -1, task.reason[known.tasks]).astype(np.intp)
     created = task.created[known.tasks]
     guid = task.guid.take(known.tasks)
@@ -62,7 +63,7 @@ def task_sessions(fleet: Fleet, known: Snapshot, *, fraction: bool) -> Table:
         "totalsize": lambda: Numbers(task.total_size[known.tasks]),
         "vmdisplayname": lambda: Texts(fleet.machines.name, vm),
     }
-    return Table(rows, guid, columns)
+    return Table(rows, guid, columns, known.sees(created, server[mine]))
 
 
 def policy_sessions(fleet: Fleet, known: Snapshot, *, fraction: bool) -> Table:
@@ -72,7 +73,7 @@ def policy_sessions(fleet: Fleet, known: Snapshot, *, fraction: bool) -> Table:
     rows = np.arange(here.start, here.stop, dtype=np.intp)
     policy = session.policy[here].astype(np.intp)
     server = fleet.policy_server[policy].astype(np.intp)
-    running = session.ended[here] > known.collected
+    running = session.ended[here] > known.collected_from(server)
     guid = session.guid.take(here)
     every = np.arange(len(rows))
     columns: dict[str, Callable[[], Column]] = {
@@ -90,7 +91,7 @@ def policy_sessions(fleet: Fleet, known: Snapshot, *, fraction: bool) -> Table:
         ),
         "failuremessage": lambda: Texts([""], np.zeros(len(rows), dtype=np.intp)),
     }
-    return Table(rows, guid, columns)
+    return Table(rows, guid, columns, known.sees(session.created[here], server))
 
 
 def policies(fleet: Fleet, guid: Guids) -> Table:

@@ -33,7 +33,8 @@ class View:
         fleet, task, parent = self.fleet, self.fleet.tasks, self.fleet.policy_sessions
         parents = fleet.policy_session_names(fraction=self.fraction)
         created, ended = instants.texts(task.created[rows]), instants.texts(task.ended[rows])
-        running = (task.ended[rows] > self.known.collected).tolist()
+        collected = self.known.collected_from(fleet.server_of_tasks(rows))
+        running = (task.ended[rows] > collected).tolist()
         uids = task.guid.take(rows).texts()
         of = task.policy_session[rows]
         parent_uids = parent.guid.take(of.astype(np.intp)).texts()

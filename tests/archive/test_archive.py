@@ -12,6 +12,7 @@ import pytest
 from cdpanalytics import metrics, schema
 from cdpanalytics.archive import Archive
 from cdpanalytics.errors import ArchiveError, InputError
+from tests.builders import mapped
 
 EM = "https://em.tech.local:9398"
 OCT = pd.Timestamp("2026-10-01", tz="UTC")
@@ -97,9 +98,7 @@ def test_names_are_found_by_pattern_in_any_case(folder: Path) -> None:
         "a name is found though it looks like a pattern"
     )
     assert archive.sessions(policy=["gold", "silver"])["uid"].tolist() == ["u1", "u2"]
-    with pytest.raises(
-        InputError, match=r"no session of policy 'Bronze' here \(known: Gold, Silver\)"
-    ):
+    with pytest.raises(InputError, match=r"no policy matches 'Bronze' \(known: Gold, Silver\)"):
         archive.sessions(policy="Bronze")
 
 
@@ -174,7 +173,7 @@ def test_an_estate_that_stopped_is_judged_to_what_the_archive_speaks_for(folder:
         put(archive, OCT + day * DAY, as_of=24 * day + 20)
     (gap,) = archive.sessions().cdp.gaps("15min").to_dict("records")
     assert (gap["end"], gap["open"]) == (at(92), True)
-    found = archive.map(metrics.gaps, target="15min", progress=False)
+    found = mapped(archive, metrics.gaps, target="15min", progress=False)
     pd.testing.assert_frame_equal(found, archive.sessions().cdp.gaps("15min"))
 
 
@@ -314,6 +313,24 @@ def test_verify_names_each_damage(folder: Path) -> None:
         ArchiveError, match=r"2026-10-03.parquet cannot be read; see: cdpanalytics verify"
     ):
         archive.sessions()
+
+
+def test_uids_are_compared_in_parts_that_do_not_stay_in_memory(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdpanalytics.archive.verify._PART_ROWS", 2)
+    monkeypatch.setattr("cdpanalytics.archive.verify._IN_MEMORY", 16)
+    archive = Archive(folder)
+    uids = [["u0", "u1", "u2", "u3"], ["u4", "u1", "u5"], ["u1", "u6", "u3", "u7", "u7"]]
+    for day, names in enumerate(uids):
+        rows = [session(uid, f"vm-{n}", 24 * day, 24 * day + 1) for n, uid in enumerate(names)]
+        put(archive, OCT + day * DAY, *rows)
+    found = archive.verify()
+    assert found["finding"].tolist() == [
+        "1 uids also occur elsewhere, e.g. u1 (in 2026-10-01)",
+        "3 uids also occur elsewhere, e.g. u1 (in 2026-10-01)",
+    ]
+    assert found["kind"].tolist() == ["damage", "damage"]
 
 
 def test_provenance_tells_the_data_by_its_bytes(folder: Path) -> None:

@@ -13,7 +13,7 @@ from cdpanalytics import report
 from cdpanalytics.cli import main
 from cdpanalytics.server.client import EnterpriseManager
 from cdpanalytics.simulator import Fleet, Simulator
-from cdpanalytics.synchronize import Memory, plan
+from cdpanalytics.synchronize import Retention, plan
 from tests.conftest import UNTIL
 from tests.test_synchronize import NOW, assert_equals_truth, synced
 
@@ -47,7 +47,7 @@ def ledger(*rows: tuple[str, bool, str]) -> pd.DataFrame:
 
 
 def test_days_before_the_servers_oldest_session_are_left_alone() -> None:
-    memory = Memory(at("2026-09-20 13:00"), at("2026-09-20 20:00"))
+    memory = Retention(at("2026-09-20 13:00"), at("2026-09-20 20:00"))
     wanted = plan(None, NOW, memory, NOW - 90 * DAY)
     assert wanted[0].start == at("2026-09-20")
     assert wanted[0].missing == ((at("2026-09-20"), at("2026-09-20 20:00")),)
@@ -56,7 +56,7 @@ def test_days_before_the_servers_oldest_session_are_left_alone() -> None:
 
 def test_a_server_that_forgot_leaves_the_days_between_missing() -> None:
     held = ledger(("2026-08-01", False, "2026-08-01 12:00"))
-    forgot = Memory(at("2026-09-20 13:00"), at("2026-09-20 20:00"), gapless=False)
+    forgot = Retention(at("2026-09-20 13:00"), at("2026-09-20 20:00"), overlaps_archive=False)
     wanted = plan(held, NOW, forgot)
     assert wanted[0].start == at("2026-09-20"), "the days before it are not asked for"
     assert wanted[0].missing == ((at("2026-09-20"), at("2026-09-20 20:00")),)
@@ -64,13 +64,13 @@ def test_a_server_that_forgot_leaves_the_days_between_missing() -> None:
 
 def test_a_day_known_in_part_is_missing_from_there() -> None:
     held = ledger(("2026-09-20", False, "2026-09-20 09:00"))
-    forgot = Memory(at("2026-09-20 13:00"), at("2026-09-20 20:00"), gapless=False)
+    forgot = Retention(at("2026-09-20 13:00"), at("2026-09-20 20:00"), overlaps_archive=False)
     (first, *rest) = plan(held, NOW, forgot)
     assert first.missing == ((at("2026-09-20 09:00"), at("2026-09-20 20:00")),)
     assert not any(day.missing for day in rest)
     again = ledger(("2026-09-20", False, "2026-09-21 09:00"))
     again.at[0, "missing"] = first.missing
-    trusted = plan(again, NOW, Memory(forgot.begun, forgot.whole), full=True)
+    trusted = plan(again, NOW, Retention(forgot.oldest_session, forgot.complete_since), full=True)
     assert trusted[0].missing == first.missing, "what is missing stays missing"
 
 
@@ -78,7 +78,7 @@ def test_a_server_that_still_has_what_was_seen_last_leaves_nothing_missing() -> 
     held = ledger(
         ("2026-09-30", True, "2026-10-02 09:00"), ("2026-10-02", False, "2026-10-02 09:00")
     )
-    young = Memory(at("2026-09-30 08:00"), at("2026-10-02 16:00"))
+    young = Retention(at("2026-09-30 08:00"), at("2026-10-02 16:00"))
     wanted = plan(held, NOW, young)
     assert [f"{day.start:%d}" for day in wanted] == ["01", "02", "03"]
     assert wanted[1].missing == ()
@@ -96,7 +96,7 @@ def test_a_session_still_running_in_a_forgotten_day_is_not_asked_for_for_ever() 
     held = ledger(
         ("2026-06-01", False, "2026-10-01 09:00"), ("2026-10-02", True, "2026-10-03 01:00")
     )
-    wanted = plan(held, NOW, Memory(at("2026-07-04"), at("2026-07-04 08:00")))
+    wanted = plan(held, NOW, Retention(at("2026-07-04"), at("2026-07-04 08:00")))
     assert at("2026-06-01") not in [day.start for day in wanted]
 
 

@@ -156,7 +156,7 @@ def test_visits_add_up_to_one_long_visit(
 def test_vapps_are_asked_like_vms(folder: Path, accept: str) -> None:
     plain = {"vms": 9, "days": 4, "seed": 6, "until": UNTIL, "policies": 3}
     fleet = Fleet.generate(**plain, vapp_policies=1)  # type: ignore[arg-type]
-    with Simulator(fleet) as server, manager(server, accept=accept) as em:
+    with Simulator(fleet, clock=lambda: UNTIL) as server, manager(server, accept=accept) as em:
         archive = Archive(folder)
         sync(em, archive, since="3D", journal=True, progress=False)
         asked = [path for _, path, query, _ in server.requests if "action" in query]
@@ -168,7 +168,8 @@ def test_vapps_are_asked_like_vms(folder: Path, accept: str) -> None:
     assert len(asked) == len(fleet.machines.name), "one request an object, however it is replicated"
     journal = archive.intervals(policy=policy.name)
     assert set(journal["vm"]) == set(policy.vms)
-    with Simulator(Fleet.generate(**plain)) as server, manager(server) as em:  # type: ignore[arg-type]
+    as_vms = Fleet.generate(**plain)  # type: ignore[arg-type]
+    with Simulator(as_vms, clock=lambda: UNTIL) as server, manager(server) as em:
         other = Archive(folder / "as VMs")
         sync(em, other, since="3D", journal=True, progress=False)
     columns = ["rpo", "observed", "restorable", "within", "adherence"]
@@ -216,7 +217,7 @@ def test_a_journal_that_fails_says_that_the_sessions_are_kept(
         raise ServerError("HTTP 403: Access denied", status=403)
 
     monkeypatch.setattr(EnterpriseManager, "intervals", refused)
-    with pytest.raises(ServerError, match="denied; the sessions are kept, the journal is not"):
+    with pytest.raises(ServerError, match="denied; the sessions are stored, the journal is not"):
         journalled(server, folder)
     assert len(Archive(folder).sessions()) > 0
 

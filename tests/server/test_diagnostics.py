@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cdpanalytics.cli import commands
+from cdpanalytics import cli
 from cdpanalytics.server.client import EnterpriseManager
 from cdpanalytics.server.diagnostics import Finding, examine
 from cdpanalytics.simulator import Fleet, Simulator
@@ -157,13 +157,13 @@ def test_the_command_says_it_in_lines_and_by_its_exit_code(
 ) -> None:
     monkeypatch.setenv("CDPANALYTICS_PASSWORD", "demo")
     with Simulator(recent, clock=now) as server:
-        assert commands.main(["doctor", server.url, "--user", "demo"]) == 0
+        assert cli.main(["doctor", server.url, "--user", "demo"]) == 0
         lines = capsys.readouterr().out.splitlines()
         assert [line.split()[1] for line in lines] == [
             "reach", "TLS", "version", "clock", "log-on", "role", "pages", "memory",
         ]  # fmt: skip
         monkeypatch.setenv("CDPANALYTICS_PASSWORD", "wrong horse")
-        assert commands.main(["doctor", server.url, "--user", "demo"]) == 1
+        assert cli.main(["doctor", server.url, "--user", "demo"]) == 1
         out, err = capsys.readouterr()
         assert out.splitlines()[-1].startswith("failed  log-on")
         assert "wrong horse" not in out + err

@@ -136,7 +136,7 @@ def _episodes(late: pd.DataFrame, merge: int) -> Integers:
     fresh[1:] = (np.diff(vm[order]) != 0) | (start[order][1:] - end[order][:-1] >= merge)
     episode = np.empty(len(order), dtype=np.int64)
     episode[order] = np.cumsum(fresh) - 1
-    return episode
+    return np.asarray(episode)
 
 
 def _labels(

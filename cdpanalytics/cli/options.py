@@ -1,0 +1,151 @@
+"""Options that several commands share, and the types of their values."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING
+
+from cdpanalytics.presentation import output
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMATS = ("table", "csv", "json", "parquet")
+
+
+def add_archive(command: argparse.ArgumentParser) -> None:
+    """Add ``--archive``."""
+    command.add_argument(
+        "--archive", required=True, metavar="DIR", help="a directory, or s3://bucket/prefix"
+    )
+
+
+def add_window(command: argparse.ArgumentParser, *, since_required: bool = False) -> None:
+    """Add the options that say which sessions: window, names and zone."""
+    period = command.add_mutually_exclusive_group(required=since_required)
+    period.add_argument(
+        "--period", metavar="P", help='2026-10, 2026-Q4, "last month", "last 30 days"'
+    )
+    period.add_argument("--since", metavar="T", help="2026-10-01, or 30D back from the newest data")
+    command.add_argument("--until", metavar="T", help="exclusive; default: the newest data")
+    command.add_argument(
+        "--policy", action="append", metavar="P", help="name or pattern; may be repeated"
+    )
+    command.add_argument(
+        "--vm", action="append", metavar="V", help="name or pattern; may be repeated"
+    )
+    command.add_argument(
+        "--server", action="append", metavar="S", help="backup server: name or pattern"
+    )
+    command.add_argument(
+        "--tz", default="UTC", metavar="ZONE", help="of periods and days; default: %(default)s"
+    )
+
+
+def add_target(command: argparse.ArgumentParser) -> None:
+    """Add ``--rpo``."""
+    command.add_argument(
+        "--rpo", metavar="LENGTH", help="target, e.g. 15min; default: the policy's own RPO"
+    )
+
+
+def add_objective(command: argparse.ArgumentParser) -> None:
+    """Add ``--objective``."""
+    command.add_argument(
+        "--objective", type=percentage, default="99.9", metavar="PERCENT",
+        help="share of the time in which the RPO is to be met; default: %(default)s",
+    )  # fmt: skip
+
+
+def add_excluded(command: argparse.ArgumentParser) -> None:
+    """Add ``--exclude``."""
+    command.add_argument(
+        "--exclude", metavar="FILE.csv", type=maintenance_windows,
+        help="maintenance windows: columns start, end, and backup_server, policy, vm",
+    )  # fmt: skip
+
+
+def add_retirement(command: argparse.ArgumentParser) -> None:
+    """Add ``--retire-after``."""
+    command.add_argument(
+        "--retire-after", metavar="LENGTH",
+        help="leave out VMs that have been uncovered for this long, e.g. 7D",
+    )  # fmt: skip
+
+
+def add_keys(command: argparse.ArgumentParser, default: list[str] | None, shown: str) -> None:
+    """Add ``--by``."""
+    command.add_argument(
+        "--by", metavar="KEYS", type=keys, default=default,
+        help=f"policy,vm,backup_server or none; default: {shown}",
+    )  # fmt: skip
+
+
+def add_frequency(command: argparse.ArgumentParser) -> None:
+    """Add ``--freq``."""
+    command.add_argument("--freq", choices=("h", "D", "W", "MS"), help="split into periods")
+
+
+def add_output(command: argparse.ArgumentParser) -> None:
+    """Add ``--format`` and ``--output`` of a table."""
+    command.add_argument("--format", choices=FORMATS, default="table", help="default: %(default)s")
+    command.add_argument(
+        "--output", metavar="FILE", type=destination, default=output.STDOUT,
+        help="a file, pipe or device; -, the default, is standard output",
+    )  # fmt: skip
+
+
+def keys(text: str) -> list[str]:
+    """Read "policy,vm" as a list of keys; "none" is one row for everything."""
+    return [] if text == "none" else [key.strip() for key in text.split(",") if key.strip()]
+
+
+def percentage(text: str) -> float:
+    """Read "99.9" as a share, exact to the digit."""
+    try:
+        percent = Decimal(text)
+    except InvalidOperation:
+        percent = Decimal("nan")
+    if not percent.is_finite() or not 0 < percent <= 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a percentage above 0 and up to 100")
+    return float(percent / 100)
+
+
+def whole_number(least: int, most: int) -> Callable[[str], int]:
+    """Return a type that reads a whole number between two bounds, both included."""
+
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:  # also: more digits than Python converts
+            number = least - 1
+        if not least <= number <= most:
+            shown = text if len(text) <= 30 else f"{text[:27]}..."
+            message = f"{shown!r} is not a whole number from {least:,} to {most:,}"
+            raise argparse.ArgumentTypeError(message)
+        return number
+
+    return read
+
+
+def destination(name: str) -> str:
+    """Read the name of an output; an empty one is refused before any work."""
+    if not name.strip():
+        message = "the name of the output is empty; name a file, or - for standard output"
+        raise argparse.ArgumentTypeError(message)
+    return name
+
+
+def maintenance_windows(path: str) -> pd.DataFrame:
+    """Read maintenance windows from a CSV file; times without an offset are UTC."""
+    import pandas as pd
+
+    try:
+        windows = pd.read_csv(path, dtype="str", skipinitialspace=True)
+        for column in windows.columns.intersection(["start", "end"]):
+            windows[column] = pd.to_datetime(windows[column], utc=True)
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{path} cannot be read: {error}") from None
+    return windows

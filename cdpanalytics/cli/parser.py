@@ -1,0 +1,50 @@
+"""The parser of the whole command line."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, NoReturn
+
+from cdpanalytics.presentation import output
+
+
+class UsageError(Exception):
+    """Arguments that the parser refuses, as one line."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argparse parser that raises `UsageError` and prints help as the terminal can show it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what is wrong and where the help is, instead of printing and exiting."""
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+    def _print_message(self, message: str, file: object = None) -> None:
+        output.print_text(message)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    from cdpanalytics.cli import archives, questions, servers, simulation
+
+    root = Parser(
+        prog="cdpanalytics",
+        description="Were we protected? Veeam CDP session records as answers.",
+        epilog="Start with: cdpanalytics demo. With your own server: cdpanalytics doctor URL, "
+        "then cdpanalytics sync URL --archive DIR, then report, metrics and check. "
+        "Exit codes: 0 done, 1 error, 2 wrong usage; check: 0 met, 2 missed, 3 unknown.",
+    )
+    root.set_defaults(run=None)
+    commands: Any = root.add_subparsers(title="commands", metavar="COMMAND")
+    simulation.add_demo(commands)
+    servers.add_doctor(commands)
+    servers.add_sync(commands)
+    servers.add_query(commands)
+    questions.add_metrics(commands)
+    questions.add_report(commands)
+    questions.add_check(commands)
+    archives.add_verify(commands)
+    simulation.add_simulate(commands)
+    servers.add_login(commands)
+    servers.add_logout(commands)
+    return root

@@ -1,0 +1,184 @@
+"""The commands that answer a question of an archive: metrics, report and check."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any, Final
+
+from cdpanalytics.cli import options as shared
+from cdpanalytics.cli.tables import emit, prepare
+from cdpanalytics.errors import InputError
+from cdpanalytics.metrics.registry import REGISTRY, MetricSpec
+from cdpanalytics.presentation import output
+
+if TYPE_CHECKING:
+    from cdpanalytics.selection import Selection
+
+MET, MISSED, UNKNOWN = 0, 2, 3
+"""What `check` exits with."""
+
+MOST_PERIODS: Final = 1_000_000
+"""Periods of ``--freq`` above which a window is refused: nothing reads a table of that many rows."""
+
+_LONGEST_PERIODS: Final = {"h": "1h", "D": "25h", "W": "7D", "MS": "31D"}
+_TERMS: Final = {"target": "rpo", "objective": "objective", "exclude": "exclude",
+                 "retire_after": "retire_after"}  # fmt: skip
+"""The terms of a Selection, and the options they are given by."""
+
+TARGETS: Final = "1min,5min,15min,1h"
+
+
+def add_metrics(commands: Any) -> None:
+    """Add ``metrics``, and under it one command for each metric of the registry."""
+    command = commands.add_parser(
+        "metrics", help="a metric of an archive as a table",
+        epilog="Example: cdpanalytics metrics rpo --archive data/archive --by policy --since 30D",
+    )  # fmt: skip
+    names = command.add_subparsers(title="metrics", metavar="METRIC", dest="metric", required=True)
+    for spec in REGISTRY.values():
+        _add_metric(names, spec)
+
+
+def _add_metric(names: Any, spec: MetricSpec) -> None:
+    command = names.add_parser(spec.command, help=spec.summary, description=spec.summary)
+    shared.add_archive(command)
+    shared.add_window(command, since_required=spec.looks_back)
+    if spec.by is not None:
+        shared.add_keys(command, None, ",".join(spec.by) or "none")
+    if "target" in spec.takes:
+        shared.add_target(command)
+    if "targets" in spec.own:
+        command.add_argument(
+            "--rpo", default=TARGETS, metavar="LENGTHS", help="targets; default: %(default)s"
+        )
+    if "objective" in spec.own:
+        shared.add_objective(command)
+    if "exclude" in spec.takes:
+        shared.add_excluded(command)
+    if "retire_after" in spec.takes:
+        shared.add_retirement(command)
+    if "freq" in spec.takes:
+        shared.add_frequency(command)
+    if spec.name == "gaps":
+        command.add_argument(
+            "--longest", type=shared.whole_number(1, 10**9), metavar="N", help="the N longest only"
+        )
+    shared.add_output(command)
+    command.set_defaults(run=_run_metrics, spec=spec)
+
+
+def _run_metrics(options: argparse.Namespace) -> int:
+    prepare(options)
+    spec: MetricSpec = options.spec
+    selection = _selection(options)
+    freq = getattr(options, "freq", None)
+    if freq is not None:
+        _check_periods(selection, freq)
+    given = {"by": getattr(options, "by", None), "freq": freq}
+    if "targets" in spec.own:
+        given["targets"] = options.rpo.split(",")
+    method = getattr(selection, spec.name)
+    table = method(**{name: value for name, value in given.items() if value is not None})
+    _tell_holes(selection)
+    if getattr(options, "longest", None) is not None:
+        ordered = table.sort_values("exposure", ascending=False, kind="stable")
+        table = ordered.head(options.longest)
+    return emit(table, options)
+
+
+def _selection(options: argparse.Namespace) -> Selection:
+    """Return the question that the options ask of their archive."""
+    from cdpanalytics.archive import Archive
+
+    has_targets = "targets" in getattr(getattr(options, "spec", None), "own", ())
+    terms = {
+        name: getattr(options, option, None)
+        for name, option in _TERMS.items()
+        if not (has_targets and name == "target")
+    }
+    return Archive(options.archive).select(
+        options.period, since=options.since, until=options.until, policy=options.policy,
+        vm=options.vm, server=options.server, tz=options.tz,
+        **{name: value for name, value in terms.items() if value is not None},
+    )  # fmt: skip
+
+
+def _tell_holes(selection: Selection) -> None:
+    if len(selection.holes):
+        output.print_error(
+            f"{len(selection.holes):,} holes of the archive are not observed time; "
+            "see: cdpanalytics verify"
+        )
+
+
+def _check_periods(selection: Selection, freq: str) -> None:
+    """Refuse a window of more periods than a table can be read with."""
+    import pandas as pd
+
+    start = selection.window[0]
+    end = selection.stop if start is not None else None
+    if start is None or end is None or end <= start:
+        return
+    seconds = end.timestamp() - start.timestamp()  # a Timedelta ends at 292 years
+    periods = int(seconds / pd.Timedelta(_LONGEST_PERIODS[freq]).total_seconds())
+    if periods > MOST_PERIODS:
+        raise InputError(
+            f"--freq {freq} from {start:%Y-%m-%d} to {end:%Y-%m-%d} is about {periods:,} "
+            f"periods; use a later --since, for at most {MOST_PERIODS:,}"
+        )
+
+
+def add_report(commands: Any) -> None:
+    """Add ``report``."""
+    command = commands.add_parser(
+        "report", help="an HTML report that opens offline",
+        epilog="Example: cdpanalytics report --archive data/archive --output october.html "
+        "--since 2026-10-01 --until 2026-11-01",
+    )  # fmt: skip
+    shared.add_archive(command)
+    command.add_argument(
+        "--output", required=True, metavar="FILE.html", type=shared.destination,
+        help="a file, pipe or device; - is standard output",
+    )  # fmt: skip
+    shared.add_window(command)
+    shared.add_target(command)
+    shared.add_objective(command)
+    shared.add_excluded(command)
+    shared.add_retirement(command)
+    command.add_argument("--title", metavar="TEXT")
+    command.set_defaults(run=_run_report)
+
+
+def _run_report(options: argparse.Namespace) -> int:
+    path = _selection(options).report(options.output, title=options.title)
+    if not output.is_stdout(options.output):
+        output.print_text(f"{path}\n")
+    return 0
+
+
+def add_check(commands: Any) -> None:
+    """Add ``check``."""
+    command = commands.add_parser(
+        "check", help="whether the objective was met: 0 met, 2 missed, 3 unknown",
+        epilog="Example: cdpanalytics check --archive data/archive --objective 99.9 --since 1D",
+    )  # fmt: skip
+    shared.add_archive(command)
+    shared.add_window(command)
+    shared.add_target(command)
+    shared.add_excluded(command)
+    shared.add_retirement(command)
+    shared.add_keys(command, ["policy"], "policy")
+    shared.add_objective(command)
+    command.set_defaults(run=_run_check)
+
+
+def _run_check(options: argparse.Namespace) -> int:
+    """Print one line per group, and exit as the worst of them."""
+    from cdpanalytics.presentation import formatting
+
+    table = _selection(options).objectives(by=options.by)
+    lines = formatting.objective_lines(table) or ["UNKNOWN: no session matches the selection"]
+    output.print_table("".join(f"{output.one_line(line)}\n" for line in lines))
+    if (table["passed"] == False).any():  # noqa: E712
+        return MISSED
+    return UNKNOWN if table.empty or table["passed"].isna().any() else MET

@@ -1,0 +1,226 @@
+"""Reconciling: what reaches the server days late reaches the archive with the next sync."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cdpanalytics.archive import Archive
+from cdpanalytics.errors import ServerError
+from cdpanalytics.simulator import Fleet, Simulator
+from cdpanalytics.synchronize import sync
+from cdpanalytics.synchronize.reconciling import Counted, changed_days
+from tests.conftest import UNTIL
+from tests.test_synchronize import manager
+
+DAY = pd.Timedelta("1D")
+BEGIN = UNTIL - timedelta(days=12)
+
+
+@pytest.fixture(scope="module")
+def estate() -> Fleet:
+    return Fleet.generate(vms=8, days=14, seed=4, until=UNTIL, servers=2, policies=4)
+
+
+@pytest.fixture
+def server(estate: Fleet) -> Iterator[Simulator]:
+    """A server whose clock begins twelve days before the estate's end."""
+    with Simulator(estate, clock=lambda: BEGIN) as running:
+        yield running
+
+
+def run(server: Simulator, folder: Path, days: float = 0, **options: object) -> Archive:
+    """Move the clock on and sync."""
+    server.advance(timedelta(days=days))
+    archive = Archive(folder)
+    with manager(server) as em:
+        sync(em, archive, since="3D" if not folder.exists() else None, progress=False, **options)
+    return archive
+
+
+def assert_complete(archive: Archive, estate: Fleet, server: Simulator) -> None:
+    """Every session since the first sync is there as the server has it; nothing is a hole."""
+    first = archive.ledger()["day"].min()
+    with manager(server) as em:
+        asked = em.task_sessions(first, em.now())
+    assert set(archive.sessions()["uid"]) >= set(asked["uid"].to_pylist())
+    assert archive.holes().empty
+    assert archive.verify().empty
+
+
+def test_one_of_two_backup_servers_is_not_collected_for_two_days(
+    server: Simulator, estate: Fleet, folder: Path
+) -> None:
+    run(server, folder)
+    server.stop_collecting(estate.servers[0].name)
+    for _ in range(4):
+        archive = run(server, folder, 0.5)
+    before = len(archive.sessions())
+    server.collect()
+    archive = run(server, folder, 0.25)
+    assert len(archive.sessions()) > before
+    assert_complete(archive, estate, server)
+
+
+def test_collection_stands_still_for_sixty_hours(
+    server: Simulator, estate: Fleet, folder: Path
+) -> None:
+    run(server, folder)
+    server.stop_collecting()
+    for _ in range(5):
+        archive = run(server, folder, 0.5)
+    empty = archive.ledger().query("rows == 0")
+    assert len(empty) >= 1
+    assert not empty["final"].any(), "an empty day is never final"
+    server.collect()
+    assert_complete(run(server, folder, 1), estate, server)
+
+
+def test_days_long_past_are_fetched_again_when_their_count_changes(
+    server: Simulator, estate: Fleet, folder: Path
+) -> None:
+    run(server, folder)
+    server.stop_collecting(estate.servers[1].name)
+    for _ in range(10):
+        archive = run(server, folder, 1)
+    old = archive.ledger()["day"].min() + 4 * DAY
+    assert archive.ledger().set_index("day")["final"][old]
+    server.collect()
+    archive = run(server, folder)
+    assert archive.ledger().set_index("day")["rows"][old] > 0
+    assert_complete(archive, estate, server)
+
+
+def test_an_account_sees_one_backup_server_less_for_days(
+    server: Simulator, estate: Fleet, folder: Path
+) -> None:
+    archive = run(server, folder)
+    before = len(archive.sessions())
+    server.hidden = {estate.servers[0].name}
+    for _ in range(3):
+        archive = run(server, folder, 1)
+    assert len(archive.sessions()) >= before, "what the server no longer shows is kept"
+    server.hidden = set()
+    assert_complete(run(server, folder, 0.1), estate, server)
+
+
+def test_a_server_is_restored_from_a_backup(server: Simulator, estate: Fleet, folder: Path) -> None:
+    run(server, folder)
+    archive = run(server, folder, 3)
+    before = set(archive.sessions()["uid"])
+    server.stop_collecting(at=server.clock() - timedelta(days=2))
+    archive = run(server, folder, 0.2)
+    assert set(archive.sessions()["uid"]) == before
+    server.collect()
+    assert_complete(run(server, folder, 1), estate, server)
+
+
+def test_a_sync_that_finds_nothing_changed_asks_one_small_question_per_settled_day(
+    server: Simulator, folder: Path
+) -> None:
+    archive = run(server, folder)
+    archive = run(server, folder, 10)
+    settled = archive.ledger().query("counted.notna()")
+    close = settled[settled["day"] >= pd.Timestamp(server.clock()).normalize() - 6 * DAY]
+    before = len(server.requests)
+    run(server, folder)
+    counts = [query for _, _, query, _ in server.requests[before:] if query.get("pageSize") == "1"]
+    days = [query for query in counts if "CreationTimeUTC<" in query.get("filter", "")]
+    assert len(settled) - len(close) <= len(days) <= len(settled) + 2
+
+
+def test_an_archive_of_an_older_release_learns_its_counts(
+    server: Simulator, estate: Fleet, folder: Path
+) -> None:
+    archive = run(server, folder)
+    run(server, folder, 10)
+    source = archive.sources()[0]
+    for row in archive.ledger().to_dict("records"):
+        rows = archive.day("sessions", source, row["day"])
+        archive.put_day("sessions", source, row["day"], rows, row["as_of"], row["final"])
+    assert archive.ledger()["counted"].isna().all()
+    archive = run(server, folder)
+    over = archive.ledger().query("day < day.max()")
+    assert over["counted"].notna().all()
+
+
+# -- the clocks -----------------------------------------------------------------------
+
+
+def test_a_clock_that_is_two_days_ahead_stops_the_sync(folder: Path) -> None:
+    with Simulator(Fleet.generate(vms=4, days=4, seed=1)) as server:
+        archive = Archive(folder)
+        server.date_ahead = timedelta(hours=50)
+        with (
+            manager(server) as em,
+            pytest.raises(
+                ServerError,
+                match=r"its clock says .* UTC, this machine's .* UTC; correct one of them, ",
+            ) as refused,
+        ):
+            sync(em, archive, progress=False, allow_clock_difference=False)
+        assert "--allow-clock-difference" in str(refused.value)
+        assert not folder.exists(), "nothing was written"
+        with manager(server) as em:
+            sync(em, archive, since="3D", progress=False, allow_clock_difference=True)
+        ledger = archive.ledger()
+        ahead = ledger[ledger["day"] >= pd.Timestamp.now("UTC").normalize()]
+        assert len(ahead) > 1
+        assert not ahead["final"].any(), "nothing is final that lies in this machine's future"
+        server.date_ahead = timedelta()
+        with manager(server) as em:
+            sync(em, archive, progress=False, allow_clock_difference=False)
+        assert_equals_truth_since(archive, server)
+
+
+def test_a_clock_that_is_minutes_off_is_told(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Simulator(Fleet.generate(vms=2, days=2, seed=1)) as server:
+        server.date_ahead = timedelta(minutes=10)
+        with manager(server) as em:
+            sync(em, Archive(folder), progress=False, allow_clock_difference=False)
+    assert "its clock says" in caplog.text
+
+
+def test_a_clock_that_goes_back_is_survived(server: Simulator, estate: Fleet, folder: Path) -> None:
+    run(server, folder, 6)
+    for days in (-2, -30, 4):
+        archive = run(server, folder, days)
+        assert archive.verify().empty
+    server.advance(timedelta(days=27))
+    assert_complete(run(server, folder), estate, server)
+
+
+def assert_equals_truth_since(archive: Archive, server: Simulator) -> None:
+    with manager(server) as em:
+        rows = em.task_sessions(archive.ledger()["day"].min(), em.now())
+    assert set(archive.sessions()["uid"]) == set(rows["uid"].to_pylist())
+
+
+# -- counting by halves -------------------------------------------------------------
+
+
+@given(st.data())
+def test_the_days_that_differ_are_found_by_halves(data: st.DataObject) -> None:
+    first = pd.Timestamp("2026-01-01", tz="UTC")
+    before = data.draw(st.lists(st.integers(0, 3), min_size=1, max_size=12))
+    more = data.draw(st.lists(st.integers(0, 2), min_size=len(before), max_size=len(before)))
+    now = [old + new for old, new in zip(before, more, strict=True)]
+    asked = []
+
+    def count(since: pd.Timestamp, until: pd.Timestamp) -> int:
+        asked.append((since, until))
+        return sum(now[(since - first).days : (until - first).days])
+
+    block = [Counted(first + number * DAY, old) for number, old in enumerate(before)]
+    changed = [first + number * DAY for number, new in enumerate(more) if new]
+    assert changed_days(block, count) == changed
+    assert len(asked) == 1 or changed
+    assert len(asked) <= 1 + len(changed) * (len(before).bit_length() + 1)
