@@ -13,7 +13,7 @@ DAY = pd.Timestamp("2026-10-01", tz="UTC")
 
 
 def at(hours: float) -> pd.Timestamp:
-    return DAY + pd.Timedelta(hours=hours)
+    return (DAY + pd.Timedelta(hours=hours)).round("us")
 
 
 def hours(value: float) -> pd.Timedelta:
