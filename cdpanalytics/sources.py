@@ -10,7 +10,7 @@ import pandas as pd
 
 from cdpanalytics.archive import Archive
 from cdpanalytics.errors import InputError
-from cdpanalytics.patterns import Patterns, fitting
+from cdpanalytics.patterns import CALLED, Patterns, fitting, matching
 from cdpanalytics.timeparse import Moment
 
 Window = tuple[pd.Timestamp | None, pd.Timestamp | None]
@@ -172,8 +172,4 @@ def check_names(table: pd.DataFrame, names: Names) -> None:
     for column, patterns in names.columns().items():
         if column not in table:
             raise InputError(f"the sessions have no column {column!r} to select by")
-        known = sorted(table[column].dropna().astype("str").unique())
-        for pattern in [patterns] if isinstance(patterns, str) else patterns:
-            if not fitting(known, pattern):
-                shown = ", ".join(known[:5]) + (", ..." if len(known) > 5 else "") or "none"
-                raise InputError(f"no session of {column} {pattern!r} here (known: {shown})")
+        matching(table[column].dropna().astype("str").unique(), patterns, CALLED[column])

@@ -48,7 +48,7 @@ def zone(name: str | ZoneInfo, argument: str = "tz") -> str:
     Raises
     ------
     InputError
-        If there is no such zone; the message names the nearest one.
+        If the name is not known; the message names the nearest one.
 
     Examples
     --------

@@ -24,12 +24,13 @@ def sync_in_process(url: str, folder: Path, said: Any, **options: Any) -> None:
     from cdpanalytics.server.retry import RetryPolicy
     from cdpanalytics.synchronize import sync
 
-    since = options.pop("since", "7D")
+    since, reconcile = options.pop("since", "7D"), options.pop("reconcile", True)
     if options.pop("quick", False):
         options["retry"] = RetryPolicy(backoff=0)
     try:
         with EnterpriseManager(url, "demo", "demo", cache=False, **options) as em:
-            said.put(str(sync(em, Archive(folder), since=since, progress=False)))
+            done = sync(em, Archive(folder), since=since, quick=not reconcile, progress=False)
+            said.put(str(done))
     except CdpError as error:
         said.put(f"error: {error}")
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cdpanalytics.errors import InputError
-from cdpanalytics.patterns import fitting, matching
+from cdpanalytics.patterns import Names, fitting, matching
 
 
 def test_patterns_match_in_any_case() -> None:
@@ -48,3 +50,23 @@ def test_of_many_known_names_the_nearest_come_first() -> None:
 
 def test_no_patterns_match_no_names() -> None:
     assert matching(["Gold"], [], "policy") == []
+
+
+@given(
+    st.lists(st.text(alphabet="aAb[2]", max_size=4) | st.none(), max_size=8),
+    st.text(alphabet="aAb[2]*?", min_size=1, max_size=4),
+)
+def test_a_column_of_names_fits_as_a_list_of_names_does(
+    names: list[str | None], pattern: str
+) -> None:
+    fits = set(fitting([name for name in names if name is not None], pattern))
+    expected = [row for row, name in enumerate(names) if name in fits]
+    assert Names(names).positions(pattern).tolist() == expected
+
+
+def test_a_name_to_the_letter_is_exact_though_it_looks_like_a_pattern() -> None:
+    names = Names(["db [1]", "db 1"])
+    assert names.is_exact("db [1]")
+    assert names.is_exact("anything")
+    assert not names.is_exact("db*")
+    assert names.positions_of("DB 1").tolist() == [1]

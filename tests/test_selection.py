@@ -62,7 +62,7 @@ def test_where_narrows_and_during_moves(drawn: RandomArchive) -> None:
 def test_a_name_that_fits_nothing_is_refused_and_names_that_never_meet_select_nothing(
     drawn: RandomArchive, tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError, match=r"no session of policy 'Platinum' here \(known: Gold, "):
+    with pytest.raises(InputError, match=r"no policy matches 'Platinum' \(known: Gold, "):
         drawn.archive.select(*PERIOD, policy="Platinum").gaps()
     nothing = drawn.archive.select(*PERIOD, policy="Gold", vm="vm-2", server="vbr0")
     if nothing.sessions.empty:

@@ -104,6 +104,7 @@ def test_an_unchanged_archive_costs_a_handful_of_requests(server: Simulator, fol
     archive, again = synced(server, folder, quick=True)
     assert again.added == 0
     assert again.days < first.days
+    # Two of them check that the server sorts: nothing began or ended before what it names first.
     assert len(server.requests) - before <= again.days + 10
     assert archive.ledger()["final"].sum() >= 3
 

@@ -20,34 +20,26 @@ other names, links and other folders are the user's: they are neither read nor c
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import date, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow as pa
 
 from cdpanalytics import schema
-from cdpanalytics.archive import coverage, marker, names
+from cdpanalytics.archive import coverage
 from cdpanalytics.archive import verify as verification
 from cdpanalytics.archive.files import (
     POLICIES,
-    TABLES,
-    FileMetadata,
-    Interval,
     ParquetFiles,
-    ordered,
 )
 from cdpanalytics.archive.neighbours import LATEST, NeighbourRules, default_rules
 from cdpanalytics.archive.scan import Rows, Scan, plan_scan, read_rows
-from cdpanalytics.archive.storage import base
+from cdpanalytics.archive.stored import StoredArchive
 from cdpanalytics.archive.tables import rows_by
-from cdpanalytics.archive.writing import Writer
-from cdpanalytics.errors import ArchiveError, InputError
+from cdpanalytics.errors import InputError
 from cdpanalytics.execution.partition import PARTITION_KEYS
 from cdpanalytics.execution.plan import Plan
 from cdpanalytics.execution.run import run
@@ -60,13 +52,8 @@ from cdpanalytics.timeparse import Moment, counts_back, instant
 if TYPE_CHECKING:
     from cdpanalytics.selection import Selection
 
-T = TypeVar("T")
 
-_TRIES = 5
-"""How often a read starts again because a sync has changed the archive meanwhile."""
-
-
-class Archive:
+class Archive(StoredArchive):
     """A directory of what was fetched, or a prefix of an object store.
 
     Parameters
@@ -91,26 +78,6 @@ class Archive:
     ...     len(archive.sessions())
     0
     """
-
-    def __init__(
-        self, path: str | os.PathLike[str], *, storage_options: Mapping[str, Any] | None = None
-    ) -> None:
-        self._storage: base.Storage = base.open_storage(path, storage_options)
-        self._writer = Writer(self._storage)
-        if self._storage.home_exists():
-            marker.check_archive(self._storage)
-
-    @property
-    def path(self) -> Path | str:
-        """Where the archive lies: the directory, or the URL."""
-        return self._storage.home
-
-    def __reduce__(self) -> tuple[Callable[[base.Storage], Archive], tuple[base.Storage]]:
-        """Pass another process where the archive lies; a lock stays with the process that holds it."""
-        return _reopened, (self._storage,)
-
-    def __repr__(self) -> str:
-        return f"Archive({str(self.path)!r})"
 
     # -- reading ---------------------------------------------------------------
 
@@ -485,19 +452,8 @@ class Archive:
         """Return the Enterprise Managers that this archive holds sessions of."""
         return self._consistent(coverage.sources)
 
-    def as_of_by_source(self) -> dict[str, pd.Timestamp]:
-        """Return up to when each source was fetched."""
-        return self._consistent(coverage.as_of_by_source)
-
-    def first_day(self, source: str) -> pd.Timestamp | None:
-        """Return the first day of a source that is or was held; None where there is none.
-
-        It may be missing by now: deleted by hand, or set aside because it was damaged.
-        """
-        return self._consistent(lambda files: coverage.first_day(files, source))
-
     def ledger(self) -> pd.DataFrame:
-        """Return what was fetched: a row a source and day.
+        """Return what was fetched: one row per source and day.
 
         Returns
         -------
@@ -554,151 +510,6 @@ class Archive:
             or ``foreign`` for what is not of the archive.
         """
         return self._consistent(verification.verify)
-
-    # -- one day, one source: what a sync reads and writes ------------------------
-
-    def day(self, table: str, source: str, day: pd.Timestamp) -> pa.Table:
-        """Return the rows kept of one day, or none."""
-        name = names.day_file(table, source, day)
-
-        def read(files: ParquetFiles) -> pa.Table:
-            exists = files.exists(name)
-            return files.load(name, TABLES[table]) if exists else TABLES[table].empty_table()
-
-        return (
-            self._consistent(read) if self._storage.home_exists() else TABLES[table].empty_table()
-        )
-
-    def put_day(
-        self,
-        table: str,
-        source: str,
-        day: pd.Timestamp,
-        rows: pa.Table,
-        as_of: pd.Timestamp,
-        final: bool = False,
-        missing: Iterable[Interval] = (),
-        counted: int | None = None,
-    ) -> None:
-        """Replace one day atomically; within `writing` it is current for readers at the end of that."""
-        lost = tuple((start.isoformat(), end.isoformat()) for start, end in missing)
-        metadata = FileMetadata(
-            table,
-            source,
-            f"{day:%Y-%m-%d}",
-            as_of.isoformat(),
-            final,
-            missing=lost,
-            counted=counted,
-        )
-        self._writer.put(names.day_file(table, source, day), ordered(rows), metadata)
-
-    def known_policies(self, source: str) -> pa.Table:
-        """Return one source's settings with `seen_from` and `seen_to`."""
-        if not self._storage.home_exists():
-            return POLICIES.empty_table()
-        return self._consistent(lambda files: self._known_policies(files, source))
-
-    def put_policies(self, source: str, policies: pa.Table, seen: pd.Timestamp) -> None:
-        """Keep settings as seen at one instant: extend what is unchanged, add what is new."""
-        known = self.known_policies(source).to_pylist()
-        newest = {row["policy_uid"]: row for row in known}
-        for row in policies.select(schema.POLICIES.names).to_pylist():
-            last = newest.get(row["policy_uid"])
-            if last is not None and all(last[name] == row[name] for name in schema.POLICIES.names):
-                last["seen_to"] = max(last["seen_to"], seen.to_pydatetime())
-            else:
-                known.append({**row, "seen_from": seen, "seen_to": seen})
-        metadata = FileMetadata("policies", source, None, seen.isoformat(), False)
-        rows = pa.Table.from_pylist(known, schema=POLICIES)
-        self._writer.put(names.policies_file(source), rows, metadata)
-
-    def writing(self) -> AbstractContextManager[None]:
-        """Hold the archive for writing, once another process that does has finished.
-
-        What a process that was killed left is finished first. What is written becomes
-        current for readers at once, at the end; they see nothing of it before.
-
-        Raises
-        ------
-        ArchiveError
-            When another process holds it for ten minutes, or it cannot be written.
-        """
-        return self._writer.writing()
-
-    def set_aside(self, *, thorough: bool = False) -> list[str]:
-        """Move files that cannot be read or are not what their place says to ``damaged/``.
-
-        The next sync fetches their days again where the server still has them; what it has
-        not is a hole.
-
-        Parameters
-        ----------
-        thorough : bool
-            Read every page of every file. Otherwise of days that are final only the
-            footer, with what the file says of itself.
-
-        Returns
-        -------
-        list of str
-            Where they were, inside the archive.
-        """
-
-        def unsound(files: ParquetFiles) -> list[names.Name]:
-            paths = files.all()
-            sound = files.storage.map(lambda path: files.is_sound(path, thorough), paths)
-            return [path for path, is_sound in zip(paths, sound, strict=True) if not is_sound]
-
-        paths = self._consistent(unsound)
-        self._writer.set_aside(paths)
-        return [str(path) for path in paths]
-
-    def damaged_days(self, source: str) -> list[pd.Timestamp]:
-        """Return the days of a source of which a file was ever set aside."""
-        return self._consistent(lambda files: coverage.damaged_days(files, source))
-
-    # -- internal ----------------------------------------------------------------
-
-    def _consistent(self, read: Callable[[ParquetFiles], T]) -> T:
-        """Return what a function reads of one state of the archive.
-
-        A sync changes the commit before it renames the first file. So where the commit is
-        the same before and after, all files were read as of that commit; where it is not,
-        what was read may mix two states and is read again.
-        """
-        if not self._storage.home_exists():
-            raise ArchiveError(
-                f"no archive at {self.path}; make one: cdpanalytics sync URL --archive {self.path}"
-            )
-        written = self._writer.files()
-        if written is not None:
-            return read(written)
-        before = marker.read_marker(self._storage)
-        for _ in range(_TRIES):
-            error = None
-            try:
-                result = read(ParquetFiles(self._storage, before))
-            except ArchiveError as raised:
-                error = raised
-            after = marker.read_marker(self._storage)
-            if after.commit == before.commit:
-                if error is not None:
-                    raise error
-                return result
-            before = after
-        raise ArchiveError(
-            f"{self.path} was changed {_TRIES} times while it was read; try again when no sync runs"
-        )
-
-    def _known_policies(self, files: ParquetFiles, source: str) -> pa.Table:
-        name = names.policies_file(source)
-        return files.load(name, POLICIES) if files.exists(name) else POLICIES.empty_table()
-
-
-def _reopened(storage: base.Storage) -> Archive:
-    archive = Archive.__new__(Archive)
-    archive._storage, archive._writer = storage, Writer(storage)
-    return archive
 
 
 def _known_columns(columns: Iterable[str] | None) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ _PART_ROWS = 1_000_000
 """Uids compared at a time: about 12 MB, whatever the archive's size."""
 
 _IN_MEMORY = 16_000_000
-"""Bytes of uid digests per part that stay in memory; more go to a temporary file."""
+"""Bytes of all uid digests of a source that stay in memory; more go to temporary files."""
 
 _DIGEST = np.dtype([("digest", np.uint64), ("file", np.uint32)])
 _KINDS = {"link": "is a symbolic link, which the archive does not follow",
@@ -73,7 +73,8 @@ class Digests:
     def for_rows(cls, rows: int) -> Digests:
         """Return empty parts, enough for so many uids."""
         count = 1 + rows // _PART_ROWS
-        return cls([tempfile.SpooledTemporaryFile(_IN_MEMORY) for _ in range(count)])
+        most = _IN_MEMORY // count
+        return cls([tempfile.SpooledTemporaryFile(most) for _ in range(count)])
 
     def add(self, path: Name, uids: pa.ChunkedArray) -> None:
         """Add the uids of a file."""
@@ -153,7 +154,7 @@ def _duplicates(files: ParquetFiles, digests: Digests) -> Iterator[tuple[Name, s
         for uid in sorted(_shared_uids(files, first, later)):
             shared.setdefault(later, {}).setdefault(uid, first)
     for path, uids in shared.items():
-        uid, first = next(iter(uids.items()))
+        uid, first = min(uids.items())
         yield path, f"{len(uids)} uids also occur elsewhere, e.g. {uid} (in {first.stem})"
 
 

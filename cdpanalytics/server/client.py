@@ -16,7 +16,7 @@ from cdpanalytics import schema, timeparse
 from cdpanalytics.archive.joins import enrich
 from cdpanalytics.errors import InputError, ServerError
 from cdpanalytics.frames import mark
-from cdpanalytics.patterns import Patterns, matching
+from cdpanalytics.patterns import CALLED, Patterns, matching
 from cdpanalytics.server import responses
 from cdpanalytics.server.connection import Connection
 from cdpanalytics.server.filters import Expression, field
@@ -478,14 +478,11 @@ def _unique(table: pa.Table) -> pa.Table:
     return table.filter(pa.array(~again)) if again.any() else table.combine_chunks()
 
 
-_CALLED = {"policy": "policy", "vm": "VM", "backup_server": "backup server"}
-
-
 def _matching(frame: pd.DataFrame, **patterns: Patterns) -> pd.DataFrame:
     """Keep the rows whose labels match; a pattern is tried once per label, not once per row."""
     for column, given in patterns.items():
         if given is not None:
-            labels = matching(frame[column].cat.categories, given, _CALLED[column])
+            labels = matching(frame[column].cat.categories, given, CALLED[column])
             frame = frame[frame[column].isin(labels)]
     frame = frame.reset_index(drop=True)
     for column in patterns:

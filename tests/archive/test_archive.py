@@ -97,9 +97,7 @@ def test_names_are_found_by_pattern_in_any_case(folder: Path) -> None:
         "a name is found though it looks like a pattern"
     )
     assert archive.sessions(policy=["gold", "silver"])["uid"].tolist() == ["u1", "u2"]
-    with pytest.raises(
-        InputError, match=r"no session of policy 'Bronze' here \(known: Gold, Silver\)"
-    ):
+    with pytest.raises(InputError, match=r"no policy matches 'Bronze' \(known: Gold, Silver\)"):
         archive.sessions(policy="Bronze")
 
 
@@ -314,6 +312,24 @@ def test_verify_names_each_damage(folder: Path) -> None:
         ArchiveError, match=r"2026-10-03.parquet cannot be read; see: cdpanalytics verify"
     ):
         archive.sessions()
+
+
+def test_uids_are_compared_in_parts_that_do_not_stay_in_memory(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdpanalytics.archive.verify._PART_ROWS", 2)
+    monkeypatch.setattr("cdpanalytics.archive.verify._IN_MEMORY", 16)
+    archive = Archive(folder)
+    uids = [["u0", "u1", "u2", "u3"], ["u4", "u1", "u5"], ["u1", "u6", "u3", "u7", "u7"]]
+    for day, names in enumerate(uids):
+        rows = [session(uid, f"vm-{n}", 24 * day, 24 * day + 1) for n, uid in enumerate(names)]
+        put(archive, OCT + day * DAY, *rows)
+    found = archive.verify()
+    assert found["finding"].tolist() == [
+        "1 uids also occur elsewhere, e.g. u1 (in 2026-10-01)",
+        "3 uids also occur elsewhere, e.g. u1 (in 2026-10-01)",
+    ]
+    assert found["kind"].tolist() == ["damage", "damage"]
 
 
 def test_provenance_tells_the_data_by_its_bytes(folder: Path) -> None:

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 from cdpanalytics import metrics, schema
-from cdpanalytics.archive import Archive, files, scan
+from cdpanalytics.archive import Archive, files, tables
 from cdpanalytics.errors import ArchiveError, CdpError, InputError
 from cdpanalytics.execution import local, partition
 from cdpanalytics.execution.plan import Plan
@@ -152,7 +152,7 @@ def test_a_selection_is_matched_in_the_whole() -> None:
     name = str(SAMPLE.sessions()["vm"].astype("str").max())
     whole = metrics.gaps(SAMPLE.sessions(vm=name, policy="*"))
     assert_same(mapped(SAMPLE, metrics.gaps, vm=name, policy="*", memory=holding(300)), whole)
-    with pytest.raises(InputError, match="no session of vm 'nobody' here"):
+    with pytest.raises(InputError, match="no VM matches 'nobody'"):
         mapped(SAMPLE, metrics.gaps, vm="nobody")
 
 
@@ -320,7 +320,7 @@ def test_a_row_group_holds_the_names_of_its_own_vms(
 def test_what_is_put_together_as_files_come_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, Any] = {"by": "policy", "since": "20D", "until": "2D", "memory": holding(300)}
     at_once = mapped(SAMPLE, metrics.rpo_adherence, **asked)
-    monkeypatch.setattr(scan, "_FORGET", 0)
+    monkeypatch.setattr(tables, "COMPACT_AFTER_ROWS", 0)
     assert_same(mapped(SAMPLE, metrics.rpo_adherence, **asked), at_once)
 
 
