@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 
 from cdpanalytics.errors import InputError
-from cdpanalytics.metrics.core.arrays import as_of_frame
-from cdpanalytics.metrics.core.frames import facts
+from cdpanalytics.execution.run import run
+from cdpanalytics.frames import mark
+from cdpanalytics.metrics.core.frames import words_of
 from cdpanalytics.metrics.core.members import Members
-from cdpanalytics.metrics.core.values import timestamp
 from cdpanalytics.metrics.registry import REGISTRY
 from cdpanalytics.patterns import Patterns
 from cdpanalytics.sources import (
     ALL_NAMES,
+    Ask,
     FrameSource,
     Names,
     Source,
     Window,
     check_names,
-    inside,
     named,
 )
 from cdpanalytics.timeparse import Moment
@@ -36,18 +36,10 @@ if TYPE_CHECKING:
     from cdpanalytics.plots.bound import Plots
 
 By = str | Sequence[str]
-QUESTION = (
-    "since",
-    "until",
-    "policy",
-    "vm",
-    "server",
-    "tz",
-    "target",
-    "objective",
-    "exclude",
-    "retire_after",
-)
+TERMS = ("tz", "target", "objective", "exclude", "retire_after", "grace", "memory", "workers")
+"""The terms that a question can have."""
+
+QUESTION = ("period", "since", "until", "policy", "vm", "server", *TERMS)
 """What can be asked of an archive or a frame."""
 
 FRAME_QUESTION = ("policies", "holes", "intervals")
@@ -70,25 +62,32 @@ class Selection:
     since: Moment | None = None
     until: Moment | None = None
     names: Names = ALL_NAMES
+    period: str | None = None
     tz: str = "UTC"
     target: object = None
     objective: float = 0.999
     exclude: Any = None
     retire_after: object = None
     grace: object = None
+    memory: str | int | None = None
+    workers: int | None = None
+    client: Any = None
 
     # -- what is asked ---------------------------------------------------------------
 
     @cached_property
     def window(self) -> Window:
         """The period asked for, as instants; None where it has no bound."""
-        return self.source.window(self.since, self.until)
+        return self.source.window(self.period, self.since, self.until, self.tz)
 
     @cached_property
     def start(self) -> pd.Timestamp | None:
         """Start of the window; the first session's start where the question has none."""
         since = self.window[0]
-        return self._frame["created"].min() if since is None and len(self._frame) else since
+        if since is not None:
+            return since
+        begun = self._rows(("created",))["created"]
+        return begun.min() if len(begun) else None
 
     @cached_property
     def stop(self) -> pd.Timestamp | None:
@@ -96,10 +95,10 @@ class Selection:
         until, as_of = self.window[1], self.as_of
         return until if as_of is None else as_of if until is None else min(until, as_of)
 
-    @cached_property
+    @property
     def as_of(self) -> pd.Timestamp | None:
         """The newest instant that the source has data for."""
-        return timestamp(as_of_frame(self._frame, facts(self._frame))) if len(self._frame) else None
+        return self.source.as_of
 
     def clip(self, since: pd.Timestamp, until: pd.Timestamp) -> tuple[pd.Timestamp, pd.Timestamp]:
         """Return the part of a period that lies in this one."""
@@ -117,7 +116,8 @@ class Selection:
         ]
 
     def __repr__(self) -> str:
-        period = f"{self.since or 'first'} to {self.until or 'newest'} {self.tz}"
+        asked = self.period or f"{self.since or 'first'} to {self.until or 'newest'}"
+        period = f"{asked} {self.tz}"
         return f"Selection({', '.join([period, *self.filters()])} of {self.source!r})"
 
     def where(
@@ -127,9 +127,27 @@ class Selection:
         given = _given(policy=policy, vm=vm, server=server)
         return replace(self, names=replace(self.names, **given))
 
-    def during(self, since: Moment | None = None, until: Moment | None = None) -> Selection:
+    def during(
+        self, period: str | None = None, *, since: Moment | None = None, until: Moment | None = None
+    ) -> Selection:
         """Return the same question for another period."""
-        return replace(self, since=since, until=until)
+        return replace(self, since=since, until=until, period=period)
+
+    def using(
+        self, client: Any = None, *, memory: str | int | None = None, workers: int | None = None
+    ) -> Selection:
+        """Return the same question, computed by ranges of VMs: on a Dask client, or on processes.
+
+        Parameters
+        ----------
+        client : distributed.Client or str, optional
+            A Dask client, or the address of its scheduler.
+        memory : str or int, optional
+            What all processes may use together, like "1GB".
+        workers : int, optional
+            How many processes; default: one per CPU.
+        """
+        return replace(self, client=client, memory=memory, workers=workers)
 
     def with_terms(self, **terms: Any) -> Selection:
         """Return the same question on other terms: `target`, `objective`, `exclude`, `retire_after`."""
@@ -140,7 +158,7 @@ class Selection:
         since, stop = self.window[0], self.stop
         if since is None or stop is None or since >= stop:
             return None
-        return self.during(since - (stop - since), since)
+        return self.during(since=since - (stop - since), until=since)
 
     def pinned(self) -> Selection:
         """Return the same question of what it has read: `where` and `during` then read nothing more."""
@@ -151,30 +169,50 @@ class Selection:
             self.intervals,
             self.provenance(),
         )
-        return replace(self, source=held, names=ALL_NAMES)
+        return replace(self, source=held)
 
     # -- the data ----------------------------------------------------------------------
 
+    def _rows(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Return these columns of all sessions of the VMs asked about, read at most once."""
+        wanted = None if columns is None else frozenset(columns)
+        for held, rows in self._read.items():
+            if held is None or (wanted is not None and wanted <= held):
+                return rows
+        rows = self._chosen(columns)
+        self._read[wanted] = rows
+        return rows
+
     @cached_property
-    def _frame(self) -> pd.DataFrame:
-        """All rows of the VMs asked about, those of their other policies too."""
+    def _read(self) -> dict[frozenset[str] | None, pd.DataFrame]:
+        return {}
+
+    def _chosen(self, columns: Sequence[str] | None) -> pd.DataFrame:
+        """Read the VMs that have a session with the names asked for, under all their policies."""
         if not self.names.columns():
-            return self.source.frame(self.window, ALL_NAMES)
+            return self.source.frame(self.window, ALL_NAMES, columns)
         try:
-            rows = self.source.frame(self.window, self.names)
+            rows = self.source.frame(self.window, self.names, columns)
             check_names(rows, self.names)
         except InputError:
             # Names that exist but never meet select nothing; one that does not exist is refused.
-            rows = self.source.frame(self.window, ALL_NAMES)
+            rows = self.source.frame(self.window, ALL_NAMES, columns)
             check_names(rows, self.names)
         vms = _vms(named(rows, self.names))
         return rows[_vms(rows).isin(vms)].reset_index(drop=True)
 
+    @property
+    def _frame(self) -> pd.DataFrame:
+        """All columns."""
+        return self._rows()
+
     @cached_property
     def _members(self) -> Members | None:
         """Whose time is asked about; None where it is that of all rows."""
-        rows = self._frame
-        if self.names.policy is None or "policy" not in rows:
+        if self.names.policy is None:
+            return None
+        rows = self._rows(("policy",))
+        if "policy" not in rows:
             return None
         chosen = named(rows, self.names)
         if len(chosen) == len(rows):
@@ -183,14 +221,22 @@ class Selection:
         return Members(chosen[columns].drop_duplicates().reset_index(drop=True))
 
     def frame(self) -> pd.DataFrame:
-        """Return the sessions of the window and the neighbours that decide its edges."""
-        return self._frame.copy()
+        """Return the sessions of the window and the neighbours that decide its edges.
+
+        The columns `window`, `neighbour` and `terms` say what it was read for, so that
+        ``df.cdp`` answers as this Selection does, or refuses.
+        """
+        _, terms, _ = REGISTRY["rpo_adherence"].parse(**self._terms)
+        words = words_of(terms, self.tz)
+        if self._members is not None:
+            words.append(f"members={self._members.label()}")
+        return mark(self._frame, *self.window, self.as_of, words)
 
     @cached_property
     def sessions(self) -> pd.DataFrame:
         """The sessions that begin in the window."""
-        rows = named(self._frame, self.names)
-        return rows[inside(rows["created"], self.window)].reset_index(drop=True)
+        rows = named(self.frame(), self.names)
+        return rows[~rows["neighbour"]].drop(columns="neighbour").reset_index(drop=True)
 
     @cached_property
     def policies(self) -> pd.DataFrame | None:
@@ -245,7 +291,7 @@ class Selection:
             raise InputError(
                 "compare requires a period with a start: it compares it with the one before"
             )
-        wide = replace(self, since=earlier.window[0])
+        wide = self.during(since=earlier.window[0], until=self.window[1])
         return wide._ask("compare", since=self.window[0], before=earlier.window, by=by)
 
     def durations(self, by: By = _BY) -> pd.DataFrame:
@@ -281,11 +327,21 @@ class Selection:
         spec = REGISTRY[name]
         given = {key: value for key, value in arguments.items() if value is not None}
         terms = {key: value for key, value in self._terms.items() if key in spec.takes}
-        question, parsed, extra = spec.parse(**{**terms, **given, **(own or {})})
-        rows = self.intervals if spec.table == "intervals" else self._frame
-        members = None if spec.table == "intervals" else self._members
-        whole = spec.partial_of(rows, question, parsed, members, **extra)
-        return spec.finalize(whole, question, parsed, **extra)
+        ask = Ask(spec, *spec.parse(**{**terms, **given, **(own or {})}))
+        if spec.table == "intervals":
+            return ask.of(self.intervals, None)
+        if self.client is None and self.memory is None and self.workers is None:
+            return ask.of(self._rows(ask.columns()), self._members)
+        plan = replace(self.source.plan(ask, self.window, self._vm_names), members=self._members)
+        return run(plan, memory=self.memory, workers=self.workers, client=self.client)
+
+    @property
+    def _vm_names(self) -> Names:
+        """The names of VMs to read by ranges: with a filter of policies, those that have one of them."""
+        if self.names.policy is None:
+            return self.names
+        vms = self._rows(("policy",))["vm"].astype("str").unique().tolist()
+        return Names(vm=vms, server=self.names.server)
 
     @cached_property
     def _terms(self) -> dict[str, object]:
@@ -350,6 +406,28 @@ def _given(**values: object) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+def select(
+    source: Source,
+    period: tuple[str | None, Moment | None, Moment | None],
+    names: Names,
+    terms: Mapping[str, Any],
+) -> Selection:
+    """Return a Selection of a source; `period` is a calendar period, or since and until.
+
+    Raises
+    ------
+    InputError
+        When a term does not exist.
+    """
+    for name in terms:
+        if name not in TERMS:
+            raise InputError(
+                f"select has no {name!r}; use {', '.join((*QUESTION, *FRAME_QUESTION))}"
+            )
+    text, since, until = period
+    return Selection(source, since, until, names, text, **terms)
+
+
 def explore(source: Archive | pd.DataFrame, **question: Any) -> Explorer:
     """Explore an archive or a frame of sessions in a notebook.
 
@@ -410,9 +488,9 @@ def report(
 
 
 def _selected(source: Archive | pd.DataFrame, question: dict[str, Any], caller: str) -> Selection:
-    select: Any = source.cdp.select if isinstance(source, pd.DataFrame) else source.select
+    asked: Any = source.cdp.select if isinstance(source, pd.DataFrame) else source.select
     names = (*QUESTION, *FRAME_QUESTION) if isinstance(source, pd.DataFrame) else QUESTION
     for name in question:
         if name not in names:
             raise InputError(f"{caller} has no {name!r}; use {', '.join(names)}")
-    return select(**question)
+    return asked(**question)

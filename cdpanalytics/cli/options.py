@@ -24,16 +24,20 @@ def add_archive(command: argparse.ArgumentParser) -> None:
 
 def add_window(command: argparse.ArgumentParser, *, since_required: bool = False) -> None:
     """Add the options that say which sessions: window, names and zone."""
-    command.add_argument(
-        "--since", metavar="T", required=since_required,
-        help="2026-10-01, or 30D back from the newest data",
-    )  # fmt: skip
+    period = command.add_mutually_exclusive_group(required=since_required)
+    period.add_argument(
+        "--period", metavar="P", help='2026-10, 2026-Q4, "last month", "last 30 days"'
+    )
+    period.add_argument("--since", metavar="T", help="2026-10-01, or 30D back from the newest data")
     command.add_argument("--until", metavar="T", help="exclusive; default: the newest data")
     command.add_argument(
         "--policy", action="append", metavar="P", help="name or pattern; may be repeated"
     )
     command.add_argument(
         "--vm", action="append", metavar="V", help="name or pattern; may be repeated"
+    )
+    command.add_argument(
+        "--server", action="append", metavar="S", help="backup server: name or pattern"
     )
     command.add_argument(
         "--tz", default="UTC", metavar="ZONE", help="of periods and days; default: %(default)s"

@@ -97,7 +97,8 @@ def _selection(options: argparse.Namespace) -> Selection:
         if not (has_targets and name == "target")
     }
     return Archive(options.archive).select(
-        options.since, options.until, policy=options.policy, vm=options.vm, tz=options.tz,
+        options.period, since=options.since, until=options.until, policy=options.policy,
+        vm=options.vm, server=options.server, tz=options.tz,
         **{name: value for name, value in terms.items() if value is not None},
     )  # fmt: skip
 

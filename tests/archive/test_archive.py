@@ -12,6 +12,7 @@ import pytest
 from cdpanalytics import metrics, schema
 from cdpanalytics.archive import Archive
 from cdpanalytics.errors import ArchiveError, InputError
+from tests.builders import mapped
 
 EM = "https://em.tech.local:9398"
 OCT = pd.Timestamp("2026-10-01", tz="UTC")
@@ -172,7 +173,7 @@ def test_an_estate_that_stopped_is_judged_to_what_the_archive_speaks_for(folder:
         put(archive, OCT + day * DAY, as_of=24 * day + 20)
     (gap,) = archive.sessions().cdp.gaps("15min").to_dict("records")
     assert (gap["end"], gap["open"]) == (at(92), True)
-    found = archive.map(metrics.gaps, target="15min", progress=False)
+    found = mapped(archive, metrics.gaps, target="15min", progress=False)
     pd.testing.assert_frame_equal(found, archive.sessions().cdp.gaps("15min"))
 
 
