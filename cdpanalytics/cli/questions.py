@@ -100,7 +100,7 @@ def _selection(options: argparse.Namespace) -> Selection:
     }
     return Archive(options.archive).select(
         options.period, since=options.since, until=options.until, policy=options.policy,
-        vm=options.vm, server=options.server, tz=options.tz,
+        vm=options.vm, server=options.server, tz=zone,
         **{name: value for name, value in terms.items() if value is not None},
     )  # fmt: skip
 
