@@ -89,8 +89,11 @@ def _run_metrics(options: argparse.Namespace) -> int:
 
 def _selection(options: argparse.Namespace) -> Selection:
     """Return the question that the options ask of their archive."""
+    from cdpanalytics import timeparse
     from cdpanalytics.archive import Archive
 
+    if options.tz is not None:
+        options.tz = timeparse.zone(options.tz, "--tz")
     has_targets = "targets" in getattr(getattr(options, "spec", None), "own", ())
     terms = {
         name: getattr(options, option, None)
