@@ -376,7 +376,7 @@ def test_bad_archives_and_selections_end_in_one_line(
     for wrong, expected in (
         (["metrics", "durations", "--archive", archive, "--rpo", "1h"], "unrecognized arguments"),
         (["report", "--archive", archive, "--output", page, "--objective", "120"],
-         "'120' is not a percentage above 0 and up to 100"),
+         "--objective='120' is above 100 %"),
     ):  # fmt: skip
         code, out, err = run(capsys, *wrong)
         assert (code, out, err.count("\n")) == (2, "", 1)

@@ -224,7 +224,7 @@ def test_a_selection_leaves_out_the_vms_it_did_not_ask_for(
     [
         ({"policy": "Silver"}, r"no policy matches 'Silver' \(known: Gold\)"),
         ({"since": "2026-10-02", "until": "2026-10-01"}, "is not before"),
-        ({"objective": 99.9}, "objective=99.9 is not a share"),
+        ({"objective": 5}, "objective=5 is below 50 %"),
         ({"target": "soon"}, "'soon' is not a length of time"),
         ({"tz": "Mars"}, "'Mars' is not a time zone"),
     ],
