@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 
 from cdpanalytics.errors import InputError
+from cdpanalytics.estate.context import Context, read_estate
 from cdpanalytics.execution.run import run
 from cdpanalytics.frames import mark
 from cdpanalytics.metrics.core.frames import words_of
@@ -24,6 +25,7 @@ from cdpanalytics.sources import (
     FrameSource,
     Names,
     Source,
+    Tagged,
     Window,
     check_names,
     named,
@@ -36,14 +38,21 @@ if TYPE_CHECKING:
     from cdpanalytics.plots.bound import Plots
 
 By = str | Sequence[str]
-TERMS = ("tz", "target", "objective", "exclude", "retire_after", "grace", "memory", "workers")
-"""The terms that a question can have."""
+TERMS = ("target", "memory", "workers")
+"""The terms that only an argument says."""
 
-QUESTION = ("period", "since", "until", "policy", "vm", "server", *TERMS)
+ESTATE = ("tz", "tags", "exclude", "retire_after", "grace", "objective")
+"""The terms that the estate file says as well."""
+
+QUESTION = ("period", "since", "until", "policy", "vm", "server", "tag", *TERMS, *ESTATE, "estate")
 """What can be asked of an archive or a frame."""
 
 FRAME_QUESTION = ("policies", "holes", "intervals")
 """What a frame is told besides."""
+
+DEFAULT_OBJECTIVE = 0.999
+NO_CONTEXT = Context()
+"""No estate file, no tags, no exclusions."""
 
 _BY: By = ("policy", "vm")
 _VM = ["backup_server", "policy", "vm"]
@@ -65,10 +74,10 @@ class Selection:
     period: str | None = None
     tz: str = "UTC"
     target: object = None
-    objective: float = 0.999
-    exclude: Any = None
+    objective: float | None = None
     retire_after: object = None
     grace: object = None
+    context: Context = NO_CONTEXT
     memory: str | int | None = None
     workers: int | None = None
     client: Any = None
@@ -110,7 +119,7 @@ class Selection:
     def filters(self) -> list[str]:
         """Return what narrows the question, one text per filter."""
         narrowed = {"policy": self.names.policy, "VM": self.names.vm, "backup server": self.names.server,
-                    "RPO": self.target}  # fmt: skip
+                    **dict(self.names.tags), "RPO": self.target}  # fmt: skip
         return [
             f"{name}: {_listed(value)}" for name, value in narrowed.items() if value is not None
         ]
@@ -121,11 +130,17 @@ class Selection:
         return f"Selection({', '.join([period, *self.filters()])} of {self.source!r})"
 
     def where(
-        self, *, policy: Patterns = None, vm: Patterns = None, server: Patterns = None
+        self,
+        *,
+        policy: Patterns = None,
+        vm: Patterns = None,
+        server: Patterns = None,
+        tag: Mapping[str, Patterns] | None = None,
     ) -> Selection:
         """Return the same question for fewer sessions."""
         given = _given(policy=policy, vm=vm, server=server)
-        return replace(self, names=replace(self.names, **given))
+        tags = {**dict(self.names.tags), **(tag or {})}
+        return replace(self, names=replace(self.names, **given, tags=tuple(tags.items())))
 
     def during(
         self, period: str | None = None, *, since: Moment | None = None, until: Moment | None = None
@@ -151,6 +166,11 @@ class Selection:
 
     def with_terms(self, **terms: Any) -> Selection:
         """Return the same question on other terms: `target`, `objective`, `exclude`, `retire_after`."""
+        if "exclude" in terms:
+            made = Context.of(
+                self.context.estate, self.context.tags or False, terms.pop("exclude"), self.tz
+            )
+            terms["context"] = made
         return replace(self, **terms)
 
     def before(self) -> Selection | None:
@@ -190,13 +210,15 @@ class Selection:
     def _chosen(self, columns: Sequence[str] | None) -> pd.DataFrame:
         """Read the VMs that have a session with the names asked for, under all their policies."""
         if not self.names.columns():
-            return self.source.frame(self.window, ALL_NAMES, columns)
+            return self.context.apply(self.source.frame(self.window, ALL_NAMES, columns))
         try:
-            rows = self.source.frame(self.window, self.names, columns)
+            # The new name of a VM is known to the estate file only, so all names are read.
+            names = ALL_NAMES if self.context.estate.renames else self.names
+            rows = self.context.apply(self.source.frame(self.window, names, columns))
             check_names(rows, self.names)
         except InputError:
             # Names that exist but never meet select nothing; one that does not exist is refused.
-            rows = self.source.frame(self.window, ALL_NAMES, columns)
+            rows = self.context.apply(self.source.frame(self.window, ALL_NAMES, columns))
             check_names(rows, self.names)
         vms = _vms(named(rows, self.names))
         return rows[_vms(rows).isin(vms)].reset_index(drop=True)
@@ -209,7 +231,7 @@ class Selection:
     @cached_property
     def _members(self) -> Members | None:
         """Whose time is asked about; None where it is that of all rows."""
-        if self.names.policy is None:
+        if self.names.policy is None and not self.names.tags:
             return None
         rows = self._rows(("policy",))
         if "policy" not in rows:
@@ -255,7 +277,7 @@ class Selection:
 
     def provenance(self) -> dict[str, Any]:
         """Return where the sessions come from: sources, files, rows, SHA-256."""
-        return self.source.provenance(self.window)
+        return {**self.source.provenance(self.window), "estate": self.context.files}
 
     # -- the metrics --------------------------------------------------------------------
 
@@ -277,8 +299,21 @@ class Selection:
         self, by: By = _BY, *, objective: float | None = None, freq: str | None = None
     ) -> pd.DataFrame:
         """Return whether the objective was met, and its budget: `metrics.objectives`."""
-        goal = self.objective if objective is None else objective
+        if objective is None and self.objective is None and self.context.estate.objectives:
+            return self._objectives_by_group(by, freq)
+        goal = self.objective or self.context.estate.objective or DEFAULT_OBJECTIVE
+        goal = goal if objective is None else objective
         return self._ask("objectives", objective=goal, by=by, freq=freq)
+
+    def _objectives_by_group(self, by: By, freq: str | None) -> pd.DataFrame:
+        """Ask once per objective of the estate file, and take the groups that it is promised to."""
+        default = self.context.estate.objective or DEFAULT_OBJECTIVE
+        table = self._ask("objectives", objective=default, by=by, freq=freq)
+        shares = self.context.estate.objectives_of(table).fillna(default)
+        for share in sorted(set(shares) - {default}):
+            promised = self._ask("objectives", objective=share, by=by, freq=freq)
+            table = table.where(shares != share, promised)
+        return table
 
     def worst(self, n: int | None = 10, by: By = _BY) -> pd.DataFrame:
         """Return the groups with most breached time: `metrics.worst`."""
@@ -330,15 +365,17 @@ class Selection:
         ask = Ask(spec, *spec.parse(**{**terms, **given, **(own or {})}))
         if spec.table == "intervals":
             return ask.of(self.intervals, None)
-        if self.client is None and self.memory is None and self.workers is None:
+        here = self.client is None and self.memory is None and self.workers is None
+        if here or self.context.estate.renames:  # two names of one VM may lie in two ranges
             return ask.of(self._rows(ask.columns()), self._members)
-        plan = replace(self.source.plan(ask, self.window, self._vm_names), members=self._members)
+        plan = self.source.plan(ask, self.window, self._vm_names)
+        plan = replace(plan, members=self._members, source=Tagged(plan.source, self.context))
         return run(plan, memory=self.memory, workers=self.workers, client=self.client)
 
     @property
     def _vm_names(self) -> Names:
-        """The names of VMs to read by ranges: with a filter of policies, those that have one of them."""
-        if self.names.policy is None:
+        """The names of VMs to read by ranges: with a filter of policies or tags, those that fit."""
+        if self.names.policy is None and not self.names.tags:
             return self.names
         vms = self._rows(("policy",))["vm"].astype("str").unique().tolist()
         return Names(vm=vms, server=self.names.server)
@@ -349,9 +386,51 @@ class Selection:
         since, until = self.window
         return {
             "since": since, "until": until, "policies": self.policies, "target": self.target, "tz": self.tz,
-            "unobserved": self.holes if len(self.holes) else None, "exclude": self.exclude,
-            "retire_after": self.retire_after, "grace": self.grace,
+            "unobserved": self.holes if len(self.holes) else None, "exclude": self._excluded,
+            "retire_after": self.retire_after, "grace": self.grace, "schedule_tz": self._schedule_zones,
         }  # fmt: skip
+
+    @cached_property
+    def _excluded(self) -> pd.DataFrame | None:
+        """Exclusions with exact names, of all the time that can matter."""
+        if not self.context.exclusions:
+            return None
+        rows = self._rows(("vm", "policy", "backup_server", "created"))
+        first = rows["created"].min() if len(rows) else self.start
+        if first is None or self.as_of is None:
+            return None
+        return self.context.windows(rows, first, max(self.as_of, first) + pd.Timedelta("1us"))
+
+    @cached_property
+    def _schedule_zones(self) -> dict[str, str] | None:
+        """Zones of the backup servers that the estate file knows."""
+        if not self.context.estate.zones:
+            return None
+        servers = self._rows(("backup_server",))["backup_server"].dropna().astype("str").unique()
+        return self.context.schedule_zones(sorted(servers)) or None
+
+    @property
+    def exclusions(self) -> pd.DataFrame:
+        """What is left out on purpose: windows with exact names, reason, owner, source and line."""
+        columns = [
+            "start",
+            "end",
+            "backup_server",
+            "policy",
+            "vm",
+            "reason",
+            "owner",
+            "source",
+            "line",
+        ]
+        return pd.DataFrame(columns=columns) if self._excluded is None else self._excluded[columns]
+
+    def findings(self) -> list[str]:
+        """Return which rows of tags and exclusions fit nothing, and which VMs have no tag."""
+        if self.start is None or self.stop is None:
+            return []
+        rows = self._rows(("vm", "policy", "backup_server"))
+        return self.context.findings(rows, self.start, max(self.stop, self.start))
 
     # -- pictures, report, explorer -----------------------------------------------------------------
 
@@ -420,12 +499,27 @@ def select(
         When a term does not exist.
     """
     for name in terms:
-        if name not in TERMS:
+        if name not in (*TERMS, *ESTATE, "estate", "tag"):
             raise InputError(
                 f"select has no {name!r}; use {', '.join((*QUESTION, *FRAME_QUESTION))}"
             )
     text, since, until = period
-    return Selection(source, since, until, names, text, **terms)
+    estate = read_estate(terms.get("estate"), source.folder, terms.get("tz"))
+    tz = terms.get("tz") or estate.zone or "UTC"
+    names = replace(names, tags=tuple((terms.get("tag") or {}).items()))
+    return Selection(
+        source, since, until, names, text, tz,
+        objective=terms.get("objective"),
+        retire_after=_said(terms.get("retire_after"), estate.retire_after),
+        grace=_said(terms.get("grace"), estate.grace),
+        context=Context.of(estate, terms.get("tags"), terms.get("exclude"), tz),
+        **{name: terms[name] for name in TERMS if name in terms},
+    )  # fmt: skip
+
+
+def _said(argument: object, entry: object) -> object:
+    """Return an argument, else the estate file's entry; False means none."""
+    return None if argument is False else entry if argument is None else argument
 
 
 def explore(source: Archive | pd.DataFrame, **question: Any) -> Explorer:

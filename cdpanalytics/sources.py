@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,8 +15,10 @@ from cdpanalytics import periods, schema
 from cdpanalytics.archive import Archive
 from cdpanalytics.archive.tables import rows_by
 from cdpanalytics.errors import InputError
+from cdpanalytics.estate.context import Context
 from cdpanalytics.execution.partition import PARTITION_KEYS
 from cdpanalytics.execution.plan import Plan
+from cdpanalytics.execution.plan import Source as RangeSource
 from cdpanalytics.frames import mark
 from cdpanalytics.metrics.core.arrays import as_of_frame
 from cdpanalytics.metrics.core.frames import facts
@@ -23,6 +26,7 @@ from cdpanalytics.metrics.core.members import Members
 from cdpanalytics.metrics.core.values import timestamp
 from cdpanalytics.metrics.registry import MetricSpec, Question, Terms, spec_of
 from cdpanalytics.patterns import CALLED, Patterns, fitting, matching
+from cdpanalytics.ranges import Range
 from cdpanalytics.timeparse import Moment, instant
 
 LAG = pd.Timedelta("15min")
@@ -44,10 +48,13 @@ class Names:
     policy: Patterns = None
     vm: Patterns = None
     server: Patterns = None
+    tags: tuple[tuple[str, Patterns], ...] = ()
 
     def columns(self) -> dict[str, str | Sequence[str]]:
         """Return the patterns by column, only those that were given."""
-        given = {"policy": self.policy, "vm": self.vm, "backup_server": self.server}
+        given = {
+            "policy": self.policy, "vm": self.vm, "backup_server": self.server, **dict(self.tags),
+        }  # fmt: skip
         return {column: patterns for column, patterns in given.items() if patterns is not None}
 
 
@@ -61,6 +68,10 @@ class Source(Protocol):
     @property
     def as_of(self) -> pd.Timestamp | None:
         """The newest instant that the source has data for."""
+
+    @property
+    def folder(self) -> Path | str:
+        """Where an estate file may lie."""
 
     def window(
         self, period: str | None, since: Moment | None, until: Moment | None, tz: str
@@ -107,6 +118,22 @@ class Ask:
         return tuple(dict.fromkeys([*self.spec.columns, *self.question.by]))
 
 
+@dataclass(frozen=True, eq=False)
+class Tagged:
+    """Rows of a range with the names and tags that the customer gives their VMs."""
+
+    rows: RangeSource
+    context: Context
+
+    def cut(self, within: Range) -> Tagged:
+        """Return the same for a worker that reads this range only."""
+        return replace(self, rows=self.rows.cut(within))
+
+    def read(self, within: Range) -> pd.DataFrame:
+        """Return the rows of a range."""
+        return self.context.apply(self.rows.read(within))
+
+
 @dataclass(frozen=True)
 class ArchiveSource:
     """The sessions of an archive."""
@@ -115,6 +142,11 @@ class ArchiveSource:
 
     def __repr__(self) -> str:
         return repr(self.archive)
+
+    @property
+    def folder(self) -> Path | str:
+        """The archive's folder or URL."""
+        return self.archive.path
 
     @cached_property
     def as_of(self) -> pd.Timestamp | None:
@@ -221,6 +253,11 @@ class FrameSource:
 
     def __repr__(self) -> str:
         return f"a DataFrame of {len(self.sessions):,} sessions"
+
+    @property
+    def folder(self) -> Path | str:
+        """None: a frame reads an estate file only where one is named."""
+        return ""
 
     @cached_property
     def as_of(self) -> pd.Timestamp | None:
@@ -346,4 +383,5 @@ def check_names(table: pd.DataFrame, names: Names) -> None:
     for column, patterns in names.columns().items():
         if column not in table:
             raise InputError(f"the sessions have no column {column!r} to select by")
-        matching(table[column].dropna().astype("str").unique(), patterns, CALLED[column])
+        known = table[column].dropna().astype("str").unique()
+        matching(known, patterns, CALLED.get(column, column))
