@@ -1,4 +1,4 @@
-"""Figures as Markdown: what each benchmark prints, and what stands in docs/performance.md."""
+"""Figures as Markdown: what each benchmark prints, and the tables of docs/performance.md."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def of(rows: list[Row], what: str) -> list[Row]:
 
 
 def parsing(rows: list[Row]) -> str:
-    """A row a parser: time, sessions a second, and how many times as long as the one by hand."""
+    """One row per parser: time, sessions a second, and how many times as long as the one by hand."""
     shown = []
     for row in of(rows, "parsing"):
         ours = next(r for r in of(rows, "parsing") if r["format"] == row["format"])
@@ -38,7 +38,7 @@ def parsing(rows: list[Row]) -> str:
 
 
 def imports(rows: list[Row]) -> str:
-    """A row a start, beside pandas and pyarrow alone."""
+    """One row per start, beside pandas and pyarrow alone."""
     starts = {row["start"]: row for row in of(rows, "start")}
     base = starts["import pandas, pyarrow"]["seconds"]
     shown = [
@@ -51,7 +51,7 @@ def imports(rows: list[Row]) -> str:
 
 
 def sync(rows: list[Row]) -> str:
-    """A row a way: time, sessions a second, and how many times as long as downloading alone."""
+    """One row per way: time, sessions a second, and how many times as long as downloading alone."""
     ways = {row["way"]: row for row in of(rows, "sync")}
     limit = ways.get("downloaded and thrown away")
     shown = [
@@ -65,7 +65,7 @@ def sync(rows: list[Row]) -> str:
 
 
 def reading(rows: list[Row]) -> str:
-    """A row a choice and size: milliseconds of each way, and the megabytes it asked for."""
+    """One row per choice and size: milliseconds of each way, and the megabytes it asked for."""
     found: dict[tuple[int, str], dict[str, Row]] = {}
     for row in of(rows, "reading"):
         found.setdefault((row["sessions"], row["chosen"]), {})[row["way"]] = row
@@ -94,7 +94,7 @@ def reading(rows: list[Row]) -> str:
 
 
 def metrics(rows: list[Row], source: str | None = None) -> str:
-    """A row a question and size: milliseconds and peak memory of each engine, ours to the fastest other."""
+    """One row per question and size: milliseconds and peak memory of each engine, ours to the fastest other."""
     kept = [row for row in of(rows, "metric") if source in (None, row["source"])]
     engines = list(dict.fromkeys(row["engine"] for row in kept))
     found: dict[tuple[str, int, str], dict[str, Row]] = {}
@@ -125,7 +125,7 @@ def _ms(row: Row) -> str:
 
 
 def explorer(rows: list[Row]) -> str:
-    """A row a change of a control: until its tiles are sent, until all is drawn."""
+    """One row per change of a control: until its tiles are sent, until all is drawn."""
     shown = [
         [row["change"], f"{row['tiles_ms']:.0f}", f"{row['drawn_ms']:.0f}", f"{row['most_ms']:.0f}"]
         for row in of(rows, "explorer")

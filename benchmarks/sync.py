@@ -171,7 +171,7 @@ def one(way: str, url: str, days: int, home: str) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Print a row a way: the median of some runs, in turn; exit 1 when sessions differ."""
+    """Print one row per way: the median of some runs, in turn; exit 1 when sessions differ."""
     parser = timing.arguments(__doc__, repeat=3)
     parser.add_argument("--vms", type=int, default=20_000)
     parser.add_argument("--days", type=int, default=3)

@@ -54,7 +54,7 @@ def durations(
     Returns
     -------
     pandas.DataFrame
-        A row a group: the keys, then ``sessions`` (finished ones, which the figures
+        One row per group: the keys, then ``sessions`` (finished ones, which the figures
         are of), ``running`` (censored, at as_of: they never enter a mean), ``unknown``
         (pending, or finished without an end at or after their beginning), ``mean,
         median, p95, max, total`` (Timedelta, NaT without finished sessions; quantiles

@@ -83,7 +83,7 @@ def objectives(
     Returns
     -------
     pandas.DataFrame
-        A row a group (and period): the keys, then
+        One row per group (and period): the keys, then
 
         ``rpo, observed, adherence`` : as in `rpo_adherence`.
         ``objective`` : the share promised.
@@ -105,7 +105,7 @@ def objectives(
     Raises
     ------
     InputError
-        When the objective is no share between 0 and 1, or a column is missing or of the
+        When the objective is not between 0 and 1, or a column is missing or of the
         wrong kind, or an argument is.
 
     See Also

@@ -41,8 +41,8 @@ def quality(
     Returns
     -------
     pandas.DataFrame
-        A row a finding, in the order below, whether or not there are any; of a column
-        that the frame has not, none. ``finding``, ``sessions`` (rows that have it),
+        One row per finding, in the order below, also where no session has it; a finding
+        about a column that the frame lacks has no row. ``finding``, ``sessions`` (rows that have it),
         ``share`` (of all rows counted; NA of none), ``vms`` (that have such rows) and
         ``consequence``, what the metrics make of them. A session may have several
         findings.
@@ -56,7 +56,7 @@ def quality(
         ``ends before it begins`` : no span and no verdict.
         ``completed without an end`` : no span and no verdict.
         ``running``, ``pending`` : no verdict yet; the first covers, the second does not.
-        ``unknown state`` : a word that is no state, or none; no span and no verdict.
+        ``unknown state`` : the state is missing or not a known word; no span and no verdict.
         ``no known result`` : finished, and its result is None or no known word; covers,
         but not strictly, and counts as unknown.
         ``overlaps an earlier one`` : begins while another session of its VM has not
@@ -92,7 +92,7 @@ def quality(
 
 
 def _counts(sessions: pd.DataFrame, question: Question, terms: Terms) -> pd.DataFrame:
-    """One row per finding, and a last one of all sessions, which is no finding."""
+    """One row per finding, and a last one of all sessions, which is not a finding."""
     known = facts(sessions)
     since, until = resolve_window(known, question)
     begun = (

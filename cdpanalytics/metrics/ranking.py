@@ -72,7 +72,7 @@ def worst(
     Raises
     ------
     InputError
-        When `n` is no positive whole number, or a column or an argument is wrong.
+        When `n` is not a positive whole number, or a column or an argument is wrong.
 
     See Also
     --------
@@ -168,7 +168,7 @@ def compare(
     Returns
     -------
     pandas.DataFrame
-        A row a group: the keys, and of `rpo_adherence` ``rpo_before, rpo,
+        One row per group: the keys, and of `rpo_adherence` ``rpo_before, rpo,
         observed_before, observed, breached_before, breached, adherence_before,
         adherence``; then ``change`` (``adherence - adherence_before``, NA where either is)
         and ``verdict``: "better", "worse", "same", "new" (adherence is known of the later

@@ -88,8 +88,8 @@ def sizes(
     Returns
     -------
     pandas.DataFrame
-        A row a group and period: the keys, ``period`` (its start, UTC), ``vms`` (with
-        a known size), ``sessions`` (ended in the period with a size), ``size``
+        One row per group and period: the keys, ``period`` (its start, UTC), ``vms``
+        (with a known size), ``sessions`` (ended in the period with a size), ``size``
         (bytes, ``Int64``; NA while no VM has one), ``rolling`` (bytes, mean over 7
         periods, NA in the first six) and ``running`` (sessions that began in the
         period and still run: left out of all the others). With `retire_after` also
@@ -299,19 +299,19 @@ def size_anomalies(
     Returns
     -------
     pandas.DataFrame
-        A row a finding, by group and time: the keys, ``period`` (its start, UTC), ``size``
-        and ``expected`` (bytes: what it was, and the running median), ``residual``
-        (bytes), ``score`` and ``kind``. "outlier": the score exceeds `z`. "step": more than
-        half of the group's residuals are equal, so the MAD is 0 and there is no score
-        (NA); then each period counts whose size differs from that of the one before,
-        ``expected`` being the latter. A size that never changes has no rows, as has a
-        group with under 5 whole periods, of which nothing can be said (`size_trend`
-        lists those). Unfinished first and last periods are left out.
+        One row per finding, by group and time: the keys, ``period`` (its start, UTC),
+        ``size`` and ``expected`` (bytes: what it was, and the running median),
+        ``residual`` (bytes), ``score`` and ``kind``. "outlier": the score exceeds `z`.
+        "step": more than half of the group's residuals are equal, so the MAD is 0 and the
+        score is NA; then each period counts whose size differs from that of the one
+        before, which is its ``expected``. A size that never changes has no rows. A group
+        with fewer than 5 whole periods has none either, as that is too few to judge
+        (`size_trend` lists those). Unfinished first and last periods are left out.
 
     Raises
     ------
     InputError
-        When `z` is no positive number, or a column or an argument is wrong.
+        When `z` is not a positive number, or a column or an argument is wrong.
 
     References
     ----------

@@ -63,15 +63,15 @@ def what_if(
     Returns
     -------
     pandas.DataFrame
-        A row a group and target, targets in the order given: the keys, ``rpo`` (the
-        target), and of `rpo_adherence` with that target ``observed, exposed, breached,
+        One row per group and target, targets in the order given: the keys, ``rpo``
+        (the target), and of `rpo_adherence` with that target ``observed, exposed, breached,
         gaps, breaches, adherence, gap_adherence``, and what was left out, as there.
         Adherence never falls as the target grows.
 
     Raises
     ------
     InputError
-        When there is no target, or a column or an argument is missing or wrong.
+        When no target is given, or a column or an argument is missing or wrong.
 
     See Also
     --------

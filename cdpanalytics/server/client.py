@@ -1,4 +1,4 @@
-"""What can be asked of one Enterprise Manager: sessions, policies, replicas, intervals; it knows no metric."""
+"""Query one Enterprise Manager: sessions, policies, replicas, restorable intervals."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ _SETTLED: Final = pd.Timedelta(days=3)
 
 @dataclass(frozen=True)
 class DatedPage:
-    """A page and the instant it speaks for: when the server answered, less the server's lag."""
+    """A page and its as_of: when the server answered, less the server's lag."""
 
     page: responses.Page
     as_of: pd.Timestamp

@@ -57,7 +57,7 @@ class Calendar(NamedTuple):
 
 
 class Cast(NamedTuple):
-    """The VMs that play a part, by number (-1: nobody does, the fleet is too small)."""
+    """The VMs that play a part, by number (-1: no VM does, because the fleet is too small)."""
 
     unfinished: int
     failing: int
@@ -102,7 +102,7 @@ class Sessions(NamedTuple):
 
 @dataclass(slots=True)
 class Draft:
-    """A policy's sessions while they are being made: a row a VM, a column a long-term restore point."""
+    """A policy's sessions while they are being made: one row per VM, one column per restore point."""
 
     renewed: Integers
     created: Integers

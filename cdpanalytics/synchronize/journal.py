@@ -26,8 +26,8 @@ Row = dict[str, Any]
 def sync_journal(em: EnterpriseManager, archive: Archive, as_of: pd.Timestamp, show: bool) -> int:
     """Fetch the intervals of each replica VM and vApp since the last visit; return how many came.
 
-    A VM that was never asked about is asked as far back as its policy's short-term
-    retention reaches: the server knows no more.
+    The first query for a VM goes as far back as its policy's short-term retention: the
+    server keeps no more.
     """
     fetched = list(_fetch(em, _questions(em, archive, as_of), as_of, show))
     table = pa.concat_tables([schema.JOURNAL.empty_table(), *fetched])

@@ -1,4 +1,4 @@
-"""The archive: a day is whole or untouched, read back as written, and its files speak for themselves."""
+"""The archive: a day is whole or untouched, read back as written, and its files describe themselves."""
 
 from __future__ import annotations
 
