@@ -44,7 +44,7 @@ PHRASES = {
 """Phrases that readers who learnt English from documentation stumble over, and what to write."""
 
 UNTRANSLATED = [
-    "cdpanalytics/archive", "cdpanalytics/execution", "cdpanalytics/metrics", "cdpanalytics/reports",
+    "cdpanalytics/archive", "cdpanalytics/execution", "cdpanalytics/metrics",
     "cdpanalytics/server", "cdpanalytics/simulator", "cdpanalytics/synchronize", "docs", "README.md",
     "CONTRIBUTING.md", "CHANGELOG.md",
 ]  # fmt: skip

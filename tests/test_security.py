@@ -182,7 +182,7 @@ def test_login_and_logout_use_the_keyring(
     assert main(["logout", server.url]) == 0
     assert ring.kept == {}
     assert main(["logout", server.url]) == 1
-    assert "the keyring knows no user for" in capsys.readouterr().err
+    assert "the keyring holds no user for" in capsys.readouterr().err
 
 
 def test_login_without_a_terminal_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -107,7 +107,7 @@ def test_the_period_is_held_against_the_one_before_it(archive: Archive, tmp_path
 
 def test_without_a_start_there_is_no_period_before(archive: Archive, tmp_path: Path) -> None:
     said = words_of(report(archive, tmp_path / "r.html"))
-    assert "There is no period before this one to compare with." in said
+    assert "No earlier period exists to compare this one with." in said
     said = words_of(report(archive, tmp_path / "r.html", since="2026-10-01", until="2026-10-02"))
     assert "Nothing was observed in the period before, 2026-09-30 00:00 to 2026-10-01 00:00" in said
 
