@@ -343,7 +343,15 @@ def test_few_sessions_are_measured_here_and_many_by_processes(
 
 def test_processes_give_what_this_one_does(capsys: pytest.CaptureFixture[str]) -> None:
     whole = metrics.rpo_adherence(SAMPLE.sessions(), by="policy", freq="D")
-    found = mapped(SAMPLE, metrics.rpo_adherence, by="policy", freq="D", workers=2, memory="1.2GB")
+    found = mapped(
+        SAMPLE,
+        metrics.rpo_adherence,
+        by="policy",
+        freq="D",
+        workers=2,
+        memory="1.2GB",
+        progress=True,
+    )
     assert_same(found, whole)
     assert "rpo_adherence: 100%" in capsys.readouterr().err
 
