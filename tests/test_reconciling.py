@@ -162,9 +162,9 @@ def test_a_settled_day_that_is_restated_is_read_again_for_a_week(
     """The same number of sessions, but one result is another: the last week is compared whole."""
     archive = run(server, folder)
     archive = run(server, folder, 5)
-    final = archive.ledger().query("final")["day"].max()
-    rows = archive.sessions().query("created >= @final and result == 'Success'")
-    uid = rows["uid"].iloc[0]
+    settled = archive.ledger().query("final")["day"].max()
+    rows = archive.sessions()
+    uid = rows["uid"][(rows["created"] >= settled) & (rows["result"] == "Success")].iloc[0]
     server.fleet = with_result(estate, uid, "Failed")
     archive = run(server, folder)
     assert archive.sessions().set_index("uid")["result"][uid] == "Failed"

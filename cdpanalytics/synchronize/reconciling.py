@@ -88,7 +88,7 @@ def days_to_recheck(
     others = [row for row in held if row.day not in close | holes]
     with ThreadPoolExecutor(parallel, thread_name_prefix="count") as pool:
         changed = pool.map(lambda block: changed_days(block, count), _blocks(others, today))
-        return Recheck(close, (holes - close).union(*changed))
+        return Recheck(close, frozenset(holes - close).union(*changed))
 
 
 def changed_days(block: Sequence[Counted], count: Count) -> list[pd.Timestamp]:
