@@ -837,7 +837,5 @@ class _Mapped:
         self.archive, self.metrics = archive, metrics
 
     def __getattr__(self, name: str) -> Any:
-        metric = getattr(self.metrics, name)
-        return lambda _, *arguments, **named: self.archive.map(
-            metric, *arguments, memory="4GB", progress=False, **named
-        )
+        question = self.archive.select().using(memory="4GB")
+        return lambda _, *arguments, **named: getattr(question, name)(*arguments, **named)

@@ -1,4 +1,4 @@
-"""What `archive.map` takes of archives of 100 thousand to 100 million sessions: time, memory, and the curve.
+"""What metrics by ranges of VMs take of archives of 100 thousand to 100 million sessions: time, memory, and the curve.
 
     python benchmarks/scale.py 100_000 1_000_000 10_000_000 --memory 2GB --output scale.json --curve scale.svg
 
@@ -29,7 +29,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from cdpanalytics import metrics, schema
+from cdpanalytics import schema
 from cdpanalytics.archive import Archive
 from cdpanalytics.execution.partition import memory_size
 
@@ -149,10 +149,8 @@ def measure(folder: str, options: argparse.Namespace) -> None:
     peak.start()
     start, before = time.perf_counter(), cpu_seconds()
     by = [key for key in options.by.split(",") if key]
-    found = Archive(folder).map(
-        getattr(metrics, options.metric), by=by, memory=options.memory, workers=options.workers,
-        progress=sys.stderr.isatty(),
-    )  # fmt: skip
+    question = Archive(folder).select().using(memory=options.memory, workers=options.workers)
+    found = getattr(question, options.metric)(by=by)
     seconds = time.perf_counter() - start
     peak.done.set()
     cpu = cpu_seconds() - before
@@ -231,7 +229,7 @@ def main() -> None:
     parser.add_argument("--metric", default="rpo_adherence")
     parser.add_argument("--by", default="policy")
     parser.add_argument("--memory", default="2GB")
-    parser.add_argument("--workers", type=int, help="processes; default: as archive.map chooses")
+    parser.add_argument("--workers", type=int, help="processes; default: as the Selection chooses")
     parser.add_argument("--directory", help="where archives are written; default: the system's")
     parser.add_argument("--output", type=Path, help="a JSON file for the figures")
     parser.add_argument("--curve", type=Path, help="an image of them, SVG or PNG")
@@ -240,7 +238,7 @@ def main() -> None:
     if options.measure:
         measure(options.measure, options)
         return
-    print(f"archive.map({options.metric}, by={options.by!r}), memory={options.memory}")
+    print(f"{options.metric}(by={options.by!r}), memory={options.memory}")
     print(f"{'sessions':>12} {'archive MB':>11} {'seconds':>9} {'CPU s':>9} {'µs a session':>13} "
           f"{'peak MB':>8}")  # fmt: skip
     table: list[dict[str, Any]] = []

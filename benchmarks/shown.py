@@ -156,7 +156,7 @@ def explorer(rows: list[Row]) -> str:
 
 
 def scale(rows: list[Row]) -> str:
-    """A row an archive: what `archive.map` takes of it."""
+    """One row per archive: what a metric by ranges of VMs takes of it."""
     shown = [
         [f"{row['sessions']:,}", f"{row['archive_mb']:,.0f}", f"{row['seconds']:,.1f}",
          f"{row['us_a_session']:.2f}", f"{row['peak_mb']:,.0f}"]

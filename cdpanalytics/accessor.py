@@ -10,7 +10,7 @@ import pandas as pd
 
 from cdpanalytics.metrics.registry import REGISTRY
 from cdpanalytics.patterns import Patterns
-from cdpanalytics.selection import Selection, explore
+from cdpanalytics.selection import Selection, explore, select
 from cdpanalytics.sources import FrameSource, Names
 from cdpanalytics.timeparse import Moment
 
@@ -52,9 +52,10 @@ class CdpAccessor:
 
     def select(
         self,
+        period: str | None = None,
+        *,
         since: Moment | None = None,
         until: Moment | None = None,
-        *,
         policy: Patterns = None,
         vm: Patterns = None,
         server: Patterns = None,
@@ -67,8 +68,11 @@ class CdpAccessor:
 
         Parameters
         ----------
+        period : str, optional
+            A calendar period, as `Archive.select` takes it. Default: what the frame was read
+            for, else everything up to as_of.
         since, until : timestamp-like, optional
-            The period. Default: everything up to as_of.
+            Instead of a period.
         policy, vm, server : str or sequence of str, optional
             Names or glob patterns, in any case.
         policies, holes, intervals : pandas.DataFrame, optional
@@ -81,7 +85,7 @@ class CdpAccessor:
         Selection
         """
         source = FrameSource(self.frame, policies, holes, intervals)
-        return Selection(source, since, until, Names(policy, vm, server), **terms)
+        return select(source, (period, since, until), Names(policy, vm, server), terms)
 
     def explore(self, **question: Any) -> Any:
         """Explore this frame in a notebook: `Selection.explore`."""

@@ -12,20 +12,22 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 
 from cdpanalytics.errors import InputError
-from cdpanalytics.metrics.core.arrays import as_of_frame
-from cdpanalytics.metrics.core.frames import facts
+from cdpanalytics.estate.context import Context, read_estate
+from cdpanalytics.execution.run import run
+from cdpanalytics.frames import mark
+from cdpanalytics.metrics.core.frames import words_of
 from cdpanalytics.metrics.core.members import Members
-from cdpanalytics.metrics.core.values import timestamp
 from cdpanalytics.metrics.registry import REGISTRY
 from cdpanalytics.patterns import Patterns
 from cdpanalytics.sources import (
     ALL_NAMES,
+    Ask,
     FrameSource,
     Names,
     Source,
+    Tagged,
     Window,
     check_names,
-    inside,
     named,
 )
 from cdpanalytics.timeparse import Moment
@@ -36,22 +38,21 @@ if TYPE_CHECKING:
     from cdpanalytics.plots.bound import Plots
 
 By = str | Sequence[str]
-QUESTION = (
-    "since",
-    "until",
-    "policy",
-    "vm",
-    "server",
-    "tz",
-    "target",
-    "objective",
-    "exclude",
-    "retire_after",
-)
+TERMS = ("target", "memory", "workers")
+"""The terms that only an argument says."""
+
+ESTATE = ("tz", "tags", "exclude", "retire_after", "grace", "objective")
+"""The terms that the estate file says as well."""
+
+QUESTION = ("period", "since", "until", "policy", "vm", "server", "tag", *TERMS, *ESTATE, "estate")
 """What can be asked of an archive or a frame."""
 
 FRAME_QUESTION = ("policies", "holes", "intervals")
 """What a frame is told besides."""
+
+DEFAULT_OBJECTIVE = 0.999
+NO_CONTEXT = Context()
+"""No estate file, no tags, no exclusions."""
 
 _BY: By = ("policy", "vm")
 _VM = ["backup_server", "policy", "vm"]
@@ -70,25 +71,32 @@ class Selection:
     since: Moment | None = None
     until: Moment | None = None
     names: Names = ALL_NAMES
+    period: str | None = None
     tz: str = "UTC"
     target: object = None
-    objective: float = 0.999
-    exclude: Any = None
+    objective: float | None = None
     retire_after: object = None
     grace: object = None
+    context: Context = NO_CONTEXT
+    memory: str | int | None = None
+    workers: int | None = None
+    client: Any = None
 
     # -- what is asked ---------------------------------------------------------------
 
     @cached_property
     def window(self) -> Window:
         """The period asked for, as instants; None where it has no bound."""
-        return self.source.window(self.since, self.until)
+        return self.source.window(self.period, self.since, self.until, self.tz)
 
     @cached_property
     def start(self) -> pd.Timestamp | None:
         """Start of the window; the first session's start where the question has none."""
         since = self.window[0]
-        return self._frame["created"].min() if since is None and len(self._frame) else since
+        if since is not None:
+            return since
+        begun = self._rows(("created",))["created"]
+        return begun.min() if len(begun) else None
 
     @cached_property
     def stop(self) -> pd.Timestamp | None:
@@ -96,10 +104,10 @@ class Selection:
         until, as_of = self.window[1], self.as_of
         return until if as_of is None else as_of if until is None else min(until, as_of)
 
-    @cached_property
+    @property
     def as_of(self) -> pd.Timestamp | None:
         """The newest instant that the source has data for."""
-        return timestamp(as_of_frame(self._frame, facts(self._frame))) if len(self._frame) else None
+        return self.source.as_of
 
     def clip(self, since: pd.Timestamp, until: pd.Timestamp) -> tuple[pd.Timestamp, pd.Timestamp]:
         """Return the part of a period that lies in this one."""
@@ -111,28 +119,58 @@ class Selection:
     def filters(self) -> list[str]:
         """Return what narrows the question, one text per filter."""
         narrowed = {"policy": self.names.policy, "VM": self.names.vm, "backup server": self.names.server,
-                    "RPO": self.target}  # fmt: skip
+                    **dict(self.names.tags), "RPO": self.target}  # fmt: skip
         return [
             f"{name}: {_listed(value)}" for name, value in narrowed.items() if value is not None
         ]
 
     def __repr__(self) -> str:
-        period = f"{self.since or 'first'} to {self.until or 'newest'} {self.tz}"
+        asked = self.period or f"{self.since or 'first'} to {self.until or 'newest'}"
+        period = f"{asked} {self.tz}"
         return f"Selection({', '.join([period, *self.filters()])} of {self.source!r})"
 
     def where(
-        self, *, policy: Patterns = None, vm: Patterns = None, server: Patterns = None
+        self,
+        *,
+        policy: Patterns = None,
+        vm: Patterns = None,
+        server: Patterns = None,
+        tag: Mapping[str, Patterns] | None = None,
     ) -> Selection:
         """Return the same question for fewer sessions."""
         given = _given(policy=policy, vm=vm, server=server)
-        return replace(self, names=replace(self.names, **given))
+        tags = {**dict(self.names.tags), **(tag or {})}
+        return replace(self, names=replace(self.names, **given, tags=tuple(tags.items())))
 
-    def during(self, since: Moment | None = None, until: Moment | None = None) -> Selection:
+    def during(
+        self, period: str | None = None, *, since: Moment | None = None, until: Moment | None = None
+    ) -> Selection:
         """Return the same question for another period."""
-        return replace(self, since=since, until=until)
+        return replace(self, since=since, until=until, period=period)
+
+    def using(
+        self, client: Any = None, *, memory: str | int | None = None, workers: int | None = None
+    ) -> Selection:
+        """Return the same question, computed by ranges of VMs: on a Dask client, or on processes.
+
+        Parameters
+        ----------
+        client : distributed.Client or str, optional
+            A Dask client, or the address of its scheduler.
+        memory : str or int, optional
+            What all processes may use together, like "1GB".
+        workers : int, optional
+            How many processes; default: one per CPU.
+        """
+        return replace(self, client=client, memory=memory, workers=workers)
 
     def with_terms(self, **terms: Any) -> Selection:
         """Return the same question on other terms: `target`, `objective`, `exclude`, `retire_after`."""
+        if "exclude" in terms:
+            made = Context.of(
+                self.context.estate, self.context.tags or False, terms.pop("exclude"), self.tz
+            )
+            terms["context"] = made
         return replace(self, **terms)
 
     def before(self) -> Selection | None:
@@ -140,7 +178,7 @@ class Selection:
         since, stop = self.window[0], self.stop
         if since is None or stop is None or since >= stop:
             return None
-        return self.during(since - (stop - since), since)
+        return self.during(since=since - (stop - since), until=since)
 
     def pinned(self) -> Selection:
         """Return the same question of what it has read: `where` and `during` then read nothing more."""
@@ -151,30 +189,52 @@ class Selection:
             self.intervals,
             self.provenance(),
         )
-        return replace(self, source=held, names=ALL_NAMES)
+        return replace(self, source=held)
 
     # -- the data ----------------------------------------------------------------------
 
+    def _rows(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Return these columns of all sessions of the VMs asked about, read at most once."""
+        wanted = None if columns is None else frozenset(columns)
+        for held, rows in self._read.items():
+            if held is None or (wanted is not None and wanted <= held):
+                return rows
+        rows = self._chosen(columns)
+        self._read[wanted] = rows
+        return rows
+
     @cached_property
-    def _frame(self) -> pd.DataFrame:
-        """All rows of the VMs asked about, those of their other policies too."""
+    def _read(self) -> dict[frozenset[str] | None, pd.DataFrame]:
+        return {}
+
+    def _chosen(self, columns: Sequence[str] | None) -> pd.DataFrame:
+        """Read the VMs that have a session with the names asked for, under all their policies."""
         if not self.names.columns():
-            return self.source.frame(self.window, ALL_NAMES)
+            return self.context.apply(self.source.frame(self.window, ALL_NAMES, columns))
         try:
-            rows = self.source.frame(self.window, self.names)
+            # The new name of a VM is known to the estate file only, so all names are read.
+            names = ALL_NAMES if self.context.estate.renames else self.names
+            rows = self.context.apply(self.source.frame(self.window, names, columns))
             check_names(rows, self.names)
         except InputError:
             # Names that exist but never meet select nothing; one that does not exist is refused.
-            rows = self.source.frame(self.window, ALL_NAMES)
+            rows = self.context.apply(self.source.frame(self.window, ALL_NAMES, columns))
             check_names(rows, self.names)
         vms = _vms(named(rows, self.names))
         return rows[_vms(rows).isin(vms)].reset_index(drop=True)
 
+    @property
+    def _frame(self) -> pd.DataFrame:
+        """All columns."""
+        return self._rows()
+
     @cached_property
     def _members(self) -> Members | None:
         """Whose time is asked about; None where it is that of all rows."""
-        rows = self._frame
-        if self.names.policy is None or "policy" not in rows:
+        if self.names.policy is None and not self.names.tags:
+            return None
+        rows = self._rows(("policy",))
+        if "policy" not in rows:
             return None
         chosen = named(rows, self.names)
         if len(chosen) == len(rows):
@@ -183,14 +243,22 @@ class Selection:
         return Members(chosen[columns].drop_duplicates().reset_index(drop=True))
 
     def frame(self) -> pd.DataFrame:
-        """Return the sessions of the window and the neighbours that decide its edges."""
-        return self._frame.copy()
+        """Return the sessions of the window and the neighbours that decide its edges.
+
+        The columns `window`, `neighbour` and `terms` say what it was read for, so that
+        ``df.cdp`` answers as this Selection does, or refuses.
+        """
+        _, terms, _ = REGISTRY["rpo_adherence"].parse(**self._terms)
+        words = words_of(terms, self.tz)
+        if self._members is not None:
+            words.append(f"members={self._members.label()}")
+        return mark(self._frame, *self.window, self.as_of, words)
 
     @cached_property
     def sessions(self) -> pd.DataFrame:
         """The sessions that begin in the window."""
-        rows = named(self._frame, self.names)
-        return rows[inside(rows["created"], self.window)].reset_index(drop=True)
+        rows = named(self.frame(), self.names)
+        return rows[~rows["neighbour"]].drop(columns="neighbour").reset_index(drop=True)
 
     @cached_property
     def policies(self) -> pd.DataFrame | None:
@@ -209,7 +277,7 @@ class Selection:
 
     def provenance(self) -> dict[str, Any]:
         """Return where the sessions come from: sources, files, rows, SHA-256."""
-        return self.source.provenance(self.window)
+        return {**self.source.provenance(self.window), "estate": self.context.files}
 
     # -- the metrics --------------------------------------------------------------------
 
@@ -231,8 +299,21 @@ class Selection:
         self, by: By = _BY, *, objective: float | None = None, freq: str | None = None
     ) -> pd.DataFrame:
         """Return whether the objective was met, and its budget: `metrics.objectives`."""
-        goal = self.objective if objective is None else objective
+        if objective is None and self.objective is None and self.context.estate.objectives:
+            return self._objectives_by_group(by, freq)
+        goal = self.objective or self.context.estate.objective or DEFAULT_OBJECTIVE
+        goal = goal if objective is None else objective
         return self._ask("objectives", objective=goal, by=by, freq=freq)
+
+    def _objectives_by_group(self, by: By, freq: str | None) -> pd.DataFrame:
+        """Ask once per objective of the estate file, and take the groups that it is promised to."""
+        default = self.context.estate.objective or DEFAULT_OBJECTIVE
+        table = self._ask("objectives", objective=default, by=by, freq=freq)
+        shares = self.context.estate.objectives_of(table).fillna(default)
+        for share in sorted(set(shares) - {default}):
+            promised = self._ask("objectives", objective=share, by=by, freq=freq)
+            table = table.where(shares != share, promised)
+        return table
 
     def worst(self, n: int | None = 10, by: By = _BY) -> pd.DataFrame:
         """Return the groups with most breached time: `metrics.worst`."""
@@ -245,7 +326,7 @@ class Selection:
             raise InputError(
                 "compare requires a period with a start: it compares it with the one before"
             )
-        wide = replace(self, since=earlier.window[0])
+        wide = self.during(since=earlier.window[0], until=self.window[1])
         return wide._ask("compare", since=self.window[0], before=earlier.window, by=by)
 
     def durations(self, by: By = _BY) -> pd.DataFrame:
@@ -281,11 +362,23 @@ class Selection:
         spec = REGISTRY[name]
         given = {key: value for key, value in arguments.items() if value is not None}
         terms = {key: value for key, value in self._terms.items() if key in spec.takes}
-        question, parsed, extra = spec.parse(**{**terms, **given, **(own or {})})
-        rows = self.intervals if spec.table == "intervals" else self._frame
-        members = None if spec.table == "intervals" else self._members
-        whole = spec.partial_of(rows, question, parsed, members, **extra)
-        return spec.finalize(whole, question, parsed, **extra)
+        ask = Ask(spec, *spec.parse(**{**terms, **given, **(own or {})}))
+        if spec.table == "intervals":
+            return ask.of(self.intervals, None)
+        here = self.client is None and self.memory is None and self.workers is None
+        if here or self.context.estate.renames:  # two names of one VM may lie in two ranges
+            return ask.of(self._rows(ask.columns()), self._members)
+        plan = self.source.plan(ask, self.window, self._vm_names)
+        plan = replace(plan, members=self._members, source=Tagged(plan.source, self.context))
+        return run(plan, memory=self.memory, workers=self.workers, client=self.client)
+
+    @property
+    def _vm_names(self) -> Names:
+        """The names of VMs to read by ranges: with a filter of policies or tags, those that fit."""
+        if self.names.policy is None and not self.names.tags:
+            return self.names
+        vms = self._rows(("policy",))["vm"].astype("str").unique().tolist()
+        return Names(vm=vms, server=self.names.server)
 
     @cached_property
     def _terms(self) -> dict[str, object]:
@@ -293,9 +386,51 @@ class Selection:
         since, until = self.window
         return {
             "since": since, "until": until, "policies": self.policies, "target": self.target, "tz": self.tz,
-            "unobserved": self.holes if len(self.holes) else None, "exclude": self.exclude,
-            "retire_after": self.retire_after, "grace": self.grace,
+            "unobserved": self.holes if len(self.holes) else None, "exclude": self._excluded,
+            "retire_after": self.retire_after, "grace": self.grace, "schedule_tz": self._schedule_zones,
         }  # fmt: skip
+
+    @cached_property
+    def _excluded(self) -> pd.DataFrame | None:
+        """Exclusions with exact names, of all the time that can matter."""
+        if not self.context.exclusions:
+            return None
+        rows = self._rows(("vm", "policy", "backup_server", "created"))
+        first = rows["created"].min() if len(rows) else self.start
+        if first is None or self.as_of is None:
+            return None
+        return self.context.windows(rows, first, max(self.as_of, first) + pd.Timedelta("1us"))
+
+    @cached_property
+    def _schedule_zones(self) -> dict[str, str] | None:
+        """Zones of the backup servers that the estate file knows."""
+        if not self.context.estate.zones:
+            return None
+        servers = self._rows(("backup_server",))["backup_server"].dropna().astype("str").unique()
+        return self.context.schedule_zones(sorted(servers)) or None
+
+    @property
+    def exclusions(self) -> pd.DataFrame:
+        """What is left out on purpose: windows with exact names, reason, owner, source and line."""
+        columns = [
+            "start",
+            "end",
+            "backup_server",
+            "policy",
+            "vm",
+            "reason",
+            "owner",
+            "source",
+            "line",
+        ]
+        return pd.DataFrame(columns=columns) if self._excluded is None else self._excluded[columns]
+
+    def findings(self) -> list[str]:
+        """Return which rows of tags and exclusions fit nothing, and which VMs have no tag."""
+        if self.start is None or self.stop is None:
+            return []
+        rows = self._rows(("vm", "policy", "backup_server"))
+        return self.context.findings(rows, self.start, max(self.stop, self.start))
 
     # -- pictures, report, explorer -----------------------------------------------------------------
 
@@ -348,6 +483,43 @@ def _listed(value: object) -> str:
 
 def _given(**values: object) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
+
+
+def select(
+    source: Source,
+    period: tuple[str | None, Moment | None, Moment | None],
+    names: Names,
+    terms: Mapping[str, Any],
+) -> Selection:
+    """Return a Selection of a source; `period` is a calendar period, or since and until.
+
+    Raises
+    ------
+    InputError
+        When a term does not exist.
+    """
+    for name in terms:
+        if name not in (*TERMS, *ESTATE, "estate", "tag"):
+            raise InputError(
+                f"select has no {name!r}; use {', '.join((*QUESTION, *FRAME_QUESTION))}"
+            )
+    text, since, until = period
+    estate = read_estate(terms.get("estate"), source.folder, terms.get("tz"))
+    tz = terms.get("tz") or estate.zone or "UTC"
+    names = replace(names, tags=tuple((terms.get("tag") or {}).items()))
+    return Selection(
+        source, since, until, names, text, tz,
+        objective=terms.get("objective"),
+        retire_after=_said(terms.get("retire_after"), estate.retire_after),
+        grace=_said(terms.get("grace"), estate.grace),
+        context=Context.of(estate, terms.get("tags"), terms.get("exclude"), tz),
+        **{name: terms[name] for name in TERMS if name in terms},
+    )  # fmt: skip
+
+
+def _said(argument: object, entry: object) -> object:
+    """Return an argument, else the estate file's entry; False means none."""
+    return None if argument is False else entry if argument is None else argument
 
 
 def explore(source: Archive | pd.DataFrame, **question: Any) -> Explorer:
@@ -410,9 +582,9 @@ def report(
 
 
 def _selected(source: Archive | pd.DataFrame, question: dict[str, Any], caller: str) -> Selection:
-    select: Any = source.cdp.select if isinstance(source, pd.DataFrame) else source.select
+    asked: Any = source.cdp.select if isinstance(source, pd.DataFrame) else source.select
     names = (*QUESTION, *FRAME_QUESTION) if isinstance(source, pd.DataFrame) else QUESTION
     for name in question:
         if name not in names:
             raise InputError(f"{caller} has no {name!r}; use {', '.join(names)}")
-    return select(**question)
+    return asked(**question)

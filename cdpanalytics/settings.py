@@ -170,7 +170,7 @@ def forget(url: str, user: str | None = None) -> None:
 def _split(text: str) -> SplitResult:
     try:
         parts = urlsplit(text)
-        usable = parts.scheme in _PORTS and bool(parts.hostname) and parts.port != 0
+        usable = parts.scheme in _PORTS and _is_host(parts.hostname or "") and parts.port != 0
     except ValueError:
         usable, parts = False, SplitResult("", "", "", "", "")
     if "@" in text:
@@ -178,6 +178,17 @@ def _split(text: str) -> SplitResult:
     if not usable:
         raise ConfigError(f"{text!r} is not a server's URL; write https://em.tech.local:9398")
     return parts
+
+
+def _is_host(host: str) -> bool:
+    """Return whether a name can be looked up: labels of 1 to 63 letters, 253 in all; or an address."""
+    if ":" in host:  # an IPv6 address, which urlsplit has checked
+        return True
+    try:
+        encoded = host.encode("idna")  # empty and over-long labels are errors of this codec
+    except UnicodeError:
+        return False
+    return 0 < len(encoded) <= 253 and host.isprintable() and " " not in host
 
 
 def _guard(url: str) -> None:
@@ -229,7 +240,7 @@ def ask(what: str, url: str, variable: str) -> str:
         answer = (
             getpass.getpass(f"{url} password: ") if what == "password" else input(f"{url} user: ")
         )
-    except (EOFError, KeyboardInterrupt):
+    except EOFError:
         answer = ""
     if not answer:
         raise ConfigError(f"no {what} for {url} given")

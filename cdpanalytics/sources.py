@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import pandas as pd
 
+from cdpanalytics import periods, schema
 from cdpanalytics.archive import Archive
+from cdpanalytics.archive.tables import rows_by
 from cdpanalytics.errors import InputError
+from cdpanalytics.estate.context import Context
+from cdpanalytics.execution.partition import PARTITION_KEYS
+from cdpanalytics.execution.plan import Plan
+from cdpanalytics.execution.plan import Source as RangeSource
+from cdpanalytics.frames import mark
+from cdpanalytics.metrics.core.arrays import as_of_frame
+from cdpanalytics.metrics.core.frames import facts
+from cdpanalytics.metrics.core.members import Members
+from cdpanalytics.metrics.core.values import timestamp
+from cdpanalytics.metrics.registry import MetricSpec, Question, Terms, spec_of
 from cdpanalytics.patterns import CALLED, Patterns, fitting, matching
-from cdpanalytics.timeparse import Moment
+from cdpanalytics.ranges import Range
+from cdpanalytics.timeparse import Moment, instant
+
+LAG = pd.Timedelta("15min")
+"""How long the server's database lags behind: the newest fetch is as_of and this."""
+
+_NEEDED = ("uid", "vm", "policy", "backup_server", "created", "as_of")
+"""Columns that are read whatever is asked: who, when, and what a frame says about itself."""
 
 Window = tuple[pd.Timestamp | None, pd.Timestamp | None]
 """Start and end of a period; None where it has no bound."""
@@ -26,10 +48,13 @@ class Names:
     policy: Patterns = None
     vm: Patterns = None
     server: Patterns = None
+    tags: tuple[tuple[str, Patterns], ...] = ()
 
     def columns(self) -> dict[str, str | Sequence[str]]:
         """Return the patterns by column, only those that were given."""
-        given = {"policy": self.policy, "vm": self.vm, "backup_server": self.server}
+        given = {
+            "policy": self.policy, "vm": self.vm, "backup_server": self.server, **dict(self.tags),
+        }  # fmt: skip
         return {column: patterns for column, patterns in given.items() if patterns is not None}
 
 
@@ -40,11 +65,26 @@ ALL_NAMES = Names()
 class Source(Protocol):
     """Where a Selection's sessions come from."""
 
-    def window(self, since: Moment | None, until: Moment | None) -> Window:
-        """Return the instants that `since` and `until` mean."""
+    @property
+    def as_of(self) -> pd.Timestamp | None:
+        """The newest instant that the source has data for."""
 
-    def frame(self, window: Window, names: Names) -> pd.DataFrame:
-        """Return sessions of the window and the neighbours that decide its edges; at least those named."""
+    @property
+    def folder(self) -> Path | str:
+        """Where an estate file may lie."""
+
+    def window(
+        self, period: str | None, since: Moment | None, until: Moment | None, tz: str
+    ) -> Window:
+        """Return the instants that a period, or `since` and `until`, mean."""
+
+    def frame(
+        self, window: Window, names: Names, columns: Sequence[str] | None = None
+    ) -> pd.DataFrame:
+        """Return sessions of the window and their neighbours, marked; at least those named."""
+
+    def plan(self, ask: Ask, window: Window, names: Names) -> Plan:
+        """Return a metric to be computed by ranges of VMs."""
 
     def policies(self, names: Names) -> pd.DataFrame | None:
         """Return the settings of policies."""
@@ -59,6 +99,41 @@ class Source(Protocol):
         """Return where the sessions come from."""
 
 
+@dataclass(frozen=True, eq=False)
+class Ask:
+    """A metric with its question and terms, as `MetricSpec.parse` returns them."""
+
+    spec: MetricSpec
+    question: Question
+    terms: Terms
+    own: Mapping[str, object]
+
+    def of(self, rows: pd.DataFrame, members: Members | None) -> pd.DataFrame:
+        """Return the metric of rows that are held."""
+        part = self.spec.partial_of(rows, self.question, self.terms, members, **self.own)
+        return self.spec.finalize(part, self.question, self.terms, **self.own)
+
+    def columns(self) -> tuple[str, ...]:
+        """Return the columns that it reads."""
+        return tuple(dict.fromkeys([*self.spec.columns, *self.question.by]))
+
+
+@dataclass(frozen=True, eq=False)
+class Tagged:
+    """Rows of a range with the names and tags that the customer gives their VMs."""
+
+    rows: RangeSource
+    context: Context
+
+    def cut(self, within: Range) -> Tagged:
+        """Return the same for a worker that reads this range only."""
+        return replace(self, rows=self.rows.cut(within))
+
+    def read(self, within: Range) -> pd.DataFrame:
+        """Return the rows of a range."""
+        return self.context.apply(self.rows.read(within))
+
+
 @dataclass(frozen=True)
 class ArchiveSource:
     """The sessions of an archive."""
@@ -68,17 +143,58 @@ class ArchiveSource:
     def __repr__(self) -> str:
         return repr(self.archive)
 
-    def window(self, since: Moment | None, until: Moment | None) -> Window:
-        """Return the instants; lengths count back from the archive's newest as_of."""
-        return self.archive.window(since, until)
+    @property
+    def folder(self) -> Path | str:
+        """The archive's folder or URL."""
+        return self.archive.path
 
-    def frame(self, window: Window, names: Names) -> pd.DataFrame:
-        """Read the sessions and their neighbours, of all policies of the VMs with these names."""
-        return self.archive.sessions(*window, vm=names.vm, server=names.server, history=True)
+    @cached_property
+    def as_of(self) -> pd.Timestamp | None:
+        """The newest instant that the archive has data for."""
+        return max(self.archive.as_of_by_source().values(), default=None)
+
+    def window(
+        self, period: str | None, since: Moment | None, until: Moment | None, tz: str
+    ) -> Window:
+        """Return the instants; lengths and "last month" count from the oldest source's newest fetch."""
+        fetched = min(self.archive.as_of_by_source().values(), default=pd.Timestamp.now("UTC"))
+        return window_of(period, since, until, tz, fetched + LAG, fetched)
+
+    def frame(
+        self, window: Window, names: Names, columns: Sequence[str] | None = None
+    ) -> pd.DataFrame:
+        """Read the columns of the VMs with these names, under all of their policies."""
+        wanted = [
+            name
+            for name in schema.SESSIONS.names
+            if columns is None or name in (*columns, *_NEEDED)
+        ]
+        rows = self.archive.read(
+            *window, columns=wanted, vm=names.vm, server=names.server, neighbours=True
+        )
+        return mark(rows, *window, self.as_of, (), unique=True)
+
+    def plan(self, ask: Ask, window: Window, names: Names) -> Plan:
+        """Return the plan of a metric by ranges of names of the archive."""
+        spec, question = ask.spec, ask.question
+        table = schema.SESSIONS if spec.table == "sessions" else schema.JOURNAL
+        needed = (*ask.columns(), *_NEEDED)
+        scan, counts = self.archive.scan(
+            *window, columns=[name for name in table.names if name in needed], table=spec.table,
+            policy=names.policy, vm=names.vm, server=names.server, neighbours=spec.table == "sessions",
+        )  # fmt: skip
+        if spec.window and question.as_of is None and len(counts):
+            question = replace(question, as_of=scan.as_of)
+        if question.freq is not None and question.since is None and len(counts):
+            # Each range must be cut into the same periods.
+            first = counts["begun"].min()
+            question = replace(question, since=min(first, question.as_of or first))
+        column = spec.cut_by(question.by, PARTITION_KEYS)
+        return Plan(spec, question, ask.terms, ask.own, scan, column, rows_by(counts, column))
 
     def policies(self, names: Names) -> pd.DataFrame:
-        """Return the settings; they list VMs only where no name is selected."""
-        return self.archive.policies(naming_vms=not names.columns())
+        """Return the settings; of VMs that a policy names, only those with these names."""
+        return narrowed(self.archive.policies(), names)
 
     def holes(self) -> pd.DataFrame:
         """Return the archive's holes."""
@@ -91,6 +207,38 @@ class ArchiveSource:
     def provenance(self, window: Window) -> dict[str, Any]:
         """Return sources, rows, files and their SHA-256."""
         return self.archive.provenance(*window)
+
+
+def archive_plan(
+    archive: Archive,
+    metric: str | Callable[..., pd.DataFrame] | MetricSpec,
+    *,
+    since: Moment | None = None,
+    until: Moment | None = None,
+    policy: Patterns = None,
+    vm: Patterns = None,
+    server: Patterns = None,
+    **arguments: Any,
+) -> Plan:
+    """Return the plan of a metric of an archive, with the metric's own arguments.
+
+    Parameters
+    ----------
+    archive : Archive
+    metric : str, callable or MetricSpec
+        One that is registered.
+    since, until, policy, vm, server
+        As in `Archive.sessions`.
+    **arguments
+        What the metric takes.
+    """
+    spec = spec_of(metric)
+    start, stop = archive.window(since, until)
+    if spec.window:
+        arguments.update(since=start, until=stop)
+    ask = Ask(spec, *spec.parse(**arguments))
+    window = (None if spec.looks_back else start, stop)
+    return ArchiveSource(archive).plan(ask, window, Names(policy, vm, server))
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,23 +254,46 @@ class FrameSource:
     def __repr__(self) -> str:
         return f"a DataFrame of {len(self.sessions):,} sessions"
 
-    def window(self, since: Moment | None, until: Moment | None) -> Window:
-        """Return the instants; text without an offset is UTC."""
-        edges = (None if edge is None else pd.Timestamp(edge) for edge in (since, until))
-        start, stop = (
-            None if e is None else e.tz_localize("UTC") if e.tzinfo is None else e for e in edges
-        )
-        return start, stop
+    @property
+    def folder(self) -> Path | str:
+        """None: a frame reads an estate file only where one is named."""
+        return ""
 
-    def frame(self, window: Window, names: Names) -> pd.DataFrame:
+    @cached_property
+    def as_of(self) -> pd.Timestamp | None:
+        """What the frame says it was read as of, else its newest instant."""
+        return (
+            timestamp(as_of_frame(self.sessions, facts(self.sessions)))
+            if len(self.sessions)
+            else None
+        )
+
+    def window(
+        self, period: str | None, since: Moment | None, until: Moment | None, tz: str
+    ) -> Window:
+        """Return the instants; without any, the window that the frame was read for."""
+        now = self.as_of or pd.Timestamp.now("UTC")
+        if period is None and since is None and until is None:
+            held = facts(self.sessions)
+            return held.since, held.promised_until or held.until
+        return window_of(period, since, until, tz, now, now)
+
+    def frame(
+        self, window: Window, names: Names, columns: Sequence[str] | None = None
+    ) -> pd.DataFrame:
         """Return all rows: those outside the window are its neighbours."""
+        held = facts(self.sessions)
+        if held.with_neighbours and window != (held.since, held.promised_until or held.until):
+            return mark(self.sessions, *window, self.as_of, ())
         return self.sessions
 
+    def plan(self, ask: Ask, window: Window, names: Names) -> Plan:
+        """Refuse: the frame is in memory already."""
+        raise InputError("memory=, workers= and a cluster are for archives; this is a DataFrame")
+
     def policies(self, names: Names) -> pd.DataFrame | None:
-        """Return the settings; they list VMs only where no name is selected."""
-        if self.settings is None or not names.columns():
-            return self.settings
-        return self.settings.drop(columns="vms", errors="ignore")
+        """Return the settings; of VMs that a policy names, only those with these names."""
+        return None if self.settings is None else narrowed(self.settings, names)
 
     def holes(self) -> pd.DataFrame:
         """Return the holes; none unless they were given."""
@@ -142,6 +313,46 @@ class FrameSource:
         return dict(
             self.origin or {"sources": ["a DataFrame"], "rows": rows, "files": 0, "sha256": "–"}
         )
+
+
+def window_of(
+    period: str | None, since: Moment | None, until: Moment | None, tz: str,
+    fetched: pd.Timestamp, as_of: pd.Timestamp,
+) -> Window:  # fmt: skip
+    """Return the instants of a period (counted from `fetched`), or of `since` and `until` (from `as_of`).
+
+    Raises
+    ------
+    InputError
+        When one cannot be read, both are given, or `since` is not before `until`.
+    """
+    if period is not None:
+        if since is not None or until is not None:
+            raise InputError(f"period={period!r} goes without since= and until=; leave them out")
+        asked = periods.period(period, tz, fetched)
+        return asked.start, asked.end
+    start, stop = (None if edge is None else instant(edge, as_of, tz) for edge in (since, until))
+    if start is not None and stop is not None and start >= stop:
+        raise InputError(f"since={since} is not before until={until}; a window is [since, until)")
+    return start, stop
+
+
+def narrowed(settings: pd.DataFrame, names: Names) -> pd.DataFrame:
+    """Return settings that list only VMs with these names; those of other policies list none."""
+    if "vms" not in settings or not names.columns():
+        return settings
+    keep = pd.Series(True, index=settings.index)
+    for column, patterns in names.columns().items():
+        if column != "vm" and column in settings:
+            labels = settings[column].astype("str")
+            keep &= labels.isin(fitting(labels.dropna().unique(), patterns))
+    lists = [
+        list(vms) if isinstance(vms, list | tuple | np.ndarray) else [] for vms in settings["vms"]
+    ]
+    if names.vm is not None:
+        lists = [fitting([vm for vm in vms if not pd.isna(vm)], names.vm) for vms in lists]
+    vms = [vms if kept else [] for vms, kept in zip(lists, keep, strict=True)]
+    return settings.assign(vms=pd.Series(vms, index=settings.index, dtype=object))
 
 
 def inside(instants: pd.Series, window: Window) -> pd.Series:
@@ -172,4 +383,5 @@ def check_names(table: pd.DataFrame, names: Names) -> None:
     for column, patterns in names.columns().items():
         if column not in table:
             raise InputError(f"the sessions have no column {column!r} to select by")
-        matching(table[column].dropna().astype("str").unique(), patterns, CALLED[column])
+        known = table[column].dropna().astype("str").unique()
+        matching(known, patterns, CALLED.get(column, column))

@@ -13,6 +13,8 @@ import pyarrow as pa
 
 from cdpanalytics import schema
 from cdpanalytics.archive import Archive
+from cdpanalytics.execution.run import run
+from cdpanalytics.sources import archive_plan
 
 DAY = pd.Timedelta("1D")
 START = pd.Timestamp("2026-10-01", tz="UTC")
@@ -106,3 +108,17 @@ def _sessions(
         })  # fmt: skip
         at += length + pd.Timedelta(minutes=int(rng.choice([0, 0, 1, 40, 300])))
     return rows
+
+
+def mapped(
+    archive: Archive,
+    metric: Any,
+    *,
+    memory: str | int | None = "1GB",
+    workers: int | None = None,
+    progress: bool = False,
+    **named: Any,
+) -> pd.DataFrame:
+    """Return a metric of an archive by ranges of VMs."""
+    plan = archive_plan(archive, metric, **named)
+    return run(plan, memory=memory, workers=workers, progress=progress)

@@ -14,6 +14,8 @@ from pandas.testing import assert_frame_equal
 
 from cdpanalytics import metrics
 from cdpanalytics.cli import main
+from cdpanalytics.errors import InputError
+from cdpanalytics.execution.partition import BYTES_PER_SESSION, WORKER_OVERHEAD_BYTES
 from cdpanalytics.presentation import formatting
 from cdpanalytics.selection import Selection
 from tests.builders import START, RandomArchive, random_archive
@@ -33,7 +35,7 @@ def drawn(
 
 @pytest.fixture(scope="module")
 def selection(drawn: RandomArchive) -> Selection:
-    return drawn.archive.select(SINCE, UNTIL, exclude=drawn.exclusions, **QUESTION)
+    return drawn.archive.select(since=SINCE, until=UNTIL, exclude=drawn.exclusions, **QUESTION)
 
 
 def asked(selection: Selection) -> dict[str, Any]:
@@ -122,3 +124,113 @@ def test_the_explorer_answers_as_the_selection(selection: Selection) -> None:
 def test_a_metric_function_answers_as_the_selection(selection: Selection) -> None:
     table = metrics.objectives(selection.frame(), by="policy", **asked(selection))
     assert_frame_equal(table, selection.objectives(by="policy"), check_exact=True)
+
+
+# -- what an analyst does to a frame -------------------------------------------------------
+
+
+def terms(selection: Selection) -> dict[str, Any]:
+    """What is not in the frame itself."""
+    given = asked(selection)
+    return {name: given[name] for name in given if name not in ("since", "until")}
+
+
+def joined(frame: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    owners = pd.DataFrame({"vm": [f"vm-{n}" for n in range(4)], "owner": list("abab")})
+    return frame.merge(owners, on="vm", how="left")
+
+
+def concatenated(frame: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    half = len(frame) // 2
+    return pd.concat([frame.iloc[half:], frame.iloc[:half]])
+
+
+def through_csv(frame: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    frame.to_csv(folder / "sessions.csv", index=False)
+    return pd.read_csv(folder / "sessions.csv")
+
+
+def through_parquet(frame: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    frame.to_parquet(folder / "sessions.parquet")
+    return pd.read_parquet(folder / "sessions.parquet")
+
+
+def reindexed(frame: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    return frame.assign(site="Prague").set_index(["vm", "uid"]).sort_index().reset_index()
+
+
+@pytest.mark.parametrize("change", [joined, concatenated, through_csv, through_parquet, reindexed])
+def test_a_frame_answers_the_same_whatever_was_done_to_it(
+    selection: Selection, tmp_path: Path, change: Callable[[pd.DataFrame, Path], pd.DataFrame]
+) -> None:
+    changed = change(selection.frame(), tmp_path)
+    answer = changed.cdp.rpo_adherence(by="policy", **terms(selection))
+    assert_frame_equal(
+        answer, selection.rpo_adherence(by="policy"), check_exact=True, check_dtype=False
+    )
+    gaps = changed.cdp.gaps(**terms(selection))
+    assert_frame_equal(gaps, selection.gaps(), check_exact=True, check_dtype=False)
+
+
+def test_two_halves_of_a_window_are_the_whole(drawn: RandomArchive, selection: Selection) -> None:
+    middle = SINCE + pd.Timedelta("3D")
+    halves = [
+        selection.during(since=a, until=b).frame() for a, b in ((SINCE, middle), (middle, UNTIL))
+    ]
+    answer = pd.concat(halves).cdp.rpo_adherence(by="policy", **terms(selection))
+    assert_frame_equal(answer, selection.rpo_adherence(by="policy"), check_exact=True)
+
+
+def test_a_frame_without_its_neighbours_or_terms_is_refused(selection: Selection) -> None:
+    with pytest.raises(InputError, match=r"lacks the sessions outside its window .* frame\(\)"):
+        selection.sessions.cdp.rpo_adherence(**terms(selection))
+    with pytest.raises(InputError, match=r"terms that were not passed: .*retire_after=3D"):
+        selection.frame().cdp.rpo_adherence()
+
+
+# -- who computes ----------------------------------------------------------------------------
+
+METRICS: dict[str, Callable[[Selection], pd.DataFrame]] = {
+    "adherence": lambda s: s.rpo_adherence(by="policy"),
+    "daily": lambda s: s.rpo_adherence(by=VM, freq="D"),
+    "gaps": lambda s: s.gaps(),
+    "objectives": lambda s: s.objectives(by=()),
+    "sizes": lambda s: s.sizes(by="policy"),
+    "worst": lambda s: s.worst(by="vm"),
+}
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_ranges_of_vms_are_the_whole(selection: Selection, name: str) -> None:
+    ranges = selection.using(memory=WORKER_OVERHEAD_BYTES + 120 * BYTES_PER_SESSION, workers=1)
+    assert_frame_equal(METRICS[name](ranges), METRICS[name](selection), check_exact=True)
+
+
+def test_processes_are_the_whole(selection: Selection) -> None:
+    assert_frame_equal(selection.using(workers=2).gaps(), selection.gaps(), check_exact=True)
+
+
+def test_a_cluster_is_the_whole(selection: Selection) -> None:
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        remote = selection.using(client)
+        assert_frame_equal(
+            remote.rpo_adherence(by=VM), selection.rpo_adherence(by=VM), check_exact=True
+        )
+        assert_frame_equal(remote.gaps(), selection.gaps(), check_exact=True)
+
+
+@pytest.mark.parametrize("policy", ["Gold", "Silver"])
+def test_a_filter_of_policies_is_the_same_by_every_door(drawn: RandomArchive, policy: str) -> None:
+    gold = drawn.archive.select(since=SINCE, until=UNTIL, policy=policy)
+    expected = gold.rpo_adherence(by=VM)
+    known = {"policies": gold.policies, "unobserved": gold.holes}
+    assert_frame_equal(gold.frame().cdp.rpo_adherence(by=VM, **known), expected, check_exact=True)
+    ranges = gold.using(memory=WORKER_OVERHEAD_BYTES + 120 * BYTES_PER_SESSION, workers=1)
+    assert_frame_equal(ranges.rpo_adherence(by=VM), expected, check_exact=True)
+    assert_frame_equal(gold.pinned().rpo_adherence(by=VM), expected, check_exact=True)

@@ -13,7 +13,7 @@ from cdpanalytics.selection import explore, report
 from tests.builders import START, RandomArchive, random_archive
 
 VM = ["backup_server", "policy", "vm"]
-PERIOD = (START + pd.Timedelta("1D"), START + pd.Timedelta("11D"))
+PERIOD = {"since": START + pd.Timedelta("1D"), "until": START + pd.Timedelta("11D")}
 
 
 @pytest.fixture(scope="module", params=range(3))
@@ -26,7 +26,7 @@ def drawn(
 @pytest.mark.parametrize("policy", ["Gold", "Silver", "office*"])
 def test_a_policy_has_the_numbers_it_has_among_all(drawn: RandomArchive, policy: str) -> None:
     # vm-1 moves from one policy to another: its gaps belong to the one that protected last.
-    whole, part = drawn.archive.select(*PERIOD), drawn.archive.select(*PERIOD, policy=policy)
+    whole, part = drawn.archive.select(**PERIOD), drawn.archive.select(**PERIOD, policy=policy)
     name = {"office*": "Office hours"}.get(policy, policy)
     for metric in ("rpo_adherence", "objectives", "durations", "sizes"):
         table = getattr(whole, metric)(by=VM)
@@ -44,14 +44,14 @@ def test_a_policy_has_the_numbers_it_has_among_all(drawn: RandomArchive, policy:
 
 
 def test_a_vm_of_one_name_on_two_servers_is_two(drawn: RandomArchive) -> None:
-    part = drawn.archive.select(*PERIOD, vm="vm-0", server="VBR1")
+    part = drawn.archive.select(**PERIOD, vm="vm-0", server="VBR1")
     assert part.rpo_adherence(by=VM)[VM[::2]].to_numpy().tolist() == [["vbr1", "vm-0"]]
 
 
 def test_where_narrows_and_during_moves(drawn: RandomArchive) -> None:
     selection = drawn.archive.select()
-    narrowed = selection.where(vm="vm-1").during(*PERIOD)
-    expected = drawn.archive.select(*PERIOD, vm="vm-1")
+    narrowed = selection.where(vm="vm-1").during(**PERIOD)
+    expected = drawn.archive.select(**PERIOD, vm="vm-1")
     assert_frame_equal(
         narrowed.rpo_adherence(by=VM), expected.rpo_adherence(by=VM), check_exact=True
     )
@@ -63,8 +63,8 @@ def test_a_name_that_fits_nothing_is_refused_and_names_that_never_meet_select_no
     drawn: RandomArchive, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match=r"no policy matches 'Platinum' \(known: Gold, "):
-        drawn.archive.select(*PERIOD, policy="Platinum").gaps()
-    nothing = drawn.archive.select(*PERIOD, policy="Gold", vm="vm-2", server="vbr0")
+        drawn.archive.select(**PERIOD, policy="Platinum").gaps()
+    nothing = drawn.archive.select(**PERIOD, policy="Gold", vm="vm-2", server="vbr0")
     if nothing.sessions.empty:
         page = nothing.report(tmp_path / "r.html").read_text()
         assert "Unknown: nothing was observed" in page
@@ -73,7 +73,7 @@ def test_a_name_that_fits_nothing_is_refused_and_names_that_never_meet_select_no
 def test_a_name_that_is_no_part_of_a_question_is_refused(
     drawn: RandomArchive, tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError, match="report has no 'colour'; use since, until"):
+    with pytest.raises(InputError, match="report has no 'colour'; use period, since"):
         report(drawn.archive, tmp_path / "r.html", colour="red")
-    with pytest.raises(InputError, match="explore has no 'polices'; use since, until"):
+    with pytest.raises(InputError, match="explore has no 'polices'; use period, since"):
         explore(drawn.archive, polices=("Gold",))

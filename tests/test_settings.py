@@ -57,9 +57,22 @@ def test_the_url_may_come_from_the_environment():
 
 
 @pytest.mark.parametrize(
-    "url", ["em.tech.local", "ftp://em", "https://", "https://em:port", "https://em:0", "https://["]
+    "url",
+    [
+        "em.tech.local",
+        "ftp://em",
+        "https://",
+        "https://em:port",
+        "https://em:0",
+        "https://[",
+        "https://em..lab",
+        f"https://{'a' * 64}.lab",
+        f"https://{'a.' * 127}lab",
+        "https://em\ud800.lab",
+        "https://e m",
+    ],
 )
-def test_what_is_no_url_is_refused(url):
+def test_what_is_not_a_url_is_refused(url):
     with pytest.raises(ConfigError, match="is not a server's URL"):
         settings.base_url(url, {})
 

@@ -20,7 +20,7 @@ other names, links and other folders are the user's: they are neither read nor c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
@@ -33,18 +33,14 @@ from cdpanalytics.archive import coverage
 from cdpanalytics.archive import verify as verification
 from cdpanalytics.archive.files import (
     POLICIES,
+    TABLES,
     ParquetFiles,
 )
 from cdpanalytics.archive.neighbours import LATEST, NeighbourRules, default_rules
 from cdpanalytics.archive.scan import Rows, Scan, plan_scan, read_rows
 from cdpanalytics.archive.stored import StoredArchive
-from cdpanalytics.archive.tables import rows_by
 from cdpanalytics.errors import InputError
-from cdpanalytics.execution.partition import PARTITION_KEYS
-from cdpanalytics.execution.plan import Plan
-from cdpanalytics.execution.run import run
 from cdpanalytics.frames import mark
-from cdpanalytics.metrics.registry import MetricSpec, spec_of
 from cdpanalytics.patterns import Patterns
 from cdpanalytics.ranges import FULL_RANGE, Range
 from cdpanalytics.timeparse import Moment, counts_back, instant
@@ -134,9 +130,10 @@ class Archive(StoredArchive):
 
     def select(
         self,
+        period: str | None = None,
+        *,
         since: Moment | None = None,
         until: Moment | None = None,
-        *,
         policy: Patterns = None,
         vm: Patterns = None,
         server: Patterns = None,
@@ -146,19 +143,34 @@ class Archive(StoredArchive):
 
         Parameters
         ----------
-        since, until, policy, vm, server
-            As in `sessions`.
+        period : str, optional
+            A calendar period in `tz`: "2026-10", "last month", "30D", as `periods.period` reads it.
+        since, until : timestamp-like or text like "30D", optional
+            Instead of a period: the window ``[since, until)``.
+        policy, vm, server : str or sequence of str, optional
+            Names or glob patterns, in any case.
         **terms
-            `tz`, `target`, `objective`, `exclude`, `retire_after`.
+            `tz`, `target`, `objective`, `exclude`, `retire_after`, `grace`, `memory`, `workers`.
 
         Returns
         -------
         Selection
+
+        Raises
+        ------
+        InputError
+            When a term does not exist.
+
+        Examples
+        --------
+        >>> october = Archive("data/sample").select("2026-10", policy="Gold*")
+        >>> october.rpo_adherence(by="policy")["policy"].tolist()
+        ['Gold']
         """
-        from cdpanalytics.selection import Selection
+        from cdpanalytics.selection import select
         from cdpanalytics.sources import ArchiveSource, Names
 
-        return Selection(ArchiveSource(self), since, until, Names(policy, vm, server), **terms)
+        return select(ArchiveSource(self), (period, since, until), Names(policy, vm, server), terms)
 
     def read(
         self,
@@ -224,6 +236,7 @@ class Archive(StoredArchive):
         since: Moment | None = None,
         until: Moment | None = None,
         *,
+        table: str = "sessions",
         columns: Iterable[str] | None = None,
         policy: Patterns = None,
         vm: Patterns = None,
@@ -236,6 +249,7 @@ class Archive(StoredArchive):
         ----------
         since, until, columns, policy, vm, server, neighbours
             As in `read`.
+        table : {"sessions", "intervals"}
 
         Returns
         -------
@@ -248,7 +262,7 @@ class Archive(StoredArchive):
         """
         start, stop = self.window(since, until)
         wanted = Rows(
-            "sessions", _known_columns(columns), start, stop,
+            table, _known_columns(columns, table), start, stop,
             {"policy": policy, "vm": vm, "backup_server": server},
         )  # fmt: skip
 
@@ -295,112 +309,6 @@ class Archive(StoredArchive):
         columns = tuple(schema.JOURNAL.names)
         wanted = Rows("intervals", columns, *self.window(since, until), patterns)
         return self._consistent(lambda files: read_rows(files, wanted))
-
-    def map(
-        self,
-        metric: Callable[..., pd.DataFrame] | MetricSpec,
-        *,
-        since: Moment | None = None,
-        until: Moment | None = None,
-        policy: Patterns = None,
-        vm: Patterns = None,
-        server: Patterns = None,
-        memory: str | int = "1GB",
-        workers: int | None = None,
-        progress: bool = True,
-        **named: object,
-    ) -> pd.DataFrame:
-        """Return a metric of more sessions than fit in memory, the same to the digit.
-
-        The archive is cut into ranges of VMs (of policies, where a metric needs all rows of
-        a policy together); each is read and measured by itself, and the exact sums are added
-        up. A metric that cannot be cut so finely is refused, never approximated.
-
-        Parameters
-        ----------
-        metric : callable
-            One of `cdpanalytics.metrics`.
-        **named
-            The metric's own. `as_of` defaults to the newest of all sessions chosen.
-        since, until : timestamp-like or text like "30D", optional
-            The window that is read, with its history, and that the metric is asked of.
-        policy, vm, server : str or sequence of str, optional
-            As in `sessions`.
-        memory : str or int
-            What all processes may take together, like "1GB". The table that is returned
-            comes on top.
-        workers : int, optional
-            How many processes. Default: one a CPU, or only this one where starting them
-            would take longer. With 1, this one. A script that uses several must be guarded
-            by ``if __name__ == "__main__":``.
-        progress : bool
-            Whether to show how far it is, on standard error.
-
-        Returns
-        -------
-        pandas.DataFrame
-            As ``metric(archive.sessions(since, until, history=True), since=since, ...)``.
-
-        Raises
-        ------
-        InputError
-            When an argument is wrong, or rows that are needed together do not fit.
-        ArchiveError
-            When there is no archive, or a file cannot be read.
-        CdpError
-            When a worker process is killed.
-
-        Examples
-        --------
-        >>> from cdpanalytics.metrics import rpo_adherence
-        >>> archive = Archive("data/sample")
-        >>> found = archive.map(rpo_adherence, by="policy", workers=1, progress=False)
-        >>> found.equals(rpo_adherence(archive.sessions(), by="policy"))
-        True
-        """
-        plan = self.plan(
-            metric, since=since, until=until, policy=policy, vm=vm, server=server, **named
-        )
-        return run(plan, memory=memory, workers=workers, progress=progress)
-
-    def plan(
-        self,
-        metric: Callable[..., pd.DataFrame] | MetricSpec,
-        *,
-        since: Moment | None = None,
-        until: Moment | None = None,
-        policy: Patterns = None,
-        vm: Patterns = None,
-        server: Patterns = None,
-        **named: object,
-    ) -> Plan:
-        """Return what `map` would compute, not yet cut, for whoever computes it.
-
-        Parameters
-        ----------
-        metric, since, until, policy, vm, server, **named
-            As in `map`.
-        """
-        spec = spec_of(metric)
-        start, stop = self.window(since, until)
-        window = {"since": start, "until": stop} if spec.window else {}
-        question, terms, own = spec.parse(**{**named, **window})
-        wanted = Rows(
-            spec.table, tuple(spec.columns), None if spec.looks_back else start, stop,
-            {"policy": policy, "vm": vm, "backup_server": server},
-            LATEST if spec.window and spec.table == "sessions" else None,
-        )  # fmt: skip
-        chosen, rows_of = self._consistent(
-            lambda files: plan_scan(files, wanted, coverage.as_of(files))
-        )
-        if spec.window and question.as_of is None and len(rows_of):
-            question = replace(question, as_of=chosen.as_of)
-        if question.freq is not None and question.since is None and len(rows_of):
-            # Each range must be cut into the same periods.
-            first = rows_of["begun"].min()
-            question = replace(question, since=min(first, question.as_of or first))
-        column = spec.cut_by(question.by, PARTITION_KEYS)
-        return Plan(spec, question, terms, own, chosen, column, rows_by(rows_of, column))
 
     def policies(self, *, naming_vms: bool = True) -> pd.DataFrame:
         """Return the settings of policies as they were at each sync.
@@ -453,7 +361,7 @@ class Archive(StoredArchive):
         return self._consistent(coverage.sources)
 
     def ledger(self) -> pd.DataFrame:
-        """Return what was fetched: a row a source and day.
+        """Return what was fetched: one row per source and day.
 
         Returns
         -------
@@ -512,13 +420,12 @@ class Archive(StoredArchive):
         return self._consistent(verification.verify)
 
 
-def _known_columns(columns: Iterable[str] | None) -> tuple[str, ...]:
-    wanted = tuple(schema.SESSIONS.names if columns is None else columns)
-    unknown = [name for name in wanted if name not in schema.SESSIONS.names]
+def _known_columns(columns: Iterable[str] | None, table: str = "sessions") -> tuple[str, ...]:
+    names = TABLES[table].names
+    wanted = tuple(names if columns is None else columns)
+    unknown = [name for name in wanted if name not in names]
     if unknown:
-        raise InputError(
-            f"sessions have no column {unknown[0]!r} (has: {', '.join(schema.SESSIONS.names)})"
-        )
+        raise InputError(f"{table} have no column {unknown[0]!r} (has: {', '.join(names)})")
     return wanted
 
 

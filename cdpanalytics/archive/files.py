@@ -57,9 +57,9 @@ _UNREADABLE = (OSError, pa.ArrowException, KeyError, ValueError, TypeError, Attr
 class FileMetadata:
     """What a file says of itself.
 
-    `as_of` is the instant its rows speak for; `final` says that none of them can
-    change any more. `missing` are stretches of the day that the server had forgotten
-    when they were asked for. `counted` is how many sessions the server had of the day when
+    `as_of` is the instant up to which its rows are known; `final` says that none of them
+    can change any more. `missing` are intervals of the day that the server had forgotten
+    when they were fetched. `counted` is how many sessions the server had of the day when
     all of it was last fetched. All of them are empty in tables that have no days.
     """
 
@@ -78,7 +78,7 @@ class FileMetadata:
         return tuple((pd.Timestamp(start), pd.Timestamp(end)) for start, end in self.missing)
 
     def known(self) -> list[Interval]:
-        """Return the stretches of the day that it speaks for."""
+        """Return the intervals of the day of which its sessions are known."""
         day, as_of = pd.Timestamp(str(self.day), tz="UTC"), pd.Timestamp(str(self.as_of))
         return subtract([(day, min(day + _DAY, as_of))], self.holes())
 

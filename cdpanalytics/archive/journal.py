@@ -1,4 +1,4 @@
-"""What visits to replicas told of their journals: stretches, cut at midnights and joined; it asks nobody."""
+"""Rows of the journal: restorable intervals, cut at UTC midnights, and visits merged into one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Row = dict[str, Any]
 
 
 def visited(vm: Row, since: pd.Timestamp, until: pd.Timestamp, found: pa.Table) -> pa.Table:
-    """Return what one visit to a VM told, as the archive keeps it.
+    """Return the rows of one visit to a VM, as the archive keeps them.
 
     Parameters
     ----------

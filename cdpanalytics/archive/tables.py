@@ -10,10 +10,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cdpanalytics import patterns as patterns_of
 from cdpanalytics import schema
 from cdpanalytics.archive.names import Name
-from cdpanalytics.errors import InputError
-from cdpanalytics.patterns import Patterns, fitting
+from cdpanalytics.patterns import Patterns
 
 T = TypeVar("T", pa.Table, pd.DataFrame)
 
@@ -21,6 +21,9 @@ WHO = ["backup_server", "policy", "vm"]
 """The columns that rows are counted by."""
 
 COMPACT_AFTER_ROWS = 100_000
+
+_CALLED = {"policy": "policy", "vm": "VM", "backup_server": "backup server"}
+"""What a column's names are called in messages."""
 
 
 def scalar(instant: pd.Timestamp) -> pa.Scalar:
@@ -80,7 +83,8 @@ def matching(frame: pd.DataFrame, patterns: dict[str, Patterns]) -> pd.DataFrame
     """Return the rows whose names match; a pattern that matches nothing is an error."""
     for column, given in patterns.items():
         if given is not None:
-            frame = frame[frame[column].isin(_matching_names(frame[column], given))]
+            names = patterns_of.matching(frame[column].unique(), given, _CALLED[column])
+            frame = frame[frame[column].isin(names)]
     return frame
 
 
@@ -100,15 +104,3 @@ def _used(column: pd.Series) -> pd.Series:
     codes = accessor.codes.to_numpy().astype(np.intp)
     rows = np.bincount(codes + 1, minlength=len(accessor.categories) + 1)
     return column if rows[1:].all() else accessor.remove_unused_categories()
-
-
-def _matching_names(column: pd.Series, patterns: str | Sequence[str]) -> set[str]:
-    names = sorted(set(column.dropna().unique()))
-    wanted: set[str] = set()
-    for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        matches = fitting(names, pattern)
-        if not matches:
-            known = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "") or "none"
-            raise InputError(f"no session of {column.name} {pattern!r} here (known: {known})")
-        wanted.update(matches)
-    return wanted

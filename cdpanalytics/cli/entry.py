@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 output.flush()
             return code
         except SystemExit as end:  # --help
-            return _flushed(end.code if isinstance(end.code, int) else OK)
+            return _flushed(end.code if isinstance(end.code, int) else OK, is_check)
         except UsageError as error:
             return _failed(str(error), USAGE, is_check)
         except CdpError as error:
@@ -101,11 +101,11 @@ def _failed(message: str, code: int, is_check: bool) -> int:
     return UNKNOWN
 
 
-def _flushed(code: int) -> int:
+def _flushed(code: int, is_check: bool) -> int:
     try:
         output.flush()
     except CdpError as error:
-        return _failed(str(error), ERROR, False)
+        return _failed(str(error), ERROR, is_check)
     return code
 
 

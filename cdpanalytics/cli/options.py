@@ -5,12 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING
+from typing import Any
 
 from cdpanalytics.presentation import output
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 FORMATS = ("table", "csv", "json", "parquet")
 
@@ -24,10 +21,11 @@ def add_archive(command: argparse.ArgumentParser) -> None:
 
 def add_window(command: argparse.ArgumentParser, *, since_required: bool = False) -> None:
     """Add the options that say which sessions: window, names and zone."""
-    command.add_argument(
-        "--since", metavar="T", required=since_required,
-        help="2026-10-01, or 30D back from the newest data",
-    )  # fmt: skip
+    period = command.add_mutually_exclusive_group(required=since_required)
+    period.add_argument(
+        "--period", metavar="P", help='2026-10, 2026-Q4, "last month", "last 30 days"'
+    )
+    period.add_argument("--since", metavar="T", help="2026-10-01, or 30D back from the newest data")
     command.add_argument("--until", metavar="T", help="exclusive; default: the newest data")
     command.add_argument(
         "--policy", action="append", metavar="P", help="name or pattern; may be repeated"
@@ -36,7 +34,20 @@ def add_window(command: argparse.ArgumentParser, *, since_required: bool = False
         "--vm", action="append", metavar="V", help="name or pattern; may be repeated"
     )
     command.add_argument(
-        "--tz", default="UTC", metavar="ZONE", help="of periods and days; default: %(default)s"
+        "--server", action="append", metavar="S", help="backup server: name or pattern"
+    )
+    command.add_argument(
+        "--tag", action=TagAction, metavar="NAME=VALUE", help="a tag and its value or pattern"
+    )
+    command.add_argument("--tags", metavar="FILE", help="table of tags: CSV, Parquet or workbook")
+    command.add_argument(
+        "--tz", metavar="ZONE", help="of periods and days; default: the estate file's, else UTC"
+    )
+    command.add_argument(
+        "--estate", metavar="FILE", help="default: cdpanalytics.toml in the archive's folder"
+    )
+    command.add_argument(
+        "--no-estate", dest="estate", action="store_const", const=False, help="read no estate file"
     )
 
 
@@ -50,17 +61,24 @@ def add_target(command: argparse.ArgumentParser) -> None:
 def add_objective(command: argparse.ArgumentParser) -> None:
     """Add ``--objective``."""
     command.add_argument(
-        "--objective", type=percentage, default="99.9", metavar="PERCENT",
-        help="share of the time in which the RPO is to be met; default: %(default)s",
+        "--objective", type=percentage, metavar="PERCENT",
+        help="share of the time in which the RPO is to be met; default: the estate file's, else 99.9",
     )  # fmt: skip
 
 
 def add_excluded(command: argparse.ArgumentParser) -> None:
     """Add ``--exclude``."""
     command.add_argument(
-        "--exclude", metavar="FILE.csv", type=maintenance_windows,
-        help="maintenance windows: columns start, end, and backup_server, policy, vm",
+        "--exclude", action="append", metavar="FILE",
+        help="maintenance windows: CSV, workbook or iCalendar; may be repeated",
     )  # fmt: skip
+    command.add_argument(
+        "--no-exclude", dest="exclude", action="store_const", const=False,
+        help="leave nothing out, whatever the estate file says",
+    )  # fmt: skip
+    command.add_argument(
+        "--grace", metavar="LENGTH", help="leave out this long after a VM's first attempt, e.g. 1D"
+    )
 
 
 def add_retirement(command: argparse.ArgumentParser) -> None:
@@ -134,14 +152,20 @@ def destination(name: str) -> str:
     return name
 
 
-def maintenance_windows(path: str) -> pd.DataFrame:
-    """Read maintenance windows from a CSV file; times without an offset are UTC."""
-    import pandas as pd
+class TagAction(argparse.Action):
+    """Collect NAME=VALUE pairs as a mapping of names to patterns."""
 
-    try:
-        windows = pd.read_csv(path, dtype="str", skipinitialspace=True)
-        for column in windows.columns.intersection(["start", "end"]):
-            windows[column] = pd.to_datetime(windows[column], utc=True)
-    except (OSError, ValueError) as error:
-        raise argparse.ArgumentTypeError(f"{path} cannot be read: {error}") from None
-    return windows
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Add one pair."""
+        name, sign, value = str(values).partition("=")
+        if not sign or not name.strip() or not value.strip():
+            parser.error(f"argument {option_string}: {values!r} is not NAME=VALUE")
+        tags = dict(getattr(namespace, self.dest) or {})
+        tags[name.strip()] = [*tags.get(name.strip(), ()), value.strip()]
+        setattr(namespace, self.dest, tags)

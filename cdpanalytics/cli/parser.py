@@ -15,6 +15,18 @@ class UsageError(Exception):
 class Parser(argparse.ArgumentParser):
     """An argparse parser that raises `UsageError` and prints help as the terminal can show it."""
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.set_defaults(command=self.prog)
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse all arguments; an unknown one names the help of the command it was given to."""
+        options, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            message = f"unrecognized arguments: {' '.join(unknown)}"
+            raise UsageError(f"{message}; see {options.command} --help")
+        return options
+
     def error(self, message: str) -> NoReturn:
         """Raise what is wrong and where the help is, instead of printing and exiting."""
         raise UsageError(f"{message}; see {self.prog} --help")

@@ -21,8 +21,9 @@ MOST_PERIODS: Final = 1_000_000
 """Periods of ``--freq`` above which a window is refused: nothing reads a table of that many rows."""
 
 _LONGEST_PERIODS: Final = {"h": "1h", "D": "25h", "W": "7D", "MS": "31D"}
-_TERMS: Final = {"target": "rpo", "objective": "objective", "exclude": "exclude",
-                 "retire_after": "retire_after"}  # fmt: skip
+_TERMS: Final = {"target": "rpo", "objective": "objective", "exclude": "exclude", "grace": "grace",
+                 "retire_after": "retire_after", "tz": "tz", "tags": "tags", "estate": "estate",
+                 "tag": "tag"}  # fmt: skip
 """The terms of a Selection, and the options they are given by."""
 
 TARGETS: Final = "1min,5min,15min,1h"
@@ -88,8 +89,11 @@ def _run_metrics(options: argparse.Namespace) -> int:
 
 def _selection(options: argparse.Namespace) -> Selection:
     """Return the question that the options ask of their archive."""
+    from cdpanalytics import timeparse
     from cdpanalytics.archive import Archive
 
+    if options.tz is not None:
+        options.tz = timeparse.zone(options.tz, "--tz")
     has_targets = "targets" in getattr(getattr(options, "spec", None), "own", ())
     terms = {
         name: getattr(options, option, None)
@@ -97,12 +101,15 @@ def _selection(options: argparse.Namespace) -> Selection:
         if not (has_targets and name == "target")
     }
     return Archive(options.archive).select(
-        options.since, options.until, policy=options.policy, vm=options.vm, tz=options.tz,
+        options.period, since=options.since, until=options.until, policy=options.policy,
+        vm=options.vm, server=options.server,
         **{name: value for name, value in terms.items() if value is not None},
     )  # fmt: skip
 
 
 def _tell_holes(selection: Selection) -> None:
+    for finding in selection.findings():
+        output.print_error(finding)
     if len(selection.holes):
         output.print_error(
             f"{len(selection.holes):,} holes of the archive are not observed time; "

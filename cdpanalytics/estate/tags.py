@@ -176,14 +176,16 @@ class Tags:
 
     def _untagged(self, combinations: pd.DataFrame) -> Iterator[Finding]:
         values = self._values(combinations)
-        vm = pd.MultiIndex.from_frame(combinations[["backup_server", "vm"]])
         named = combinations["vm"].notna().to_numpy()
+        # A missing backup server is a place of its own, so that its VMs are listed, too.
+        servers = combinations["backup_server"].fillna("")
+        machines = pd.MultiIndex.from_arrays([servers, combinations["vm"]])
         for name, column in zip(self.names, values.T, strict=True):
-            has = pd.Series(column, dtype="object").notna()[named].groupby(vm[named]).any()
+            has = pd.Series(column, dtype="object").notna()[named].groupby(machines[named]).any()
             bare = sorted((vm_name, server) for server, vm_name in has.index[~has])
             if bare:
                 more = ", ..." if len(bare) > _LISTED else ""
-                listed = ", ".join(f"{vm_name} ({server})" for vm_name, server in bare[:_LISTED])
+                listed = ", ".join(f"{vm} ({at})" if at else vm for vm, at in bare[:_LISTED])
                 message = f"{len(bare):,} of {len(has):,} VMs without {name}: {listed}{more}"
                 yield Finding(self.source, None, message)
 

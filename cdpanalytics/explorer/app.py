@@ -122,7 +122,9 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
     @property
     def selection(self) -> Selection:
         """The question that the controls ask, for use in other cells."""
-        narrowed = self._question.during(*self._bounds()).where(**self._chosen())
+        narrowed = self._question.during(since=self._bounds()[0], until=self._bounds()[1]).where(
+            **self._chosen()
+        )
         return narrowed if self.rpo == OWN_RPO else narrowed.with_terms(target=self.rpo)
 
     @property
@@ -206,7 +208,7 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
         since, until = self._bounds()
         if since >= until:
             raise InputError(f"the period ends {self.last} before it begins {self.first}")
-        narrowed = self._loaded.during(since, until).where(**self._chosen())
+        narrowed = self._loaded.during(since=since, until=until).where(**self._chosen())
         return Analysis(narrowed if self.rpo == OWN_RPO else narrowed.with_terms(target=self.rpo))
 
     def _chosen(self) -> dict[str, Any]:

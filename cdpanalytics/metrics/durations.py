@@ -15,7 +15,7 @@ from cdpanalytics.metrics.core.kernels import LARGEST, Flags, Integers, group_qu
 from cdpanalytics.metrics.core.question import UNSET, By, Question, Terms, Unset, Zone
 from cdpanalytics.metrics.core.spec import WINDOW, MetricSpec
 from cdpanalytics.metrics.core.values import UNKNOWN, lengths
-from cdpanalytics.metrics.core.windows import window
+from cdpanalytics.metrics.core.windows import policies_then, window
 
 TOLERANCE = 0.1
 """Share of the expected duration within which a session is on cadence."""
@@ -87,13 +87,12 @@ def durations(
 def _figures(sessions: pd.DataFrame, question: Question, terms: Terms) -> pd.DataFrame:
     known = facts(sessions)
     now = as_of_frame(sessions, known, question.as_of)
-    arrays = read(sessions, now, terms.policies, by=question.by, facts=known)
+    policies = policies_then(sessions, known, question, terms.policies)
+    arrays = read(sessions, now, policies, by=question.by, facts=known)
     group = grouping.groups(arrays, question.by)
     inside = window(arrays, question).place(arrays.created) >= 0
     of = group.of[: len(inside)]
-    # One that ended after as_of was still running then.
-    finished = inside & arrays.finished & (arrays.ended <= arrays.as_of)
-    running = inside & (arrays.running | (arrays.finished & ~finished))
+    finished, running = inside & arrays.finished, inside & arrays.running
     length = arrays.ended[finished] - arrays.created[finished]
     table = group.keys.copy()
     table["sessions"] = grouping.count(of, group.count, finished)
@@ -101,7 +100,7 @@ def _figures(sessions: pd.DataFrame, question: Question, terms: Terms) -> pd.Dat
     table["unknown"] = grouping.count(of, group.count, inside & ~finished & ~running)
     for name, values in _describe(of[finished], length, group.count).items():
         table[name] = values
-    expected = _expected(arrays, terms.policies)
+    expected = _expected(arrays)
     with_step = inside & (expected > 0)
     every = table["sessions"] + table["running"] + table["unknown"]
     table["expected"] = _common(of[with_step], expected[with_step], every.to_numpy())
@@ -125,9 +124,9 @@ def _describe(of: Integers, length: Integers, size: int) -> dict[str, pd.Series]
     return described
 
 
-def _expected(arrays: SessionArrays, policies: pd.DataFrame | None) -> Integers:
+def _expected(arrays: SessionArrays) -> Integers:
     """Each session's step between long-term restore points in microseconds, 0 where unknown."""
-    policy, steps = setting(arrays, policies, "long_term")
+    policy, steps = setting(arrays, "long_term")
     steps = pd.to_timedelta(steps).fillna(pd.Timedelta(0)).dt.as_unit("us")
     return steps.to_numpy(dtype="m8[us]").view(np.int64)[policy]
 

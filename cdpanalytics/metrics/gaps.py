@@ -10,9 +10,8 @@ import pandas as pd
 
 from cdpanalytics.metrics.core.arrays import NO_VERDICT, SessionArrays
 from cdpanalytics.metrics.core.codes import Codes, codes_of
-from cdpanalytics.metrics.core.exposure import Exposure, arrays_of, measure
+from cdpanalytics.metrics.core.exposure import Block, arrays_of, measure
 from cdpanalytics.metrics.core.kernels import (
-    Flags,
     Integers,
     last_before,
     running_maximum,
@@ -113,7 +112,7 @@ def _gap_rows(sessions: pd.DataFrame, question: Question, terms: Terms) -> pd.Da
     columns = [np.concatenate(values) for values in zip(*parts, strict=True)]
     cause = _causes(arrays, terms.protects, *columns[1:4])
     order = _by_start(arrays, columns[0], columns[2])
-    row, _, start, end, length, goal, retired = (values[order] for values in columns)
+    row, _, start, end, length, goal = (values[order] for values in columns)
     table = pd.DataFrame(
         {key: arrays.keys[key].at(row) for key in ("backup_server", "vm", "policy")}
     )
@@ -122,20 +121,17 @@ def _gap_rows(sessions: pd.DataFrame, question: Question, terms: Terms) -> pd.Da
     table["exposure"] = lengths(length)
     table["breached"] = lengths(np.where(goal == UNKNOWN, UNKNOWN, np.maximum(length - goal, 0)))
     table["cause"] = cause.at(order)
-    if terms.retire_after is not None:
-        table["retired"] = retired
     return table
 
 
-def _gaps(exposure: Exposure) -> tuple[Integers | Flags, ...]:
-    """Gaps with some time in the window: session, VM, start, end, length, target, retired."""
-    inside = np.zeros(len(exposure.length), dtype=bool)
-    inside[exposure.piece_span[exposure.piece_exposed > 0]] = True
-    inside[exposure.retired_pieces[0]] = True
-    gap = np.flatnonzero(inside)
-    spans = exposure.spans.at(gap)
-    own = (exposure.length[gap], exposure.target[gap], exposure.retired[gap])
-    return spans.row, spans.vm, spans.covered_until, spans.finish, *own
+def _gaps(block: Block) -> tuple[Integers, ...]:
+    """Gaps with some time in the window: session, VM, start, end, length, target."""
+    tiles, gaps = block.exposure.tiles, block.exposure.gaps
+    owner = np.unique(block.exposure.events()[0])
+    return (
+        tiles.row[owner], tiles.vm[owner], gaps.start[owner], gaps.finish[owner],
+        gaps.length[owner], gaps.target[owner],
+    )  # fmt: skip
 
 
 def _by_start(arrays: SessionArrays, row: Integers, start: Integers) -> Integers:
@@ -155,25 +151,48 @@ def _combine(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 def _causes(
     arrays: SessionArrays, protects: Collection[str], vm: Integers, start: Integers, end: Integers
 ) -> Codes:
-    """Newest verdict and reason among the sessions that did not protect in each gap."""
+    """Verdict and reason of the session that did not protect and ended last in each gap.
+
+    Of those with a reason, where any has one.
+    """
     none = pd.Series(["no session"], dtype="str")
     lost = np.flatnonzero((arrays.verdict != NO_VERDICT) & ~arrays.protecting(protects))
     if not len(lost) or not len(vm):
         return Codes(np.zeros(len(vm), dtype=np.int64), pd.Index(none))
-    reasons = _reasons(arrays, lost)  # so that the order of rows never decides
-    stop, verdicts = arrays.stop[lost], arrays.verdict[lost]
-    ties = (stop, verdicts, reasons)
-    lost = lost[sort_by_vm_and_time(arrays.vm[lost], arrays.created[lost],
-                         lambda tied: [tie[tied] for tie in ties])]  # fmt: skip
-    owner, created, stop = arrays.vm[lost], arrays.created[lost], arrays.stop[lost]
+    words, reasons = _words(arrays, lost), _reasons(arrays, lost)
+    values = codes_of(pd.concat([none, words]))
+    cause = _last_ended(arrays, lost, reasons, (vm, start, end))
+    explained = np.flatnonzero(reasons >= 0)
+    if len(explained):
+        with_reason = _last_ended(arrays, lost[explained], reasons[explained], (vm, start, end))
+        found = with_reason >= 0
+        cause[found] = explained[with_reason[found]]
+    return Codes(values.codes[cause + 1], values.values)
+
+
+def _last_ended(
+    arrays: SessionArrays, rows: Integers, rank: Integers, gaps: tuple[Integers, Integers, Integers]
+) -> Integers:
+    """Which of `rows` lies in each gap and ended last, -1 where none does.
+
+    In order of beginning, the running maximum of the ends says at each session how far the
+    sessions up to it reach: the last one begun before the gap's end tells which of all that
+    begun before ended last, and whether that was after the gap began.
+    """
+    vm, start, end = gaps
+    verdict, stop = arrays.verdict[rows], arrays.stop[rows]
+    order = sort_by_vm_and_time(
+        arrays.vm[rows], arrays.created[rows],
+        lambda tied: (stop[tied], verdict[tied], rank[tied]),
+    )  # fmt: skip
+    owner, created, stop = arrays.vm[rows[order]], arrays.created[rows[order]], stop[order]
     latest = running_maximum(stop, owner)
-    newest = np.maximum.accumulate(np.where(stop == latest, np.arange(len(lost)), 0))
+    newest = np.maximum.accumulate(np.where(stop == latest, np.arange(len(order)), 0))
     at = last_before(owner, created, vm, end)
     safe = np.maximum(at, 0)
-    falls_in = (latest[safe] > start) | (created[safe] >= start)
-    hit = (at >= 0) & (owner[safe] == vm) & falls_in
-    words = codes_of(pd.concat([none, _words(arrays, lost)]))
-    return Codes(words.codes[np.where(hit, newest[safe] + 1, 0)], words.values)
+    inside = (latest[safe] > start) | (created[safe] >= start)
+    found = (at >= 0) & (owner[safe] == vm) & inside
+    return np.where(found, order[newest[safe]], -1)
 
 
 def _words(arrays: SessionArrays, rows: Integers) -> pd.Series:
@@ -185,9 +204,11 @@ def _words(arrays: SessionArrays, rows: Integers) -> pd.Series:
 
 
 def _reasons(arrays: SessionArrays, rows: Integers) -> Integers:
+    """The rank of each reason as text, -1 for none, so that the order of rows never decides."""
     if "reason" not in arrays.frame:
-        return np.zeros(len(rows), dtype=np.int64)
-    return pd.Categorical(arrays.frame["reason"].iloc[rows].astype("str")).codes.astype(np.int64)
+        return np.full(len(rows), -1)
+    reason = arrays.frame["reason"].iloc[rows].astype("str")
+    return pd.Categorical(reason.where(reason != "")).codes.astype(np.int64)
 
 
 GAPS = MetricSpec(

@@ -14,11 +14,11 @@ from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.core import groups as grouping
 from cdpanalytics.metrics.core.aggregates import Aggregates, combine
 from cdpanalytics.metrics.core.arrays import SessionArrays
-from cdpanalytics.metrics.core.clocks import clocks
-from cdpanalytics.metrics.core.coverage import coverage
+from cdpanalytics.metrics.core.clocks import ClockMaker
+from cdpanalytics.metrics.core.coverage import sweep, vm_blocks
 from cdpanalytics.metrics.core.exposure import arrays_of, retirements
 from cdpanalytics.metrics.core.frames import facts
-from cdpanalytics.metrics.core.kernels import Integers
+from cdpanalytics.metrics.core.kernels import Integers, parallel_map
 from cdpanalytics.metrics.core.question import (
     PROTECTS,
     UNSET,
@@ -197,18 +197,20 @@ def _promised_until(window: Window, until: object) -> int | None:
 def _ahead(arrays: SessionArrays, terms: Terms, question: Question, end: int) -> Integers:
     """Scheduled time between as_of and `end` of the VMs of each group that are not retired."""
     group = grouping.groups(arrays, question.by)
-    spans = coverage(arrays, terms.protects)
-    last = np.flatnonzero(spans.finish == arrays.as_of)
-    last = last[~np.isin(spans.vm[last], retirements(arrays, terms)[0])]
-    reach = np.full(len(last), end, dtype=np.int64)
-    kept = replace(
-        spans, covered_until=reach, strict_until=reach,
-        **{name: getattr(spans, name)[last] for name in ("row", "vm", "begin", "finish")},
-    )  # fmt: skip
-    clock = clocks(replace(arrays, holes=()), kept, terms)
-    return grouping.total(
-        group.of[kept.row], clock.read(reach) - clock.read(kept.finish), group.count
-    )
+    maker = ClockMaker(arrays, terms, end)
+    retired, now = retirements(arrays, terms)[0], arrays.as_of
+
+    def ahead(positions: Integers) -> Integers:
+        rows = positions[positions < len(arrays.created)]
+        tiles = sweep(arrays, rows, terms.protects, group.of)
+        last = tiles.at(np.flatnonzero(tiles.last_of_vm & ~np.isin(tiles.vm, retired)))
+        clock = maker.make(last)
+        edge = np.ones(len(last.row), dtype=np.int64)
+        return grouping.total(
+            group.of[last.row], clock.read(edge * end) - clock.read(edge * now), group.count
+        )
+
+    return np.sum(parallel_map(ahead, vm_blocks(arrays)), axis=0)
 
 
 def _table(

@@ -13,7 +13,7 @@ from cdpanalytics.metrics.core.kernels import LARGEST, Flags, Integers, running_
 from cdpanalytics.metrics.core.question import UNSET, Question, Terms, Unset, Zone
 from cdpanalytics.metrics.core.spec import WINDOW, MetricSpec
 from cdpanalytics.metrics.core.values import UNKNOWN, amounts, instants, microseconds
-from cdpanalytics.metrics.core.windows import resolve_window, window
+from cdpanalytics.metrics.core.windows import policies_then, resolve_window, window
 from cdpanalytics.schema import RESULTS, SESSIONS, STATES
 
 
@@ -51,7 +51,7 @@ def quality(
         ``fetched twice`` : a row of the same `uid` with a newer `as_of` (or a later row)
         is there. All other findings are about what is left.
         ``no vm`` : `vm` is missing; such sessions are one VM without a name.
-        ``begins after as_of`` : covers nothing yet.
+        ``begins after as_of`` : at as_of or later; covers nothing yet.
         ``ends after as_of`` : covers up to as_of.
         ``ends before it begins`` : no span and no verdict.
         ``completed without an end`` : no span and no verdict.
@@ -102,7 +102,8 @@ def _counts(sessions: pd.DataFrame, question: Question, terms: Terms) -> pd.Data
     )
     dated = sessions[begun]
     now = as_of_frame(dated, known, question.as_of)
-    arrays = read(dated, now, terms.policies, facts=known)
+    policies = policies_then(dated, known, question, terms.policies)
+    arrays = read(dated, now, policies, facts=known)
     inside = _begun(arrays.created, since, until)
     if not (since is None and until is None):
         window(arrays, question)  # refuses a window that is empty or too large
@@ -155,13 +156,14 @@ def _repeated(sessions: pd.DataFrame) -> pd.DataFrame:
 
 def _findings(arrays: SessionArrays) -> dict[str, tuple[Flags, str]]:
     frame = arrays.frame
+    ended = instants(frame, "ended")
     over = arrays.completed & (arrays.ended != UNKNOWN)
     backwards = over & (arrays.ended < arrays.created)
     found = {
         "no vm": (frame["vm"].isna().to_numpy(), "one VM without a name"),
-        "begins after as_of": (arrays.created > arrays.as_of, "covers nothing yet"),
+        "begins after as_of": (arrays.created >= arrays.as_of, "covers nothing yet"),
         "ends after as_of": (
-            (arrays.ended != UNKNOWN) & (arrays.ended > arrays.as_of),
+            (ended != UNKNOWN) & (ended > arrays.as_of),
             "covers up to as_of",
         ),
         "ends before it begins": (backwards, "no span, no verdict"),

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from cdpanalytics.metrics.core import adherence as sums_of
-from cdpanalytics.metrics.core.aggregates import Aggregates, Cells, cells_for, combine
+from cdpanalytics.metrics.core.adherence import BlockCells
+from cdpanalytics.metrics.core.aggregates import Aggregates, cells_for, combine
 from cdpanalytics.metrics.core.exposure import Exposure, arrays_of
 from cdpanalytics.metrics.core.groups import share
-from cdpanalytics.metrics.core.kernels import LARGEST, Integers
+from cdpanalytics.metrics.core.kernels import LARGEST
 from cdpanalytics.metrics.core.question import (
     PROTECTS,
     UNSET,
@@ -28,8 +29,8 @@ from cdpanalytics.metrics.core.spec import EXPOSURE, MetricSpec
 from cdpanalytics.metrics.core.values import UNKNOWN, lengths
 from cdpanalytics.metrics.core.windows import window
 
-LEFT_OUT = ("unobserved", "excluded")
-"""Times left out of observed time, each a column where it was asked for."""
+LEFT_OUT = ("unobserved", "excluded", "retired")
+"""Times left out of observed time, each a column."""
 
 COLUMNS = (
     "uid", "vm", "policy", "backup_server", "created", "ended", "state", "result", "rpo", "as_of",
@@ -181,10 +182,11 @@ def exposure_aggregates(sessions: pd.DataFrame, question: Question, terms: Terms
     arrays = arrays_of(sessions, question, terms)
     cells = cells_for(arrays, question.by, window(arrays, question))
 
-    def add_targets(exposure: Exposure, own: Cells, sums: Aggregates) -> None:
+    def add_targets(exposure: Exposure, places: BlockCells, sums: Aggregates) -> None:
         if terms.target is None:
-            places = own.of(exposure.piece_span, exposure.piece_period)
-            goals = sums_of.extremes(places, exposure.target[exposure.piece_span], own.size)
+            pieces = exposure.pieces
+            of = places.of_tiles(exposure, pieces.tile, pieces.period)
+            goals = sums_of.extremes(of, exposure.target[pieces.tile], places.size)
             sums.min["rpo"], sums.max["rpo"] = goals
 
     sums = sums_of.sum_exposure(arrays, terms, cells, add_targets)
@@ -211,7 +213,7 @@ def adherence_table(
     idle = sums.min["rpo"] == LARGEST
     goal = np.where(idle, sums.unique_value("rpo_ever"), sums.unique_value("rpo"))
     table["rpo"] = lengths(goal)
-    for name in ("sessions", "success", "warning", "failed", "unknown"):
+    for name in ("vms", "unprotected", "sessions", "success", "warning", "failed", "unknown"):
         table[name] = added[name]
     table["observed"], table["exposed"] = lengths(observed), lengths(added["exposed"])
     table["breached"] = lengths(np.where(known, added["breached"], UNKNOWN))
@@ -226,13 +228,16 @@ def adherence_table(
     some = known & (added["gaps"] > 0)
     table["gap_adherence"] = 1 - share(added["breaches"], added["gaps"], some)
     table["success_rate"] = share(added["success"], finished, finished > 0)
-    return table.assign(**left_out_of(sums))
+    full = added["observed_full"]
+    judged = (full > 0) & (added["without_target_full"] == 0)
+    return table.assign(
+        **left_out_of(sums), adherence_full=1 - share(added["breached_full"], full, judged)
+    )
 
 
-def left_out_of(sums: Aggregates) -> dict[str, pd.Series | Integers]:
-    """Return the columns of what was left out of observed time, as far as it was asked for."""
-    times = {name: lengths(sums.sum[name]) for name in LEFT_OUT if name in sums.sum}
-    return times | {name: sums.sum[name] for name in ("retired",) if name in sums.sum}
+def left_out_of(sums: Aggregates) -> dict[str, pd.Series]:
+    """Return the columns of what was left out of observed time."""
+    return {name: lengths(sums.sum[name]) for name in LEFT_OUT}
 
 
 RPO_ADHERENCE = MetricSpec(

@@ -13,7 +13,7 @@ from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.core import groups as grouping
 from cdpanalytics.metrics.core.aggregates import Aggregates, Cells, cells_for, combine, join
 from cdpanalytics.metrics.core.arrays import SessionArrays
-from cdpanalytics.metrics.core.coverage import by_vm
+from cdpanalytics.metrics.core.coverage import vm_blocks
 from cdpanalytics.metrics.core.exposure import arrays_of, retirements
 from cdpanalytics.metrics.core.horizon import DAY, days_ahead, parse_horizon
 from cdpanalytics.metrics.core.kernels import (
@@ -142,16 +142,15 @@ def size_aggregates(
         sized &= arrays.ended < periods.edges[-1]
 
     def part(rows: Integers) -> Aggregates:
+        rows = rows[rows < len(sized)]
         rows = rows[sized[rows]]
         return _changes(arrays, cells.among(rows), rows, amount[rows], retired, reading)
 
-    parts = parallel_map(part, by_vm(arrays))
+    parts = parallel_map(part, vm_blocks(arrays))
     sums = join(cells, parts, [part.groups.index.to_numpy() for part in parts])
     added = sums.sum
-    if terms.retire_after is None:
-        del added["retired"]
     carried = {"vms", "retired"} | ({"size"} if reading == "size" else set())
-    for name in carried & added.keys():
+    for name in carried:
         added[name] = added[name].reshape(sums.shape).cumsum(axis=1).ravel()
     running = np.flatnonzero(arrays.running)
     began = cells.of(running, periods.place(arrays.created[running]))
@@ -397,7 +396,7 @@ def _changes(
     """
     periods, group = own.window, own.group.of
     vm, ended, created = arrays.vm[rows], arrays.ended[rows], arrays.created[rows]
-    ended_in = own.of(np.arange(len(rows)), periods.place(ended))
+    ended_in = own.of(np.arange(len(rows)), periods.place_ends(ended))
     added = {"sessions": grouping.count(ended_in, own.size)}
     if reading == "volume":
         inside = ended_in >= 0
@@ -445,7 +444,8 @@ def _size_table(sums: Aggregates, reading: Reading = "size") -> pd.DataFrame:
     rolling = _rolling(added["size"].reshape(sums.shape), known.reshape(sums.shape))
     table["rolling"] = rolling.ravel()
     table["running"] = added["running"]
-    return table.assign(retired=added["retired"]) if "retired" in added else table
+    table["retired"] = added["retired"]
+    return table
 
 
 def _rolling(level: Integers, known: Flags) -> np.ndarray:

@@ -12,7 +12,8 @@ import pandas as pd
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.core import adherence as sums_of
 from cdpanalytics.metrics.core import groups as grouping
-from cdpanalytics.metrics.core.aggregates import Aggregates, Cells, cells_for, combine
+from cdpanalytics.metrics.core.adherence import BlockCells
+from cdpanalytics.metrics.core.aggregates import Aggregates, cells_for, combine
 from cdpanalytics.metrics.core.exposure import Exposure, arrays_of, late
 from cdpanalytics.metrics.core.groups import share
 from cdpanalytics.metrics.core.question import (
@@ -106,17 +107,15 @@ def _aggregates(
     cells = cells_for(arrays, question.by, window(arrays, question))
     terms = replace(terms, target=pd.Timedelta(0))
 
-    def try_targets(exposure: Exposure, own: Cells, sums: Aggregates) -> None:
-        in_gap = exposure.piece_exposed[exposure.uncovered] > 0
-        piece, age, final_age = (
-            values[in_gap] for values in (exposure.uncovered, exposure.age, exposure.final_age)
-        )
-        whole = exposure.length[exposure.piece_span[piece]]
-        places = own.of(exposure.piece_span[piece], exposure.piece_period[piece])
+    def try_targets(exposure: Exposure, places: BlockCells, sums: Aggregates) -> None:
+        owner, period = exposure.events()
+        events, whole = places.of_tiles(exposure, owner, period), exposure.gaps.length[owner]
+        pieces, piece = exposure.pieces, exposure.uncovered
+        uncovered = places.of_tiles(exposure, pieces.tile[piece], pieces.period[piece])
         for goal in goals:
-            late_by = late(age, final_age, goal)
-            sums.sum[f"breached {goal}"] = grouping.total(places, late_by, own.size)
-            sums.sum[f"breaches {goal}"] = grouping.count(places, own.size, whole > goal)
+            late_by = late(exposure.age, exposure.final_age, goal)
+            sums.sum[f"breached {goal}"] = grouping.total(uncovered, late_by, places.size)
+            sums.sum[f"breaches {goal}"] = grouping.count(events, places.size, whole > goal)
 
     return sums_of.sum_exposure(arrays, terms, cells, try_targets)
 

@@ -245,8 +245,7 @@ def _stdout() -> TextIO:
 def _write_stdout(body: bytes) -> None:
     stream = _stdout()
     if stream.isatty():
-        print_text(body.decode("utf-8", "backslashreplace"))
-        return
+        raise InputError("standard output is a terminal, the format binary; name a file")
     with _stdout_errors():
         stream.flush()
         stream.buffer.write(body)

@@ -16,6 +16,7 @@ from cdpanalytics.errors import InputError
 from cdpanalytics.server.client import EnterpriseManager
 from cdpanalytics.simulator import Fleet, Simulator
 from cdpanalytics.synchronize import sync
+from tests.builders import mapped
 
 WINDOW = {"since": "2026-10-16", "until": "2026-10-18"}
 
@@ -92,10 +93,10 @@ def test_a_window_with_its_history_answers_as_the_whole(
     pd.testing.assert_frame_equal(
         part.cdp.durations(by="policy"), among.cdp.durations(by="policy", **window)
     )
-    mapped = archive.map(
-        metrics.rpo_adherence, target="1min", **asked, **window, workers=1, progress=False
+    by_ranges = mapped(
+        archive, metrics.rpo_adherence, target="1min", **asked, **window, workers=1, progress=False
     )
-    pd.testing.assert_frame_equal(mapped, part.cdp.rpo_adherence("1min", **asked))
+    pd.testing.assert_frame_equal(by_ranges, part.cdp.rpo_adherence("1min", **asked))
 
 
 @pytest.mark.parametrize("name", METRICS)

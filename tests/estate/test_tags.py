@@ -58,6 +58,12 @@ def test_what_fits_nothing_and_who_has_no_tag_is_told() -> None:
     ]
 
 
+def test_vms_of_an_unknown_server_are_told_too() -> None:
+    vms = pd.DataFrame({"backup_server": [None, "s", None], "vm": ["b", "a", "a"], "policy": None})
+    tags = Tags.read(pd.DataFrame({"vm": ["b"], "tier": ["1"]}))
+    assert list(map(str, tags.findings(vms))) == ["tags: 2 of 3 VMs without tier: a, a (s)"]
+
+
 def test_each_level_goes_before_the_next_whatever_the_order_of_rows() -> None:
     rows = [
         ("a-1", "s1", None, "exact and server"),

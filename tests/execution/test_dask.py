@@ -17,13 +17,16 @@ import pandas as pd
 import pytest
 from distributed import Client, LocalCluster
 
-from cdpanalytics import metrics
+from cdpanalytics import cluster, metrics
 from cdpanalytics.archive import Archive
 from cdpanalytics.errors import ArchiveError, CdpError, ConfigError, InputError
-from cdpanalytics.execution import dask as cluster
+from cdpanalytics.execution import dask as dask_runner
+from cdpanalytics.frames import unmarked
 from cdpanalytics.metrics.core.spec import identity
 from cdpanalytics.metrics.registry import REQUIRED, MetricSpec
+from cdpanalytics.sources import archive_plan
 from tests.archive.test_archive import OCT, put, session
+from tests.builders import mapped
 from tests.execution.test_map import (
     DIES,
     EVERY,
@@ -59,8 +62,10 @@ def client(two_workers: LocalCluster) -> Iterator[Client]:
         yield made
 
 
-def on_cluster(metric: Metric, **named: Any) -> pd.DataFrame:
-    return cluster.map(SAMPLE, metric, progress=False, **named)
+def on_cluster(
+    metric: Metric, *, client: Any = None, memory: str | int | None = None, **named: Any
+) -> pd.DataFrame:
+    return dask_runner.run_cluster(archive_plan(SAMPLE, metric, **named), client, memory)
 
 
 # -- equal to the digit -------------------------------------------------------------------
@@ -80,7 +85,7 @@ def test_where_groups_are_policies_sums_are_merged_exactly(by: Any, client: Clie
     }  # fmt: skip
     found = on_cluster(metrics.rpo_adherence, memory=holding(300), **asked)
     assert_same(found, metrics.rpo_adherence(SAMPLE.sessions(), **asked))
-    assert_same(found, SAMPLE.map(metrics.rpo_adherence, workers=1, progress=False, **asked))
+    assert_same(found, mapped(SAMPLE, metrics.rpo_adherence, workers=1, progress=False, **asked))
 
 
 def test_a_quantile_has_whole_policies_or_is_refused(client: Client) -> None:
@@ -93,7 +98,7 @@ def test_a_quantile_has_whole_policies_or_is_refused(client: Client) -> None:
 
 def test_a_window_and_a_selection_are_read_as_at_home(client: Client) -> None:
     asked: dict[str, Any] = {"since": "10D", "until": "2D", "policy": "G*", "by": "vm"}
-    at_home = SAMPLE.map(metrics.rpo_adherence, workers=1, progress=False, **asked)
+    at_home = mapped(SAMPLE, metrics.rpo_adherence, workers=1, progress=False, **asked)
     assert_same(on_cluster(metrics.rpo_adherence, **asked), at_home)
     assert 0 < len(at_home) < SAMPLE.sessions()["vm"].nunique()
 
@@ -107,7 +112,7 @@ def test_a_frame_has_all_rows_of_a_vm_in_one_partition(client: Client) -> None:
     partitions = [part.compute() for part in frame.partitions]
     names = [set(part["vm"].astype("str")) for part in partitions]
     assert sum(map(len, names)) == len(set.union(*names)) == SAMPLE.sessions()["vm"].nunique()
-    whole = SAMPLE.sessions()
+    whole = unmarked(SAMPLE.sessions())
     labels = {name: "str" for name in whole if whole[name].dtype == "category"}
     found, told = (
         rows.astype(labels).sort_values("uid", ignore_index=True)
@@ -126,7 +131,7 @@ def test_a_metric_is_mapped_over_its_partitions(client: Client) -> None:
 
 def test_a_frame_of_a_window_has_its_history(client: Client) -> None:
     since, until = SAMPLE.window("10D", "2D")
-    rows = SAMPLE.sessions(since, until, vm="*", history=True)
+    rows = SAMPLE.read(since, until, vm="*", neighbours=True)
     frame = cluster.sessions(SAMPLE, since="10D", until="2D", vm="*", memory=holding(400))
     assert sorted(frame["uid"].compute()) == sorted(rows["uid"])
 
@@ -220,10 +225,10 @@ class ByHand:
 def test_what_is_wrong_on_a_worker_is_told_as_at_home(client: Client, folder: Path) -> None:
     archive = Archive(folder)
     put(archive, OCT, session("u1", "a", 0, 8))
-    plan = archive.plan(metrics.gaps).cut("1GB")
+    plan = archive_plan(archive, metrics.gaps).cut("1GB")
     next((folder / "sessions").rglob("*.parquet")).write_bytes(b"torn")
     with pytest.raises(ArchiveError, match=r"2026-10-01\.parquet cannot be read; see:"):
-        cluster.run_cluster(plan, client, memory="1GB")
+        dask_runner.run_cluster(plan, client, memory="1GB")
 
 
 def test_without_a_client_or_a_scheduler_it_says_what_to_do() -> None:

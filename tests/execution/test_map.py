@@ -30,7 +30,9 @@ from cdpanalytics.execution import local, partition
 from cdpanalytics.execution.plan import Plan
 from cdpanalytics.metrics.core.spec import identity
 from cdpanalytics.metrics.registry import REGISTRY, REQUIRED, MetricSpec, spec_of
+from cdpanalytics.sources import archive_plan
 from tests.archive.test_archive import EM, OCT, at, put, session
+from tests.builders import mapped
 from tests.metrics import strategies as some
 
 Metric = Callable[..., pd.DataFrame]
@@ -47,11 +49,6 @@ NEEDED: dict[str, dict[str, Any]] = {
 def holding(rows: int) -> int:
     """Memory in which a worker holds so many sessions at a time."""
     return partition.WORKER_OVERHEAD_BYTES + rows * partition.BYTES_PER_SESSION
-
-
-def mapped(archive: Archive, metric: Metric, **named: Any) -> pd.DataFrame:
-    """Map in this process."""
-    return archive.map(metric, workers=1, progress=False, **named)
 
 
 def rows_of(archive: Archive, metric: Metric) -> pd.DataFrame:
@@ -98,7 +95,7 @@ def test_a_metric_that_is_not_registered_is_refused_with_what_to_do() -> None:
         return sessions
 
     with pytest.raises(InputError, match=r"mine is not registered.*call it with the whole frame"):
-        SAMPLE.map(mine)
+        mapped(SAMPLE, mine)
 
 
 # -- equal to the digit -----------------------------------------------------------------
@@ -117,7 +114,7 @@ def test_every_metric_of_the_sample_by_every_key(metric: Metric, by: Any) -> Non
     keys = (by,) if isinstance(by, str) else by
     column = spec_of(metric).cut_by(keys, partition.PARTITION_KEYS)
     most = 900 if column == "vm" else 10_000
-    plan = SAMPLE.plan(metric, **asked).cut(holding(most), least=3)
+    plan = archive_plan(SAMPLE, metric, **asked).cut(holding(most), least=3)
     if column == "vm":
         assert len(plan.ranges) > 2, "it is cut"
     assert_same(local.collect(plan, local.run_serial(plan), progress=False), whole)
@@ -152,7 +149,7 @@ def test_a_selection_is_matched_in_the_whole() -> None:
     name = str(SAMPLE.sessions()["vm"].astype("str").max())
     whole = metrics.gaps(SAMPLE.sessions(vm=name, policy="*"))
     assert_same(mapped(SAMPLE, metrics.gaps, vm=name, policy="*", memory=holding(300)), whole)
-    with pytest.raises(InputError, match="no session of vm 'nobody' here"):
+    with pytest.raises(InputError, match="no VM matches 'nobody'"):
         mapped(SAMPLE, metrics.gaps, vm="nobody")
 
 
@@ -189,7 +186,7 @@ def test_one_name_on_two_servers_and_none_at_all_are_kept_apart(folder: Path) ->
         by = [{"by": by} for by in BY] if "by" in inspect.signature(metric).parameters else [{}]
         needed = {"compare": {"since": at(8)}}.get(metric.__name__, NEEDED.get(metric.__name__, {}))
         for asked in by:
-            plan = archive.plan(metric, **asked, **needed).cut(holding(8), least=8)
+            plan = archive_plan(archive, metric, **asked, **needed).cut(holding(8), least=8)
             whole = metric(archive.sessions(), **asked, **needed)
             assert_same(local.collect(plan, local.run_serial(plan), progress=False), whole)
 
@@ -202,7 +199,7 @@ def test_what_two_sources_say_of_one_session_is_said_once(folder: Path) -> None:
         source="https://em2:9398")  # fmt: skip
     for by in ("policy", "vm"):
         for metric in (metrics.rpo_adherence, metrics.durations):
-            plan = archive.plan(metric, by=by).cut(holding(4), least=4)
+            plan = archive_plan(archive, metric, by=by).cut(holding(4), least=4)
             found = local.collect(plan, local.run_serial(plan), progress=False)
             assert_same(found, metric(archive.sessions(), by=by))
     assert "a" not in mapped(archive, metrics.gaps, memory=holding(4))["vm"].tolist()
@@ -262,7 +259,7 @@ def test_any_fleet_in_any_number_of_ranges(asked: tuple[Any, ...]) -> None:
             whole, refused = metric(sessions, **named), None
         except InputError as error:
             whole, refused = None, str(error)
-        plan = archive.plan(metric, **named).cut(holding(len(rows)), least=cuts)
+        plan = archive_plan(archive, metric, **named).cut(holding(len(rows)), least=cuts)
         if refused is not None:
             with pytest.raises(InputError):
                 local.collect(plan, local.run_serial(plan), progress=False)
@@ -291,7 +288,7 @@ def test_a_range_touches_only_its_row_groups(folder: Path, monkeypatch: pytest.M
     put(archive, OCT, *(session(f"u{vm}", vm, 0, 8) for vm in vms))
     path = next((folder / "sessions").rglob("*.parquet"))
     whole = metrics.rpo_adherence(archive.sessions(), "1h", "vm")
-    plan = archive.plan(metrics.rpo_adherence, target="1h", by="vm").cut("1GB", least=3)
+    plan = archive_plan(archive, metrics.rpo_adherence, target="1h", by="vm").cut("1GB", least=3)
     last = pq.ParquetFile(path).metadata.row_group(2)
     damaged = bytearray(path.read_bytes())
     for column in range(last.num_columns):
@@ -336,17 +333,25 @@ def test_few_sessions_are_measured_here_and_many_by_processes(
 
     monkeypatch.setattr(local, "run_processes", with_processes)
     monkeypatch.setattr(local, "available_cpus", lambda: 2)
-    found = [SAMPLE.map(metrics.gaps, memory="3GB", progress=False)]
+    found = [mapped(SAMPLE, metrics.gaps, memory="3GB", progress=False)]
     assert asked == []
     monkeypatch.setattr(local, "MIN_SESSIONS_FOR_PROCESSES", 1_000)
-    found.append(SAMPLE.map(metrics.gaps, memory="3GB", progress=False))
+    found.append(mapped(SAMPLE, metrics.gaps, memory="3GB", progress=False))
     assert asked == [2]
     assert_same(*found)
 
 
 def test_processes_give_what_this_one_does(capsys: pytest.CaptureFixture[str]) -> None:
     whole = metrics.rpo_adherence(SAMPLE.sessions(), by="policy", freq="D")
-    found = SAMPLE.map(metrics.rpo_adherence, by="policy", freq="D", workers=2, memory="1.2GB")
+    found = mapped(
+        SAMPLE,
+        metrics.rpo_adherence,
+        by="policy",
+        freq="D",
+        workers=2,
+        memory="1.2GB",
+        progress=True,
+    )
     assert_same(found, whole)
     assert "rpo_adherence: 100%" in capsys.readouterr().err
 
@@ -365,7 +370,7 @@ DIES = MetricSpec(
 
 def test_a_worker_that_is_killed_is_told_in_a_line() -> None:
     with pytest.raises(CdpError, match=r"a worker process was killed.*use a smaller memory="):
-        SAMPLE.map(DIES, workers=2, memory="2GB", progress=False)
+        mapped(SAMPLE, DIES, workers=2, memory="2GB", progress=False)
 
 
 def test_rows_needed_together_that_do_not_fit_are_refused_never_approximated() -> None:
@@ -398,7 +403,7 @@ def test_the_page_on_large_archives_shows_what_is_so(monkeypatch: pytest.MonkeyP
 )
 def test_what_cannot_be_used_is_told_in_a_line(asked: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
-        SAMPLE.map(metrics.rpo_adherence, progress=False, **asked)
+        mapped(SAMPLE, metrics.rpo_adherence, progress=False, **asked)
 
 
 @given(

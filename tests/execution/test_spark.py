@@ -1,4 +1,4 @@
-"""The recipe of docs/spark.md gives what `archive.map` does."""
+"""The recipe of docs/spark.md gives what a Selection does."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from cdpanalytics import Archive, metrics
+from tests.builders import mapped
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "docs/spark.md"
@@ -35,7 +36,7 @@ def test_the_recipe_gives_what_archive_map_does(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     found = pd.read_parquet(told)
-    whole = Archive(ROOT / "data/sample").map(metrics.rpo_adherence, by="vm", progress=False)
+    whole = mapped(Archive(ROOT / "data/sample"), metrics.rpo_adherence, by="vm", progress=False)
     for name in ("observed", "breached", "worst_gap"):
         found[name] = pd.to_timedelta(found[name], unit="us")
     pd.testing.assert_frame_equal(found, whole[list(found)].astype(found.dtypes), check_exact=True)

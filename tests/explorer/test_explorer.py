@@ -44,7 +44,9 @@ def tile(explorer: Explorer, name: str) -> str:
 
 
 def test_the_tiles_say_what_the_metrics_do(explorer: Explorer, archive: Archive) -> None:
-    asked = archive.select(str(explorer.first), str(explorer.last + dt.timedelta(days=1)))
+    asked = archive.select(
+        since=str(explorer.first), until=str(explorer.last + dt.timedelta(days=1))
+    )
     whole = asked.rpo_adherence(by=()).iloc[0]
     assert tile(explorer, "Adherence") == formatting.share(whole["adherence"])
     explorer.rpo = "1h"
@@ -93,7 +95,7 @@ def test_what_cannot_be_answered_is_told_where_the_answer_would_stand(explorer: 
 
 def test_a_selection_is_handed_back(explorer: Explorer, archive: Archive) -> None:
     whole = explorer.data
-    assert set(archive.sessions().columns) <= set(whole.columns)
+    assert set(archive.sessions().columns) - {"neighbour"} <= set(whole.columns)
     policy = whole["policy"].astype("str").iloc[0]
     explorer.policies = (policy,)
     assert set(explorer.data["policy"].astype("str")) == {policy}
@@ -177,7 +179,7 @@ def test_a_frame_of_three_columns_can_be_explored() -> None:
     assert list(own) == ["vm", "created", "ended"]
     explorer.vms = ("b",)
     assert tile(explorer, "VMs that missed") == "0 of 1"
-    with pytest.raises(InputError, match="explore has no 'colour'; use since, until"):
+    with pytest.raises(InputError, match="explore has no 'colour'; use period, since"):
         own.cdp.explore(colour="red")
     with pytest.raises(InputError, match="there are no sessions to explore"):
         own.iloc[:0].cdp.explore()

@@ -39,7 +39,7 @@ TIMES = ("created", "ended", "as_of")
 
 
 @st.composite
-def fleets(draw, most=7, stamped=True, one_policy=False, reach=160):
+def fleets(draw, most=7, stamped=True, one_policy=False, reach=160, unit=STEP):
     """A list of rows as dictionaries, None where nothing is known."""
     origin = draw(st.sampled_from(ORIGINS))
     rows = []
@@ -54,8 +54,8 @@ def fleets(draw, most=7, stamped=True, one_policy=False, reach=160):
             "vm": draw(A_VM),
             "policy": "gold" if one_policy else draw(A_POLICY),
             "backup_server": draw(A_SERVER),
-            "created": origin + begin * STEP,
-            "ended": origin + (begin + length) * STEP if ends else None,
+            "created": origin + begin * unit,
+            "ended": origin + (begin + length) * unit if ends else None,
             "state": state,
             "result": draw(A_RESULT),
             "reason": draw(A_REASON),
@@ -66,10 +66,10 @@ def fleets(draw, most=7, stamped=True, one_policy=False, reach=160):
             "as_of": None,
         })  # fmt: skip
     if stamped and draw(st.booleans()):
-        stamp = origin + draw(st.integers(reach // 2, reach + 40)) * STEP
+        stamp = origin + draw(st.integers(reach // 2, reach + 40)) * unit
         rows = [row | {"as_of": stamp} for row in rows]
         again = draw(st.sampled_from(rows))
-        older = stamp - draw(st.integers(1, 8)) * STEP
+        older = stamp - draw(st.integers(1, 8)) * unit
         rows.append(again | {"as_of": older, "state": "InProgress", "ended": None})
     return rows
 
@@ -82,6 +82,7 @@ def settings_of_policies(draw):
             "policy": policy, "backup_server": server,
             "rpo": draw(st.one_of(st.none(), MINUTES)),
             "schedule": draw(st.one_of(st.none(), HOURS)),
+            "long_term": draw(st.sampled_from([None, dt.timedelta(hours=1), dt.timedelta(hours=5)])),
             "vms": draw(st.lists(st.sampled_from(["db", "web", "idle"]), max_size=2, unique=True)),
         }
         for policy in ("gold", "iron") for server in ("east", "west")
@@ -164,6 +165,7 @@ def policy_frame(rows):
     """Rows of policies as a frame."""
     table = pd.DataFrame(rows)
     table["rpo"] = pd.to_timedelta(table["rpo"]).dt.as_unit("us")
+    table["long_term"] = pd.to_timedelta(table["long_term"]).dt.as_unit("us")
     table["schedule"] = table["schedule"].astype("str")
     return table
 

@@ -41,6 +41,7 @@ def sessions() -> pd.DataFrame:
 NIGHT = "".join("0" if hour >= 18 else "1" for _ in range(7) for hour in range(24))
 NOON = [(at(24 * day + 11), at(24 * day + 13)) for day in range(8)]
 HOLE = pd.DataFrame({"start": [at(60), at(170)], "end": [at(66), at(182)], "backup_server": None})
+EVENING = pd.DataFrame({"start": [at(139)], "end": [at(142)], "backup_server": None})
 SETTINGS = pd.DataFrame({
     "policy": ["Gold"], "backup_server": ["b1"], "rpo": [pd.Timedelta("3h")], "schedule": [NIGHT],
     "long_term": [pd.Timedelta("9h")], "vms": [["a", "b", "never-seen"]],
@@ -94,12 +95,12 @@ def test_each_argument_reaches_the_metric(name: str, argument: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["sizes", "size_trend", "size_anomalies"])
-@pytest.mark.parametrize(("argument", "value"), [("policies", SETTINGS), ("unobserved", HOLE)])
+@pytest.mark.parametrize(("argument", "value"), [("policies", SETTINGS), ("unobserved", EVENING)])
 def test_who_is_retired_depends_on_when_time_counts(
     name: str, argument: str, value: object
 ) -> None:
-    # b's last gap is open from day 5 20:30 on: 47.5 h, or 40 h by Gold's own schedule.
-    usual = {**USUAL[name], "retire_after": "45h"}
+    # b's last gap is open from day 5 20:30 on; by Gold's own schedule from midnight.
+    usual = {**USUAL[name], "retire_after": "3h"}
     assert answer(name, **usual) != answer(name, **(usual | {argument: value}))
 
 

@@ -44,19 +44,21 @@ from .test_worked_examples import at, hours, minutes, only, table
 TIME, SPAN, COUNT, SHARE = "datetime64[us, UTC]", "timedelta64[us]", "int64", "float64"
 KEYS = {"policy": "str", "vm": "str"}
 ADHERENCE = {
-    "rpo": SPAN, "sessions": COUNT, "success": COUNT, "warning": COUNT, "failed": COUNT,
+    "rpo": SPAN, "vms": COUNT, "unprotected": COUNT,
+    "sessions": COUNT, "success": COUNT, "warning": COUNT, "failed": COUNT,
     "unknown": COUNT, "observed": SPAN, "exposed": SPAN, "breached": SPAN, "gaps": COUNT,
     "breaches": "Int64", "worst_gap": SPAN, "adherence": SHARE, "adherence_strict": SHARE,
     "gap_adherence": SHARE, "success_rate": SHARE,
+    "unobserved": SPAN, "excluded": SPAN, "retired": SPAN, "adherence_full": SHARE,
 }  # fmt: skip
 COLUMNS = {
     "rpo_adherence": KEYS | ADHERENCE,
-    "with what is left out": KEYS | {"period": TIME} | ADHERENCE
-    | {"unobserved": SPAN, "excluded": SPAN, "retired": COUNT},
+    "with what is left out": KEYS | {"period": TIME} | ADHERENCE,
     "gaps": {"backup_server": "str", "vm": "str", "policy": "str", "start": TIME, "end": TIME,
              "open": "bool", "exposure": SPAN, "breached": SPAN, "cause": "str"},
     "what_if": {"rpo": SPAN, "observed": SPAN, "exposed": SPAN, "breached": SPAN, "gaps": COUNT,
-                "breaches": COUNT, "adherence": SHARE, "gap_adherence": SHARE},
+                "breaches": COUNT, "adherence": SHARE, "gap_adherence": SHARE,
+                "unobserved": SPAN, "excluded": SPAN, "retired": SPAN},
     "objectives": KEYS | {
         "rpo": SPAN, "observed": SPAN, "adherence": SHARE, "objective": SHARE, "passed": "boolean",
         "budget": SPAN, "spent": SPAN, "remaining": SPAN, "elapsed": SHARE, "burn_rate": SHARE},
@@ -71,7 +73,7 @@ COLUMNS = {
         "sessions": COUNT, "running": COUNT, "unknown": COUNT, "mean": SPAN, "median": SPAN,
         "p95": SPAN, "max": SPAN, "total": SPAN, "expected": SPAN, "on_cadence": SHARE},
     "sizes": KEYS | {"period": TIME, "vms": COUNT, "sessions": COUNT, "size": "Int64",
-                     "rolling": SHARE, "running": COUNT},
+                     "rolling": SHARE, "running": COUNT, "retired": COUNT},
     "size_trend": KEYS | dict.fromkeys(
         ["size", "change", "slope", "slope_low", "slope_high", "projected", "projected_low",
          "projected_high", "growth"], SHARE),
@@ -217,10 +219,11 @@ def test_the_time_ahead_goes_by_the_wall_of_its_zone():
 
 
 def test_the_time_ahead_is_of_those_still_there():
-    """db is bare for 20 h at the end: with it 24 h more, without it web's alone."""
+    """db is bare for 20 h at the end: with it 24 h more, once retired web's alone."""
     both = table(("db", "00:00", "04:00", "Success"), ("web", "00:00", "24:00", "Success"))
     assert ahead(both)[0] == pytest.approx(9.6)
-    assert ahead(both, retire_after="20h")[0] == pytest.approx(5.2)
+    assert ahead(both, retire_after="20h")[0] == pytest.approx(7.2)
+    assert ahead(both, retire_after="15h")[0] == pytest.approx(6.7)
     assert ahead(both, retire_after="21h")[0] == pytest.approx(9.6)
 
 

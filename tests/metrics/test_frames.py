@@ -199,9 +199,10 @@ def test_frames_read_on_different_terms_are_not_one(october):
 def test_without_success_nothing_is_known_after_the_window(october):
     assert gaps(october, "1h")["open"].tolist() == [False, False]
     found = gaps(october, "1h", protects=["Warning", "Failed"])
-    assert found.empty
+    assert found["end"].tolist() == [at(24), at(24)]
+    assert found["open"].all()
     mixed = october.assign(result=["Success", "Success", "Warning", "Warning", "Success"])
-    assert gaps(mixed, "1h", protects=["Warning"])["end"].tolist() == [at(24)]
+    assert gaps(mixed, "1h", protects=["Warning"])["end"].tolist() == [at(10), at(24)]
 
 
 # -- whatever analysts do --------------------------------------------------------------------

@@ -39,7 +39,7 @@ def test_a_schedule_of_maintenance_windows_overrides_the_policys_own(bare):
         bare, "15min", policies=policies, schedule=[("2026-10-01 08:00", "2026-10-01 15:30")],
     ))  # fmt: skip
     assert (row["observed"], row["breached"]) == (hours(16.5), minutes(15))
-    assert "excluded" not in row.index
+    assert row["excluded"] == hours(0)
 
 
 def test_a_window_of_one_vm_concerns_no_other(bare):
@@ -53,28 +53,52 @@ def test_a_window_of_one_vm_concerns_no_other(bare):
     assert found["excluded"].tolist() == [hours(8), hours(0)]
 
 
-def test_a_retired_vm_is_left_out_from_its_last_cover_and_listed():
-    """db ends at 04 and web runs to 24: after 20 h db is retired, its 4 h stay."""
+def test_a_retired_vm_is_left_out_from_its_length_on():
+    """db ends at 04 and web runs to 24: 15 h of the gap are observed, the other 5 are retired."""
     sessions = table(("db", "00:00", "04:00", "Success"), ("web", "00:00", "24:00", "Success"))
-    kept = rpo_adherence(sessions, "1h", by=())
-    assert kept["breached"].tolist() == [hours(19)]
-    row = only(rpo_adherence(sessions, "1h", by=(), retire_after="20h"))
-    assert (row["observed"], row["breached"], row["retired"]) == (hours(28), hours(0), 1)
-    row = only(rpo_adherence(sessions, "1h", by=(), retire_after="20h1s"))
-    assert (row["observed"], row["breached"], row["retired"]) == (hours(48), hours(19), 0)
-    later = rpo_adherence(sessions, "1h", since=at("12:00"), retire_after="20h")
-    assert later["retired"].tolist() == [1, 0]
+    kept = only(rpo_adherence(sessions, "1h", by=()))
+    assert (kept["breached"], kept["retired"]) == (hours(19), hours(0))
+    row = only(rpo_adherence(sessions, "1h", by=(), retire_after="15h"))
+    assert (row["observed"], row["breached"], row["retired"]) == (hours(43), hours(14), hours(5))
+    assert (row["adherence"], row["adherence_full"]) == (1 - 14 / 43, 1 - 19 / 48)
+    later = rpo_adherence(sessions, "1h", since=at("20:00"), retire_after="15h")
+    assert later["retired"].tolist() == [hours(4), hours(0)]
     assert pd.isna(later["adherence"][0])
-    listed = only(gaps(sessions, "1h", retire_after="20h"))
-    assert (listed["open"], listed["retired"], listed["exposure"]) == (True, True, hours(20))
-    assert what_if(sessions, "1h", retire_after="20h")["retired"].tolist() == [1]
+    assert later["gaps"].tolist() == [0, 0]
+    listed = only(gaps(sessions, "1h", retire_after="15h"))
+    assert (listed["open"], listed["end"], listed["exposure"]) == (True, at("24:00"), hours(15))
+    assert what_if(sessions, "1h", retire_after="15h")["retired"].tolist() == [hours(5)]
 
 
-def test_forbidden_hours_retire_nobody():
+def test_adherence_never_rises_as_an_open_gap_grows():
+    sessions = table(("db", "00:00", "04:00", "Success"))
+    asked = {"target": "1h", "by": (), "retire_after": "20h"}
+    read = [
+        rpo_adherence(sessions, as_of=at("04:00") + hours(n), **asked)["adherence"][0]
+        for n in range(60)
+    ]
+    assert read == sorted(read, reverse=True)
+    assert read[-1] == 1 - 19 / 24
+    until = {"until": at("2026-10-01 20:00")}
+    past = [
+        rpo_adherence(sessions, as_of=at("04:00") + hours(n), **asked, **until) for n in (16, 40)
+    ]
+    figures = ["observed", "exposed", "breached", "adherence", "retired"]
+    pd.testing.assert_frame_equal(*(table[figures] for table in past))
+
+
+def test_a_gap_that_ends_was_never_retired():
+    sessions = table(("db", "00:00", "04:00", "Success"), ("db", "20:00", "24:00", "Success"))
+    row = only(rpo_adherence(sessions, "1h", by=(), retire_after="2h"))
+    assert (row["breached"], row["retired"]) == (hours(15), hours(0))
+
+
+def test_retirement_counts_elapsed_time_whatever_the_schedule():
+    """The gap begins at 04; two of its first three hours are excluded, retired it is at 07."""
     sessions = table(("db", "00:00", "04:00", "Success"), ("web", "00:00", "24:00", "Success"))
     closed = [(at("05:00"), at("23:00"))]
     row = only(rpo_adherence(sessions, "1h", by=(), exclude=closed, retire_after="3h"))
-    assert (row["retired"], row["exposed"]) == (0, hours(2))
+    assert (row["exposed"], row["excluded"], row["retired"]) == (hours(1), hours(36), hours(1))
 
 
 def test_a_retired_vm_has_no_size_any_more():
@@ -86,12 +110,12 @@ def test_a_retired_vm_has_no_size_any_more():
     })  # fmt: skip
     kept = sizes(sessions, by=())
     assert kept["size"].tolist() == [15, 15, 16]
-    gone = sizes(sessions, by=(), retire_after="1D")
-    assert gone["size"].tolist() == [5, 5, 6]
-    assert (gone["vms"].tolist(), gone["retired"].tolist()) == ([1, 1, 1], [1, 1, 1])
+    gone = sizes(sessions, by=(), retire_after="1D")  # db's gap begins at 23:00 of the first day
+    assert gone["size"].tolist() == [15, 5, 6]
+    assert (gone["vms"].tolist(), gone["retired"].tolist()) == ([2, 1, 1], [0, 1, 1])
     assert gone["sessions"].tolist() == [2, 1, 1]
     late = sizes(sessions.assign(vm=["web", "db", "db", "web"]), by="vm", retire_after="1h")
-    assert late["size"].isna().tolist() == [False, True, True, False, False, False]
+    assert late["size"].isna().tolist() == [False, False, True, False, False, False]
 
 
 @pytest.mark.parametrize(

@@ -28,8 +28,10 @@ from .strategies import (
     windows,
 )
 
-FOREVER = "9999D"
-RATIOS = ("adherence", "adherence_strict", "gap_adherence", "success_rate")
+RATIOS = ("adherence", "adherence_strict", "gap_adherence", "success_rate", "adherence_full")
+FINE = dt.timedelta(minutes=3)
+"""The oracle's step where 1.1 cadences must lie on the grid, with sessions on half hours."""
+COARSE = dt.timedelta(minutes=30)
 
 
 def plain(value):
@@ -64,35 +66,56 @@ def assert_same(table, expected, roughly=()):
                 assert mine[name] == value, (name, mine, theirs)
 
 
-def compare_adherence(rows, policies, **asked):
-    theirs = oracle.rpo_adherence(rows, policies=policies, **asked)
-    schedule, retire_after = asked.pop("schedule", None), asked.pop("retire_after", None)
-    dark, closed = asked.pop("unobserved", []), asked.pop("exclude", [])
-    mine = rpo_adherence(
-        frame(rows), policies=policy_frame(policies) if policies else None,
-        schedule=mapping(schedule) if schedule else None, unobserved=hole_frame(dark),
-        exclude=maintenance_frame(closed), retire_after=FOREVER if retire_after is None else retire_after,
-        schedule_tz=asked.get("tz", "UTC"), **asked,
-    )  # fmt: skip
-    assert_same(mine, theirs, RATIOS)
+def ours(rows, policies, schedule=None, unobserved=(), exclude=(), **asked):
+    """The arguments of the oracle as those of a metric."""
+    asked.pop("step", None)
+    return frame(rows), asked | {
+        "policies": policy_frame(policies) if policies else None,
+        "schedule": mapping(schedule) if schedule else None,
+        "unobserved": hole_frame(unobserved), "exclude": maintenance_frame(exclude),
+    }  # fmt: skip
+
+
+def compare_adherence(rows, policies=(), **asked):
+    theirs = oracle.rpo_adherence(rows, policies=policies, **oracles(asked))
+    sessions, arguments = ours(rows, policies, **asked)
+    assert_same(rpo_adherence(sessions, **arguments), theirs, RATIOS)
+
+
+def compare_gaps(rows, policies=(), **asked):
+    theirs = oracle.gaps(rows, policies=policies, **oracles(asked))
+    sessions, arguments = ours(rows, policies, **asked)
+    assert_same(gaps(sessions, **arguments), theirs)
+
+
+def oracles(asked):
+    return {{"unobserved": "holes"}.get(name, name): value for name, value in asked.items()}
 
 
 @given(st.data())
 def test_adherence_of_the_whole_is_the_oracles(data):
     rows = data.draw(fleets())
     compare_adherence(
-        rows, [], by=data.draw(st.sampled_from(BY)),
+        rows, by=data.draw(st.sampled_from(BY)),
         target=data.draw(st.one_of(st.none(), MINUTES)), **data.draw(windows(rows)),
     )  # fmt: skip
 
 
+@st.composite
+def left_out(draw, rows):
+    """Exclusions, grace and retirement, each of which may be absent."""
+    lengths = st.one_of(st.none(), MINUTES)
+    return {"exclude": draw(st.one_of(st.just([]), maintenance(rows))),
+            "retire_after": draw(lengths), "grace": draw(lengths)}  # fmt: skip
+
+
 @given(st.data())
-def test_adherence_with_holes_is_the_oracles(data):
+def test_adherence_with_exclusions_grace_and_retirement_is_the_oracles(data):
     rows = data.draw(fleets())
     compare_adherence(
-        rows, [], by=data.draw(st.sampled_from(BY)), freq=data.draw(st.sampled_from([None, "D"])),
+        rows, by=data.draw(st.sampled_from(BY)), freq=data.draw(st.sampled_from([None, "D"])),
         target=data.draw(st.one_of(st.none(), MINUTES)), **data.draw(windows(rows)),
-        unobserved=data.draw(holes(rows)),
+        **data.draw(left_out(rows)),
     )  # fmt: skip
 
 
@@ -104,48 +127,47 @@ def test_adherence_with_schedules_policies_and_periods_is_the_oracles(data):
         by=data.draw(st.sampled_from(BY)), target=data.draw(st.one_of(st.none(), MINUTES)),
         freq=data.draw(st.sampled_from(FREQUENCIES)), tz=data.draw(st.sampled_from(ZONES)),
         schedule=data.draw(st.one_of(st.none(), HOURS)), **data.draw(windows(rows)),
+        schedule_tz=data.draw(st.sampled_from(ZONES)),
         protects=data.draw(st.sampled_from([("Success", "Warning"), ("Success",), ("Failed",)])),
-        unobserved=data.draw(st.one_of(st.just([]), holes(rows))),
-        exclude=data.draw(st.one_of(st.just([]), maintenance(rows))),
-        retire_after=data.draw(st.one_of(st.none(), MINUTES)),
+        **data.draw(left_out(rows)),
     )  # fmt: skip
 
 
-@given(st.data())
-def test_adherence_with_maintenance_and_retired_vms_is_the_oracles(data):
-    rows = data.draw(fleets())
-    compare_adherence(
-        rows, [], by=data.draw(st.sampled_from(BY)), freq=data.draw(st.sampled_from([None, "D"])),
-        target=data.draw(st.one_of(st.none(), MINUTES)), **data.draw(windows(rows)),
-        exclude=data.draw(maintenance(rows)),
-        retire_after=data.draw(st.one_of(st.none(), MINUTES)),
-    )  # fmt: skip
+@st.composite
+def with_holes(draw):
+    """A fleet on half hours with holes, on which 1.1 cadences lie on a grid of three minutes."""
+    rows = draw(fleets(most=6, reach=60, unit=COARSE))
+    policies = draw(st.one_of(st.just([]), settings_of_policies()))
+    return rows, policies, {
+        "target": draw(st.one_of(st.none(), MINUTES)), "unobserved": draw(holes(rows)),
+        "step": FINE, "schedule": draw(st.one_of(st.none(), HOURS)),
+        **draw(windows(rows)), **draw(left_out(rows)),
+    }  # fmt: skip
+
+
+@given(with_holes(), st.sampled_from(BY), st.sampled_from([None, "D", "h"]))
+def test_adherence_with_holes_is_the_oracles(question, by, freq):
+    rows, policies, asked = question
+    compare_adherence(rows, policies, by=by, freq=freq, **asked)
+
+
+@given(with_holes())
+def test_gaps_with_holes_are_the_oracles(question):
+    rows, policies, asked = question
+    compare_gaps(rows, policies, **asked)
 
 
 @given(st.data())
 def test_gaps_are_the_oracles(data):
     rows = data.draw(fleets())
-    policies = data.draw(st.one_of(st.just([]), settings_of_policies()))
-    schedule = data.draw(st.one_of(st.none(), HOURS))
-    asked = {
-        "target": data.draw(st.one_of(st.none(), MINUTES)),
-        "tz": data.draw(st.sampled_from(ZONES)),
-        "protects": data.draw(st.sampled_from([("Success", "Warning"), ("Success",)])),
-        **data.draw(windows(rows)),
-    }
-    dark = data.draw(st.one_of(st.just([]), holes(rows)))
-    closed = data.draw(st.one_of(st.just([]), maintenance(rows)))
-    retire_after = data.draw(st.one_of(st.none(), MINUTES))
-    mine = gaps(
-        frame(rows), policies=policy_frame(policies) if policies else None,
-        schedule=schedule, unobserved=hole_frame(dark), exclude=maintenance_frame(closed), schedule_tz=asked["tz"],
-        retire_after=FOREVER if retire_after is None else retire_after, **asked,
+    compare_gaps(
+        rows, data.draw(st.one_of(st.just([]), settings_of_policies())),
+        target=data.draw(st.one_of(st.none(), MINUTES)),
+        schedule=data.draw(st.one_of(st.none(), HOURS)),
+        tz=data.draw(st.sampled_from(ZONES)), schedule_tz=data.draw(st.sampled_from(ZONES)),
+        protects=data.draw(st.sampled_from([("Success", "Warning"), ("Success",)])),
+        **data.draw(windows(rows)), **data.draw(left_out(rows)),
     )  # fmt: skip
-    theirs = oracle.gaps(
-        rows, policies=policies, schedule=schedule, unobserved=dark, exclude=closed,
-        retire_after=retire_after, **asked,
-    )  # fmt: skip
-    assert_same(mine, theirs)
 
 
 @given(st.data())
@@ -167,14 +189,8 @@ def test_sizes_are_the_oracles(data):
         **data.draw(windows(rows)),
     }
     policies = data.draw(st.one_of(st.just([]), settings_of_policies()))
-    dark = data.draw(st.one_of(st.just([]), holes(rows)))
     retire_after = data.draw(st.one_of(st.none(), MINUTES))
     unnamed = policy_frame(policies).drop(columns="vms") if policies else None
-    mine = sizes(
-        frame(rows), policies=unnamed, unobserved=hole_frame(dark), schedule_tz=asked["tz"],
-        retire_after=FOREVER if retire_after is None else retire_after, **asked,
-    )  # fmt: skip
-    theirs = oracle.sizes(
-        rows, policies=policies, unobserved=dark, retire_after=retire_after, **asked
-    )
+    mine = sizes(frame(rows), policies=unnamed, retire_after=retire_after, **asked)
+    theirs = oracle.sizes(rows, policies=policies, retire_after=retire_after, **asked)
     assert_same(mine, theirs, ("rolling",))

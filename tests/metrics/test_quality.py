@@ -68,6 +68,8 @@ def test_each_oddity_is_counted_once(odd: dict[str, object], finding: str) -> No
     also = {"first of its VM": 1}
     if finding == "begins after as_of":
         also["ends after as_of"] = 1
+    if finding == "ends after as_of":
+        also["running"] = 1  # as known at as_of
     assert found == {finding: 1, **also}
     share = quality(frame).set_index("finding").loc[finding, "share"]
     assert share == 0.5
@@ -79,7 +81,7 @@ def test_each_finding_says_how_many_of_whom_and_what_becomes_of_them() -> None:
         row(-10, -9, as_of=at(50)), row(None, 8), row(None, 9, vm="b"),
         row(0, 1, policy_result="Failed", result="Warning"),
         row(2, 3, policy_result="Failed", result="Failed"), row(4, 4, total_size=0),
-        row(5, 6, uid=None), row(5, 6, uid=None), row(99, 100), row(100, 100, rpo=pd.NaT, policy=None),
+        row(5, 6, uid=None), row(5, 6, uid=None), row(99, 100), row(99, 99, rpo=pd.NaT, policy=None),
     )  # fmt: skip
     frame["backup_server"] = ["east"] * 8 + ["west"] * 3
     got = [tuple(found) for found in quality(frame).itertuples(index=False)]
@@ -106,6 +108,7 @@ def test_each_finding_says_how_many_of_whom_and_what_becomes_of_them() -> None:
     ]
     early = quality(frame, as_of=at(3)).set_index("finding")["sessions"]
     assert (early["begins after as_of"], early["ends after as_of"]) == (5, 5)
+    assert early["running"] == 0
     policies = pd.DataFrame({"policy": ["Gold"], "rpo": [pd.Timedelta("1min")]})
     without = frame.drop(columns="rpo")
     assert "no target" not in quality(without)["finding"].tolist()
@@ -164,10 +167,12 @@ def test_findings_agree_with_what_adherence_counts(rows: list) -> None:
     found = quality(sessions).set_index("finding")["sessions"]
     kept = oracle.unique(rows)
     assert found["fetched twice"] == len(rows) - len(kept)
-    assert found["running"] == sum(one["state"] == "InProgress" for one in kept)
+    known = oracle.known_then(kept, oracle.speaks_for(rows))
+    assert found["begins after as_of"] == len(kept) - len(known)
+    assert found["running"] == sum(one["state"] == "InProgress" for one in known)
     assert found["ends before it begins"] == sum(
         one["state"] == "Completed" and one["ended"] is not None and one["ended"] < one["created"]
-        for one in kept
+        for one in known
     )
     late = {"as_of": "2027-01-01"}  # so that no session begins after it, where none is counted
     silent = ["ends before it begins", "completed without an end", "running", "pending",

@@ -66,14 +66,39 @@ def test_a_session_that_ends_with_a_hole_says_nothing_of_what_follows() -> None:
     assert (row["observed"], row["exposed"]) == (hours(18), hours(0))
 
 
-def test_a_vm_with_no_session_after_a_hole_is_not_observed_again() -> None:
+def test_a_vm_with_no_session_after_a_hole_is_unknown_for_its_cadence() -> None:
+    """Its sessions last 8 h: observed 0-10, and from 14 + 8.8 h on; exposed 8-10 and 22:48-24."""
     frame = sessions((0, 8, "Success"))
     row = one(frame, (10, 14))
-    assert (row["observed"], row["exposed"]) == (hours(10), hours(2))
+    assert (row["observed"], row["exposed"]) == (hours(11.2), hours(3.2))
+    assert row["unobserved"] == hours(12.8)
     (gap,) = gaps(frame, "15min", unobserved=holes((10, 14))).to_dict("records")
-    assert (gap["open"], gap["end"], gap["exposure"]) == (True, at(24), hours(2)), (
-        "it is still listed"
-    )
+    assert (gap["open"], gap["start"], gap["end"]) == (True, at(8), at(24))
+    assert gap["exposure"] == hours(3.2), "the clock stands still in what is not known"
+
+
+@pytest.mark.parametrize(
+    ("settings", "observed"),
+    [
+        ({"long_term": ["4h"]}, 10 + 24 - 14 - 4.4),
+        ({"long_term": [None]}, 11.2),
+        ({"long_term": ["4h", "2h"], "seen_from": [at(0), at(12)]}, 10 + 24 - 14 - 4.4),
+        ({"long_term": ["4h", "2h"], "seen_from": [at(0), at(9)]}, 10 + 24 - 14 - 2.2),
+    ],
+    ids=["its policy's", "else its longest session", "as known then", "its newest by then"],
+)
+def test_a_cadence_is_the_policys_as_known_before_the_hole(settings, observed) -> None:
+    policies = pd.DataFrame({"policy": "gold", **settings}).astype({"long_term": "timedelta64[us]"})
+    frame = sessions((0, 8, "Success")).assign(policy="gold")
+    table = rpo_adherence(frame, "15min", unobserved=holes((10, 14)), policies=policies)
+    assert table["observed"].tolist() == [hours(observed)]
+
+
+def test_without_a_finished_session_a_cadence_is_a_day() -> None:
+    frame = sessions((0, None, "Success")).assign(as_of=at(10))
+    asked = {"unobserved": holes((10, 14)), "as_of": at(60)}
+    table = rpo_adherence(frame, "15min", **asked)
+    assert table["observed"].tolist() == [hours(10 + 60 - 14 - 26.4)]
 
 
 def test_a_failed_session_after_a_hole_exposes_again() -> None:
@@ -155,7 +180,7 @@ def test_no_holes_and_no_sessions() -> None:
     frame = sessions((0, 8, "Success"), (16, 24, "Success"))
     none = pd.DataFrame({"start": [], "end": []})
     found = rpo_adherence(frame, "15min", unobserved=none)
-    assert found.pop("unobserved").tolist() == [pd.Timedelta(0)]
+    assert found["unobserved"].tolist() == [pd.Timedelta(0)]
     pd.testing.assert_frame_equal(found, rpo_adherence(frame, "15min"))
     assert rpo_adherence(frame.iloc[:0], "15min", unobserved=holes((1, 2))).empty
 

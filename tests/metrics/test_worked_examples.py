@@ -135,9 +135,10 @@ def test_the_worked_gaps_and_their_causes(worked):
 
 def test_columns_are_those_of_the_definitions(worked):
     assert rpo_adherence(worked, "15min").columns.tolist() == [
-        "policy", "vm", "rpo", "sessions", "success", "warning", "failed", "unknown", "observed",
-        "exposed", "breached", "gaps", "breaches", "worst_gap", "adherence", "adherence_strict",
-        "gap_adherence", "success_rate",
+        "policy", "vm", "rpo", "vms", "unprotected", "sessions", "success", "warning", "failed",
+        "unknown", "observed", "exposed", "breached", "gaps", "breaches", "worst_gap", "adherence",
+        "adherence_strict", "gap_adherence", "success_rate", "unobserved", "excluded", "retired",
+        "adherence_full",
     ]  # fmt: skip
 
 
@@ -215,7 +216,7 @@ def test_an_end_before_its_beginning_is_no_span_and_no_verdict():
     assert (row["success"], row["unknown"], row["observed"], row["breached"]) == (
         1, 1, hours(6), hours(3),
     )  # fmt: skip
-    assert only(durations(sessions))["unknown"] == 1
+    assert only(durations(sessions, as_of=at("06:00")))["unknown"] == 1
 
 
 def test_a_running_session_protects_to_as_of_and_its_result_says_nothing():
@@ -447,7 +448,7 @@ def test_durations_of_finished_sessions():
         ("db", "2026-10-02 00:00", None, "running"),
     )  # fmt: skip
     policies = pd.DataFrame({"policy": ["gold"], "long_term": pd.to_timedelta(["8h"])})
-    row = only(durations(sessions, policies=policies))
+    row = only(durations(sessions, policies=policies, as_of=at("2026-10-02 01:00")))
     assert row[["sessions", "running", "unknown"]].tolist() == [4, 1, 0]
     assert (row["mean"], row["median"], row["p95"]) == (hours(6), hours(7), hours(8))
     assert (row["max"], row["total"]) == (hours(8), hours(24))
@@ -475,12 +476,12 @@ def test_a_vm_of_16_gib_in_three_sessions_a_day_has_16_gib():
         ("db", "16:00", "23:00", "Success"), ("db", "23:00", None, "running"),
         total_size=pd.array([sixteen] * 4, dtype="Int64"),
     )  # fmt: skip
-    row = only(sizes(sessions))
+    row = only(sizes(sessions, as_of=at("23:30")))
     assert (row["vms"], row["sessions"], row["size"], row["running"]) == (1, 3, sixteen, 1)
     volume = only(sizes(sessions, reading="volume"))
     assert volume["size"] == 3 * sixteen
     assert sizes(sessions).columns.tolist() == [
-        "policy", "vm", "period", "vms", "sessions", "size", "rolling", "running",
+        "policy", "vm", "period", "vms", "sessions", "size", "rolling", "running", "retired",
     ]  # fmt: skip
 
 

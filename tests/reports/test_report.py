@@ -195,7 +195,7 @@ def test_the_same_data_gives_the_same_bytes(archive: Archive, tmp_path: Path) ->
 
 
 def test_nothing_observed_is_unknown_and_never_a_pass(folder: Path, tmp_path: Path) -> None:
-    failed = kept(folder, session("u1", "db", 0, 8, result="Failed"))
+    failed = kept(folder, session("u1", "db", 0, 8, state="Pending"))
     words = " ".join(Reader(report(failed, tmp_path / "r.html").read_text()).words)
     assert "Unknown: nothing was observed" in words
     assert "Unknown" in words.split("Objective 99.90")[1]
@@ -222,7 +222,7 @@ def test_a_selection_leaves_out_the_vms_it_did_not_ask_for(
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"policy": "Silver"}, r"no session of policy 'Silver' here \(known: Gold\)"),
+        ({"policy": "Silver"}, r"no policy matches 'Silver' \(known: Gold\)"),
         ({"since": "2026-10-02", "until": "2026-10-01"}, "is not before"),
         ({"objective": 99.9}, "objective=99.9 is not a share"),
         ({"target": "soon"}, "'soon' is not a length of time"),

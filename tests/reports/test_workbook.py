@@ -30,7 +30,7 @@ SHEETS = [
 @pytest.fixture(scope="module")
 def october(tmp_path_factory: pytest.TempPathFactory) -> Selection:
     drawn = random_archive(tmp_path_factory.mktemp("excel") / "archive", 5)
-    return drawn.archive.select(START, START + pd.Timedelta("10D"), tz="Europe/Berlin")
+    return drawn.archive.select(since=START, until=START + pd.Timedelta("10D"), tz="Europe/Berlin")
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,7 @@ from cdpanalytics.metrics.core.values import (
     durations_of,
     instants,
     require,
+    timestamp,
     us_of,
 )
 from cdpanalytics.schema import RESULTS, SESSIONS
@@ -48,6 +49,9 @@ class Hole:
 class SessionArrays:
     """Sessions as integers, one position each, duplicates removed.
 
+    What is there is as known at `as_of`: a session that ended later runs, and one that begins
+    then or later has neither span nor verdict and is not an attempt.
+
     Codes may be longer than the other arrays: the positions after `len(created)` are VMs
     that a policy lists. Instants are microseconds since 1970 UTC. A session that is still
     running is known to run until `runs_until`. `holes` are in order of their start.
@@ -62,7 +66,9 @@ class SessionArrays:
     verdict: NDArray[np.int8]
     running: Flags
     completed: Flags
+    attempt: Flags
     has_verdicts: bool
+    policies: pd.DataFrame | None
     rpo: Integers
     as_of: int
     runs_until: Integers
@@ -102,7 +108,9 @@ class SessionArrays:
 
     def at(self, rows: Integers) -> SessionArrays:
         """Return some of the sessions, by position; frame, codes and targets stay whole."""
-        columns = ("vm", "created", "ended", "verdict", "running", "completed", "runs_until")
+        columns = (
+            "vm", "created", "ended", "verdict", "running", "completed", "attempt", "runs_until"
+        )  # fmt: skip
         return replace(self, **{name: getattr(self, name)[rows] for name in columns})
 
     def protecting(self, protects: Collection[str]) -> Flags:
@@ -129,6 +137,7 @@ def read(
     unobserved: pd.DataFrame | None = None,
     by: Sequence[str] = (),
     facts: Facts = NO_FACTS,
+    known_until: int | None = None,
 ) -> SessionArrays:
     """Return sessions as integers.
 
@@ -150,6 +159,9 @@ def read(
         Columns to group by; rows of one uid must agree in them.
     facts : Facts
         What the frame says about itself.
+    known_until : int, optional
+        The instant as of which sessions are known, where that is later than `as_of`: what
+        ended in between has its verdict, though time is measured up to `as_of` only.
 
     Raises
     ------
@@ -166,6 +178,12 @@ def read(
         )
     running = _running(frame, ended)
     completed = _completed(frame, running)
+    present = created < as_of
+    # As known at as_of: what ended later was still running, and what began later is not there.
+    known = as_of if known_until is None else known_until
+    still = present & (ended != UNKNOWN) & (ended > known) & (running | completed)
+    running, completed = (running | still) & present, completed & ~still & present
+    ended = np.where(still, UNKNOWN, ended)
     verdict = _verdict(frame, completed, created, ended)
     listed = settings.listed_vms(policies, "backup_server" in frame)
     keys = {key: common_codes(_column(frame, key), _column(listed, key), text=True) for key in KEYS}
@@ -173,7 +191,8 @@ def read(
     vm, _ = compact_codes((servers.codes + 1) * (len(names.values) + 1) + names.codes + 1)
     holes = _holes(unobserved, servers)
     return SessionArrays(
-        frame, listed, keys, vm, created, ended, verdict, running, completed, "result" in frame,
+        frame, listed, keys, vm, created, ended, verdict, running, completed,
+        present & ~_is_pending(frame), "result" in frame, policies,
         _targets(frame, keys, policies), as_of,
         _runs_until(frame, servers.codes[: len(frame)], as_of, holes), holes, facts,
     )  # fmt: skip
@@ -261,6 +280,13 @@ def _running(frame: pd.DataFrame, ended: Integers) -> Flags:
     return frame["state"].eq("InProgress").fillna(False).to_numpy(dtype=bool)
 
 
+def _is_pending(frame: pd.DataFrame) -> Flags:
+    """Sessions that have not begun to replicate: they are not attempts."""
+    if "state" not in frame:
+        return np.zeros(len(frame), dtype=bool)
+    return frame["state"].eq("Pending").fillna(False).to_numpy(dtype=bool)
+
+
 def _completed(frame: pd.DataFrame, running: Flags) -> Flags:
     """Sessions whose state says Completed; without states, those that do not run."""
     if "state" not in frame:
@@ -335,9 +361,15 @@ def _targets(
 
 
 def setting(
-    arrays: SessionArrays, policies: pd.DataFrame | None, column: str
+    arrays: SessionArrays, column: str, at: int | None = None
 ) -> tuple[Integers, pd.Series]:
-    """Return each session's policy as a number, and each policy's newest `column`, NA if unknown."""
+    """Return each session's policy as a number, and each policy's `column`, NA if unknown.
+
+    It is the newest setting, or the newest that was known at the instant `at`.
+    """
+    policies = arrays.policies
+    if at is not None:
+        policies = settings.known_at(policies, timestamp(at))
     return settings.by_policy(arrays.keys, len(arrays.created), policies, column)
 
 

@@ -1,140 +1,202 @@
-"""Which clock each span goes by: its policy's schedule, maintenance windows, and holes of the archive."""
+"""Which clock each tile goes by: its policy's schedule, maintenance windows, grace and blackouts."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
 from cdpanalytics.metrics.core.arrays import SessionArrays, setting
 from cdpanalytics.metrics.core.codes import KEYS
-from cdpanalytics.metrics.core.coverage import Coverage, blackouts
+from cdpanalytics.metrics.core.coverage import Coverage
 from cdpanalytics.metrics.core.kernels import Integers
 from cdpanalytics.metrics.core.question import Terms
 from cdpanalytics.metrics.core.schedule import ALWAYS, Clock, clock, week_mask
 
+Stretch = tuple[Integers, Integers]
+"""A start and a stop per tile."""
+
 
 @dataclass(frozen=True)
 class Clocks:
-    """One clock per span: `of` is each span's place in `distinct`; `blackouts` stop it for its VM.
+    """One clock per tile: `of` is each tile's place in `distinct`; it stands still in `stretches`.
 
-    `blackouts` hold a start and a stop per span for each hole, in order and disjoint.
+    The stretches of one tile are in order and disjoint; empty ones start where they stop.
     """
 
     of: Integers
     distinct: tuple[Clock, ...]
-    blackouts: tuple[tuple[Integers, Integers], ...] = ()
+    stretches: tuple[Stretch, ...] = ()
 
-    def at(self, cut: slice) -> Clocks:
-        """Return the clocks of a range of the spans."""
-        stretches = tuple((start[cut], stop[cut]) for start, stop in self.blackouts)
-        return Clocks(self.of[cut], self.distinct, stretches)
+    def without_stretches(self) -> Clocks:
+        """Return the same clocks, running through the stretches."""
+        return replace(self, stretches=())
 
-    def read(self, at: Integers, span: Integers | None = None) -> Integers:
-        """Return what each span's clock shows at its own instant.
+    def read(self, at: Integers, tile: Integers | None = None) -> Integers:
+        """Return what each tile's clock shows at its own instant.
 
-        `span` says whose clock each instant is read from; without it there is one per span.
+        `tile` says whose clock each instant is read from; without it there is one per tile.
         """
-        if len(self.distinct) == 1 and not self.blackouts:
+        if len(self.distinct) == 1 and not self.stretches:
             return self.distinct[0].elapsed(at)
-        of = self.of if span is None else self.of[span]
+        of = self.of if tile is None else self.of[tile]
         readings = self._scheduled(at, of)
-        for start, stop in self.blackouts:
-            if span is not None:
-                start, stop = start[span], stop[span]
+        for start, stop in self.stretches:
+            if tile is not None:
+                start, stop = start[tile], stop[tile]
             lost = self._scheduled(np.clip(at, start, stop), of) - self._scheduled(start, of)
             readings = readings - lost
         return readings
 
+    def next_running(self, at: Integers, tile: Integers) -> Integers:
+        """Return the first instants, at `at` or later, from which each tile's clock runs."""
+        of = self.of[tile]
+        instants = self._runs_from(at, of)
+        for start, stop in self.stretches:
+            inside = (start[tile] <= instants) & (instants < stop[tile])
+            instants = np.where(inside, self._runs_from(stop[tile], of), instants)
+        return instants
+
     def _scheduled(self, at: Integers, of: Integers) -> Integers:
+        return self._by_clock("elapsed", at, of)
+
+    def _runs_from(self, at: Integers, of: Integers) -> Integers:
+        return self._by_clock("next_running", at, of)
+
+    def _by_clock(self, method: str, at: Integers, of: Integers) -> Integers:
         if len(self.distinct) == 1:
-            return self.distinct[0].elapsed(at)
+            return np.asarray(getattr(self.distinct[0], method)(at))
         order = np.argsort(of, kind="stable")
         ends = np.searchsorted(of[order], np.arange(len(self.distinct) + 1))
-        readings = np.empty(len(at), dtype=np.int64)
+        results = np.empty(len(at), dtype=np.int64)
         for kind, first, last in zip(self.distinct, ends[:-1], ends[1:], strict=True):
             mine = order[first:last]
-            readings[mine] = kind.elapsed(at[mine])
-        return readings
+            if len(mine):
+                results[mine] = getattr(kind, method)(at[mine])
+        return results
 
 
-def clocks(arrays: SessionArrays, spans: Coverage, terms: Terms, exclude: bool = True) -> Clocks:
-    """Return the clocks of `spans`: of the given schedule, else of each policy's own.
+@dataclass(frozen=True, eq=False)
+class ClockMaker:
+    """Makes the clocks of tiles; a clock that several blocks of VMs share is made once.
 
-    Without `exclude` the exclusions of `terms` are disregarded.
-
-    Raises
-    ------
-    InputError
-        When a policy's schedule cannot be read.
+    Parameters
+    ----------
+    arrays : SessionArrays
+    terms : Terms
+    until : int
+        The last instant that a clock is asked about.
     """
-    closed = [terms.exclude if exclude else None, terms.closures]
-    closed = [table for table in closed if table is not None]
-    stretches = tuple(blackouts(arrays, spans))
-    if not len(spans.row):
-        return Clocks(np.array([], dtype=np.int64), (ALWAYS,), stretches)
-    start, stop = int(spans.begin.min()), int(max(arrays.as_of, spans.covered_until.max()))
-    weeks = [np.ones(168, dtype=bool) if terms.week is None else terms.week]
-    of = np.zeros(len(spans.row), dtype=np.int64)
-    if terms.week is None and terms.closures is None:
-        policy, schedules = setting(arrays, terms.policies, "schedule")
-        code, digits = pd.factorize(schedules, use_na_sentinel=True)
-        of = (code.astype(np.int64) + 1)[policy[spans.row]]
-        weeks += [week_mask(text) for text in digits]
-    kinds = {"week": of, "zone": np.zeros(len(of), dtype=np.int64)}
-    zones = [terms.zone_of(None)]
-    if not isinstance(terms.schedule_tz, str):
-        servers = arrays.keys["backup_server"]
-        zones += [terms.zone_of(name) for name in servers.values]
-        kinds["zone"] = servers.codes[spans.row] + 1
-    if not closed:
-        return _distinct(kinds, weeks, zones, (start, stop), stretches)
-    return _with_closures(
-        arrays, spans, kinds, (weeks, zones), pd.concat(closed), (start, stop), stretches
-    )
+
+    arrays: SessionArrays
+    terms: Terms
+    until: int
+    _made: dict[tuple[int, ...], Clock] = field(default_factory=dict)
+
+    def make(self, tiles: Coverage, exclude: bool = True) -> Clocks:
+        """Return the clocks of tiles, without grace and blackouts; `exclude`: with exclusions."""
+        closed = self._closures if exclude else self._schedule_closures
+        if not len(tiles.row):
+            return Clocks(np.array([], dtype=np.int64), (ALWAYS,))
+        keys = {"week": self._week[tiles.row], "zone": self._zone(tiles.row)}
+        for key in KEYS:
+            named = closed.names[key]
+            own = self.arrays.keys[key].codes[tiles.row]
+            keys[key] = (
+                np.where(np.isin(own, named), own, -1) if len(named) else np.full_like(own, -1)
+            )
+        kinds, of = _distinct(list(keys.values()))
+        made = tuple(self._clock((int(exclude), *map(int, kind)), closed) for kind in kinds)
+        return Clocks(of, made)
+
+    def _clock(self, kind: tuple[int, ...], closed: _Closures) -> Clock:
+        if kind not in self._made:
+            _, week, zone, *whom = kind
+            start = int(self.arrays.created.min())
+            self._made[kind] = clock(
+                self._weeks[week], start, max(self.until, start), self._zones[zone], closed.of(whom)
+            )
+        return self._made[kind]
+
+    @cached_property
+    def _own_schedules(self) -> tuple[Integers, pd.Series]:
+        """Each session's policy as a number, and the policies' schedules."""
+        if self.terms.week is not None or self.terms.closures is not None:
+            return np.zeros(len(self.arrays.created), dtype=np.int64), pd.Series([None])
+        return setting(self.arrays, "schedule")
+
+    @cached_property
+    def _weeks(self) -> list[np.ndarray]:
+        given = np.ones(168, dtype=bool) if self.terms.week is None else self.terms.week
+        return [given, *(week_mask(text) for text in pd.factorize(self._own_schedules[1])[1])]
+
+    @cached_property
+    def _week(self) -> Integers:
+        policy, schedules = self._own_schedules
+        return (pd.factorize(schedules)[0].astype(np.int64) + 1)[policy]
+
+    @cached_property
+    def _zones(self) -> list[str]:
+        if isinstance(self.terms.schedule_tz, str):
+            return [self.terms.schedule_tz]
+        servers = self.arrays.keys["backup_server"].values
+        return [self.terms.zone_of(None), *(self.terms.zone_of(name) for name in servers)]
+
+    def _zone(self, rows: Integers) -> Integers:
+        if len(self._zones) == 1:
+            return np.zeros(len(rows), dtype=np.int64)
+        return self.arrays.keys["backup_server"].codes[rows] + 1
+
+    @cached_property
+    def _schedule_closures(self) -> _Closures:
+        return _Closures.read(self.arrays, [self.terms.closures])
+
+    @cached_property
+    def _closures(self) -> _Closures:
+        return _Closures.read(self.arrays, [self.terms.closures, self.terms.exclude])
 
 
-def _distinct(
-    kinds: dict[str, Integers],
-    weeks: list[np.ndarray],
-    zones: list[str],
-    bounds: tuple[int, int],
-    stretches: tuple[tuple[Integers, Integers], ...],
-) -> Clocks:
-    """One clock per week and zone that some spans share."""
-    pair = kinds["week"] * len(zones) + kinds["zone"]
-    values, of = np.unique(pair, return_inverse=True)
-    made = tuple(
-        clock(weeks[value // len(zones)], *bounds, zones[value % len(zones)]) for value in values
-    )
-    return Clocks(of.astype(np.int64), made, stretches)
+@dataclass(frozen=True, eq=False)
+class _Closures:
+    """Maintenance windows, with the codes of whom they concern: -1 is everyone, -2 no session's."""
+
+    pairs: Integers
+    whom: dict[str, Integers]
+    names: dict[str, Integers]
+
+    @classmethod
+    def read(cls, arrays: SessionArrays, tables: list[pd.DataFrame | None]) -> _Closures:
+        given = [table for table in tables if table is not None]
+        if not given:
+            nothing = np.array([], dtype=np.int64)
+            return cls(nothing.reshape(0, 2), {}, dict.fromkeys(KEYS, nothing))
+        closed = pd.concat(given, ignore_index=True)
+        whom = {}
+        for key in KEYS:
+            place = arrays.keys[key].values.get_indexer(pd.Index(closed[key].fillna("")))
+            codes = np.where(place < 0, -2, place)
+            whom[key] = np.where(closed[key].isna(), -1, codes)
+        names = {key: np.unique(codes[codes >= 0]) for key, codes in whom.items()}
+        return cls(closed[["start", "stop"]].to_numpy(dtype=np.int64), whom, names)
+
+    def of(self, codes: list[int]) -> Integers:
+        """Return the windows that concern a server, policy and VM (-1: none that is named)."""
+        concerned = np.ones(len(self.pairs), dtype=bool)
+        for key, code in zip(self.whom, codes, strict=False):
+            concerned &= (self.whom[key] == -1) | ((self.whom[key] == code) & (code >= 0))
+        return self.pairs[concerned]
 
 
-def _with_closures(
-    arrays: SessionArrays,
-    spans: Coverage,
-    kinds: dict[str, Integers],
-    weeks_and_zones: tuple[list[np.ndarray], list[str]],
-    closed: pd.DataFrame,
-    bounds: tuple[int, int],
-    stretches: tuple[tuple[Integers, Integers], ...],
-) -> Clocks:
-    """One clock per week, zone and set of maintenance windows that some spans share."""
-    weeks, zones = weeks_and_zones
-    codes = pd.DataFrame(kinds)
-    for key in KEYS:
-        names = arrays.keys[key]
-        named = names.values.get_indexer(pd.Index(closed[key].dropna().unique()))
-        own = names.codes[spans.row]
-        codes[key] = np.where(np.isin(own, named[named >= 0]), own, -1)
-    kind = np.asarray(codes.groupby(list(codes), sort=False).ngroup(), dtype=np.int64)
-    made = []
-    for week, zone, *whom in codes.drop_duplicates().itertuples(index=False, name=None):
-        mine = np.ones(len(closed), dtype=bool)
-        for key, code in zip(KEYS, whom, strict=True):
-            name = arrays.keys[key].values[code] if code >= 0 else None
-            mine &= (closed[key].isna() | (closed[key] == name)).to_numpy(dtype=bool)
-        pairs = closed[["start", "stop"]].to_numpy()[mine]
-        made.append(clock(weeks[week], *bounds, zones[zone], pairs))
-    return Clocks(kind, tuple(made), stretches)
+def _distinct(columns: list[Integers]) -> tuple[Integers, Integers]:
+    """The distinct rows of some columns of codes, and which of them each row is."""
+    varying = [column for column in columns if len(column) and column.min() != column.max()]
+    if not varying:
+        return np.array([[column[0] for column in columns]]), np.zeros(len(columns[0]), np.int64)
+    code = np.zeros(len(columns[0]), dtype=np.int64)
+    for column in varying:
+        values, rank = np.unique(column, return_inverse=True)
+        code = code * len(values) + rank
+    _, first, of = np.unique(code, return_index=True, return_inverse=True)
+    return np.stack([column[first] for column in columns], axis=1), of.astype(np.int64)

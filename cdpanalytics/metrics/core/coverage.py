@@ -10,9 +10,8 @@ import numpy as np
 from cdpanalytics.metrics.core import kernels
 from cdpanalytics.metrics.core.arrays import SUCCESS, SessionArrays
 from cdpanalytics.metrics.core.kernels import (
+    Flags,
     Integers,
-    last_before,
-    parallel_map,
     running_maximum,
     sort_by_vm_and_time,
 )
@@ -21,109 +20,117 @@ from cdpanalytics.metrics.core.question import PROTECTS
 
 @dataclass(frozen=True)
 class Coverage:
-    """One row per protecting span, by VM and beginning; together they tile each VM's time.
+    """The tiles of some VMs: stretches of time, each owned by one session, in order of VM and time.
 
-    Position i owns ``[begin, finish)``, up to where the VM's next span begins or to
-    as_of. Covered is ``[begin, min(covered_until, finish))``; the rest is its gap.
-    `strict_until` is the same where only Success and running sessions cover: it
-    may lie before `begin`, and exposure is counted from it. `row` is the session's
-    position in the arrays.
+    A VM's time from its first attempt to as_of is tiled without a break. Before its first
+    protecting span each attempt owns the time up to the next one (`leading`); from then on
+    each protecting span does. Position i owns ``[begin, finish)`` and covers
+    ``[begin, min(covered_until, finish))``; the rest is uncovered. A leading tile covers
+    nothing: its `covered_until` is the VM's first attempt.
+
+    `strict_until` is `covered_until` where only Success and running sessions cover: it may
+    lie before `begin`, and exposure is counted from it. `row` is the session's position in
+    the arrays, `place` its position among those that were swept.
     """
 
     row: Integers
+    place: Integers
     vm: Integers
     begin: Integers
     finish: Integers
     covered_until: Integers
     strict_until: Integers
+    leading: Flags
 
-    def at(self, cut: slice | Integers) -> Coverage:
-        """Return some of the spans."""
+    def at(self, cut: slice | Integers | Flags) -> Coverage:
+        """Return some of the tiles."""
         return Coverage(*(getattr(self, column.name)[cut] for column in fields(self)))
 
+    @property
+    def first_of_vm(self) -> Flags:
+        """Which tiles are the first of their VM."""
+        first = np.ones(len(self.vm), dtype=bool)
+        first[1:] = self.vm[1:] != self.vm[:-1]
+        return first
 
-def coverage(arrays: SessionArrays, protects: Collection[str] = PROTECTS) -> Coverage:
-    """Return each VM's protecting spans in order, with how far each covers.
+    @property
+    def last_of_vm(self) -> Flags:
+        """Which tiles are the last of their VM."""
+        last = np.ones(len(self.vm), dtype=bool)
+        last[:-1] = self.vm[1:] != self.vm[:-1]
+        return last
 
-    Empty spans and those that begin at or after as_of cover nothing and are left out.
-    `protects` are the verdicts that protect; running sessions always do.
+    def covers(self) -> Integers:
+        """Return up to where each tile is covered, within the tile."""
+        return np.clip(self.covered_until, self.begin, self.finish)
+
+
+def vm_blocks(arrays: SessionArrays) -> list[Integers]:
+    """Return the positions of sessions and of listed VMs, cut between VMs into blocks.
+
+    Within a block sessions come first. Blocks are as large as a core's cache likes; one VM
+    is never cut.
     """
-    parts = parallel_map(lambda rows: _sweep(arrays, protects, rows), by_vm(arrays))
-    return Coverage(*map(np.concatenate, zip(*parts, strict=True)))
-
-
-def by_vm(arrays: SessionArrays) -> list[Integers]:
-    """Return the positions of sessions, VM after VM, cut between VMs into blocks."""
-    vm = arrays.vm[: len(arrays.created)]
-    order = np.argsort(vm.astype(np.min_scalar_type(vm.max(initial=0))), kind="stable")
-    ends = np.cumsum(np.bincount(vm))
+    count = len(arrays.created)
+    order = np.argsort(
+        arrays.vm.astype(np.min_scalar_type(arrays.vm.max(initial=0))), kind="stable"
+    )
+    ends = np.cumsum(np.bincount(arrays.vm)) if len(order) else order
     edges = ends[np.flatnonzero(np.diff(ends // kernels.BLOCK, prepend=0))]
-    return np.split(order, edges[edges < len(order)])
+    blocks = np.split(order, edges[edges < len(order)])
+    if len(order) == count:
+        return blocks
+    return [np.concatenate([rows[rows < count], rows[rows >= count]]) for rows in blocks]
 
 
-def _sweep(
-    arrays: SessionArrays, protects: Collection[str], rows: Integers
-) -> tuple[Integers, ...]:
-    """The columns of `Coverage` of some VMs' sessions.
+def sweep(
+    arrays: SessionArrays,
+    rows: Integers,
+    protects: Collection[str] = PROTECTS,
+    tie: Integers | None = None,
+) -> Coverage:
+    """Return the tiles of some VMs, of which `rows` are all sessions.
 
     Sessions are put in order of VM and beginning. The running maximum of their ends is how
     far cover reaches at each beginning: a gap opens where it is smaller than the VM's next
     beginning. A second running maximum, of the ends of Success and running sessions only,
-    gives the strict reading; it starts at the VM's first beginning, so that a VM that was
-    never strictly covered is exposed from there.
+    gives the strict reading. Both start at the VM's first attempt, so that what was never
+    covered is exposed from there.
+
+    Parameters
+    ----------
+    arrays : SessionArrays
+    rows : numpy.ndarray
+        Positions of sessions. Those that begin at or after as_of are not there.
+    protects : collection of str
+        Verdicts that protect; running sessions always do.
+    tie : numpy.ndarray, optional
+        A last rank of each session, for spans that are alike in everything else.
     """
     mine = arrays.at(rows)
     stop = np.minimum(mine.stop, mine.as_of)
     covers = mine.protecting(protects) & (stop > mine.created)
     policy = arrays.keys["policy"].codes
-    # Of spans begun together the longest owns the time, then the last policy by name, then the
-    # smallest target (no target, the least integer, stays the least when negated).
+    # Of sessions begun together the longest owns the time, then the last policy by name, then
+    # the smallest target (no target, the least integer, stays the least when negated).
     order = sort_by_vm_and_time(
         mine.vm, mine.created,
-        lambda tied: (stop[tied], policy[rows[tied]], -arrays.rpo[rows[tied]]),
+        lambda tied: (
+            covers[tied], stop[tied], policy[rows[tied]], -arrays.rpo[rows[tied]],
+            *([] if tie is None else [tie[rows[tied]]]),
+        ),
     )  # fmt: skip
-    row = order[covers[order]]
-    begin, stop, vm = mine.created[row], stop[row], mine.vm[row]
-    first = np.ones(len(row), dtype=bool)
+    protected_by_now = running_maximum(covers[order].astype(np.int64), mine.vm[order]) > 0
+    leading = mine.attempt[order] & ~protected_by_now
+    kept = covers[order] | leading
+    place, leading = order[kept], leading[kept]
+    begin, stop, vm = mine.created[place], stop[place], mine.vm[place]
+    first = np.ones(len(place), dtype=bool)
     first[1:] = vm[1:] != vm[:-1]
-    finish = np.full(len(row), mine.as_of, dtype=np.int64)
+    finish = np.full(len(place), mine.as_of, dtype=np.int64)
     finish[:-1] = np.where(first[1:], mine.as_of, begin[1:])
-    strict = (mine.verdict[row] == SUCCESS) | mine.running[row]
-    strict_stop = np.where(strict, stop, begin.min(initial=mine.as_of))
-    strict_stop[first] = np.maximum(strict_stop[first], begin[first])
-    reach, strict_reach = running_maximum(stop, vm), running_maximum(strict_stop, vm)
-    return rows[row], vm, begin, finish, reach, strict_reach
-
-
-def blackouts(arrays: SessionArrays, spans: Coverage) -> list[tuple[Integers, Integers]]:
-    """Return when each span's VM was not observed: a start and a stop per span, for each hole.
-
-    What begins inside a hole is not known. So a VM is observed again at the hole's end
-    where a protecting span begun by then reaches beyond it, else when its next session
-    of any verdict begins, else never. Stretches of one VM are in order and do not
-    overlap; an empty one starts where it stops.
-    """
-    if not arrays.holes or not len(spans.row):
-        return []
-    low, high = int(spans.begin.min()), arrays.as_of
-    vms, machine = np.unique(spans.vm, return_inverse=True)
-    first = np.searchsorted(spans.vm, vms, side="left")
-    server = arrays.keys["backup_server"].codes[spans.row[first]]
-    order = sort_by_vm_and_time(arrays.vm[: len(arrays.created)], arrays.created)
-    session_vm, begun = arrays.vm[order], arrays.created[order]
-    reached, stretches = np.full(len(vms), low), []
-    for hole in arrays.holes:
-        end = np.full(len(vms), hole.stop)
-        span_at = last_before(spans.vm, spans.begin, vms, end + 1)
-        safe = np.maximum(span_at, 0)
-        covered = (span_at >= 0) & (spans.vm[safe] == vms) & (spans.covered_until[safe] > hole.stop)
-        after = last_before(session_vm, begun, vms, end) + 1
-        safe = np.minimum(after, len(begun) - 1)
-        again = np.where((after < len(begun)) & (session_vm[safe] == vms), begun[safe], high)
-        mine = (server == hole.server) | (hole.server is None)
-        stop = np.clip(np.where(covered, hole.stop, again), low, max(high, low))
-        stop = np.where(mine, np.maximum(stop, reached), reached)
-        start = np.clip(hole.start, reached, stop)
-        reached = stop
-        stretches.append((start[machine], stop[machine]))
-    return stretches
+    origin = begin[first][np.cumsum(first) - 1]
+    strict = ~leading & ((mine.verdict[place] == SUCCESS) | mine.running[place])
+    reach = running_maximum(np.where(leading, origin, stop), vm)
+    strict_reach = running_maximum(np.where(strict, stop, origin), vm)
+    return Coverage(rows[place], place, vm, begin, finish, reach, strict_reach, leading)

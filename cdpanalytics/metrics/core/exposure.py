@@ -1,4 +1,4 @@
-"""How long each VM was exposed, span by span and period by period."""
+"""How long each VM was exposed, tile by tile and period by period."""
 
 from __future__ import annotations
 
@@ -9,176 +9,344 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
-from cdpanalytics.metrics.core import kernels
-from cdpanalytics.metrics.core.arrays import SessionArrays, read
-from cdpanalytics.metrics.core.clocks import Clocks, clocks
-from cdpanalytics.metrics.core.coverage import Coverage, coverage
+from cdpanalytics.metrics.core.arrays import SessionArrays, as_of_frame, read
+from cdpanalytics.metrics.core.blackouts import blackouts
+from cdpanalytics.metrics.core.clocks import ClockMaker, Clocks
+from cdpanalytics.metrics.core.coverage import Coverage, sweep, vm_blocks
 from cdpanalytics.metrics.core.frames import facts
-from cdpanalytics.metrics.core.kernels import Flags, Integers, expand, parallel_map
+from cdpanalytics.metrics.core.kernels import LARGEST, Integers, expand, parallel_map
 from cdpanalytics.metrics.core.question import Question, Terms
 from cdpanalytics.metrics.core.values import UNKNOWN, duration
-from cdpanalytics.metrics.core.windows import Window, effective_as_of
+from cdpanalytics.metrics.core.windows import Window, effective_as_of, policies_then
 
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Exposure:
-    """Coverage with the scheduled lengths of their gaps, and their pieces by period.
+class Gaps:
+    """The gap at the end of each tile, by tile; most are empty.
 
-    By span: `length` of the whole gap, `target`, and whether its VM is `retired` in it:
-    then its pieces do not reach into the gap. By piece: the span it comes from, its
-    period, its scheduled parts, and what was left out of it as never fetched or excluded.
-    `uncovered` are the pieces to whose end cover, strictly taken, does not reach. By uncovered
-    piece: how old the gap is where the piece begins and ends (0 while covered), and what
-    of it is breached. `retired_pieces` are the spans and periods of retired gaps.
+    A gap lies at the end of one tile, up to the next protecting span. Only the leading
+    tiles of a VM share one: it belongs to the tile that owns its first observed instant.
+
+    Parameters
+    ----------
+    owner : numpy.ndarray
+        The tile that the gap belongs to.
+    start : numpy.ndarray
+        Its first observed instant.
+    finish : numpy.ndarray
+        Where it ends: the next protecting span, or as_of.
+    kept_until : numpy.ndarray
+        Where observed time ends in the tile: its end, or the instant of retirement.
+    length : numpy.ndarray
+        Its scheduled length, all tiles together, without what is retired.
+    before : numpy.ndarray
+        The part of it that lies in earlier tiles.
+    target : numpy.ndarray
+        The owner's target, UNKNOWN without one.
+    retired_from : numpy.ndarray
+        The instant of retirement; LARGEST where the VM is not retired.
     """
 
-    spans: Coverage
+    owner: Integers
+    start: Integers
+    finish: Integers
+    kept_until: Integers
     length: Integers
+    before: Integers
     target: Integers
-    retired: Flags
-    piece_span: Integers
-    piece_period: Integers
-    piece_observed: Integers
-    piece_exposed: Integers
-    piece_unobserved: Integers
-    piece_excluded: Integers
+    retired_from: Integers
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Stretches of tiles, cut at the edges of periods: the tile, the period, start and stop of each."""
+
+    tile: Integers
+    period: Integers
+    start: Integers
+    stop: Integers
+
+    @classmethod
+    def cut(cls, begin: Integers, finish: Integers, window: Window) -> Pieces:
+        """Cut one stretch per tile at the window's edges; what is empty or outside is dropped."""
+        edges = window.edges
+        start, stop = np.maximum(begin, edges[0]), np.minimum(finish, edges[-1])
+        inside = np.flatnonzero(stop > start)
+        first, last = window.period(start[inside]), window.period(stop[inside], "left")
+        if (first == last).all():
+            return cls(inside, first, start[inside], stop[inside])
+        item, period = expand(first, last - first + 1)
+        tile = inside[item]
+        return cls(
+            tile, period, np.maximum(start[tile], edges[period]),
+            np.minimum(stop[tile], edges[period + 1]),
+        )  # fmt: skip
+
+    def time(self, clocks: Clocks) -> Integers:
+        """Return how far each piece's clock runs in it."""
+        return clocks.read(self.stop, self.tile) - clocks.read(self.start, self.tile)
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """What was observed, exposed and breached in a block of VMs.
+
+    By tile: `tiles`, their own `target` and `gaps`. By piece: its observed and exposed time.
+    `uncovered` are the pieces not fully covered when only Success counts; by these: how old
+    the gap is where the piece begins and ends (0 while covered), and what of it is
+    breached. `retired` are the pieces after retirement, with their time. `left_out` are all
+    pieces, retired or not, with the time that was not fetched, and that was excluded.
+    """
+
+    rows: Integers
+    tiles: Coverage
+    target: Integers
+    gaps: Gaps
+    pieces: Pieces
+    observed: Integers
+    exposed: Integers
     uncovered: Integers
     age: Integers
     final_age: Integers
     breached: Integers
     breached_strict: Integers
-    retired_pieces: tuple[Integers, Integers]
+
+    def events(self) -> tuple[Integers, Integers]:
+        """Return the owner's tile and the period of each gap with exposed time in a period."""
+        piece = np.flatnonzero(self.exposed > 0)
+        owner, period = self.gaps.owner[self.pieces.tile[piece]], self.pieces.period[piece]
+        # The tiles that share a gap lie side by side, so what is counted twice does as well.
+        new = np.ones(len(piece), dtype=bool)
+        new[1:] = (owner[1:] != owner[:-1]) | (period[1:] != period[:-1])
+        return owner[new], period[new]
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What was left out of a block's observed time: tile, period and time of each kind."""
+
+    retired: tuple[Pieces, Integers]
+    pieces: Pieces
+    unobserved: Integers
+    excluded: Integers
+
+
+@dataclass(frozen=True)
+class Block:
+    """The exposure of a block of VMs, what was left out of it, and what it would be without that.
+
+    `full` is the exposure without exclusions, grace and retirement; None where there are none.
+    """
+
+    exposure: Exposure
+    left_out: LeftOut
+    full: Exposure | None
 
 
 def arrays_of(sessions: pd.DataFrame, question: Question, terms: Terms) -> SessionArrays:
     """Return sessions as integers, as of the last instant up to which coverage is known."""
     known = facts(sessions)
     now = effective_as_of(sessions, known, question, terms.protects)
-    return read(sessions, now, terms.policies, terms.unobserved, question.by, known)
+    policies = policies_then(sessions, known, question, terms.policies)
+    until = as_of_frame(sessions, known, question.as_of)
+    return read(sessions, now, policies, terms.unobserved, question.by, known, until)
 
 
 def measure(
-    arrays: SessionArrays, terms: Terms, window: Window, use: Callable[[Exposure], Result]
-) -> list[Result]:
-    """Return what `use` makes of the exposure of each range of spans, a core a range.
-
-    Every length is a difference of two readings of the span's clock, so forbidden
-    hours, maintenance and holes drop out by themselves. A breach begins when the clock
-    has run `target` since cover ended; where no target is known, nothing is known to
-    be breached. Coverage are cut at the window's edges.
-    """
-    spans = coverage(arrays, terms.protects)
-    goal = terms.target_us
-    clock = clocks(arrays, spans, terms)
-    unmaintained = clock if terms.exclude is None else clocks(arrays, spans, terms, exclude=False)
-
-    def part(first: int) -> Result:
-        cut = slice(first, first + kernels.BLOCK)
-        mine = spans.at(cut)
-        target = arrays.rpo[mine.row] if goal is None else np.full(len(mine.row), goal)
-        held = clock.at(cut)
-        free = held if unmaintained is clock else unmaintained.at(cut)
-        return use(_measure(arrays, terms, window, mine, target, held, free))
-
-    return parallel_map(part, range(0, max(len(spans.row), 1), kernels.BLOCK))
-
-
-def _measure(
     arrays: SessionArrays,
     terms: Terms,
     window: Window,
-    spans: Coverage,
-    goal: Integers,
+    use: Callable[[Block], Result],
+    tie: Integers | None = None,
+) -> list[Result]:
+    """Return what `use` makes of the exposure of each block of VMs, a thread per CPU.
+
+    Every length is a difference of two readings of a tile's clock, so forbidden hours,
+    exclusions, grace and blackouts drop out by themselves. A breach begins when the clock
+    has run `target` since the gap began; where no target is known, nothing is known to be
+    breached. `tie` ranks sessions that are alike in everything else.
+    """
+    maker = ClockMaker(arrays, terms, arrays.as_of)
+    count = len(arrays.created)
+
+    def block(positions: Integers) -> Result:
+        rows = positions[positions < count]
+        tiles = sweep(arrays, rows, terms.protects, tie)
+        return use(_block(arrays, terms, window, positions, rows, tiles, maker))
+
+    return parallel_map(block, vm_blocks(arrays))
+
+
+def _block(
+    arrays: SessionArrays,
+    terms: Terms,
+    window: Window,
+    positions: Integers,
+    rows: Integers,
+    tiles: Coverage,
+    maker: ClockMaker,
+) -> Block:
+    goal = terms.target_us
+    target = arrays.rpo[tiles.row] if goal is None else np.full(len(tiles.row), goal)
+    grace = _grace(tiles, terms)
+    dark = blackouts(arrays, rows, tiles)
+    scheduled = maker.make(tiles, exclude=False)
+    included = scheduled if terms.exclude is None else maker.make(tiles)
+    if grace is not None:
+        included = replace(included, stretches=(grace,))
+    clock = included if not dark else replace(
+        included, stretches=(*included.stretches, *_outside(dark, grace))
+    )  # fmt: skip
+    retire = None if terms.retire_after is None else duration(terms.retire_after)
+    exposure = _expose(arrays, positions, tiles, target, clock, window, retire)
+    gaps = exposure.gaps
+    retired = Pieces.cut(np.maximum(tiles.begin, gaps.kept_until), tiles.finish, window)
+    every = Pieces.cut(tiles.begin, tiles.finish, window)
+    left_out = LeftOut(
+        (retired, retired.time(clock)), every,
+        every.time(included) - every.time(clock) if dark else np.zeros_like(every.tile),
+        np.zeros_like(every.tile) if included is scheduled
+        else every.time(scheduled) - every.time(included),
+    )  # fmt: skip
+    if included is scheduled and retire is None:
+        return Block(exposure, left_out, None)
+    plain = replace(scheduled, stretches=tuple(dark))
+    return Block(exposure, left_out, _expose(arrays, positions, tiles, target, plain, window, None))
+
+
+def _grace(tiles: Coverage, terms: Terms) -> tuple[Integers, Integers] | None:
+    """From each VM's first attempt to its first protecting span, but no longer than the grace."""
+    if terms.grace is None or not len(tiles.row):
+        return None
+    first = tiles.first_of_vm
+    machine = np.cumsum(first) - 1
+    start = tiles.begin[first]
+    protected = np.full(len(start), LARGEST)
+    np.minimum.at(protected, machine[~tiles.leading], tiles.begin[~tiles.leading])
+    stop = np.minimum(np.minimum(start + duration(terms.grace), protected), tiles.finish.max())
+    return start[machine], np.maximum(stop, start)[machine]
+
+
+def _outside(
+    stretches: list[tuple[Integers, Integers]], grace: tuple[Integers, Integers] | None
+) -> list[tuple[Integers, Integers]]:
+    """The parts of stretches after grace, so that no time is taken off twice."""
+    if grace is None:
+        return stretches
+    return [(np.maximum(start, grace[1]), np.maximum(stop, grace[1])) for start, stop in stretches]
+
+
+def _expose(
+    arrays: SessionArrays,
+    positions: Integers,
+    tiles: Coverage,
+    target: Integers,
     clock: Clocks,
-    unmaintained: Clocks,
+    window: Window,
+    retire: int | None,
 ) -> Exposure:
-    covered_until = np.minimum(spans.covered_until, spans.finish)
-    length = clock.read(spans.finish) - clock.read(covered_until)
-    retired = _is_retired(arrays, spans, length, terms.retire_after)
-    retired_pieces = _cut(covered_until[retired], spans.finish[retired], window)
-    held = replace(spans, finish=np.where(retired, covered_until, spans.finish))
-    piece, period, start, stop = _cut(held.begin, held.finish, window)
-    opened, closed = clock.read(start, piece), clock.read(stop, piece)
-    exposed = closed - clock.read(np.clip(covered_until[piece], start, stop), piece)
-    left_out = _left_out(clock, unmaintained, (piece, start, stop))
-    uncovered = np.flatnonzero(spans.strict_until[piece] < stop)
-    of = piece[uncovered]
-    seen, known = (opened[uncovered], closed[uncovered]), goal[of] != UNKNOWN
-    # A gap begun before the window still ages from its own beginning.
-    ages = _ages(clock.read(spans.covered_until[of], of), *seen)
-    strict_ages = _ages(clock.read(spans.strict_until[of], of), *seen)
+    gaps = _gaps(arrays, tiles, target, clock, retire)
+    pieces = Pieces.cut(tiles.begin, gaps.kept_until, window)
+    tile = pieces.tile
+    opened, closed = clock.read(pieces.start, tile), clock.read(pieces.stop, tile)
+    covered = np.where(tiles.leading, tiles.begin, tiles.covers())
+    exposed = closed - clock.read(np.clip(covered[tile], pieces.start, pieces.stop), tile)
+    uncovered = np.flatnonzero(tiles.strict_until[tile] < pieces.stop)
+    of = tile[uncovered]
+    at, until, goal = opened[uncovered], closed[uncovered], gaps.target[of]
+    # A gap begun before the window, or in an earlier tile, still ages from its own beginning.
+    since = np.where(tiles.leading, tiles.begin, tiles.covered_until)
+    zero = clock.read(since[of], of)
+    age = np.maximum(at - zero, 0) + gaps.before[of]
+    final_age = np.maximum(until - zero, 0) + gaps.before[of]
+    zero = clock.read(np.where(tiles.leading, since, tiles.strict_until)[of], of)
+    strict_age = np.maximum(at - zero, 0) + gaps.before[of]
+    strict_final_age = np.maximum(until - zero, 0) + gaps.before[of]
     return Exposure(
-        spans, length, goal, retired, piece, period, closed - opened, exposed, *left_out,
-        uncovered, *ages, np.where(known, late(*ages, goal[of]), 0),
-        np.where(known, late(*strict_ages, goal[of]), 0),
-        (np.flatnonzero(retired)[retired_pieces[0]], retired_pieces[1]),
+        positions, tiles, target, gaps, pieces, closed - opened, exposed, uncovered, age, final_age,
+        np.where(goal == UNKNOWN, 0, late(age, final_age, goal)),
+        np.where(goal == UNKNOWN, 0, late(strict_age, strict_final_age, goal)),
     )  # fmt: skip
 
 
+def _gaps(
+    arrays: SessionArrays, tiles: Coverage, target: Integers, clock: Clocks, retire: int | None
+) -> Gaps:
+    """The gap of each tile; those of a VM's leading tiles are put together as one."""
+    number = np.arange(len(tiles.row))
+    since = np.where(tiles.leading, tiles.begin, tiles.covers())
+    zero = clock.read(since)
+    own = clock.read(tiles.finish) - zero
+    some = np.flatnonzero(own > 0)
+    start = tiles.finish.copy()
+    start[some] = clock.next_running(since[some], some)
+    owner, start, finish = _put_together(tiles, own, start)
+    retired_from = np.full(len(number), LARGEST)
+    if retire is not None:
+        is_open = (finish == arrays.as_of) & (own[owner] > 0)
+        retired_from[is_open] = start[is_open] + retire
+    kept_until = np.clip(retired_from, tiles.begin, tiles.finish)
+    if retire is not None:
+        own = np.maximum(clock.read(kept_until) - zero, 0)
+    length, before = _shared(tiles, own)
+    return Gaps(owner, start, finish, kept_until, length, before, target[owner], retired_from)
+
+
+def _put_together(
+    tiles: Coverage, own: Integers, start: Integers
+) -> tuple[Integers, Integers, Integers]:
+    """Owner, start and finish of the gap of each tile: leading tiles of a VM share one."""
+    owner, finish = np.arange(len(own)), tiles.finish
+    if not tiles.leading.any():
+        return owner, start, finish
+    machine = np.cumsum(tiles.first_of_vm) - 1
+    count = machine[-1] + 1
+    first = np.full(count, LARGEST)
+    observed = np.flatnonzero(tiles.leading & (own > 0))
+    np.minimum.at(first, machine[observed], observed)
+    # Without any observed time the gap is empty; it stays with each tile itself.
+    shared = tiles.leading & (first[machine] < LARGEST)
+    owner = np.where(shared, first[machine], owner)
+    last = np.zeros(count, dtype=np.int64)
+    np.maximum.at(last, machine[tiles.leading], tiles.finish[tiles.leading])
+    return owner, np.where(shared, start[owner], start), np.where(shared, last[machine], finish)
+
+
+def _shared(tiles: Coverage, own: Integers) -> tuple[Integers, Integers]:
+    """The length of the whole gap of each tile, and the part of it in earlier tiles."""
+    nothing = np.zeros(len(own), dtype=np.int64)
+    if not tiles.leading.any():
+        return own, nothing
+    machine = np.cumsum(tiles.first_of_vm) - 1
+    lead = np.where(tiles.leading, own, 0)
+    so_far = np.cumsum(lead) - lead
+    before = so_far - so_far[tiles.first_of_vm][machine]
+    total = np.bincount(machine, minlength=machine[-1] + 1)
+    total = np.zeros(len(total), dtype=np.int64)
+    np.add.at(total, machine, lead)
+    return np.where(tiles.leading, total[machine], own), np.where(tiles.leading, before, 0)
+
+
 def retirements(arrays: SessionArrays, terms: Terms) -> tuple[Integers, Integers]:
-    """Return the VMs taken for no longer protected, in order, and since when each is."""
+    """Return the VMs that are retired by as_of, in order, and since when each is."""
+    nothing = np.array([], dtype=np.int64)
     if terms.retire_after is None:
-        return np.array([], dtype=np.int64), np.array([], dtype=np.int64)
-    spans = coverage(arrays, terms.protects)
-    clock = clocks(arrays, spans, terms)
-    length = clock.read(spans.finish) - clock.read(np.minimum(spans.covered_until, spans.finish))
-    retired_pieces = _is_retired(arrays, spans, length, terms.retire_after)
-    return spans.vm[retired_pieces], spans.covered_until[retired_pieces]
+        return nothing, nothing
+    whole = Window(np.array([arrays.as_of, arrays.as_of]), None, None, False)
 
+    def retired(block: Block) -> tuple[Integers, Integers]:
+        tiles, since = block.exposure.tiles, block.exposure.gaps.retired_from
+        gone = np.flatnonzero(tiles.last_of_vm & (since <= arrays.as_of))
+        return tiles.vm[gone], since[gone]
 
-def _is_retired(
-    arrays: SessionArrays, spans: Coverage, length: Integers, after: pd.Timedelta | None
-) -> Flags:
-    """Return which spans end in an open gap so long that the VM is taken for no longer protected."""
-    if after is None:
-        return np.zeros(len(length), dtype=bool)
-    is_open = (spans.finish == arrays.as_of) & (spans.covered_until < arrays.as_of)
-    return np.asarray(is_open & (length > 0) & (length >= duration(after)))
+    parts = measure(arrays, terms, whole, retired)
+    vm, since = (np.concatenate(values) for values in zip(*parts, strict=True))
+    order = np.argsort(vm)
+    return vm[order], since[order]
 
 
 def late(age: Integers, final_age: Integers, goal: Integers | int) -> Integers:
     """Return how long a gap that grows from `age` to `final_age` is older than `goal`."""
     return np.asarray(np.maximum(final_age - np.maximum(age, goal), 0))
-
-
-def _ages(uncovered: Integers, opened: Integers, closed: Integers) -> tuple[Integers, Integers]:
-    return np.maximum(opened - uncovered, 0), np.maximum(closed - uncovered, 0)
-
-
-def _left_out(
-    clock: Clocks, unmaintained: Clocks, pieces: tuple[Integers, Integers, Integers]
-) -> tuple[Integers, Integers]:
-    """Return of each piece the scheduled time that was never fetched, and that was excluded."""
-    piece, start, stop = pieces
-
-    def run(by: Clocks) -> Integers:
-        return by.read(stop, piece) - by.read(start, piece)
-
-    fetched = replace(clock, blackouts=())
-    nothing = np.zeros(len(piece), dtype=np.int64)
-    unobserved = run(fetched) - run(clock) if clock.blackouts else nothing
-    if unmaintained is clock:
-        return unobserved, nothing
-    return unobserved, run(replace(unmaintained, blackouts=())) - run(fetched)
-
-
-def _cut(
-    begin: Integers, finish: Integers, window: Window
-) -> tuple[Integers, Integers, Integers, Integers]:
-    """Cut stretches at the window's edges: position, period, start and stop of each piece."""
-    edges = window.edges
-    start, stop = np.maximum(begin, edges[0]), np.minimum(finish, edges[-1])
-    inside = np.flatnonzero(stop > start)
-    first, last = window.period(start[inside]), window.period(stop[inside], "left")
-    if (first == last).all():
-        return inside, first, start[inside], stop[inside]
-    item, period = expand(first, last - first + 1)
-    piece = inside[item]
-    return (
-        piece,
-        period,
-        np.maximum(start[piece], edges[period]),
-        np.minimum(stop[piece], edges[period + 1]),
-    )

@@ -44,6 +44,8 @@ class Facts:
         The neighbours were read: coverage is known up to `as_of`.
     terms : dict
         The terms of its Selection, by name.
+    members : str, optional
+        The policies whose time its Selection asks about, where the frame holds others too.
     """
 
     since: pd.Timestamp | None = None
@@ -52,6 +54,7 @@ class Facts:
     promised_until: pd.Timestamp | None = None
     with_neighbours: bool = False
     terms: tuple[tuple[str, str], ...] = ()
+    members: str | None = None
 
     @property
     def marked(self) -> bool:
@@ -83,7 +86,15 @@ def facts(frame: pd.DataFrame) -> Facts:
         newest = next(label for label, edges in windows.items() if edges[1] == last)
         rows = frame[(frame[WINDOW].astype("str") == newest).to_numpy()]
         labels = [_words(label) for label in _labels(rows, TERMS)]
-    return Facts(first, last, _latest(labels, "as_of"), _latest(labels, "until"), True, terms)
+    members = {label.get("members") for label in labels}
+    if len(members) > 1:
+        raise InputError(
+            "the frame's rows were read for different policies; ask each part by itself, or make "
+            "one Selection of them"
+        )
+    return Facts(
+        first, last, _latest(labels, "as_of"), _latest(labels, "until"), True, terms, members.pop()
+    )
 
 
 def _same_terms(labels: list[dict[str, str]]) -> tuple[tuple[str, str], ...]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+from urllib.parse import quote, unquote
 
 import numpy as np
 import pandas as pd
@@ -31,6 +32,19 @@ class Members:
     """
 
     table: pd.DataFrame
+
+    def label(self) -> str:
+        """Return the policies whose time counts as one word, for the terms of a frame."""
+        names = self.table["policy"].dropna().astype("str").unique()
+        return ",".join(sorted(quote(name, safe="") for name in names))
+
+    @classmethod
+    def of_label(cls, label: str, rows: pd.DataFrame) -> Members:
+        """Return the members among some rows that a frame's terms name."""
+        names = [unquote(name) for name in label.split(",")]
+        chosen = rows[rows["policy"].astype("str").isin(names)]
+        columns = [name for name in KEYS if name in rows]
+        return cls(chosen[columns].drop_duplicates().reset_index(drop=True))
 
     @cached_property
     def _index(self) -> pd.MultiIndex:

@@ -26,6 +26,19 @@ def in_time(policies: pd.DataFrame) -> pd.DataFrame:
     return policies.sort_values("seen_from", kind="stable") if "seen_from" in policies else policies
 
 
+def known_at(policies: pd.DataFrame | None, at: pd.Timestamp) -> pd.DataFrame | None:
+    """Return the settings that were seen by an instant; of a policy seen later only, the first."""
+    if policies is None or "seen_from" not in policies or "policy" not in policies:
+        return policies
+    later = policies["seen_from"] > at
+    if not later.any():
+        return policies
+    keys = [key for key in ("policy_uid", "backup_server", "policy") if key in policies][:2]
+    ordered = in_time(policies)
+    first = ~ordered.duplicated(keys)
+    return ordered[~later[ordered.index] | first].sort_index()
+
+
 def by_policy(
     keys: dict[str, Codes], count: int, policies: pd.DataFrame | None, column: str
 ) -> tuple[Integers, pd.Series]:

@@ -41,6 +41,15 @@ class Clock:
         ahead = np.where(self.running[piece], instants - self.edges[piece], 0)
         return self.readings[piece] + ahead
 
+    def next_running(self, instants: Instants) -> Instants:
+        """Return the first instants, at `instants` or later, from which the clock runs.
+
+        Where it never runs again, the last edge, behind which it stands still.
+        """
+        if len(self.edges) == 1 and self.running[0]:
+            return instants
+        return np.maximum(instants, self.instant(self.elapsed(instants)))
+
     def instant(self, readings: Instants) -> Instants:
         """Return the last instants at which the clock shows no more than `readings`.
 

@@ -122,6 +122,9 @@ class MetricSpec:
         """
         frames.check(rows, question, terms, self.takes, self.neighbours)
         if members is None:
+            label = frames.facts(rows).members
+            members = None if label is None else Members.of_label(label, rows)
+        if members is None:
             return self.partial(rows, question, terms, **own)
         if self.whose == "session":
             return self.partial(rows[members.contains(rows)], question, terms, **own)

@@ -190,7 +190,8 @@ def durations_of(values: pd.Series, name: str = "rpo") -> Integers:
             f"convert it: df[{name!r}] = pd.to_timedelta(df[{name!r}], unit='s')"
         )
     try:
-        if pd.to_numeric(values, errors="coerce").notna().any():
+        is_text = pd.api.types.is_string_dtype(values.dtype)
+        if is_text and pd.to_numeric(values, errors="coerce").notna().any():
             raise ValueError  # "900" has no unit, and would be read as nanoseconds
         parsed = pd.to_timedelta(values)
     except (ValueError, TypeError):

@@ -13,8 +13,11 @@ from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.core.arrays import SessionArrays, as_of_frame
 from cdpanalytics.metrics.core.frames import Facts
 from cdpanalytics.metrics.core.kernels import Flags, Integers
+from cdpanalytics.metrics.core.policies import known_at
 from cdpanalytics.metrics.core.question import Question
 from cdpanalytics.metrics.core.values import us_of
+
+_QUARTER = 15 * 60 * 1_000_000
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Window:
     `periods` holds the natural start of each piece.
     `following` is the natural start of the period after the last.
     `closed` is set where no end at or before as_of was asked for: a session that
-    begins at the last edge, as_of, still counts.
+    ends at the last edge, as_of, has ended in the window. (One that begins there is not known.)
     """
 
     edges: Integers
@@ -43,11 +46,17 @@ class Window:
             return np.zeros(len(instants), dtype=np.int64)
         return np.searchsorted(self.edges[1:-1], instants, side=side)
 
-    def place(self, instants: Integers) -> Integers:
-        """Return the period each instant lies in, -1 where it lies in none."""
-        period, last = self.period(instants), self.edges[-1]
-        outside = (instants < self.edges[0]) | (instants >= last + self.closed)
-        period[outside] = -1
+    def place(self, begun: Integers) -> Integers:
+        """Return the period each session begins in, -1 where it begins in none."""
+        return self._place(begun, self.edges[-1])
+
+    def place_ends(self, ended: Integers) -> Integers:
+        """Return the period each session ends in, -1 where it ends in none."""
+        return self._place(ended, self.edges[-1] + self.closed)
+
+    def _place(self, instants: Integers, stop: int) -> Integers:
+        period = self.period(instants)
+        period[(instants < self.edges[0]) | (instants >= stop)] = -1
         return period
 
     @property
@@ -137,15 +146,36 @@ def effective_as_of(
     return now
 
 
+def policies_then(
+    frame: pd.DataFrame, known: Facts, question: Question, policies: pd.DataFrame | None
+) -> pd.DataFrame | None:
+    """Return the settings as they were known at an `as_of` in the past; else all of them."""
+    if question.as_of is None or us_of(question.as_of) >= as_of_frame(frame, known):
+        return policies
+    return known_at(policies, question.as_of)
+
+
+def _full_hours(start: int, stop: int, tz: str) -> pd.DatetimeIndex:
+    """The instants at which the wall clock reads a full hour, from the last one by `start` on.
+
+    Offsets and their changes are multiples of a quarter of an hour, so it is enough to look
+    at each quarter. A clock that is set back by half an hour reads 02:00 late: that hour
+    has 1.5 h.
+    """
+    first, last = start // _QUARTER, stop // _QUARTER
+    grid = np.arange(first - 8, last + 10, dtype=np.int64) * _QUARTER
+    wall = pd.DatetimeIndex(grid.view("M8[us]"), tz="UTC").tz_convert(tz)
+    full = grid[(wall.minute == 0) & (wall.second == 0)]
+    begun = full[np.searchsorted(full, start, side="right") - 1 :]
+    kept = begun[: np.searchsorted(begun, stop, side="right") + 1]
+    return pd.DatetimeIndex(kept.view("M8[us]"), tz="UTC").as_unit("us")
+
+
 def _period_starts(start: int, stop: int, freq: str, tz: str) -> pd.DatetimeIndex:
     """Natural starts of the periods from the one that holds `start`, with the one after, in UTC."""
     first, last = (pd.Timestamp(edge, unit="us", tz="UTC").tz_convert(tz) for edge in (start, stop))
     if freq == "h":
-        floor = first - pd.Timedelta(
-            minutes=first.minute, seconds=first.second, microseconds=first.microsecond
-        )
-        starts = pd.date_range(floor, max(last, floor) + pd.Timedelta(hours=1), freq="h")
-        return starts.tz_convert("UTC").as_unit("us")
+        return _full_hours(start, max(start, stop), tz)
     floor, ceiling = (edge.tz_localize(None).normalize() for edge in (first, max(first, last)))
     if freq == "W":
         floor -= pd.Timedelta(days=floor.day_of_week)
