@@ -56,6 +56,7 @@ bench: $(VENV)/ready-dev            ## figures beside their peers, written to do
 	$(BIN)/python benchmarks/parsing.py --output docs/performance/parsing.json
 	$(BIN)/python benchmarks/explorer.py --output docs/performance/explorer.json
 	$(BIN)/python benchmarks/sync.py --output docs/performance/sync.json
+	$(BIN)/python benchmarks/reconciling.py --output docs/performance/reconciling.json
 	$(BIN)/python benchmarks/reading.py --output docs/performance/reading.json
 	$(BIN)/python benchmarks/metrics.py --sizes $(SIZES) --output docs/performance/metrics.json
 	$(BIN)/python docs/fill.py

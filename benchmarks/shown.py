@@ -64,6 +64,28 @@ def sync(rows: list[Row]) -> str:
     return markdown(head, shown)
 
 
+def reconciling(rows: list[Row]) -> str:
+    """One row per sync: requests, sessions, time, and its share of the first sync."""
+    syncs = of(rows, "reconciling")
+    table = [
+        [row["way"], f"{row['days']:,}", f"{row['requests']:,}", f"{row['sessions']:,}",
+         f"{row['seconds']:.1f}", f"{row['cpu']:.1f}", f"{row['seconds'] / syncs[0]['seconds']:.3f}",
+         f"{row['peak_mb']:,.0f}"]
+        for row in syncs
+    ]  # fmt: skip
+    head = [
+        "",
+        "days fetched",
+        "requests",
+        "sessions",
+        "s",
+        "CPU s",
+        "beside the first sync",
+        "peak MB",
+    ]
+    return markdown(head, table)
+
+
 def reading(rows: list[Row]) -> str:
     """One row per choice and size: milliseconds of each way, and the megabytes it asked for."""
     found: dict[tuple[int, str], dict[str, Row]] = {}
@@ -187,6 +209,16 @@ def _of_sync(rows: list[Row]) -> str:
     )
 
 
+def _of_reconciling(rows: list[Row]) -> str:
+    first, again, quick = of(rows, "reconciling")
+    return (
+        f"{first['days']:,} days of {first['vms']:,} VMs, {first['sessions']:,} sessions: a sync that compares all "
+        f"of them with the server and finds no change takes {again['requests']:,} requests and "
+        f"{again['seconds']:.1f} s, {again['seconds'] / first['seconds']:.1%} of the first sync; with `--quick` "
+        f"{quick['requests']:,} requests and {quick['seconds']:.1f} s."
+    )
+
+
 def _of_reading(rows: list[Row]) -> str:
     found = {(r["sessions"], r["chosen"], r["way"]): r for r in of(rows, "reading")}
     largest = max(sessions for sessions, *_ in found)
@@ -245,6 +277,7 @@ PARTS: dict[str, tuple[str, _Told, _Told]] = {
     ),
     "parsing": ("parsing", parsing, _of_parsing),
     "syncing": ("sync", sync, _of_sync),
+    "reconciling": ("reconciling", reconciling, _of_reconciling),
     "reading": ("reading", reading, _of_reading),
     "starting": ("imports", imports, _of_imports),
     "redrawing": ("explorer", explorer, _of_explorer),

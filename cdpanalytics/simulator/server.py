@@ -154,6 +154,7 @@ class Simulator:
         self._lock = threading.Lock()
         self._sessions: dict[str, tuple[str, datetime]] = {}
         self._selections: OrderedDict[tuple[Any, ...], tuple[Table, Rows]] = OrderedDict()
+        self._tables: dict[str, tuple[Fleet, Snapshot, Table]] = {}
         self._server: _Server | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
@@ -298,7 +299,7 @@ class Simulator:
             if key in self._selections:
                 self._selections.move_to_end(key)
                 return self._selections[key]
-        table = self._table(kind, known)
+        table = self._table_of(kind, known)
         chosen = np.flatnonzero(select(wanted.get("filter", ""), table.columns, len(table.rows)))
         if table.visible is not None:
             chosen = chosen[table.visible[chosen]]
@@ -308,6 +309,17 @@ class Simulator:
             while len(self._selections) > _KEPT:
                 self._selections.popitem(last=False)
         return answer
+
+    def _table_of(self, kind: str, known: Snapshot) -> Table:
+        """Return a kind's rows; the last ones are kept, for many queries ask about one snapshot."""
+        fleet = self.fleet
+        with self._lock:
+            kept = self._tables.get(kind)
+        if kept is None or kept[0] is not fleet or kept[1] != known:
+            kept = fleet, known, self._table(kind, known)
+            with self._lock:
+                self._tables[kind] = kept
+        return kept[2]
 
     def _table(self, kind: str, known: Snapshot) -> Table:
         fraction = self.version >= 13
