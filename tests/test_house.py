@@ -29,62 +29,6 @@ def test_imports_keep_to_the_layers() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-PHRASES = {
-    "whence": r"\bwhence\b|\bwhither\b",
-    "nobody for nothing or none": r"\bnobody\b|\banybody\b",
-    "is no X for is not an X": r"\bis no (?!longer|more|one\b)\w+",
-    "a row a VM for one row per VM": r"\b[Aa] (?:row|line|file|day|process|core|range|number) an? \w+",
-    "put down to": r"\bput down to\b",
-    "held against": r"\bheld against\b",
-    "told apart": r"\btold apart\b",
-    "speaks for": r"\bspeaks? for\b|\bspoken? for\b",
-    "mended": r"\bmend(?:s|ed|ing)?\b",
-    "knows nothing of": r"\bknows? (?:no|nothing)\b",
-}
-"""Phrases that readers who learnt English from documentation stumble over, and what to write."""
-
-UNTRANSLATED = [
-    "cdpanalytics/archive", "cdpanalytics/execution", "cdpanalytics/metrics",
-    "cdpanalytics/server", "cdpanalytics/simulator", "cdpanalytics/synchronize", "docs", "README.md",
-    "CONTRIBUTING.md", "CHANGELOG.md",
-]  # fmt: skip
-"""Folders and files that still have such phrases; the list only shrinks."""
-
-
-def phrases(path: Path) -> list[str]:
-    """Return the places of unwanted phrases in a file."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return [
-        f"{path.relative_to(ROOT)}:{number}: {name}: {line.strip()}"
-        for number, line in enumerate(lines, 1)
-        for name, pattern in PHRASES.items()
-        if re.search(pattern, line)
-    ]
-
-
-def texts() -> list[Path]:
-    """Return the files with sentences for readers: code, templates and pages."""
-    kinds = {".py", ".md", ".j2", ".js", ".html"}
-    found = [*(ROOT / "cdpanalytics").rglob("*"), *(ROOT / "docs").rglob("*"), *ROOT.glob("*.md")]
-    return [
-        path for path in sorted(found) if path.suffix in kinds and "generated" not in path.parts
-    ]
-
-
-def test_sentences_are_plain_english() -> None:
-    done = [
-        path for path in texts() if not str(path.relative_to(ROOT)).startswith(tuple(UNTRANSLATED))
-    ]
-    assert len(done) > 30
-    assert [place for path in done for place in phrases(path)] == []
-
-
-@pytest.mark.parametrize("name", UNTRANSLATED)
-def test_a_folder_that_is_translated_leaves_the_list(name: str) -> None:
-    left = [path for path in texts() if str(path.relative_to(ROOT)).startswith(name)]
-    assert any(phrases(path) for path in left), f"take {name} off UNTRANSLATED"
-
-
 def test_conda_gets_the_same_packages_and_bounds() -> None:
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     conda = {line for line in environment if isinstance(line, str)}

@@ -291,7 +291,7 @@ def test_a_first_sync_by_a_clock_far_ahead_does_not_lock_the_archive(
             done = sync(em, archive, progress=False, allow_clock_difference=False)
         assert_equals_truth_since(archive, server)
         assert len(archive.sessions()) > 0
-        assert archive.ledger()["as_of"].max() == done.as_of, "days in the future speak for nothing"
+        assert archive.ledger()["as_of"].max() == done.as_of, "days in the future describe no time"
         assert archive.holes().empty
         assert archive.verify().empty
 

@@ -259,7 +259,7 @@ class _Sync:
         return wanted, len(recheck.changed & settled)
 
     def _retract_days_ahead(self) -> None:
-        """Let days that lie in the future speak for nothing: they were fetched by a clock ahead.
+        """Let days that lie in the future describe no time: they were fetched by a clock ahead.
 
         Otherwise the archive's as_of would be theirs.
         """
