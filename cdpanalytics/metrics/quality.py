@@ -10,7 +10,7 @@ import pandas as pd
 from cdpanalytics.metrics.core.arrays import NO_VERDICT, SessionArrays, as_of_frame, read
 from cdpanalytics.metrics.core.frames import facts
 from cdpanalytics.metrics.core.kernels import LARGEST, Flags, Integers, running_maximum
-from cdpanalytics.metrics.core.question import UNSET, Question, Terms, Unset, Zone
+from cdpanalytics.metrics.core.question import UNSET, Question, Table, Terms, Zone
 from cdpanalytics.metrics.core.spec import WINDOW, MetricSpec
 from cdpanalytics.metrics.core.values import UNKNOWN, amounts, instants, microseconds
 from cdpanalytics.metrics.core.windows import policies_then, resolve_window, window
@@ -24,7 +24,7 @@ def quality(
     until: object = None,
     as_of: object = None,
     tz: Zone = UNSET,
-    policies: pd.DataFrame | Unset | None = UNSET,
+    policies: Table = UNSET,
 ) -> pd.DataFrame:
     """Count the sessions about which something is odd, and say what the metrics make of each.
 
@@ -41,7 +41,7 @@ def quality(
     Returns
     -------
     pandas.DataFrame
-        A row a finding, in the order below, whether or not there are any; of a column
+        One row per finding, in the order below, whether or not there are any; of a column
         that the frame has not, none. ``finding``, ``sessions`` (rows that have it),
         ``share`` (of all rows counted; NA of none), ``vms`` (that have such rows) and
         ``consequence``, what the metrics make of them. A session may have several
