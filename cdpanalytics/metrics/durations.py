@@ -76,7 +76,8 @@ def durations(
     ...     "created": day + pd.to_timedelta([0, 8, 16], unit="h"),
     ...     "ended": [day + pd.Timedelta("8h"), day + pd.Timedelta("14h"), pd.NaT],
     ... })
-    >>> durations(sessions, by="vm")[["vm", "sessions", "running", "mean"]]
+    >>> as_of = day + pd.Timedelta("20h")
+    >>> durations(sessions, by="vm", as_of=as_of)[["vm", "sessions", "running", "mean"]]
           vm  sessions  running            mean
     0  db-01         2        1 0 days 07:00:00
     """

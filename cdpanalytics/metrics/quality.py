@@ -83,7 +83,7 @@ def quality(
     ...     "created": day + pd.to_timedelta([0, 9], unit="h"),
     ...     "ended": day + pd.to_timedelta([8, 7], unit="h"),
     ... })
-    >>> found = quality(sessions).set_index("finding")["sessions"]
+    >>> found = quality(sessions, as_of=day + pd.Timedelta("1D")).set_index("finding")["sessions"]
     >>> found[found > 0].to_dict()
     {'ends before it begins': 1, 'first of its VM': 1}
     """
