@@ -12,7 +12,7 @@ from cdpanalytics.metrics.core.arrays import SessionArrays, as_of_frame, read, s
 from cdpanalytics.metrics.core.frames import facts
 from cdpanalytics.metrics.core.groups import share
 from cdpanalytics.metrics.core.kernels import LARGEST, Flags, Integers, group_quantiles
-from cdpanalytics.metrics.core.question import UNSET, By, Question, Terms, Unset, Zone
+from cdpanalytics.metrics.core.question import UNSET, By, Question, Table, Terms, Zone
 from cdpanalytics.metrics.core.spec import WINDOW, MetricSpec
 from cdpanalytics.metrics.core.values import UNKNOWN, lengths
 from cdpanalytics.metrics.core.windows import policies_then, window
@@ -29,7 +29,7 @@ def durations(
     until: object = None,
     as_of: object = None,
     tz: Zone = UNSET,
-    policies: pd.DataFrame | Unset | None = UNSET,
+    policies: Table = UNSET,
 ) -> pd.DataFrame:
     """Return how long finished sessions lasted.
 

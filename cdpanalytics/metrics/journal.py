@@ -13,7 +13,7 @@ from cdpanalytics.metrics.core.arrays import unknown_column
 from cdpanalytics.metrics.core.groups import share
 from cdpanalytics.metrics.core.kernels import LARGEST, Integers, expand
 from cdpanalytics.metrics.core.policies import newest_setting
-from cdpanalytics.metrics.core.question import UNSET, By, Question, Terms, Unset
+from cdpanalytics.metrics.core.question import UNSET, By, Question, Table, Terms
 from cdpanalytics.metrics.core.spec import MetricSpec
 from cdpanalytics.metrics.core.values import (
     UNKNOWN,
@@ -33,7 +33,7 @@ def journal_adherence(
     target: object = None,
     by: By = ("policy", "vm"),
     *,
-    policies: pd.DataFrame | Unset | None = UNSET,
+    policies: Table = UNSET,
 ) -> pd.DataFrame:
     """Return how much of the time asked about could be restored to within the RPO.
 

@@ -10,7 +10,7 @@ import pandas as pd
 from cdpanalytics.metrics.core.arrays import NO_VERDICT, SessionArrays, as_of_frame, read
 from cdpanalytics.metrics.core.frames import facts
 from cdpanalytics.metrics.core.kernels import LARGEST, Flags, Integers, running_maximum
-from cdpanalytics.metrics.core.question import UNSET, Question, Terms, Unset, Zone
+from cdpanalytics.metrics.core.question import UNSET, Question, Table, Terms, Zone
 from cdpanalytics.metrics.core.spec import WINDOW, MetricSpec
 from cdpanalytics.metrics.core.values import UNKNOWN, amounts, instants, microseconds
 from cdpanalytics.metrics.core.windows import policies_then, resolve_window, window
@@ -24,7 +24,7 @@ def quality(
     until: object = None,
     as_of: object = None,
     tz: Zone = UNSET,
-    policies: pd.DataFrame | Unset | None = UNSET,
+    policies: Table = UNSET,
 ) -> pd.DataFrame:
     """Count the sessions about which something is odd, and say what the metrics make of each.
 
