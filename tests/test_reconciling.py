@@ -233,6 +233,19 @@ def test_a_sync_that_finds_nothing_changed_asks_one_small_question_per_settled_d
     assert len(settled) - len(close) <= len(days) <= len(settled) + 2
 
 
+def test_a_settled_day_without_a_change_is_not_written_again(
+    server: Simulator, folder: Path
+) -> None:
+    run(server, folder)
+    archive = run(server, folder, 4)
+    settled = [Path(path) for path in archive.ledger().query("final")["path"]]
+    settled = settled[:-2]  # verdicts of policy sessions reach the newest ones
+    before = [(path.read_bytes(), path.stat().st_mtime_ns) for path in settled]
+    archive = run(server, folder, 0.1)
+    assert len(settled) >= 2
+    assert [(path.read_bytes(), path.stat().st_mtime_ns) for path in settled] == before
+
+
 def test_an_archive_of_an_older_release_learns_its_counts(
     server: Simulator, estate: Fleet, folder: Path
 ) -> None:

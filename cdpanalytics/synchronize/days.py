@@ -102,9 +102,9 @@ def plan(
     ['2026-10-01', '2026-10-03']
     """
     held = pd.DataFrame({"day": [], "final": []}) if ledger is None else ledger
-    past = held.loc[held["day"] < now, "day"]  # days later than that: a clock was ahead once
-    first = since if since is not None else past.min() if len(past) else first_default(now)
-    newest = past.max() if len(past) else now
+    past = [day for day in held["day"] if day < now]  # later days: a clock was ahead once
+    first = min(past, default=first_default(now)) if since is None else since
+    newest = max(past, default=now)
     rows = {row["day"]: row for row in held.to_dict("records")}
     settled = set() if full else set(held.loc[held["final"].astype(bool), "day"]) - set(again)
     wanted = []

@@ -340,12 +340,23 @@ class _Sync:
         rows = self._enriched(day.start, merged)
         final = len(merged) > 0 and self.over >= day.start + DAY and _all_completed(merged)
         counted = len(fetched) if day.end == day.start + DAY else None
-        self.archive.put_day(
-            "sessions", self.em.url, day.start, rows, self.as_of, final, day.missing, counted
-        )
+        if not (final and self._is_held(day, held, rows, counted)):
+            self.archive.put_day(
+                "sessions", self.em.url, day.start, rows, self.as_of, final, day.missing, counted
+            )
         again = fetched.filter(pc.is_in(fetched["uid"], held["uid"].combine_chunks()))
         changed = count_changed(held.select(_RAW), again.select(_RAW))
         return len(fetched), len(fetched) - len(again), changed
+
+    def _is_held(self, day: Day, held: pa.Table, rows: pa.Table, counted: int | None) -> bool:
+        """Return whether the archive has a final day already as it would be written.
+
+        Its file then stays as it is, and so does the checksum of a report that was made of it.
+        """
+        before = self.ledger[self.ledger["day"] == day.start].to_dict("records")
+        same = [row["final"] and row["missing"] == day.missing and row["counted"] == counted
+                for row in before]  # fmt: skip
+        return same == [True] and len(held) == len(rows) and not count_changed(held, rows)
 
     # -- policy sessions ---------------------------------------------------------------
 

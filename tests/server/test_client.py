@@ -487,10 +487,12 @@ def test_sessions_are_counted_with_one_request_of_one_row(em, server, hours, cou
     assert query["pageSize"] == "1"
 
 
-def test_a_server_that_ignores_the_page_size_is_counted_by_its_rows(server):
+@pytest.mark.parametrize("least", [7, 8, 100])
+def test_a_server_that_ignores_the_page_size_is_counted_by_its_last_page(server, least):
     with connected(server, page_size=7) as em:
-        server.least = 7
+        server.least = least
         assert em.count_task_sessions(NOW - 10 * DAY, NOW) == 24
+        assert len(server.queries()) <= 2
 
 
 def test_a_count_of_a_server_that_ignores_the_filter_is_refused(em, server):
