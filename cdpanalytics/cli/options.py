@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -120,15 +119,10 @@ def keys(text: str) -> list[str]:
 
 def percentage(text: str) -> float:
     """Read "99.9", "99.9%" or "0.999" as a share, exact to the digit; a low one is told."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            value = share(text, "--objective")
-        except InputError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-    for warning in caught:
-        output.print_error(str(warning.message))
-    return value
+    try:
+        return share(text, "--objective")
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def whole_number(least: int, most: int) -> Callable[[str], int]:
