@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage nightly mutants lint docs site screenshots reliability bench scale notebooks sample clean
+.PHONY: help demo check test coverage nightly mutants lint docs site screenshots reliability bench scale notebooks sample clean
 
 help:            ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -12,14 +12,17 @@ help:            ## this list
 demo: $(VENV)/ready            ## simulated server -> sync -> metrics -> demo/report.html
 	$(BIN)/cdpanalytics demo --directory demo
 
+check: lint            ## style, types, layers, and each test that is not slow: a minute or two
+	$(BIN)/python -m pytest -q -n auto --dist loadscope -m "not slow and not browser"
+
 test: $(VENV)/ready-dev            ## every test
 	$(BIN)/python -m pytest -n auto --dist loadscope
 
 coverage: $(VENV)/ready-dev            ## the same, and which lines no test runs: it takes half as long again
 	$(BIN)/python -m pytest -n auto --dist loadscope --cov --cov-report=term-missing:skip-covered --cov-fail-under=90
 
-nightly: $(VENV)/ready-dev            ## the laws and the oracle on 10,000 random fleets each
-	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -n auto tests/metrics
+nightly: $(VENV)/ready-dev            ## the laws and the oracle on 10,000 random fleets each; 300 random lines per command
+	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -n auto tests/metrics tests/cli/test_fuzz.py
 
 mutants: $(VENV)/ready-dev            ## do the tests notice when a metric is changed by one token
 	$(BIN)/pip install --quiet --disable-pip-version-check 'mutmut>=3.3'
@@ -53,6 +56,7 @@ bench: $(VENV)/ready-dev            ## figures beside their peers, written to do
 	$(BIN)/python benchmarks/parsing.py --output docs/performance/parsing.json
 	$(BIN)/python benchmarks/explorer.py --output docs/performance/explorer.json
 	$(BIN)/python benchmarks/sync.py --output docs/performance/sync.json
+	$(BIN)/python benchmarks/reconciling.py --output docs/performance/reconciling.json
 	$(BIN)/python benchmarks/reading.py --output docs/performance/reading.json
 	$(BIN)/python benchmarks/metrics.py --sizes $(SIZES) --output docs/performance/metrics.json
 	$(BIN)/python docs/fill.py

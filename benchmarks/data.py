@@ -74,7 +74,7 @@ def fleet(sessions: int, seed: int = 1, vms: int | None = None) -> pa.Table:
 
 
 def archived(table: pa.Table, folder: str | Path) -> Any:
-    """Return an archive that holds the fleet, written as a sync writes it: a file a day."""
+    """Return an archive that holds the fleet, written as a sync writes it: one file per day."""
     from cdpanalytics import schema
     from cdpanalytics.archive import Archive
 

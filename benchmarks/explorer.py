@@ -48,7 +48,7 @@ def timed(explorer: Explorer, change: dict[str, Any]) -> tuple[float, float]:
 
 
 def main() -> int:
-    """Print a row a change: medians of the runs, and the longest, in milliseconds."""
+    """Print one row per change: medians of the runs, and the longest, in milliseconds."""
     parser = timing.arguments(__doc__, repeat=7)
     parser.add_argument("--sessions", type=int, default=150_000)
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Time what a start costs: the package, its help, its first metric, beside what nobody can do without."""
+"""Time what a start costs: the package, its help, its first metric, beside the libraries that are always needed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _peak(usage: resource.struct_rusage) -> float:
 
 
 def main() -> int:
-    """Print a row a start; each in turn, round by round, so that all see the same machine."""
+    """Print one row per start; each in turn, round by round, so that all see the same machine."""
     options = timing.arguments(__doc__, repeat=15).parse_args()
     runs: dict[str, list[tuple[float, float, float]]] = {name: [] for name in STARTS}
     for number in range(options.repeat + 1):

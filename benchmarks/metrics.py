@@ -96,7 +96,7 @@ def differing(ours: dict[str, float], theirs: dict[str, float]) -> list[str]:
 
 
 def compared(source: str, sessions: int, of: str, options: Any) -> list[dict[str, Any]]:
-    """Ask every engine, a process each; a row an engine and question."""
+    """Ask every engine, each in its own process; one row per engine and question."""
     questions = [q for q in options.questions.split(",") if source == "frame" or q in OF_ARCHIVES]
     if sessions >= LARGE:
         questions = [question for question in questions if question not in TOO_LARGE]
@@ -124,7 +124,7 @@ def compared(source: str, sessions: int, of: str, options: Any) -> list[dict[str
 
 
 def main() -> int:
-    """Print a row a question, source and size; exit 1 when answers differ."""
+    """Print one row per question, source and size; exit 1 when answers differ."""
     parser = timing.arguments(__doc__, repeat=5)
     parser.add_argument("--sizes", default="10000,1000000", help="sessions, apart by commas")
     parser.add_argument("--from", dest="sources", default="frame,archive", help="%(default)s")

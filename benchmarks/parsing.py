@@ -247,7 +247,7 @@ def one(kind: str, way: str, folder: str, repeat: int) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Print a row a parser; exit 1 when tables differ."""
+    """Print one row per parser; exit 1 when tables differ."""
     import tempfile
 
     parser = timing.arguments(__doc__, repeat=200)

@@ -1,6 +1,6 @@
 """Each question asked of Polars, of DuckDB and of plain pandas, written by hand for that engine.
 
-Each peer knows what it may: the target is one number, there is no schedule and no hole, a VM
+Each peer may use what it knows: one target for all, no schedules, no holes, and a VM
 stays in its policy. Where the frame has `uid` a peer looks for rows fetched twice, as the metric
 does; in an archive of one source none can be, so none is looked for there. An engine's questions
 are the methods of a class, named alike; a figure is of one method.

@@ -116,7 +116,7 @@ def groups(folder: str) -> tuple[int, int, float]:
 
 
 def main() -> int:
-    """Print a row a choice and way; exit 1 when they differ."""
+    """Print one row per choice and way; exit 1 when they differ."""
     parser = timing.arguments(__doc__, repeat=5)
     parser.add_argument("--sizes", default="1000000,10000000", help="sessions, apart by commas")
     options = parser.parse_args()

@@ -223,7 +223,7 @@ def draw(rows: list[dict[str, Any]], memory: str, path: Path) -> None:
 
 
 def main() -> None:
-    """Print a row a size."""
+    """Print one row per size."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("sessions", nargs="*", type=int, default=[100_000, 1_000_000, 10_000_000])
     parser.add_argument("--metric", default="rpo_adherence")

@@ -1,4 +1,4 @@
-"""Figures as Markdown: what each benchmark prints, and what stands in docs/performance.md."""
+"""Figures as Markdown: what each benchmark prints, and the tables of docs/performance.md."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def of(rows: list[Row], what: str) -> list[Row]:
 
 
 def parsing(rows: list[Row]) -> str:
-    """A row a parser: time, sessions a second, and how many times as long as the one by hand."""
+    """One row per parser: time, sessions a second, and how many times as long as the one by hand."""
     shown = []
     for row in of(rows, "parsing"):
         ours = next(r for r in of(rows, "parsing") if r["format"] == row["format"])
@@ -38,7 +38,7 @@ def parsing(rows: list[Row]) -> str:
 
 
 def imports(rows: list[Row]) -> str:
-    """A row a start, beside pandas and pyarrow alone."""
+    """One row per start, beside pandas and pyarrow alone."""
     starts = {row["start"]: row for row in of(rows, "start")}
     base = starts["import pandas, pyarrow"]["seconds"]
     shown = [
@@ -51,7 +51,7 @@ def imports(rows: list[Row]) -> str:
 
 
 def sync(rows: list[Row]) -> str:
-    """A row a way: time, sessions a second, and how many times as long as downloading alone."""
+    """One row per way: time, sessions a second, and how many times as long as downloading alone."""
     ways = {row["way"]: row for row in of(rows, "sync")}
     limit = ways.get("downloaded and thrown away")
     shown = [
@@ -64,8 +64,30 @@ def sync(rows: list[Row]) -> str:
     return markdown(head, shown)
 
 
+def reconciling(rows: list[Row]) -> str:
+    """One row per sync: requests, sessions, time, and its share of the first sync."""
+    syncs = of(rows, "reconciling")
+    table = [
+        [row["way"], f"{row['days']:,}", f"{row['requests']:,}", f"{row['sessions']:,}",
+         f"{row['seconds']:.1f}", f"{row['cpu']:.1f}", f"{row['seconds'] / syncs[0]['seconds']:.3f}",
+         f"{row['peak_mb']:,.0f}"]
+        for row in syncs
+    ]  # fmt: skip
+    head = [
+        "",
+        "days fetched",
+        "requests",
+        "sessions",
+        "s",
+        "CPU s",
+        "beside the first sync",
+        "peak MB",
+    ]
+    return markdown(head, table)
+
+
 def reading(rows: list[Row]) -> str:
-    """A row a choice and size: milliseconds of each way, and the megabytes it asked for."""
+    """One row per choice and size: milliseconds of each way, and the megabytes it asked for."""
     found: dict[tuple[int, str], dict[str, Row]] = {}
     for row in of(rows, "reading"):
         found.setdefault((row["sessions"], row["chosen"]), {})[row["way"]] = row
@@ -94,7 +116,7 @@ def reading(rows: list[Row]) -> str:
 
 
 def metrics(rows: list[Row], source: str | None = None) -> str:
-    """A row a question and size: milliseconds and peak memory of each engine, ours to the fastest other."""
+    """One row per question and size: milliseconds and peak memory of each engine, ours to the fastest other."""
     kept = [row for row in of(rows, "metric") if source in (None, row["source"])]
     engines = list(dict.fromkeys(row["engine"] for row in kept))
     found: dict[tuple[str, int, str], dict[str, Row]] = {}
@@ -125,7 +147,7 @@ def _ms(row: Row) -> str:
 
 
 def explorer(rows: list[Row]) -> str:
-    """A row a change of a control: until its tiles are sent, until all is drawn."""
+    """One row per change of a control: until its tiles are sent, until all is drawn."""
     shown = [
         [row["change"], f"{row['tiles_ms']:.0f}", f"{row['drawn_ms']:.0f}", f"{row['most_ms']:.0f}"]
         for row in of(rows, "explorer")
@@ -187,6 +209,16 @@ def _of_sync(rows: list[Row]) -> str:
     )
 
 
+def _of_reconciling(rows: list[Row]) -> str:
+    first, again, quick = of(rows, "reconciling")
+    return (
+        f"{first['days']:,} days of {first['vms']:,} VMs, {first['sessions']:,} sessions: a sync that compares all "
+        f"of them with the server and finds no change takes {again['requests']:,} requests and "
+        f"{again['seconds']:.1f} s, {again['seconds'] / first['seconds']:.1%} of the first sync; with `--quick` "
+        f"{quick['requests']:,} requests and {quick['seconds']:.1f} s."
+    )
+
+
 def _of_reading(rows: list[Row]) -> str:
     found = {(r["sessions"], r["chosen"], r["way"]): r for r in of(rows, "reading")}
     largest = max(sessions for sessions, *_ in found)
@@ -245,6 +277,7 @@ PARTS: dict[str, tuple[str, _Told, _Told]] = {
     ),
     "parsing": ("parsing", parsing, _of_parsing),
     "syncing": ("sync", sync, _of_sync),
+    "reconciling": ("reconciling", reconciling, _of_reconciling),
     "reading": ("reading", reading, _of_reading),
     "starting": ("imports", imports, _of_imports),
     "redrawing": ("explorer", explorer, _of_explorer),

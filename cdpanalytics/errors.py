@@ -4,7 +4,19 @@ from __future__ import annotations
 
 
 class CdpError(Exception):
-    """Whatever this package raises on purpose; its text is one line for a person."""
+    """Whatever this package raises on purpose; its text is one line for a person.
+
+    Attributes
+    ----------
+    progress : str
+        What was done before the error; the text ends with it.
+    """
+
+    progress = ""
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return f"{text}; {self.progress}" if self.progress else text
 
 
 class InputError(CdpError, ValueError):

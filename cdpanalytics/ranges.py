@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Range:
-    """The names of a column from `first` up to `stop`, which it does not contain; None is no bound.
+    """The names of a column from `first` up to but without `stop`; None means unbounded.
 
     Rows without a name belong to the range that has no `stop`.
 

@@ -30,7 +30,7 @@ from cdpanalytics.sources import (
     check_names,
     named,
 )
-from cdpanalytics.timeparse import Moment
+from cdpanalytics.timeparse import Moment, share
 
 if TYPE_CHECKING:
     from cdpanalytics.archive import Archive
@@ -302,7 +302,7 @@ class Selection:
         if objective is None and self.objective is None and self.context.estate.objectives:
             return self._objectives_by_group(by, freq)
         goal = self.objective or self.context.estate.objective or DEFAULT_OBJECTIVE
-        goal = goal if objective is None else objective
+        goal = goal if objective is None else share(objective, "objective")
         return self._ask("objectives", objective=goal, by=by, freq=freq)
 
     def _objectives_by_group(self, by: By, freq: str | None) -> pd.DataFrame:
@@ -310,9 +310,9 @@ class Selection:
         default = self.context.estate.objective or DEFAULT_OBJECTIVE
         table = self._ask("objectives", objective=default, by=by, freq=freq)
         shares = self.context.estate.objectives_of(table).fillna(default)
-        for share in sorted(set(shares) - {default}):
-            promised = self._ask("objectives", objective=share, by=by, freq=freq)
-            table = table.where(shares != share, promised)
+        for promise in sorted(set(shares) - {default}):
+            promised = self._ask("objectives", objective=promise, by=by, freq=freq)
+            table = table.where(shares != promise, promised)
         return table
 
     def worst(self, n: int | None = 10, by: By = _BY) -> pd.DataFrame:
@@ -509,7 +509,7 @@ def select(
     names = replace(names, tags=tuple((terms.get("tag") or {}).items()))
     return Selection(
         source, since, until, names, text, tz,
-        objective=terms.get("objective"),
+        objective=None if terms.get("objective") is None else share(terms["objective"], "objective"),
         retire_after=_said(terms.get("retire_after"), estate.retire_after),
         grace=_said(terms.get("grace"), estate.grace),
         context=Context.of(estate, terms.get("tags"), terms.get("exclude"), tz),

@@ -115,7 +115,7 @@ def ca_bundle(path: str | None = None, environment: Mapping[str, str] = os.envir
     Raises
     ------
     ConfigError
-        If there is no such file.
+        If the file does not exist.
     """
     found = path or environment.get(CA_BUNDLE) or environment.get("REQUESTS_CA_BUNDLE") or None
     if found is not None and not os.path.exists(found):
@@ -158,7 +158,7 @@ def forget(url: str, user: str | None = None) -> None:
     """
     name = user or _keyring_user(url)
     if name is None:
-        raise ConfigError(f"the keyring knows no user for {url}; name one with --user")
+        raise ConfigError(f"the keyring has no user name for {url}; give one with --user")
     try:
         import keyring
 

@@ -1,6 +1,6 @@
 """Fill the definitions, pictures and figures of metrics, verdicts, questions and performance.md: ``make docs``.
 
-What stands in a file between ``<!-- NAME -->`` and ``<!-- / -->`` is written here, from the
+The text of a file between ``<!-- NAME -->`` and ``<!-- / -->`` is written here, from the
 docstrings, from metrics of the sessions shown, and from what ``make bench`` left in
 docs/performance; the rest is written by hand.
 """
@@ -150,7 +150,7 @@ def verdicts_picture() -> str:
     exec("\n".join(lines), scope)  # noqa: S102 - our own file
     ax = plots.timeline(scope["sessions"], metrics.gaps(scope["sessions"], "15min"))
     ax.set_title("Three of the five have gaps: the other two were replicated all day", loc="left")
-    said = "A line a VM: when its sessions covered it, and its gaps; the examples give the numbers."
+    said = "One line per VM: when its sessions covered it, and its gaps; the examples give the numbers."
     _save(ax.figure, "verdicts.svg", said)
     return f"![{said}](verdicts.svg)\n"
 

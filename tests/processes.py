@@ -17,7 +17,10 @@ KILLED = -signal.SIGKILL
 
 
 def sync_in_process(url: str, folder: Path, said: Any, **options: Any) -> None:
-    """Sync as the command line does; leaves in `said` what came of it."""
+    """Sync as the command line does; leaves in `said` what came of it.
+
+    `impatient`: retries do not wait; `reconcile`: compare with what the server remembers.
+    """
     from cdpanalytics.archive import Archive
     from cdpanalytics.errors import CdpError
     from cdpanalytics.server.client import EnterpriseManager
@@ -25,7 +28,7 @@ def sync_in_process(url: str, folder: Path, said: Any, **options: Any) -> None:
     from cdpanalytics.synchronize import sync
 
     since, reconcile = options.pop("since", "7D"), options.pop("reconcile", True)
-    if options.pop("quick", False):
+    if options.pop("impatient", False):
         options["retry"] = RetryPolicy(backoff=0)
     try:
         with EnterpriseManager(url, "demo", "demo", cache=False, **options) as em:

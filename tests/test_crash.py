@@ -125,7 +125,7 @@ def test_a_read_only_archive_is_one_clear_line(
         before = contents(folder)
         for path in (*folder.rglob("*"), folder):
             path.chmod(0o555 if path.is_dir() else 0o444)
-        for parent in (tmp_path, *tmp_path.parents):  # so that nobody in particular can get there
+        for parent in (tmp_path, *tmp_path.parents):  # so that an unprivileged user can get there
             if not parent.stat().st_mode & 0o001:
                 parent.chmod(parent.stat().st_mode | 0o011)
         server.advance(timedelta(hours=9))

@@ -153,6 +153,6 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (
-        "Return a row for each stretch"
+        "Return one row per gap"
         in (tmp_path / "site/reference/generated/cdpanalytics.metrics.gaps.html").read_text()
     )

@@ -42,7 +42,7 @@ def asked(selection: Selection) -> dict[str, Any]:
     """The same question as arguments of a metric."""
     return {
         "since": SINCE, "until": UNTIL, "policies": selection.policies, "unobserved": selection.holes,
-        "exclude": selection.exclude, "retire_after": "3D",
+        "exclude": selection.exclusions, "retire_after": "3D",
     }  # fmt: skip
 
 

@@ -91,7 +91,7 @@ def test_adherence_is_a_line_a_policy(sessions: pd.DataFrame) -> None:
     gold, silver = ax.lines[:2]
     assert gold.get_ydata() == pytest.approx([1 - 5 / 24, 1])
     assert silver.get_ydata() == pytest.approx([1, 1 - 1 / 48])
-    assert gold.get_linestyle() != silver.get_linestyle(), "told apart without colour"
+    assert gold.get_linestyle() != silver.get_linestyle(), "distinguishable without colour"
     assert ax.get_title(loc="left") == "Worst: Gold kept its RPO 79.16 % of 2026-10-01"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from cdpanalytics.archive import Archive
 from cdpanalytics.errors import ServerError
 from cdpanalytics.simulator import Fleet, Simulator
+from cdpanalytics.simulator.estate import RESULTS
 from cdpanalytics.synchronize import sync
 from cdpanalytics.synchronize.reconciling import Counted, changed_days
 from tests.conftest import UNTIL
@@ -121,6 +123,102 @@ def test_a_server_is_restored_from_a_backup(server: Simulator, estate: Fleet, fo
     assert_complete(run(server, folder, 1), estate, server)
 
 
+def test_a_first_sync_while_collection_stands_still_is_completed_later(
+    server: Simulator, estate: Fleet, folder: Path
+) -> None:
+    """Nothing of the first days is there when the server is first asked, for days on end."""
+    server.advance(timedelta(days=2))
+    first = pd.Timestamp(server.clock() - timedelta(days=3)).normalize()
+    server.stop_collecting(at=server.clock() - timedelta(days=1))
+    server.horizon = timedelta(hours=18)  # what was collected before is not there
+    archive = run(server, folder)
+    assert archive.sessions().empty
+    archive = run(server, folder, 1.5)
+    assert archive.sessions().empty
+    server.collect()
+    server.horizon = timedelta(days=90)
+    archive = run(server, folder, 1)
+    assert archive.ledger()["day"].min() == first
+    assert_complete(archive, estate, server)
+
+
+def test_a_first_sync_of_an_account_that_sees_nothing_is_completed_later(
+    server: Simulator, estate: Fleet, folder: Path
+) -> None:
+    server.advance(timedelta(days=2))
+    first = pd.Timestamp(server.clock() - timedelta(days=3)).normalize()
+    server.hidden = {backup_server.name for backup_server in estate.servers}
+    assert run(server, folder).sessions().empty
+    assert run(server, folder, 2).sessions().empty
+    server.hidden = set()
+    archive = run(server, folder, 0.5)
+    assert archive.ledger()["day"].min() == first, "the days asked for at first, not one more"
+    assert_complete(archive, estate, server)
+
+
+def test_a_settled_day_that_is_restated_is_read_again_for_a_week(
+    server: Simulator, estate: Fleet, folder: Path
+) -> None:
+    """The same number of sessions, but one result is another: the last week is compared whole."""
+    archive = run(server, folder)
+    archive = run(server, folder, 5)
+    settled = archive.ledger().query("final")["day"].max()
+    rows = archive.sessions()
+    uid = rows["uid"][(rows["created"] >= settled) & (rows["result"] == "Success")].iloc[0]
+    server.fleet = with_result(estate, uid, "Failed")
+    archive = run(server, folder)
+    assert archive.sessions().set_index("uid")["result"][uid] == "Failed"
+
+
+def with_result(estate: Fleet, uid: str, result: str) -> Fleet:
+    """The estate where one session ended otherwise."""
+    results = estate.tasks.result.copy()
+    results[list(estate.tasks.guid.texts()).index(uid)] = RESULTS.index(result)
+    return dataclasses.replace(estate, tasks=dataclasses.replace(estate.tasks, result=results))
+
+
+def test_a_settled_day_has_fewer_sessions_than_before(
+    server: Simulator, estate: Fleet, folder: Path
+) -> None:
+    """The smaller count is recorded, the rows are kept, and the next sync has nothing to do."""
+    run(server, folder)
+    archive = run(server, folder, 10)
+    held = set(archive.sessions()["uid"])
+    day = archive.ledger()["day"].min() + DAY
+    before = archive.ledger().set_index("day")["counted"][day]
+    server.hidden = {estate.servers[0].name}
+    archive = run(server, folder)
+    assert set(archive.sessions()["uid"]) == held
+    assert archive.ledger().set_index("day")["counted"][day] < before
+    asked = len(server.requests)
+    run(server, folder)
+    assert not asked_whole(server, asked, day)
+    server.hidden = set()
+    assert_complete(run(server, folder), estate, server)
+
+
+def asked_whole(server: Simulator, since: int, day: pd.Timestamp) -> bool:
+    """Return whether a day's sessions were asked for, not only their count."""
+    return any(
+        query.get("type") == "CdpReplicaTaskSession" and query["pageSize"] != "1"
+        and f'>="{day:%Y-%m-%d}' in query.get("filter", "")
+        for _, _, query, _ in server.requests[since:]
+    )  # fmt: skip
+
+
+def test_a_quick_sync_does_not_look_at_settled_days(
+    server: Simulator, estate: Fleet, folder: Path
+) -> None:
+    run(server, folder)
+    server.stop_collecting(estate.servers[1].name)
+    run(server, folder, 10)
+    server.collect()
+    before = len(run(server, folder, quick=True).sessions())
+    archive = run(server, folder)
+    assert len(archive.sessions()) > before
+    assert_complete(archive, estate, server)
+
+
 def test_a_sync_that_finds_nothing_changed_asks_one_small_question_per_settled_day(
     server: Simulator, folder: Path
 ) -> None:
@@ -133,6 +231,19 @@ def test_a_sync_that_finds_nothing_changed_asks_one_small_question_per_settled_d
     counts = [query for _, _, query, _ in server.requests[before:] if query.get("pageSize") == "1"]
     days = [query for query in counts if "CreationTimeUTC<" in query.get("filter", "")]
     assert len(settled) - len(close) <= len(days) <= len(settled) + 2
+
+
+def test_a_settled_day_without_a_change_is_not_written_again(
+    server: Simulator, folder: Path
+) -> None:
+    run(server, folder)
+    archive = run(server, folder, 4)
+    settled = [Path(path) for path in archive.ledger().query("final")["path"]]
+    settled = settled[:-2]  # verdicts of policy sessions reach the newest ones
+    before = [(path.read_bytes(), path.stat().st_mtime_ns) for path in settled]
+    archive = run(server, folder, 0.1)
+    assert len(settled) >= 2
+    assert [(path.read_bytes(), path.stat().st_mtime_ns) for path in settled] == before
 
 
 def test_an_archive_of_an_older_release_learns_its_counts(
@@ -177,6 +288,43 @@ def test_a_clock_that_is_two_days_ahead_stops_the_sync(folder: Path) -> None:
         with manager(server) as em:
             sync(em, archive, progress=False, allow_clock_difference=False)
         assert_equals_truth_since(archive, server)
+
+
+@pytest.mark.parametrize("ahead", [timedelta(days=400), timedelta(days=27_000)])
+def test_a_first_sync_by_a_clock_far_ahead_does_not_lock_the_archive(
+    folder: Path, ahead: timedelta
+) -> None:
+    with Simulator(Fleet.generate(vms=3, days=4, seed=1)) as server:
+        archive = Archive(folder)
+        server.date_ahead = ahead
+        with manager(server) as em:
+            sync(em, archive, since="3D", progress=False, allow_clock_difference=True)
+        server.date_ahead = timedelta()
+        with manager(server) as em:
+            done = sync(em, archive, progress=False, allow_clock_difference=False)
+        assert_equals_truth_since(archive, server)
+        assert len(archive.sessions()) > 0
+        assert archive.ledger()["as_of"].max() == done.as_of, "days in the future describe no time"
+        assert archive.holes().empty
+        assert archive.verify().empty
+
+
+def test_journal_visits_by_a_clock_ahead_are_repeated(folder: Path) -> None:
+    with Simulator(Fleet.generate(vms=3, days=4, seed=1)) as server:
+        archive = Archive(folder)
+        server.date_ahead = timedelta(hours=3)
+        with manager(server) as em:
+            sync(em, archive, since="3D", journal=True, progress=False, allow_clock_difference=True)
+        server.date_ahead = timedelta()
+        server.advance(timedelta(hours=2))
+        with manager(server) as em:
+            sync(em, archive, journal=True, progress=False, allow_clock_difference=True)
+            vm = em.replica_vms(em.replicas()["uid"][0].as_py()).to_pylist()[0]
+            end = em.now() - em.lag
+            asked = em.intervals(vm["replica_uid"], vm["uid"], end - pd.Timedelta("6h"), end)
+        held = archive.intervals().query("vm == @vm['vm'] and kind != 'Asked'")
+        newest = max(row["end"] for row in asked.to_pylist())
+        assert held["end"].max() >= pd.Timestamp(newest) - pd.Timedelta("1min")
 
 
 def test_a_clock_that_is_minutes_off_is_told(

@@ -182,7 +182,7 @@ def test_login_and_logout_use_the_keyring(
     assert main(["logout", server.url]) == 0
     assert ring.kept == {}
     assert main(["logout", server.url]) == 1
-    assert "the keyring knows no user for" in capsys.readouterr().err
+    assert "the keyring has no user name for" in capsys.readouterr().err
 
 
 def test_login_without_a_terminal_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -194,7 +194,7 @@ def test_login_without_a_terminal_is_one_line(capsys: pytest.CaptureFixture[str]
 
 
 class Flood(BaseHTTPRequestHandler):
-    """Answers with more than anybody asked for."""
+    """Answers with more than was requested."""
 
     protocol_version = "HTTP/1.1"
     body, headers_sent = b"", {"Content-Length": "0"}

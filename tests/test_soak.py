@@ -41,7 +41,7 @@ def test_a_hundred_syncs_with_faults_and_kills_end_as_the_truth(folder: Path) ->
             after = rolls.uniform(0.02, 0.5) if rolls.random() < 0.5 else None
             code, said = processes.run(
                 processes.sync_in_process, server.url, folder, after=after,
-                since="60D", page_size=rolls.choice([3, 10, 1000]), quick=True,
+                since="60D", page_size=rolls.choice([3, 10, 1000]), impatient=True,
             )  # fmt: skip
             how = "killed" if code == KILLED else "stopped" if "error" in str(said) else "ended"
             ends[how] += 1

@@ -113,7 +113,7 @@ class Archive(StoredArchive):
         InputError
             When `since` is not before `until`, or a pattern matches nothing.
         ArchiveError
-            When there is no archive, or a file cannot be read.
+            When the archive does not exist, or a file cannot be read.
         """
         start, stop = self.window(since, until)
         patterns: dict[str, Patterns] = {"policy": policy, "vm": vm, "backup_server": server}

@@ -29,12 +29,15 @@ class Marker:
     where no day was written yet; a first day that was deleted by hand is missed by this.
     `commit`: changes whenever a sync makes its files current, so a reader that sees the
     same commit before and after has read one state. `pending`: files of that commit which
-    may still have the name under which they were staged.
+    may still have the name under which they were staged. `since`: the first day that any
+    sync of a source was to have. It is earlier than the first day held where the server
+    did not have those days then; it may have them later.
     """
 
     sources: Mapping[str, str | None] = field(default_factory=dict)
     commit: str = ""
     pending: frozenset[PurePosixPath] = frozenset()
+    since: Mapping[str, str] = field(default_factory=dict)
 
     def with_day(self, source: str, day: str | None) -> Marker:
         """Return the marker once a day of a source is held, or the source without a day."""
@@ -43,6 +46,12 @@ class Marker:
         if source in self.sources and min(days, default=None) == first:
             return self
         return replace(self, sources={**self.sources, source: min(days, default=None)})
+
+    def with_since(self, source: str, day: str) -> Marker:
+        """Return the marker once a sync of a source was to have a day."""
+        if self.since.get(source, day) <= day and source in self.since:
+            return self
+        return replace(self, since={**self.since, source: day})
 
     def committed(self, pending: Iterable[PurePosixPath] = ()) -> Marker:
         """Return the marker of a new commit."""
@@ -71,6 +80,7 @@ def read_marker(storage: Storage) -> Marker:
              for name, day in content.get("sources", {}).items()},
             str(content.get("commit", "")),
             frozenset(PurePosixPath(str(name)) for name in content.get("pending", ())),
+            {str(name): _day(day) for name, day in content.get("since", {}).items()},
         )  # fmt: skip
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise _unreadable(storage) from None
@@ -90,6 +100,7 @@ def write_marker(storage: Storage, marker: Marker) -> None:
         "sources": dict(sorted(marker.sources.items())),
         "commit": marker.commit,
         "pending": sorted(map(str, marker.pending)),
+        "since": dict(sorted(marker.since.items())),
     }
     storage.write(MARKER, json.dumps(content).encode())
 

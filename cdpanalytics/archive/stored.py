@@ -66,6 +66,18 @@ class StoredArchive:
         """
         return self._consistent(lambda files: coverage.first_day(files, source))
 
+    def since(self, source: str) -> pd.Timestamp | None:
+        """Return the first day that any sync of a source was to have; None where none is recorded.
+
+        It is earlier than `first_day` where the server did not have those days then.
+        """
+        day = self._consistent(lambda files: files.marker.since.get(source))
+        return None if day is None else pd.Timestamp(day, tz="UTC")
+
+    def note_since(self, source: str, day: pd.Timestamp) -> None:
+        """Record the first day that a sync is to have; an earlier one that is recorded stays."""
+        self._writer.note_since(source, f"{day:%Y-%m-%d}")
+
     # -- one day, one source: what a sync reads and writes ------------------------
 
     def day(self, table: str, source: str, day: pd.Timestamp) -> pa.Table:

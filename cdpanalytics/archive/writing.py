@@ -14,6 +14,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 import pyarrow as pa
 
@@ -93,6 +94,13 @@ class Writer:
             if marker.with_day(metadata.source, day) is not marker:
                 write_marker(self._storage, marker.with_day(metadata.source, day))
             self._storage.write(name, body)
+
+    def note_since(self, source: str, day: str) -> None:
+        """Record the first day that a sync is to have, before it writes any: it may be killed."""
+        with translate_write_errors(self._storage, Name(MARKER)):
+            marker = self._marker_now()
+            if marker.with_since(source, day) is not marker:
+                self._write_marker(marker.with_since(source, day))
 
     def set_aside(self, paths: list[Name]) -> None:
         """Move files to ``damaged/``, each under a name of its own; readers then start again."""
@@ -192,4 +200,4 @@ class Writer:
                 self._storage.move(names.staged(name), name)
             self._staged.discard(name)
         with translate_write_errors(self._storage, Name(MARKER)):
-            self._write_marker(Marker(self._marker.sources, self._marker.commit, frozenset()))
+            self._write_marker(replace(self._marker, pending=frozenset()))

@@ -80,7 +80,10 @@ def _run(words: list[str]) -> int:
             import argcomplete
 
             argcomplete.autocomplete(root)
-    options: argparse.Namespace = root.parse_args(words)
+    with warnings.catch_warnings(record=True) as told:
+        options: argparse.Namespace = root.parse_args(words)
+    for warning in told:  # shown once the whole line is known to be right
+        warnings.warn(warning.message, stacklevel=2)
     if options.run is None:
         root.print_help()
         return OK
@@ -117,6 +120,7 @@ def _warnings_in_one_line() -> Iterator[None]:
         output.print_error(f"cdpanalytics: warning: {message}")
 
     with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
         warnings.showwarning = show
         yield
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from cdpanalytics.errors import InputError
 from cdpanalytics.presentation import output
+from cdpanalytics.timeparse import share
 
 FORMATS = ("table", "csv", "json", "parquet")
 
@@ -117,14 +118,11 @@ def keys(text: str) -> list[str]:
 
 
 def percentage(text: str) -> float:
-    """Read "99.9" as a share, exact to the digit."""
+    """Read "99.9", "99.9%" or "0.999" as a share, exact to the digit; a low one is told."""
     try:
-        percent = Decimal(text)
-    except InvalidOperation:
-        percent = Decimal("nan")
-    if not percent.is_finite() or not 0 < percent <= 100:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a percentage above 0 and up to 100")
-    return float(percent / 100)
+        return share(text, "--objective")
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def whole_number(least: int, most: int) -> Callable[[str], int]:

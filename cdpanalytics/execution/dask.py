@@ -50,7 +50,7 @@ def run_cluster(
     Raises
     ------
     InputError
-        When there is no client, or rows that are needed together do not fit.
+        When no client is given, or rows that are needed together do not fit in memory.
     ConfigError
         When Dask is not installed.
     CdpError

@@ -12,7 +12,7 @@ from cdpanalytics.metrics.core.arrays import SessionArrays, as_of_frame, read, s
 from cdpanalytics.metrics.core.frames import facts
 from cdpanalytics.metrics.core.groups import share
 from cdpanalytics.metrics.core.kernels import LARGEST, Flags, Integers, group_quantiles
-from cdpanalytics.metrics.core.question import UNSET, By, Question, Terms, Unset, Zone
+from cdpanalytics.metrics.core.question import UNSET, By, Question, Table, Terms, Zone
 from cdpanalytics.metrics.core.spec import WINDOW, MetricSpec
 from cdpanalytics.metrics.core.values import UNKNOWN, lengths
 from cdpanalytics.metrics.core.windows import policies_then, window
@@ -29,7 +29,7 @@ def durations(
     until: object = None,
     as_of: object = None,
     tz: Zone = UNSET,
-    policies: pd.DataFrame | Unset | None = UNSET,
+    policies: Table = UNSET,
 ) -> pd.DataFrame:
     """Return how long finished sessions lasted.
 
@@ -54,7 +54,7 @@ def durations(
     Returns
     -------
     pandas.DataFrame
-        A row a group: the keys, then ``sessions`` (finished ones, which the figures
+        One row per group: the keys, then ``sessions`` (finished ones, which the figures
         are of), ``running`` (censored, at as_of: they never enter a mean), ``unknown``
         (pending, or finished without an end at or after their beginning), ``mean,
         median, p95, max, total`` (Timedelta, NaT without finished sessions; quantiles
@@ -76,7 +76,8 @@ def durations(
     ...     "created": day + pd.to_timedelta([0, 8, 16], unit="h"),
     ...     "ended": [day + pd.Timedelta("8h"), day + pd.Timedelta("14h"), pd.NaT],
     ... })
-    >>> durations(sessions, by="vm")[["vm", "sessions", "running", "mean"]]
+    >>> now = day + pd.Timedelta("20h")
+    >>> durations(sessions, by="vm", as_of=now)[["vm", "sessions", "running", "mean"]]
           vm  sessions  running            mean
     0  db-01         2        1 0 days 07:00:00
     """

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Literal
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
@@ -20,12 +19,13 @@ from cdpanalytics.metrics.core.kernels import (
 from cdpanalytics.metrics.core.question import (
     PROTECTS,
     UNSET,
+    Exclude,
     Question,
     Schedule,
-    Stretches,
+    Table,
     Terms,
-    Unset,
     Zone,
+    Zones,
 )
 from cdpanalytics.metrics.core.spec import MetricSpec, identity
 from cdpanalytics.metrics.core.values import UNKNOWN, lengths, timestamps
@@ -43,38 +43,40 @@ def gaps(
     as_of: object = None,
     schedule: Schedule | None = None,
     tz: Zone = UNSET,
-    schedule_tz: str | Mapping[str, str] | Unset | None = UNSET,
+    schedule_tz: Zones = UNSET,
     protects: Collection[str] = PROTECTS,
-    policies: pd.DataFrame | Unset | None = UNSET,
-    unobserved: pd.DataFrame | Unset | None = UNSET,
-    exclude: Stretches | Literal[False] | Unset | None = UNSET,
+    policies: Table = UNSET,
+    unobserved: Table = UNSET,
+    exclude: Exclude = UNSET,
     retire_after: object = UNSET,
     grace: object = UNSET,
 ) -> pd.DataFrame:
-    """Return a row for each stretch in which a VM was not replicated.
+    """Return one row per gap: a stretch in which a VM was not replicated, and why.
 
-    A gap is a maximal stretch that no protecting span covers, after the VM's first
-    such span, with some scheduled time in it. It belongs to the policy that
+    A gap is a maximal stretch that no protecting session covers, after the VM's first
+    attempt, with some observed time in it. Time that is left out (forbidden hours,
+    exclusions, grace, unknown because of a hole) does not split it: its clock stands still
+    and goes on. It belongs to the policy that owns its first instant: the one that
     protected last.
 
     Parameters
     ----------
-    sessions, target, since, until, as_of, schedule, tz, protects, policies
+    sessions, target, since, until, as_of, schedule, tz, schedule_tz, protects, policies
         As in `rpo_adherence`.
-    unobserved, exclude, retire_after
-        As in `rpo_adherence`. Gaps with some scheduled time in the window are
-        returned, whole.
+    unobserved, exclude, retire_after, grace
+        As in `rpo_adherence`. Gaps with some observed time in the window are returned,
+        whole.
 
     Returns
     -------
     pandas.DataFrame
         Ordered by start, then VM: ``backup_server, vm, policy``, ``start, end``
-        (instants, UTC), ``open`` (still going at as_of, which is then its end),
-        ``exposure`` (Timedelta, its scheduled length), ``breached``
+        (instants, UTC: the first observed instant that is uncovered, and where the next
+        protecting session begins), ``open`` (still going at as_of, which is then its end),
+        ``exposure`` (Timedelta, its observed length), ``breached``
         (``max(0, exposure - target)``, NaT where no target is known) and ``cause``:
-        the newest verdict and reason among the sessions that did not protect in it,
-        or "no session". With `retire_after` also ``retired``: the gap of a VM taken for no
-        longer protected, which `rpo_adherence` leaves out of its sums.
+        verdict and reason of the session that did not protect and ended last in it (of
+        those with a reason, where any has one), or "no session".
 
     Raises
     ------
@@ -127,7 +129,7 @@ def _gap_rows(sessions: pd.DataFrame, question: Question, terms: Terms) -> pd.Da
 def _gaps(block: Block) -> tuple[Integers, ...]:
     """Gaps with some time in the window: session, VM, start, end, length, target."""
     tiles, gaps = block.exposure.tiles, block.exposure.gaps
-    owner = np.unique(block.exposure.events()[0])
+    owner = np.unique(block.exposure.events[0])
     return (
         tiles.row[owner], tiles.vm[owner], gaps.start[owner], gaps.finish[owner],
         gaps.length[owner], gaps.target[owner],

@@ -13,7 +13,7 @@ from cdpanalytics.metrics.core.arrays import unknown_column
 from cdpanalytics.metrics.core.groups import share
 from cdpanalytics.metrics.core.kernels import LARGEST, Integers, expand
 from cdpanalytics.metrics.core.policies import newest_setting
-from cdpanalytics.metrics.core.question import UNSET, By, Question, Terms, Unset
+from cdpanalytics.metrics.core.question import UNSET, By, Question, Table, Terms
 from cdpanalytics.metrics.core.spec import MetricSpec
 from cdpanalytics.metrics.core.values import (
     UNKNOWN,
@@ -33,7 +33,7 @@ def journal_adherence(
     target: object = None,
     by: By = ("policy", "vm"),
     *,
-    policies: pd.DataFrame | Unset | None = UNSET,
+    policies: Table = UNSET,
 ) -> pd.DataFrame:
     """Return how much of the time asked about could be restored to within the RPO.
 
@@ -57,8 +57,8 @@ def journal_adherence(
     Returns
     -------
     pandas.DataFrame
-        A row a group, in order of the keys: the keys, ``rpo`` (the target; NA where a
-        group mixes targets or none is known), ``observed`` (asked about), ``restorable``
+        One row per group, in order of the keys: the keys, ``rpo`` (the target; NA where
+        a group mixes targets or none is known), ``observed`` (asked about), ``restorable``
         (the part of it that could be restored to), ``within`` (the part of that with
         an RPO up to the target; NA without a target), ``adherence`` (``within /
         observed``), ``restorable_share`` (``restorable / observed``), ``worst_rpo``, and
@@ -129,7 +129,7 @@ def _stretches(intervals: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
 
 
 def _pieces(rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
-    """Cut each VM's stretches at all their edges: a row a piece, with what lies over it."""
+    """Cut each VM's stretches at all their edges: one row per piece, with the rows that cover it."""
     vm = rows.groupby(["backup_server", "vm"], dropna=False, observed=True).ngroup().to_numpy()
     count = len(rows)
     who, when = np.concatenate([vm, vm]), np.concatenate([rows["start"], rows["end"]])

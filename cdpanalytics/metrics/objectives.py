@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import replace
 from fractions import Fraction
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -23,12 +22,13 @@ from cdpanalytics.metrics.core.question import (
     PROTECTS,
     UNSET,
     By,
+    Exclude,
     Question,
     Schedule,
-    Stretches,
+    Table,
     Terms,
-    Unset,
     Zone,
+    Zones,
 )
 from cdpanalytics.metrics.core.spec import EXPOSURE, MetricSpec
 from cdpanalytics.metrics.core.values import UNKNOWN, lengths, microseconds
@@ -56,11 +56,11 @@ def objectives(
     freq: str | None = None,
     schedule: Schedule | None = None,
     tz: Zone = UNSET,
-    schedule_tz: str | Mapping[str, str] | Unset | None = UNSET,
+    schedule_tz: Zones = UNSET,
     protects: Collection[str] = PROTECTS,
-    policies: pd.DataFrame | Unset | None = UNSET,
-    unobserved: pd.DataFrame | Unset | None = UNSET,
-    exclude: Stretches | Literal[False] | Unset | None = UNSET,
+    policies: Table = UNSET,
+    unobserved: Table = UNSET,
+    exclude: Exclude = UNSET,
     retire_after: object = UNSET,
     grace: object = UNSET,
 ) -> pd.DataFrame:
@@ -74,7 +74,7 @@ def objectives(
     objective : float
         The adherence promised, as a share: 0.999 is 99.9 %.
     target, by, since, as_of, freq, schedule, tz, protects, policies
-        As in `rpo_adherence`, as are `unobserved`, `exclude` and `retire_after`.
+        As in `rpo_adherence`, as are `unobserved`, `exclude`, `retire_after` and `grace`.
     until : timestamp-like, optional
         End of the window the objective is promised for. It may lie ahead of `as_of`: the
         budget is then that of the whole window. So is that of a period of `freq` that is
@@ -83,7 +83,7 @@ def objectives(
     Returns
     -------
     pandas.DataFrame
-        A row a group (and period): the keys, then
+        One row per group (and period): the keys, then
 
         ``rpo, observed, adherence`` : as in `rpo_adherence`.
         ``objective`` : the share promised.
@@ -105,7 +105,7 @@ def objectives(
     Raises
     ------
     InputError
-        When the objective is no share between 0 and 1, or a column is missing or of the
+        When the objective is not between 0 and 1, or a column is missing or of the
         wrong kind, or an argument is.
 
     See Also

@@ -10,7 +10,7 @@ import pandas as pd
 from cdpanalytics.metrics.core.arrays import NO_VERDICT, SessionArrays, as_of_frame, read
 from cdpanalytics.metrics.core.frames import facts
 from cdpanalytics.metrics.core.kernels import LARGEST, Flags, Integers, running_maximum
-from cdpanalytics.metrics.core.question import UNSET, Question, Terms, Unset, Zone
+from cdpanalytics.metrics.core.question import UNSET, Question, Table, Terms, Zone
 from cdpanalytics.metrics.core.spec import WINDOW, MetricSpec
 from cdpanalytics.metrics.core.values import UNKNOWN, amounts, instants, microseconds
 from cdpanalytics.metrics.core.windows import policies_then, resolve_window, window
@@ -24,7 +24,7 @@ def quality(
     until: object = None,
     as_of: object = None,
     tz: Zone = UNSET,
-    policies: pd.DataFrame | Unset | None = UNSET,
+    policies: Table = UNSET,
 ) -> pd.DataFrame:
     """Count the sessions about which something is odd, and say what the metrics make of each.
 
@@ -41,8 +41,8 @@ def quality(
     Returns
     -------
     pandas.DataFrame
-        A row a finding, in the order below, whether or not there are any; of a column
-        that the frame has not, none. ``finding``, ``sessions`` (rows that have it),
+        One row per finding, in the order below, also where no session has it; a finding
+        about a column that the frame lacks has no row. ``finding``, ``sessions`` (rows that have it),
         ``share`` (of all rows counted; NA of none), ``vms`` (that have such rows) and
         ``consequence``, what the metrics make of them. A session may have several
         findings.
@@ -56,7 +56,7 @@ def quality(
         ``ends before it begins`` : no span and no verdict.
         ``completed without an end`` : no span and no verdict.
         ``running``, ``pending`` : no verdict yet; the first covers, the second does not.
-        ``unknown state`` : a word that is no state, or none; no span and no verdict.
+        ``unknown state`` : the state is missing or not a known word; no span and no verdict.
         ``no known result`` : finished, and its result is None or no known word; covers,
         but not strictly, and counts as unknown.
         ``overlaps an earlier one`` : begins while another session of its VM has not
@@ -83,7 +83,7 @@ def quality(
     ...     "created": day + pd.to_timedelta([0, 9], unit="h"),
     ...     "ended": day + pd.to_timedelta([8, 7], unit="h"),
     ... })
-    >>> found = quality(sessions).set_index("finding")["sessions"]
+    >>> found = quality(sessions, as_of=day + pd.Timedelta("1D")).set_index("finding")["sessions"]
     >>> found[found > 0].to_dict()
     {'ends before it begins': 1, 'first of its VM': 1}
     """
@@ -92,7 +92,7 @@ def quality(
 
 
 def _counts(sessions: pd.DataFrame, question: Question, terms: Terms) -> pd.DataFrame:
-    """One row per finding, and a last one of all sessions, which is no finding."""
+    """One row per finding, and a last one of all sessions, which is not a finding."""
     known = facts(sessions)
     since, until = resolve_window(known, question)
     begun = (

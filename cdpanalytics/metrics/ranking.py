@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -17,12 +16,13 @@ from cdpanalytics.metrics.core.question import (
     PROTECTS,
     UNSET,
     By,
+    Exclude,
     Question,
     Schedule,
-    Stretches,
+    Table,
     Terms,
-    Unset,
     Zone,
+    Zones,
 )
 from cdpanalytics.metrics.core.spec import MetricSpec
 from cdpanalytics.metrics.core.values import instant, timestamp
@@ -41,11 +41,11 @@ def worst(
     as_of: object = None,
     schedule: Schedule | None = None,
     tz: Zone = UNSET,
-    schedule_tz: str | Mapping[str, str] | Unset | None = UNSET,
+    schedule_tz: Zones = UNSET,
     protects: Collection[str] = PROTECTS,
-    policies: pd.DataFrame | Unset | None = UNSET,
-    unobserved: pd.DataFrame | Unset | None = UNSET,
-    exclude: Stretches | Literal[False] | Unset | None = UNSET,
+    policies: Table = UNSET,
+    unobserved: Table = UNSET,
+    exclude: Exclude = UNSET,
     retire_after: object = UNSET,
     grace: object = UNSET,
 ) -> pd.DataFrame:
@@ -58,7 +58,7 @@ def worst(
     n : int, optional
         How many at most; None for all.
     target, by, since, until, as_of, schedule, tz, protects, policies
-        As in `rpo_adherence`, as are `unobserved`, `exclude` and `retire_after`.
+        As in `rpo_adherence`, as are `unobserved`, `exclude`, `retire_after` and `grace`.
 
     Returns
     -------
@@ -72,7 +72,7 @@ def worst(
     Raises
     ------
     InputError
-        When `n` is no positive whole number, or a column or an argument is wrong.
+        When `n` is not a positive whole number, or a column or an argument is wrong.
 
     See Also
     --------
@@ -142,11 +142,11 @@ def compare(
     as_of: object = None,
     schedule: Schedule | None = None,
     tz: Zone = UNSET,
-    schedule_tz: str | Mapping[str, str] | Unset | None = UNSET,
+    schedule_tz: Zones = UNSET,
     protects: Collection[str] = PROTECTS,
-    policies: pd.DataFrame | Unset | None = UNSET,
-    unobserved: pd.DataFrame | Unset | None = UNSET,
-    exclude: Stretches | Literal[False] | Unset | None = UNSET,
+    policies: Table = UNSET,
+    unobserved: Table = UNSET,
+    exclude: Exclude = UNSET,
     retire_after: object = UNSET,
     grace: object = UNSET,
 ) -> pd.DataFrame:
@@ -163,12 +163,12 @@ def compare(
     before : pair of timestamp-like, optional
         The period to hold it against. Default: as long a one, just before it.
     target, by, as_of, schedule, tz, protects, policies
-        As in `rpo_adherence`, as are `unobserved`, `exclude` and `retire_after`.
+        As in `rpo_adherence`, as are `unobserved`, `exclude`, `retire_after` and `grace`.
 
     Returns
     -------
     pandas.DataFrame
-        A row a group: the keys, and of `rpo_adherence` ``rpo_before, rpo,
+        One row per group: the keys, and of `rpo_adherence` ``rpo_before, rpo,
         observed_before, observed, breached_before, breached, adherence_before,
         adherence``; then ``change`` (``adherence - adherence_before``, NA where either is)
         and ``verdict``: "better", "worse", "same", "new" (adherence is known of the later

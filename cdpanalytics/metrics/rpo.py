@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Literal
+from collections.abc import Collection
 
 import numpy as np
 import pandas as pd
@@ -18,14 +17,16 @@ from cdpanalytics.metrics.core.question import (
     PROTECTS,
     UNSET,
     By,
+    Exclude,
     Question,
     Schedule,
-    Stretches,
+    Table,
     Terms,
-    Unset,
     Zone,
+    Zones,
 )
 from cdpanalytics.metrics.core.spec import EXPOSURE, MetricSpec
+from cdpanalytics.metrics.core.uncertainty import count_slots, success_interval
 from cdpanalytics.metrics.core.values import UNKNOWN, lengths
 from cdpanalytics.metrics.core.windows import window
 
@@ -49,101 +50,126 @@ def rpo_adherence(
     freq: str | None = None,
     schedule: Schedule | None = None,
     tz: Zone = UNSET,
-    schedule_tz: str | Mapping[str, str] | Unset | None = UNSET,
+    schedule_tz: Zones = UNSET,
     protects: Collection[str] = PROTECTS,
-    policies: pd.DataFrame | Unset | None = UNSET,
-    unobserved: pd.DataFrame | Unset | None = UNSET,
-    exclude: Stretches | Literal[False] | Unset | None = UNSET,
+    policies: Table = UNSET,
+    unobserved: Table = UNSET,
+    exclude: Exclude = UNSET,
     retire_after: object = UNSET,
     grace: object = UNSET,
 ) -> pd.DataFrame:
     """Return how much of the observed time kept its recovery point objective.
 
+    A VM is *observed* from its first attempt (a session of any state but Pending) to
+    `as_of`, in scheduled time. It is *covered* by its protecting sessions: those that run,
+    and those that ended with a verdict of `protects`. A maximal uncovered stretch of
+    observed time is a *gap*; its exposure is the scheduled time since it began. The RPO is
+    missed from the instant at which exposure exceeds it, so a gap's breach lies at its end::
+
+        breached(gap) = max(0, exposure - target)
+        adherence     = 1 - breached / observed
+
     Parameters
     ----------
     sessions : pandas.DataFrame
-        One row a task session; needs `vm`, `created`, `ended`. A window needs its
-        history: each VM's newest protecting session before it, and what followed, up to
-        its next success (``archive.sessions(since=..., until=..., history=True)``).
+        One row per task session; needs `vm`, `created`, `ended`. A window also needs the
+        sessions outside it that decide its edges: `Selection.frame` and
+        ``archive.sessions(since=..., until=..., history=True)`` bring them.
     target : timedelta-like, optional
         The RPO. Default: each policy's own, from the sessions' `rpo`, else from
         `policies`.
     by : str or sequence of str
-        `policy`, `vm`, `backup_server`, several of them, or ``()`` for one row in all.
+        Columns to group by, any columns of the frame; ``()`` for one row in all. An instant
+        belongs to the value of the newest protecting session begun at or before it; before
+        the first of them, of the newest attempt. A missing value is a group of its own, the
+        last.
     since, until : timestamp-like, optional
-        The window ``[since, until)``, UTC. Default: what the
-        frame was read for, else everything up to `as_of`.
+        The window ``[since, until)``. Default: the window that the frame was read for,
+        else everything up to `as_of`. Text without an offset is of `tz`.
     as_of : timestamp-like, optional
-        Nothing after it is measured. Default: what the frame was read as of
-        (``archive.sessions()``), else the newest `as_of` in it, else its latest `created`
-        or `ended`. A frame read up to some instant, without what followed
-        (``history=True``), is never judged beyond that. The clock is never read.
+        Nothing after it is measured. Default: the `as_of` of the frame's source, else the
+        newest `as_of` in the frame, else its latest `created` or `ended`. With an `as_of`
+        in the past the answer is as it was known then: a session that ended later is
+        running, one that began then or later is not there. The clock is never read.
     freq : {"h", "D", "W", "MS"}, optional
         Cut the window into periods of the wall clock in `tz`; each is its own window.
     schedule : mapping, str or stretches, optional
-        Weekday name to 24 zeros and ones, in the wall time of `tz`: clocks run in
-        allowed hours only. Or a list of maintenance windows (see `exclude`): every hour
-        but those. Default: each policy's own where `policies` says one, else all hours.
+        Weekday name to 24 zeros and ones: clocks run in allowed hours only. Or maintenance
+        windows (see `exclude`): every hour but those. Default: each policy's own, where
+        `policies` has one, else all hours.
     tz : str
-        Zone of `freq` and of schedules.
+        Zone of `freq`, and of times without an offset. Default: UTC.
+    schedule_tz : str or mapping of str, optional
+        Zone in whose wall time schedules are written, or one per backup server. Default: UTC.
     protects : collection of str
         Verdicts that protect. Running sessions always do.
     policies : pandas.DataFrame, optional
-        Settings (``archive.policies()``): RPO and schedule of policies, and VMs they
-        name though no session does, which are then listed with NA.
+        Settings (``archive.policies()``): RPO and schedule of policies, their step between
+        long-term restore points, and the VMs they name though no session does.
     unobserved : pandas.DataFrame, optional
-        Stretches never fetched (``archive.holes()``): `start`, `end`, and
-        `backup_server`, missing where one concerns all of them. They are not observed
-        time: clocks stand still in them, and go on at the end of the hole where a known
-        protecting span reaches beyond it, else when the VM's next session of any verdict
-        begins, for what began inside is not known. A running session is known to run
-        only up to a hole that begins where its own `as_of` ends.
+        Holes, stretches that were never fetched (``archive.holes()``): `start`, `end`, and
+        `backup_server`, missing where a hole concerns all of them. What began inside a hole
+        is not known, so a VM is unknown from the hole's start until a known protecting
+        session reaches beyond it, or its next session begins; but no longer than 1.1 times
+        its cadence after the hole's end. Its cadence is its policy's step between long-term
+        restore points, else its longest finished session, else 24 h. A running session is
+        known to run only up to a hole that begins after its own `as_of`.
     exclude : stretches, optional
-        Maintenance windows, left out of scheduled time whatever the schedule: pairs
-        ``(start, end)``, or a frame with `start` and `end`, and `backup_server`,
-        `policy` or `vm` where a window is not everyone's (missing: everyone's). What
-        only partly lies in one loses just the overlap. So a VM known to have been
-        powered off is left out too.
+        Maintenance windows, left out of observed time: pairs ``(start, end)``, or a frame
+        with `start` and `end`, and `backup_server`, `policy` or `vm` where a window does not
+        concern everyone (missing: everyone). Clocks stand still in them and go on after.
     retire_after : timedelta-like, optional
-        A VM whose gap is still open at `as_of` and at least this long is taken for no
-        longer protected: that gap is left out, and the VM counted in `retired`.
-        Default: an open gap counts however long it is.
+        A gap that is still open at `as_of` is left out from its beginning plus this length
+        on, as elapsed time: the VM is no longer protected. The time before stays breached.
+    grace : timedelta-like, optional
+        Leave out the time from each VM's first attempt to its first protecting session, up
+        to this length: a first copy may take a day.
 
     Returns
     -------
     pandas.DataFrame
-        A row a group (and period), in order of the keys: the keys of `by`, `period`
+        One row per group (and period), in order of the keys: the keys of `by`, `period`
         (with `freq`, the start of the period, UTC), then
 
         ``rpo`` : Timedelta, the target; NA where a group mixes targets or none is known.
+        ``vms`` : VMs with observed time or an attempt in the window, or named by a policy.
+        ``unprotected`` : those of them that no protecting session of any policy covered at
+        any instant of the window.
         ``sessions`` : sessions that begin in the window.
         ``success, warning, failed`` : those of them with that verdict. A verdict is
         the Result of a Completed session that has an end.
         ``unknown`` : those without: running, pending, finished without an end.
-        ``observed`` : Timedelta, scheduled time from each VM's first protecting span.
-        ``exposed`` : the part of it that no protecting span covers.
+        ``observed`` : Timedelta, as above.
+        ``exposed`` : the part of it that no protecting session covers.
         ``breached`` : the part of that in which exposure exceeded the target.
-        ``gaps`` : stretches exposed that have some time in the window.
+        ``gaps`` : gaps that have some time in the window. A gap belongs to the group that
+        owns its first instant.
         ``breaches`` : those of them whose whole length exceeds the target.
         ``worst_gap`` : the longest, whole; NaT without gaps.
         ``adherence`` : ``1 - breached / observed``; NA when nothing was observed or no
         target is known.
-        ``adherence_strict`` : the same with only Success and running sessions
-        protecting, over the same observed time; NA without a `result` column. The
-        truth about replication lies between the two.
+        ``adherence_strict`` : the same with only Success and running sessions protecting,
+        over the same observed time; NA without a `result` column. A Warning says that the
+        RPO was exceeded somewhere inside, so for targets at or above the policy's warning
+        threshold this is a lower bound, as far as sessions can tell. Neither figure bounds
+        the first copy inside a VM's first session, or a delay below that threshold.
         ``gap_adherence`` : ``1 - breaches / gaps``; NA without gaps.
         ``success_rate`` : ``success / (success + warning + failed)``, the server's own
         verdict, not the vendor's SLA; NA without finished sessions.
-
-        Then, each only where it was asked for: ``unobserved`` and ``excluded``
-        (Timedelta, scheduled time since each VM's first protecting span that was left
-        out for `unobserved`, and for `exclude`) and ``retired`` (VMs whose last gap in
-        the period was left out). With them ``observed`` makes up all scheduled time.
+        ``success_low, success_high`` : its 95 % interval, in which sessions of one time slot
+        may fail together (docs/uncertainty.md).
+        ``unobserved, excluded, retired`` : Timedelta, scheduled time since each VM's first
+        attempt that was left out for holes, for exclusions and grace, and for retirement.
+        What several would leave out counts once, as excluded, else as unobserved. With them
+        ``observed`` makes up all scheduled time since the first attempt.
+        ``adherence_full`` : adherence without exclusions, grace and retirement; time
+        unknown because of holes stays out.
 
     Raises
     ------
     InputError
-        When a column is missing or of the wrong kind, or an argument is.
+        When a column is missing or of the wrong kind, an argument is, or the frame has lost
+        sessions, neighbours or terms that it was read with.
 
     Notes
     -----
@@ -154,7 +180,7 @@ def rpo_adherence(
 
     See Also
     --------
-    gaps : the stretches themselves.
+    gaps : the gaps themselves.
 
     Examples
     --------
@@ -228,6 +254,9 @@ def adherence_table(
     some = known & (added["gaps"] > 0)
     table["gap_adherence"] = 1 - share(added["breaches"], added["gaps"], some)
     table["success_rate"] = share(added["success"], finished, finished > 0)
+    slots = count_slots(sums.max["slot_total"], sums.max["slot_mean"])
+    interval = success_interval(added["success"], finished, slots)
+    table["success_low"], table["success_high"] = interval
     full = added["observed_full"]
     judged = (full > 0) & (added["without_target_full"] == 0)
     return table.assign(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -23,7 +22,16 @@ from cdpanalytics.metrics.core.kernels import (
     parallel_map,
     sort_by_vm_and_time,
 )
-from cdpanalytics.metrics.core.question import UNSET, By, Question, Stretches, Terms, Unset, Zone
+from cdpanalytics.metrics.core.question import (
+    UNSET,
+    By,
+    Exclude,
+    Question,
+    Table,
+    Terms,
+    Zone,
+    Zones,
+)
 from cdpanalytics.metrics.core.spec import LEFT_OUT, WINDOW, MetricSpec
 from cdpanalytics.metrics.core.trend import ENOUGH, fit_series
 from cdpanalytics.metrics.core.values import amounts
@@ -51,10 +59,10 @@ def sizes(
     until: object = None,
     as_of: object = None,
     tz: Zone = UNSET,
-    schedule_tz: str | Mapping[str, str] | Unset | None = UNSET,
-    policies: pd.DataFrame | Unset | None = UNSET,
-    unobserved: pd.DataFrame | Unset | None = UNSET,
-    exclude: Stretches | Literal[False] | Unset | None = UNSET,
+    schedule_tz: Zones = UNSET,
+    policies: Table = UNSET,
+    unobserved: Table = UNSET,
+    exclude: Exclude = UNSET,
     retire_after: object = UNSET,
     grace: object = UNSET,
 ) -> pd.DataFrame:
@@ -81,19 +89,19 @@ def sizes(
         sessions that ended in the period.
     since, until, as_of, tz
         As in `rpo_adherence`. Sessions before the window give the size it opens with.
-    policies, unobserved, retire_after
-        As in `rpo_adherence`. A VM that is retired has no size from the beginning of its
-        open gap on; how long that is, is scheduled time by its policy's own schedule.
+    schedule_tz, policies, unobserved, exclude, retire_after, grace
+        As in `rpo_adherence`. They decide since when a VM is retired; from then on it has
+        no size.
 
     Returns
     -------
     pandas.DataFrame
-        A row a group and period: the keys, ``period`` (its start, UTC), ``vms`` (with
-        a known size), ``sessions`` (ended in the period with a size), ``size``
+        One row per group and period: the keys, ``period`` (its start, UTC), ``vms``
+        (with a known size), ``sessions`` (ended in the period with a size), ``size``
         (bytes, ``Int64``; NA while no VM has one), ``rolling`` (bytes, mean over 7
         periods, NA in the first six) and ``running`` (sessions that began in the
-        period and still run: left out of all the others). With `retire_after` also
-        ``retired`` (VMs that had a size and are retired by the period's end).
+        period and still run: left out of all the others) and ``retired`` (VMs that had a
+        size and are retired by the period's end).
 
     Raises
     ------
@@ -167,10 +175,10 @@ def size_trend(
     until: object = None,
     as_of: object = None,
     tz: Zone = UNSET,
-    schedule_tz: str | Mapping[str, str] | Unset | None = UNSET,
-    policies: pd.DataFrame | Unset | None = UNSET,
-    unobserved: pd.DataFrame | Unset | None = UNSET,
-    exclude: Stretches | Literal[False] | Unset | None = UNSET,
+    schedule_tz: Zones = UNSET,
+    policies: Table = UNSET,
+    unobserved: Table = UNSET,
+    exclude: Exclude = UNSET,
     retire_after: object = UNSET,
     grace: object = UNSET,
 ) -> pd.DataFrame:
@@ -275,10 +283,10 @@ def size_anomalies(
     until: object = None,
     as_of: object = None,
     tz: Zone = UNSET,
-    schedule_tz: str | Mapping[str, str] | Unset | None = UNSET,
-    policies: pd.DataFrame | Unset | None = UNSET,
-    unobserved: pd.DataFrame | Unset | None = UNSET,
-    exclude: Stretches | Literal[False] | Unset | None = UNSET,
+    schedule_tz: Zones = UNSET,
+    policies: Table = UNSET,
+    unobserved: Table = UNSET,
+    exclude: Exclude = UNSET,
     retire_after: object = UNSET,
     grace: object = UNSET,
 ) -> pd.DataFrame:
@@ -299,19 +307,19 @@ def size_anomalies(
     Returns
     -------
     pandas.DataFrame
-        A row a finding, by group and time: the keys, ``period`` (its start, UTC), ``size``
-        and ``expected`` (bytes: what it was, and the running median), ``residual``
-        (bytes), ``score`` and ``kind``. "outlier": the score exceeds `z`. "step": more than
-        half of the group's residuals are equal, so the MAD is 0 and there is no score
-        (NA); then each period counts whose size differs from that of the one before,
-        ``expected`` being the latter. A size that never changes has no rows, as has a
-        group with under 5 whole periods, of which nothing can be said (`size_trend`
-        lists those). Unfinished first and last periods are left out.
+        One row per finding, by group and time: the keys, ``period`` (its start, UTC),
+        ``size`` and ``expected`` (bytes: what it was, and the running median),
+        ``residual`` (bytes), ``score`` and ``kind``. "outlier": the score exceeds `z`.
+        "step": more than half of the group's residuals are equal, so the MAD is 0 and the
+        score is NA; then each period counts whose size differs from that of the one
+        before, which is its ``expected``. A size that never changes has no rows. A group
+        with fewer than 5 whole periods has none either, as that is too few to judge
+        (`size_trend` lists those). Unfinished first and last periods are left out.
 
     Raises
     ------
     InputError
-        When `z` is no positive number, or a column or an argument is wrong.
+        When `z` is not a positive number, or a column or an argument is wrong.
 
     References
     ----------

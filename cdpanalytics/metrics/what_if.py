@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -20,12 +19,13 @@ from cdpanalytics.metrics.core.question import (
     PROTECTS,
     UNSET,
     By,
+    Exclude,
     Question,
     Schedule,
-    Stretches,
+    Table,
     Terms,
-    Unset,
     Zone,
+    Zones,
 )
 from cdpanalytics.metrics.core.spec import EXPOSURE, REQUIRED, MetricSpec
 from cdpanalytics.metrics.core.values import duration, length, lengths
@@ -43,11 +43,11 @@ def what_if(
     as_of: object = None,
     schedule: Schedule | None = None,
     tz: Zone = UNSET,
-    schedule_tz: str | Mapping[str, str] | Unset | None = UNSET,
+    schedule_tz: Zones = UNSET,
     protects: Collection[str] = PROTECTS,
-    policies: pd.DataFrame | Unset | None = UNSET,
-    unobserved: pd.DataFrame | Unset | None = UNSET,
-    exclude: Stretches | Literal[False] | Unset | None = UNSET,
+    policies: Table = UNSET,
+    unobserved: Table = UNSET,
+    exclude: Exclude = UNSET,
     retire_after: object = UNSET,
     grace: object = UNSET,
 ) -> pd.DataFrame:
@@ -56,22 +56,22 @@ def what_if(
     Parameters
     ----------
     sessions, by, since, until, as_of, schedule, tz, protects, policies
-        As in `rpo_adherence`, as are `unobserved`, `exclude` and `retire_after`.
+        As in `rpo_adherence`, as are `unobserved`, `exclude`, `retire_after` and `grace`.
     targets : sequence of timedelta-like
         The RPOs to try, any number; one alone may stand bare.
 
     Returns
     -------
     pandas.DataFrame
-        A row a group and target, targets in the order given: the keys, ``rpo`` (the
-        target), and of `rpo_adherence` with that target ``observed, exposed, breached,
+        One row per group and target, targets in the order given: the keys, ``rpo``
+        (the target), and of `rpo_adherence` with that target ``observed, exposed, breached,
         gaps, breaches, adherence, gap_adherence``, and what was left out, as there.
         Adherence never falls as the target grows.
 
     Raises
     ------
     InputError
-        When there is no target, or a column or an argument is missing or wrong.
+        When no target is given, or a column or an argument is missing or wrong.
 
     See Also
     --------
@@ -108,7 +108,7 @@ def _aggregates(
     terms = replace(terms, target=pd.Timedelta(0))
 
     def try_targets(exposure: Exposure, places: BlockCells, sums: Aggregates) -> None:
-        owner, period = exposure.events()
+        owner, period = exposure.events
         events, whole = places.of_tiles(exposure, owner, period), exposure.gaps.length[owner]
         pieces, piece = exposure.pieces, exposure.uncovered
         uncovered = places.of_tiles(exposure, pieces.tile[piece], pieces.period[piece])
@@ -117,7 +117,7 @@ def _aggregates(
             sums.sum[f"breached {goal}"] = grouping.total(uncovered, late_by, places.size)
             sums.sum[f"breaches {goal}"] = grouping.count(events, places.size, whole > goal)
 
-    return sums_of.sum_exposure(arrays, terms, cells, try_targets)
+    return sums_of.sum_exposure(arrays, terms, cells, try_targets, count_vms=False)
 
 
 def _table(

@@ -44,8 +44,8 @@ _TICK_NAMES = ["1 s", "10 s", "1 min", "10 min", "1 h", "6 h", "1 d", "7 d"]
 def styled() -> Iterator[None]:
     """Draw and save in the packaged style; matplotlib's own settings stay as they were.
 
-    A name in a script that the style's font lacks is no reason to warn: in SVG the
-    reader's own fonts draw it.
+    matplotlib's warning about characters that the style's font lacks is switched off: in
+    SVG the reader's own fonts draw them.
     """
     with warnings.catch_warnings(), matplotlib.style.context(STYLE):
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
@@ -84,7 +84,7 @@ class Chart:
     def svg(self, prefix: str = "") -> str:
         """Return the picture as an SVG element, the same bytes for the same figure.
 
-        Identifiers get `prefix`, so that several pictures can stand on one page.
+        Identifiers get `prefix`, so that one page can hold several pictures.
         """
         buffer = io.StringIO()
         with styled():
@@ -123,7 +123,7 @@ def timeline(
         From `metrics.gaps`.
     vms : sequence of str, optional
         Which to draw, by name, first on top. Default: the twelve with most exposure, the one of
-        the longest gap among them. One name on two backup servers is two VMs, told apart by
+        the longest gap among them. One name on two backup servers is two VMs, distinguished by
         their server.
     since, until : timestamp-like, optional
         What part of time to draw; text without a zone is UTC. Default: all the sessions span.
@@ -134,7 +134,7 @@ def timeline(
     Returns
     -------
     matplotlib.axes.Axes
-        A row a VM: pale where it was covered, dark and hatched where not, blank in a
+        One row per VM: pale where it was covered, dark and hatched where not, blank in a
         hole; a gap that is still open ends in an arrow head. Gaps below a five-thousandth of the time shown,
         thinner than a line, are left to the table.
     """
@@ -221,7 +221,7 @@ def _holes(
 def adherence(
     table: pd.DataFrame, *, objective: float | None = None, ax: Axes | None = None
 ) -> Axes:
-    """Draw adherence by period, a line a group.
+    """Draw adherence by period, one line per group.
 
     Parameters
     ----------
@@ -283,7 +283,7 @@ def durations(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         )
         ax = ax or _axes(height=1.1 + 0.3 * max(len(known), 2))
         if known.empty:
-            return _nothing(ax, "No session has finished, so there is no duration")
+            return _nothing(ax, "No session has finished: no durations to show")
         hours = known[["median", "p95", "max"]].apply(
             lambda column: column.dt.total_seconds() / 3600
         )
@@ -304,7 +304,7 @@ def durations(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
 
 
 def sizes(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Draw the protected size by period, a line a group, with the rolling mean of their sum.
+    """Draw the protected size by period, one line per group, with the rolling mean of their sum.
 
     Parameters
     ----------
@@ -367,8 +367,7 @@ def exposure(gaps: pd.DataFrame, *, target: object = None, ax: Axes | None = Non
     gaps : pandas.DataFrame
         From `metrics.gaps`.
     target : timedelta-like, optional
-        An RPO to draw a line at. Default: those that the gaps were held against, where some
-        were breached.
+        An RPO to draw a line at. Default: the targets of the gaps that were breached.
     ax : matplotlib Axes, optional
 
     Returns
@@ -411,7 +410,7 @@ def exposure(gaps: pd.DataFrame, *, target: object = None, ax: Axes | None = Non
 
 
 def heat_map(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Draw when VMs were in breach, a row a VM, those with most breached time on top.
+    """Draw when VMs were in breach, one row per VM, those with most breached time on top.
 
     Parameters
     ----------
@@ -506,7 +505,7 @@ def _key(table: pd.DataFrame) -> str | None:
 def _some(
     table: pd.DataFrame, key: str | None, rank: pd.Series, which: str
 ) -> tuple[pd.DataFrame, str]:
-    """Return the rows of as many groups as can be told apart, those of the least rank; and say so."""
+    """Return the rows of the first groups by rank, as many as colours can show, and a note on it."""
     if key is None or table[key].nunique() <= _LINES:
         return table, ""
     least = rank.groupby(table[key], observed=True).min()

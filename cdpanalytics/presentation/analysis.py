@@ -188,7 +188,7 @@ def verdict(analysis: Analysis) -> str:
 def change(analysis: Analysis) -> str:
     """Return in one sentence how the period compares with the one before."""
     if analysis.before is None:
-        return "There is no period before this one to compare with."
+        return "No earlier period to compare with."
     row, zone = analysis.compared([]).iloc[0], analysis.selection.tz
     edges = [edge for edge in analysis.before.window if edge is not None]
     first, last = (formatting.instant(edge.tz_convert(zone)) for edge in edges)

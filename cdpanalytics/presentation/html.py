@@ -195,7 +195,7 @@ def table(
 
 
 def by_day(sizes: pd.DataFrame, name: str) -> dict[str, Any]:
-    """Return sizes with a row a day and a column a policy."""
+    """Return sizes with one row per day and one column per policy."""
     named = sizes.assign(policy=sizes["policy"].astype("str").fillna(formatting.MISSING))
     wide = named.pivot(index="period", columns="policy", values="size").reset_index()
     return table(wide, name, of="size")

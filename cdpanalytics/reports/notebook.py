@@ -22,7 +22,7 @@ class CdpHTMLExporter(HTMLExporter):
     ``jupyter nbconvert --to cdp-html --execute notebooks/01_rpo_adherence.ipynb``, or
     "Cdp-html" in JupyterLab's menu Save and Export Notebook As. Widgets stand still: what
     they show without a kernel is taken. Cells tagged ``no-export`` are left out; those
-    tagged ``show-code`` keep their code. Parameters given by papermill stand in the head.
+    tagged ``show-code`` keep their code. The head shows the parameters given by papermill.
     """
 
     export_from_notebook = "Cdp-html"

@@ -35,7 +35,7 @@ def to_excel(selection: Selection, output: str | os.PathLike[str]) -> Path:
     """Write a workbook of a Selection: summary, policies, VMs, gaps, sizes, quality, definitions.
 
     Times are in the Selection's zone, which each head names; where its offset changes in
-    the period a UTC column stands beside them. Durations are real durations, shares real
+    the period, a UTC column follows them. Durations are real durations, shares real
     percentages. Text from the server is never a formula.
 
     Parameters

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from contextlib import closing
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from threading import Lock
+from threading import Event, Lock, Timer
 from typing import Any, Final
 
 import pandas as pd
@@ -32,8 +33,43 @@ class _TooSlow(ServerError):
     """A body that is not complete in time."""
 
 
+class _BoundedConnection:
+    """A mixin of connections: the status line and headers come within a time, or it times out.
+
+    The timeout of a socket begins anew with each byte, so it does not end headers that drip.
+    """
+
+    seconds: float
+
+    def getresponse(self) -> Any:
+        late = Event()
+
+        def give_up() -> None:
+            late.set()
+            connected: socket.socket | None = getattr(self, "sock", None)
+            if connected is not None:
+                # Of the plain class: a TLS connection is not taken apart under its reader.
+                socket.socket.shutdown(connected, socket.SHUT_RDWR)
+
+        timer = Timer(self.seconds, give_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            answer = super().getresponse()  # type: ignore[misc]
+        except Exception:
+            if late.is_set():
+                raise TimeoutError from None
+            raise
+        finally:
+            timer.cancel()
+        if late.is_set():
+            answer.close()
+            raise TimeoutError
+        return answer
+
+
 class BoundedAdapter(HTTPAdapter):
-    """Sends a request and reads the body to its end, within a size and a time.
+    """Sends a request and reads the answer to its end, within a size and a time.
 
     Parameters
     ----------
@@ -41,7 +77,7 @@ class BoundedAdapter(HTTPAdapter):
         The server, for errors.
     retry : RetryPolicy
     answer_timeout : float
-        Seconds in which an answer's body has to be there.
+        Seconds in which an answer's headers, and then its body, have to be there.
     parallel : int
         Connections at most.
     """
@@ -49,8 +85,17 @@ class BoundedAdapter(HTTPAdapter):
     def __init__(
         self, url: str, retry: RetryPolicy, answer_timeout: float, parallel: int = 1
     ) -> None:
-        super().__init__(pool_maxsize=parallel, pool_block=True, max_retries=retry.adapter_retry())
         self._url, self._retry, self.answer_timeout = url, retry, answer_timeout
+        super().__init__(pool_maxsize=parallel, pool_block=True, max_retries=retry.adapter_retry())
+
+    def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
+        """Return a pool of bounded connections, to the server or to a proxy."""
+        pool: Any = super().get_connection_with_tls_context(*args, **options)
+        kind = pool.ConnectionCls
+        if not issubclass(kind, _BoundedConnection):
+            limit = {"seconds": self.answer_timeout}
+            pool.ConnectionCls = type(kind.__name__, (_BoundedConnection, kind), limit)
+        return pool
 
     def send(
         self, request: requests.PreparedRequest, *args: Any, **options: Any

@@ -1,4 +1,4 @@
-"""What can be asked of one Enterprise Manager: sessions, policies, replicas, intervals; it knows no metric."""
+"""Query one Enterprise Manager: sessions, policies, replicas, restorable intervals."""
 
 from __future__ import annotations
 
@@ -263,7 +263,7 @@ class EnterpriseManager:
 
         One request of one row: with ``pageSize=1`` there are as many pages as rows. The page count
         of no rows is 1 on some servers, so 0 and 1 are distinguished by the list. A server that
-        ignores the page size is asked for all rows instead. The page cache is not used.
+        ignores the page size is asked for its last page, too. The page cache is not used.
 
         Parameters
         ----------
@@ -271,9 +271,10 @@ class EnterpriseManager:
             With a time zone.
         """
         query = replace(self._window_query("CdpReplicaTaskSession", since, until), page_size=1)
-        page = self._pager.fetch_first(query).page
-        if page.size != 1:
-            return self.task_sessions(since, until, fresh=True).num_rows
+        page = self._pager.fetch_one(query).page
+        if page.count > 1 and page.size > 1:
+            last = self._pager.fetch_one(query, page.count).page
+            return (page.count - 1) * page.size + last.table.num_rows
         return page.count if page.count > 1 else page.table.num_rows
 
     def oldest(self) -> tuple[pd.Timestamp | None, pd.Timestamp | None]:
@@ -319,7 +320,7 @@ class EnterpriseManager:
 
     def _extreme(self, by: str, filter: str | None, descending: bool) -> pd.Timestamp | None:
         query = Query("CdpReplicaTaskSession", filter, by, descending, page_size=1)
-        table = self._pager.fetch_first(query).page.table
+        table = self._pager.fetch_one(query).page.table
         if not table.num_rows:
             return None
         column = "created" if by == "CreationTimeUTC" else "ended"

@@ -30,7 +30,7 @@ _SETTLED: Final = pd.Timedelta(days=3)
 
 @dataclass(frozen=True)
 class DatedPage:
-    """A page and the instant it speaks for: when the server answered, less the server's lag."""
+    """A page and its as_of: when the server answered, less the server's lag."""
 
     page: responses.Page
     as_of: pd.Timestamp
@@ -110,10 +110,10 @@ class Pager:
                 why = str(problem)
         raise ServerError(f"{self._origin(query)}: {why}", retryable=True)
 
-    def fetch_first(self, query: Query) -> DatedPage:
-        """Return the first page, from the server."""
+    def fetch_one(self, query: Query, number: int = 1) -> DatedPage:
+        """Return one page, from the server."""
         try:
-            return self._page(query, 1, None)
+            return self._page(query, number, None)
         except InconsistentPages as problem:
             raise ServerError(f"{self._origin(query)}: {problem}") from None
 

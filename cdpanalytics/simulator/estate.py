@@ -59,6 +59,7 @@ class PlantedGap:
     """A stretch in which a VM was not protected: no span of a session of its that did not fail.
 
     `cause` is the reason of the newest session that failed in it, or ``"no session"``.
+    `incident` is the number of the planted incident that made it, None where none did.
     An `open` gap was still going at the fleet's `until`, which is then its end.
     """
 
@@ -69,6 +70,21 @@ class PlantedGap:
     end: datetime
     open: bool
     cause: str
+    incident: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlantedIncident:
+    """An incident of the truth: what broke, and the gaps that it made.
+
+    `kind` is "backup server", "datastore", "proxy" or "network".
+    """
+
+    incident: int
+    kind: str
+    start: datetime
+    end: datetime
+    gaps: tuple[PlantedGap, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,6 +131,7 @@ class Estate:
     servers: tuple[Server, ...]
     policies: tuple[Policy, ...]
     gaps: tuple[PlantedGap, ...]
+    incidents: tuple[PlantedIncident, ...]
     reasons: tuple[str, ...]
     policy_server: NDArray[np.int32]
     policy_guid: Guids

@@ -59,6 +59,8 @@ class Fleet(Estate):
         servers: int = 2,
         policies: int = 6,
         vapp_policies: int = 0,
+        incidents: int = 0,
+        near_misses: bool = False,
     ) -> "Fleet":
         """Generate a fleet; the same arguments give the same fleet, bit for bit, in every process.
 
@@ -74,6 +76,11 @@ class Fleet(Estate):
             The present of the fleet, an aware datetime. Default: now, rounded down to the minute.
         vapp_policies
             How many of the policies, counted from the last, replicate vApps in place of VMs.
+        incidents
+            How many incidents to plant besides the storage outage that each fleet has; `incidents`
+            of the fleet lists them all.
+        near_misses
+            Also plant gaps that begin together at midnight on every day, and at full hours by chance.
 
         Returns
         -------
@@ -99,6 +106,8 @@ class Fleet(Estate):
             servers=servers,
             policies=policies,
             vapp_policies=vapp_policies,
+            planted=incidents,
+            near_misses=near_misses,
         )
         return Fleet(**{column.name: getattr(made, column.name) for column in fields(made)})
 

@@ -6,19 +6,20 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from . import guids, history, instants
+from . import guids, history, incidents, instants
 from .estate import (
     Estate,
     Integers,
     Machines,
     PlantedGap,
+    PlantedIncident,
     Policy,
     PolicySessions,
     Server,
     TaskSessions,
 )
 from .guids import Family
-from .history import Calendar, Cast, Draft, Plan
+from .history import Calendar, Cast, Draft, Event, Plan
 from .instants import DAY
 
 TAIL = 3
@@ -67,6 +68,8 @@ def generate(
     servers: int,
     policies: int,
     vapp_policies: int,
+    planted: int = 0,
+    near_misses: bool = False,
 ) -> Estate:
     """Generate a fleet; `Fleet.generate` says how."""
     for name, count in (("vms", vms), ("days", days), ("servers", servers), ("policies", policies)):
@@ -79,7 +82,8 @@ def generate(
     counts = _shares(vms, [plan.share for plan in plans])
     sites = _servers(seed, min(servers, len(plans)))
     order = random.permutation(vms).tolist()
-    drafts = _drafts(random, calendar, plans, counts, len(sites), _cast(order))
+    planned = _planned(seed, calendar, counts, len(sites), planted, near_misses)
+    drafts = _drafts(random, calendar, plans, planned, len(sites), _cast(order))
     policy_of = np.repeat(np.arange(len(plans)), counts)
     vapps = range(max(0, len(plans) - vapp_policies), len(plans))
     names = _names(order, policy_of, len(sites), vapps)
@@ -87,11 +91,13 @@ def generate(
     columns = _concatenate(drafts, counts)
     sessions, position = _policy_sessions(seed, drafts, columns)
     tasks = _task_sessions(seed, random, calendar, columns, position, vms)
+    gaps = _gaps(drafts, described, present)
     return Estate(
         until=instants.to_datetime(present),
         servers=sites,
         policies=described,
-        gaps=_gaps(drafts, described, present),
+        gaps=gaps,
+        incidents=_incidents(gaps),
         reasons=history.REASONS,
         policy_server=(np.arange(len(plans)) % len(sites)).astype(np.int32),
         policy_guid=guids.derive(seed, Family.POLICY, len(plans)),
@@ -145,21 +151,37 @@ def _drafts(
     random: np.random.Generator,
     calendar: Calendar,
     plans: list[Plan],
-    counts: list[int],
+    planned: list[tuple[int, list[Event]]],
     sites: int,
     cast: Cast,
 ) -> list[Draft]:
-    drafts = []
+    drafts: list[Draft] = []
+    first = 0
     days = (calendar.until - calendar.start) // DAY
-    for number, (plan, count) in enumerate(zip(plans, counts, strict=True)):
+    for number, (plan, (count, events)) in enumerate(zip(plans, planned, strict=True)):
         made = history.draft(random, calendar, plan, count)
         if number == 0 and days >= 7:
             history.silence(made, int(0.3 * days))
-        first = sum(counts[:number])
         rows = Cast(*(vm - first if vm >= first else -1 for vm in cast))
-        history.befall(random, calendar, made, rows, incident=number % sites == 0)
+        history.befall(random, calendar, made, rows, incident=number % sites == 0, planned=events)
         drafts.append(made)
+        first += count
     return drafts
+
+
+def _planned(
+    seed: int, calendar: Calendar, counts: list[int], sites: int, planted: int, near_misses: bool
+) -> list[tuple[int, list[Event]]]:
+    """Return the number of VMs and the planned events of each policy.
+
+    They have a random stream of their own: a fleet without them stays as it is.
+    """
+    random = np.random.default_rng([seed, 18])
+    layout = incidents.Layout([number % sites for number in range(len(counts))], counts)
+    events = incidents.plant(random, calendar, layout, planted)
+    if near_misses:
+        events[0] += incidents.near_misses(random, calendar, counts[0])
+    return [(count, events[number]) for number, count in enumerate(counts)]
 
 
 def _names(
@@ -315,7 +337,25 @@ def _gaps(
             end=instants.to_datetime(min(gap.end, present)),
             open=gap.end > present,
             cause="no session" if gap.cause == history.NO_REASON else history.REASONS[gap.cause],
+            incident=gap.incident if gap.incident >= 0 else None,
         )
         for made, policy in zip(drafts, policies, strict=True)
         for gap in sorted(made.gaps)
+    )
+
+
+def _incidents(gaps: tuple[PlantedGap, ...]) -> tuple[PlantedIncident, ...]:
+    by_number: dict[int, list[PlantedGap]] = {}
+    for gap in gaps:
+        if gap.incident is not None:
+            by_number.setdefault(gap.incident, []).append(gap)
+    return tuple(
+        PlantedIncident(
+            number,
+            incidents.kind_of(number),
+            min(gap.start for gap in own),
+            max(gap.end for gap in own),
+            tuple(own),
+        )
+        for number, own in sorted(by_number.items())
     )

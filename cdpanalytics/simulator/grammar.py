@@ -1,4 +1,4 @@
-"""The vendor's filter text as a predicate on columns; knows no session and no HTTP."""
+"""The vendor's filter text as a predicate on columns."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -38,10 +38,10 @@ class Column(Protocol):
     """A queryable column: compared with a literal, and sorted."""
 
     def compare(self, operator: str, literal: str) -> Flags:
-        """Tell which rows stand in this relation to the literal."""
+        """Return which rows have this relation to the literal."""
 
     def rank(self) -> Integers:
-        """Return a number a row, in the order of the values."""
+        """Return one number per row, in the order of the values."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """One policy's task sessions: regular ones first, then what befalls them; gaps are noted as they are planted."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import NamedTuple
@@ -57,7 +57,7 @@ class Calendar(NamedTuple):
 
 
 class Cast(NamedTuple):
-    """The VMs that play a part, by number (-1: nobody does, the fleet is too small)."""
+    """The VMs that play a part, by number (-1: no VM does, because the fleet is too small)."""
 
     unfinished: int
     failing: int
@@ -78,15 +78,17 @@ class Event(NamedTuple):
     cause: int
     whole: bool = False
     lasting: bool = False
+    incident: int = -1
 
 
 class Gap(NamedTuple):
-    """A planted gap of the VM in this row; `cause` counts in `REASONS`."""
+    """A planted gap of the VM in this row; `cause` counts in `REASONS`, `incident` is -1 where it is of none."""
 
     row: int
     start: int
     end: int
     cause: int
+    incident: int = -1
 
 
 class Sessions(NamedTuple):
@@ -102,7 +104,7 @@ class Sessions(NamedTuple):
 
 @dataclass(slots=True)
 class Draft:
-    """A policy's sessions while they are being made: a row a VM, a column a long-term restore point."""
+    """A policy's sessions while they are being made: one row per VM, one column per restore point."""
 
     renewed: Integers
     created: Integers
@@ -160,13 +162,22 @@ def silence(made: Draft, number: int) -> None:
 
 
 def befall(
-    random: np.random.Generator, calendar: Calendar, made: Draft, cast: Cast, *, incident: bool
+    random: np.random.Generator,
+    calendar: Calendar,
+    made: Draft,
+    cast: Cast,
+    *,
+    incident: bool,
+    planned: Sequence[Event] = (),
 ) -> None:
-    """Plant everything that goes wrong for this policy's VMs (`cast` by row); what was planted first stands."""
+    """Plant everything that goes wrong for this policy's VMs (`cast` by row), `planned` first.
+
+    Where two events collide the one that was planted first stays.
+    """
     for row, since in ((cast.never, calendar.end), (cast.late, calendar.at(0.45))):
         if 0 <= row < made.machines:
             made.alive[row, made.created[row] < since] = False
-    for event in _events(random, calendar, made.machines, cast, incident):
+    for event in (*planned, *_events(random, calendar, made.machines, cast, incident)):
         if 0 <= event.row < made.machines:
             _plant(made, calendar.until - HOUR, event)
 
@@ -213,7 +224,7 @@ def _incident(random: np.random.Generator, calendar: Calendar, machines: int) ->
     starts = calendar.at(0.6) + random.integers(0, 90 * SECOND, machines)
     ends = calendar.at(0.6) + 95 * MINUTE + random.integers(0, 10 * MINUTE, machines)
     for row, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
-        yield _event(row, start, end, _STORAGE_CAUSE)
+        yield _event(row, start, end, _STORAGE_CAUSE)._replace(incident=0)
 
 
 def _mishaps(random: np.random.Generator, calendar: Calendar, machines: int) -> Iterator[Event]:
@@ -263,6 +274,7 @@ def _failure(made: Draft, event: Event, column: int) -> Gap:
         int(made.ended[event.row, column - 1]),
         int(made.created[event.row, column + 1]),
         event.cause,
+        event.incident,
     )
 
 
@@ -270,11 +282,12 @@ def _interruption(made: Draft, event: Event, first: int, last: int) -> Gap:
     start = max(event.start, int(made.created[event.row, first]) + MINUTE)
     too_late = event.end > made.ended[event.row, last] - MINUTE
     end = int(made.created[event.row, last + 1]) if too_late else event.end
-    return Gap(event.row, min(start, int(made.ended[event.row, first])), end, event.cause)
+    start = min(start, int(made.ended[event.row, first]))
+    return Gap(event.row, start, end, event.cause, event.incident)
 
 
 def _interrupt(made: Draft, gap: Gap, first: int, last: int) -> None:
-    row, start, end, cause = gap
+    row, start, end, cause, _ = gap
     if end < made.created[row, last + 1]:
         made.extra.append((row, end, int(made.ended[row, last]), SUCCESS, NO_REASON))
     made.ended[row, first] = start
@@ -284,7 +297,7 @@ def _interrupt(made: Draft, gap: Gap, first: int, last: int) -> None:
 
 
 def _attempts(gap: Gap) -> Iterator[tuple[int, int, int, int, int]]:
-    row, start, end, cause = gap
+    row, start, end, cause, _ = gap
     count = max(1, min(8, (end - start) // (20 * MINUTE)))
     edges = np.linspace(start, end, count + 1).astype(np.int64)
     begun, ended = snap(edges[:-1] + 400), snap(edges[1:] - 3 * SECOND)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import guids, tables
-from .fleet import Snapshot
+from .fleet import Fleet, Snapshot
 from .grammar import FilterError
 from .grammar import select as select_rows
 from .tables import Rows, Table
@@ -28,6 +28,7 @@ class Selections:
         self._simulator = simulator
         self._lock = threading.Lock()
         self._cache: OrderedDict[tuple[Any, ...], tuple[Table, Rows]] = OrderedDict()
+        self._tables: dict[str, tuple[Fleet, Snapshot, Table]] = {}
 
     def select(
         self, kind: str, snapshot: Snapshot, parameters: dict[str, str]
@@ -39,7 +40,7 @@ class Selections:
             if key in self._cache:
                 self._cache.move_to_end(key)
                 return self._cache[key]
-        table = self._table(kind, snapshot)
+        table = self._kept_table(kind, snapshot)
         chosen = np.flatnonzero(
             select_rows(parameters.get("filter", ""), table.columns, len(table.rows))
         )
@@ -51,6 +52,17 @@ class Selections:
             while len(self._cache) > _CACHE_SIZE:
                 self._cache.popitem(last=False)
         return answer
+
+    def _kept_table(self, kind: str, snapshot: Snapshot) -> Table:
+        """Return a kind's rows; the last ones are kept, for many queries ask about one snapshot."""
+        fleet = self._simulator.fleet
+        with self._lock:
+            kept = self._tables.get(kind)
+        if kept is None or kept[0] is not fleet or kept[1] != snapshot:
+            kept = fleet, snapshot, self._table(kind, snapshot)
+            with self._lock:
+                self._tables[kind] = kept
+        return kept[2]
 
     def _table(self, kind: str, snapshot: Snapshot) -> Table:
         fraction = self._simulator.version >= 13

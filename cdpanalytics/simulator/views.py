@@ -328,7 +328,7 @@ def _guest(mode: str, copy_only: bool) -> dict[str, Any]:
 
 
 def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Join spans less than two seconds apart: a handover is no gap in what can be restored."""
+    """Join spans less than two seconds apart: a handover does not interrupt what can be restored."""
     joined: list[tuple[int, int]] = []
     for start, end in sorted(spans):
         if joined and start - joined[-1][1] < 2 * instants.SECOND:

@@ -102,9 +102,9 @@ def plan(
     ['2026-10-01', '2026-10-03']
     """
     held = pd.DataFrame({"day": [], "final": []}) if ledger is None else ledger
-    first = now - pd.Timedelta(FIRST) if held.empty else held["day"].min()
-    first = first if since is None else since
-    newest = now if held.empty else held["day"].max()
+    past = [day for day in held["day"] if day < now]  # later days: a clock was ahead once
+    first = min(past, default=first_default(now)) if since is None else since
+    newest = max(past, default=now)
     rows = {row["day"]: row for row in held.to_dict("records")}
     settled = set() if full else set(held.loc[held["final"].astype(bool), "day"]) - set(again)
     wanted = []
@@ -115,6 +115,11 @@ def plan(
             missing = _missing(day, rows.get(day), retention, follows)
             wanted.append(Day(day, min(day + DAY, now), missing))
     return wanted
+
+
+def first_default(now: pd.Timestamp) -> pd.Timestamp:
+    """Return the first day of the first sync, unless it is told another one."""
+    return (now - pd.Timedelta(FIRST)).floor("D")
 
 
 def days(start: date, stop: date) -> list[pd.Timestamp]:

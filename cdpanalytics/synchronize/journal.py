@@ -26,8 +26,8 @@ Row = dict[str, Any]
 def sync_journal(em: EnterpriseManager, archive: Archive, as_of: pd.Timestamp, show: bool) -> int:
     """Fetch the intervals of each replica VM and vApp since the last visit; return how many came.
 
-    A VM that was never asked about is asked as far back as its policy's short-term
-    retention reaches: the server knows no more.
+    The first query for a VM goes as far back as its policy's short-term retention: the
+    server keeps no more.
     """
     fetched = list(_fetch(em, _questions(em, archive, as_of), as_of, show))
     table = pa.concat_tables([schema.JOURNAL.empty_table(), *fetched])
@@ -82,12 +82,19 @@ def _fetch(
 
 
 def _last_visits(archive: Archive, source: str, as_of: pd.Timestamp) -> dict[str, pd.Timestamp]:
-    """Return until when each VM was asked about, of the last days that can matter."""
+    """Return until when each VM was asked about, of the last days that can matter.
+
+    A visit that ends in the future was made while the server's clock was ahead: how far it
+    really reached is not known, so that VM is asked again from the beginning of that day's visits.
+    """
     recent = days((as_of - LOOK_BACK).date(), as_of.date())
     table = pa.concat_tables([archive.day("intervals", source, day) for day in recent])
-    asked = table.filter(pc.equal(table["kind"].cast(pa.string()), schema.ASKED))
-    newest = asked.group_by("vm_uid").aggregate([("end", "max")]).to_pylist()
-    return {row["vm_uid"]: pd.Timestamp(row["end_max"]) for row in newest}
+    visits = table.filter(pc.equal(table["kind"].cast(pa.string()), schema.ASKED))
+    now = pa.scalar(as_of.to_pydatetime(), schema.INSTANT)
+    visits = visits.filter(pc.less_equal(visits["start"], now))
+    known = pc.if_else(pc.less_equal(visits["end"], now), visits["end"], visits["start"])
+    newest = visits.append_column("known", known).group_by("vm_uid").aggregate([("known", "max")])
+    return {row["vm_uid"]: pd.Timestamp(row["known_max"]) for row in newest.to_pylist()}
 
 
 def _short_terms(archive: Archive, source: str) -> dict[str, pd.Timedelta]:

@@ -30,6 +30,23 @@ BLOCK = 28
 
 
 @dataclass(frozen=True)
+class Recheck:
+    """Days held that are to be fetched again.
+
+    Parameters
+    ----------
+    close : set of pandas.Timestamp
+        Those of the last week, whatever their counts.
+    changed : set of pandas.Timestamp
+        Older ones whose count differs from that of the last look, or was never taken, and
+        those with a hole that the server can fill.
+    """
+
+    close: frozenset[pd.Timestamp] = frozenset()
+    changed: frozenset[pd.Timestamp] = frozenset()
+
+
+@dataclass(frozen=True)
 class Counted:
     """A day, and the number of sessions that the server had of it at the last look."""
 
@@ -39,7 +56,7 @@ class Counted:
 
 def days_to_recheck(
     ledger: pd.DataFrame, now: pd.Timestamp, retention: Retention, count: Count, parallel: int = 1
-) -> set[pd.Timestamp]:
+) -> Recheck:
     """Return the days held that are to be fetched again.
 
     Parameters
@@ -57,9 +74,7 @@ def days_to_recheck(
 
     Returns
     -------
-    set of pandas.Timestamp
-        Those of the last week; those whose count differs from that of the last look, or was
-        never taken; and those with a hole that the server can fill.
+    Recheck
     """
     today = now.normalize()
     held = [
@@ -67,13 +82,13 @@ def days_to_recheck(
         for row in ledger.sort_values("day").to_dict("records")
         if retention.oldest_session < row["day"] + DAY <= today
     ]
-    close = {row.day for row in held if row.day >= today - CLOSE * DAY}
+    close = frozenset(row.day for row in held if row.day >= today - CLOSE * DAY)
     holes = {row["day"] for row in ledger.to_dict("records")
              if any(end > retention.complete_since for _, end in row["missing"])}  # fmt: skip
     others = [row for row in held if row.day not in close | holes]
     with ThreadPoolExecutor(parallel, thread_name_prefix="count") as pool:
         changed = pool.map(lambda block: changed_days(block, count), _blocks(others, today))
-        return close | holes | {day for days in changed for day in days}
+        return Recheck(close, frozenset(holes - close).union(*changed))
 
 
 def changed_days(block: Sequence[Counted], count: Count) -> list[pd.Timestamp]:

@@ -21,9 +21,17 @@ from cdpanalytics.archive import Archive
 from cdpanalytics.archive.joins import enrich
 from cdpanalytics.errors import CdpError, ServerError
 from cdpanalytics.server.client import EnterpriseManager
-from cdpanalytics.synchronize.days import DAY, Day, Retention, Stretch, check_since, plan
+from cdpanalytics.synchronize.days import (
+    DAY,
+    Day,
+    Retention,
+    Stretch,
+    check_since,
+    first_default,
+    plan,
+)
 from cdpanalytics.synchronize.journal import rows_by_day, sync_journal
-from cdpanalytics.synchronize.reconciling import days_to_recheck
+from cdpanalytics.synchronize.reconciling import Recheck, days_to_recheck
 from cdpanalytics.timeparse import Moment, instant
 
 _AHEAD: Final = 2
@@ -63,7 +71,8 @@ class SyncResult:
     set_aside : tuple of str
         Files that were damaged.
     rechecked : int
-        Days that were settled and whose count on the server had changed.
+        Settled days, older than a week, that were fetched again because the server has another
+        number of sessions than at the last look.
     """
 
     days: int
@@ -84,7 +93,9 @@ class SyncResult:
             f"{self.changed:,} changed"
         ]
         if self.rechecked:
-            parts.append(f"{self.rechecked:,} settled days were fetched again")
+            parts.append(
+                f"{self.rechecked:,} settled days were fetched again, their number of sessions had changed"
+            )
         if self.intervals:
             parts.append(f"{self.intervals:,} intervals")
         parts += [
@@ -205,7 +216,10 @@ class _Sync:
         set_aside = self.archive.set_aside(thorough=full)
         ledger = self.archive.ledger()
         self.ledger = ledger[ledger["source"] == self.em.url]
+        first = self._first_day(first)
+        self.archive.note_since(self.em.url, first)
         wanted, rechecked = self._wanted(first, full, quick)
+        self._retract_days_ahead()
         self.archive.put_policies(self.em.url, self.em.policies(fresh=True), self.as_of)
         self.policies = self.archive.known_policies(self.em.url)
         self._store_policy_sessions(wanted)
@@ -218,20 +232,41 @@ class _Sync:
             rechecked,
         )  # fmt: skip
 
-    def _wanted(self, first: pd.Timestamp | None, full: bool, quick: bool) -> tuple[list[Day], int]:
-        """Return the days to fetch, and how many of them were settled."""
-        if first is None:
-            first = self.archive.first_day(self.em.url)
+    def _first_day(self, since: pd.Timestamp | None) -> pd.Timestamp:
+        """Return the first day to have: as asked for now, else as in any sync before.
+
+        Not only the first day held: the server may have days before it that it had not
+        collected, or not shown to this account, when it was first asked.
+        """
+        if since is not None:
+            return since
+        before = (self.archive.first_day(self.em.url), self.archive.since(self.em.url))
+        # A day in the future comes from a clock that was ahead.
+        known = [day for day in before if day is not None and day < self.now]
+        return min(known, default=first_default(self.now))
+
+    def _wanted(self, first: pd.Timestamp, full: bool, quick: bool) -> tuple[list[Day], int]:
+        """Return the days to fetch, and how many of them were settled and have changed."""
         retention = self._retention()
-        again: set[pd.Timestamp] = set()
+        recheck = Recheck()
         if not (quick or full or self.ledger.empty):
-            again = days_to_recheck(
+            recheck = days_to_recheck(
                 self.ledger, self.now, retention, self.em.count_task_sessions, self.em.parallel
             )
         settled = set(self.ledger.loc[self.ledger["final"], "day"])
-        return plan(self.ledger, self.now, retention, first, full=full, again=again), len(
-            again & settled
-        )
+        again = recheck.close | recheck.changed
+        wanted = plan(self.ledger, self.now, retention, first, full=full, again=again)
+        return wanted, len(recheck.changed & settled)
+
+    def _retract_days_ahead(self) -> None:
+        """Let days that lie in the future describe no time: they were fetched by a clock ahead.
+
+        Otherwise the archive's as_of would be theirs.
+        """
+        ahead = self.ledger[(self.ledger["day"] > self.now) & (self.ledger["as_of"] > self.as_of)]
+        for row in ahead.to_dict("records"):
+            rows = self.archive.day("sessions", self.em.url, row["day"])
+            self.archive.put_day("sessions", self.em.url, row["day"], rows, self.as_of)
 
     def _retention(self) -> Retention:
         """Ask the server how far back it remembers, and whether past what the archive saw last."""
@@ -305,12 +340,23 @@ class _Sync:
         rows = self._enriched(day.start, merged)
         final = len(merged) > 0 and self.over >= day.start + DAY and _all_completed(merged)
         counted = len(fetched) if day.end == day.start + DAY else None
-        self.archive.put_day(
-            "sessions", self.em.url, day.start, rows, self.as_of, final, day.missing, counted
-        )
+        if not (final and self._is_held(day, held, rows, counted)):
+            self.archive.put_day(
+                "sessions", self.em.url, day.start, rows, self.as_of, final, day.missing, counted
+            )
         again = fetched.filter(pc.is_in(fetched["uid"], held["uid"].combine_chunks()))
         changed = count_changed(held.select(_RAW), again.select(_RAW))
         return len(fetched), len(fetched) - len(again), changed
+
+    def _is_held(self, day: Day, held: pa.Table, rows: pa.Table, counted: int | None) -> bool:
+        """Return whether the archive has a final day already as it would be written.
+
+        Its file then stays as it is, and so does the checksum of a report that was made of it.
+        """
+        before = self.ledger[self.ledger["day"] == day.start].to_dict("records")
+        same = [row["final"] and row["missing"] == day.missing and row["counted"] == counted
+                for row in before]  # fmt: skip
+        return same == [True] and len(held) == len(rows) and not count_changed(held, rows)
 
     # -- policy sessions ---------------------------------------------------------------
 
@@ -382,7 +428,7 @@ def _add_progress_to_error(progress: Callable[[], str]) -> Iterator[None]:
     try:
         yield
     except CdpError as error:
-        error.args = (f"{error}; {progress()}",)
+        error.progress = progress()
         raise
 
 

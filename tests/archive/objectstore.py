@@ -86,7 +86,7 @@ def serving() -> Iterator[ThreadedMotoServer]:
 
 
 def client(port: int) -> object:
-    """The vendor's own client, which knows nothing of fsspec."""
+    """The vendor's own client, independent of fsspec."""
     return boto3.client(
         "s3", endpoint_url=f"http://127.0.0.1:{port}", aws_access_key_id=KEY,
         aws_secret_access_key=SECRET, region_name="us-east-1",

@@ -1,4 +1,4 @@
-"""The archive: a day is whole or untouched, read back as written, and its files speak for themselves."""
+"""The archive: a day is whole or untouched, read back as written, and its files describe themselves."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_without_its_history_a_window_is_judged_no_further_than_it_reaches(folde
     (gap,) = with_history.cdp.gaps("15min").to_dict("records")
     assert (gap["exposure"], gap["open"]) == (pd.Timedelta("10h"), False)
     retired = archive.sessions(**window).cdp.rpo_adherence("15min", by="vm", retire_after="5h")
-    assert retired["retired"].tolist() == [0], "four hours are known, not a hundred"
+    assert retired["retired"].tolist() == [pd.Timedelta(0)], "four hours are known, not a hundred"
 
 
 def test_where_success_does_not_protect_what_followed_is_not_enough(folder: Path) -> None:

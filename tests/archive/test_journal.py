@@ -204,7 +204,7 @@ def test_only_the_time_since_the_last_visit_is_asked_for(
         assert {start for start, _ in windows} == ends
         windows.clear()
         journalled(server, folder)
-        assert windows == [], "nobody is asked twice about one instant"
+        assert windows == [], "no VM is queried twice for one instant"
         assert archive.intervals(vm="*")["vm"].nunique() == len(archive.intervals()["vm"].unique())
 
 

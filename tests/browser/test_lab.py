@@ -138,7 +138,7 @@ def test_another_cell_moves_the_controls(explorer: Page, lab: Lab) -> None:
 
 
 def test_nothing_flickers_or_moves_when_the_target_changes(explorer: Page) -> None:
-    """The map is never empty in between, and what stands below the controls stays where it is."""
+    """The map is never empty in between, and nothing below the controls moves."""
     explorer.evaluate(
         """main => {
             window.seen = {empty: 0, moved: 0};

@@ -91,7 +91,7 @@ def test_the_explorer(explorer: Page, lab: Lab, name: str, view: str, theme: str
         explorer.wait_for_function(
             "before => document.querySelector('.cdp-main').innerHTML !== before", arg=before
         )
-    if view == "Timeline":  # the longest gaps stand in a table, of which a few rows will do
+    if view == "Timeline":  # the longest gaps are in a table, of which a few rows will do
         rows = ".cdp-main tbody tr:nth-child(n+7)"
         explorer.evaluate(
             "rows => document.querySelectorAll(rows).forEach(row => row.remove())", rows

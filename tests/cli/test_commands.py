@@ -331,8 +331,8 @@ def test_bad_servers_end_in_one_line(
 ) -> None:  # fmt: skip
     monkeypatch.setenv("CDPANALYTICS_USERNAME", "demo")
     monkeypatch.setenv("CDPANALYTICS_PASSWORD", "wrong horse")
-    nobody = f"http://127.0.0.1:{free_port()}"
-    result = run(capsys, "sync", nobody, "--archive", folder)
+    unused = f"http://127.0.0.1:{free_port()}"
+    result = run(capsys, "sync", unused, "--archive", folder)
     assert_one_line_and_nothing_written(result, "cannot be reached: connection refused", folder)
     result = run(capsys, "sync", proxy, "--archive", folder)
     assert_one_line_and_nothing_written(result, "does not look like Enterprise Manager", folder)
@@ -376,7 +376,7 @@ def test_bad_archives_and_selections_end_in_one_line(
     for wrong, expected in (
         (["metrics", "durations", "--archive", archive, "--rpo", "1h"], "unrecognized arguments"),
         (["report", "--archive", archive, "--output", page, "--objective", "120"],
-         "'120' is not a percentage above 0 and up to 100"),
+         "--objective='120' is above 100 %"),
     ):  # fmt: skip
         code, out, err = run(capsys, *wrong)
         assert (code, out, err.count("\n")) == (2, "", 1)

@@ -116,7 +116,7 @@ def test_control_characters_reach_a_file_but_not_a_terminal(hostile: Path) -> No
 def _read(handle: int) -> bytes:
     try:
         return os.read(handle, 4096)
-    except OSError:  # how Linux says that nobody has the terminal open any more
+    except OSError:  # how Linux says that no process has the terminal open any more
         return b""
 
 

@@ -17,7 +17,7 @@ app-*,,Retail,1,team-app
 db-7,,Shop,1,team-db
 db-*,,Shop,2,team-db
 fileserver,vbr02.example,Facilities,3,
-nobody-has-it,,Retail,1,team-app
+no-such-vm,,Retail,1,team-app
 """
 
 VMS = pd.DataFrame(
@@ -51,7 +51,7 @@ def test_the_most_specific_row_wins_and_a_name_on_two_servers_is_two_vms() -> No
 def test_what_fits_nothing_and_who_has_no_tag_is_told() -> None:
     findings = Tags.read(Document("cmdb.csv", CMDB.encode())).findings(VMS)
     assert list(map(str, findings)) == [
-        "cmdb.csv, line 6: names nothing known: VM nobody-has-it",
+        "cmdb.csv, line 6: names nothing known: VM no-such-vm",
         "cmdb.csv: 1 of 5 VMs without department: fileserver (vbr01.example)",
         "cmdb.csv: 1 of 5 VMs without tier: fileserver (vbr01.example)",
         "cmdb.csv: 2 of 5 VMs without owner: fileserver (vbr01.example), fileserver (vbr02.example)",

@@ -235,8 +235,8 @@ def test_without_a_client_or_a_scheduler_it_says_what_to_do() -> None:
     with pytest.raises(InputError, match=r"no client of a cluster; give client="):
         on_cluster(metrics.gaps)
     patience = dask.config.set({"distributed.comm.timeouts.connect": "1s"})
-    nobody = pytest.raises(CdpError, match=r"no scheduler of Dask answers at tcp://127.0.0.1:9: ")
-    with patience, nobody:
+    refused = pytest.raises(CdpError, match=r"no scheduler of Dask answers at tcp://127.0.0.1:9: ")
+    with patience, refused:
         on_cluster(metrics.gaps, client="tcp://127.0.0.1:9")
 
 

@@ -149,8 +149,8 @@ def test_a_selection_is_matched_in_the_whole() -> None:
     name = str(SAMPLE.sessions()["vm"].astype("str").max())
     whole = metrics.gaps(SAMPLE.sessions(vm=name, policy="*"))
     assert_same(mapped(SAMPLE, metrics.gaps, vm=name, policy="*", memory=holding(300)), whole)
-    with pytest.raises(InputError, match="no VM matches 'nobody'"):
-        mapped(SAMPLE, metrics.gaps, vm="nobody")
+    with pytest.raises(InputError, match="no VM matches 'unknown'"):
+        mapped(SAMPLE, metrics.gaps, vm="unknown")
 
 
 def test_each_vm_that_only_a_policy_names_is_listed_once(folder: Path) -> None:

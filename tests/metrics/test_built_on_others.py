@@ -48,7 +48,7 @@ ADHERENCE = {
     "sessions": COUNT, "success": COUNT, "warning": COUNT, "failed": COUNT,
     "unknown": COUNT, "observed": SPAN, "exposed": SPAN, "breached": SPAN, "gaps": COUNT,
     "breaches": "Int64", "worst_gap": SPAN, "adherence": SHARE, "adherence_strict": SHARE,
-    "gap_adherence": SHARE, "success_rate": SHARE,
+    "gap_adherence": SHARE, "success_rate": SHARE, "success_low": SHARE, "success_high": SHARE,
     "unobserved": SPAN, "excluded": SPAN, "retired": SPAN, "adherence_full": SHARE,
 }  # fmt: skip
 COLUMNS = {

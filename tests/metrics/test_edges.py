@@ -369,9 +369,9 @@ def test_of_sessions_that_never_began_nothing_is_claimed(sessions):
     assert worst(never, target="1h").empty
 
 
-def test_a_million_rows_in_random_order():
-    """The answer is that of the same rows in order, and of the hundredth part of them by hand."""
-    count, vms = 1_000_000, 1_000
+def test_many_rows_in_random_order():
+    """The answer is that of the same rows in order, and of every second VM by hand."""
+    count, vms = 100_000, 500  # more than one thread's share, so that they are sorted in parallel
     number = np.arange(count)
     vm, turn = number % vms, number // vms
     created = DAY + pd.to_timedelta(turn * 3600, unit="s")

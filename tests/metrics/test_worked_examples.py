@@ -137,7 +137,8 @@ def test_columns_are_those_of_the_definitions(worked):
     assert rpo_adherence(worked, "15min").columns.tolist() == [
         "policy", "vm", "rpo", "vms", "unprotected", "sessions", "success", "warning", "failed",
         "unknown", "observed", "exposed", "breached", "gaps", "breaches", "worst_gap", "adherence",
-        "adherence_strict", "gap_adherence", "success_rate", "unobserved", "excluded", "retired",
+        "adherence_strict", "gap_adherence", "success_rate", "success_low", "success_high",
+        "unobserved", "excluded", "retired",
         "adherence_full",
     ]  # fmt: skip
 

@@ -107,7 +107,7 @@ def test_the_period_is_held_against_the_one_before_it(archive: Archive, tmp_path
 
 def test_without_a_start_there_is_no_period_before(archive: Archive, tmp_path: Path) -> None:
     said = words_of(report(archive, tmp_path / "r.html"))
-    assert "There is no period before this one to compare with." in said
+    assert "No earlier period to compare with." in said
     said = words_of(report(archive, tmp_path / "r.html", since="2026-10-01", until="2026-10-02"))
     assert "Nothing was observed in the period before, 2026-09-30 00:00 to 2026-10-01 00:00" in said
 
@@ -129,7 +129,7 @@ def test_breaches_are_put_down_to_their_causes(folder: Path, tmp_path: Path) -> 
     assert "All 3 gaps in breach" in said
 
 
-def test_the_journal_is_told_where_anybody_asked(archive: Archive, tmp_path: Path) -> None:
+def test_the_journal_is_shown_where_it_was_fetched(archive: Archive, tmp_path: Path) -> None:
     assert "What could be restored" not in words_of(report(archive, tmp_path / "r.html"))
     stretch = {"vm": "db", "vm_uid": "v1", "policy": "Gold", "policy_uid": "p1", "backup_server": "b1",
                "start": OCT, "end": OCT + pd.Timedelta("10h"), "as_of": OCT + pd.Timedelta("1D")}  # fmt: skip
@@ -168,7 +168,7 @@ def test_exact_numbers_are_inside(archive: Archive, tmp_path: Path) -> None:
     assert json.loads(formatting.json_text(expected)) == json.loads(embedded[1])
 
 
-def test_it_asks_nothing_of_anybody_and_runs_only_its_own_script(
+def test_it_sends_no_requests_and_runs_only_its_own_script(
     archive: Archive, tmp_path: Path
 ) -> None:
     page = report(archive, tmp_path / "r.html").read_text()
@@ -224,7 +224,7 @@ def test_a_selection_leaves_out_the_vms_it_did_not_ask_for(
     [
         ({"policy": "Silver"}, r"no policy matches 'Silver' \(known: Gold\)"),
         ({"since": "2026-10-02", "until": "2026-10-01"}, "is not before"),
-        ({"objective": 99.9}, "objective=99.9 is not a share"),
+        ({"objective": 5}, "objective=5 is below 50 %"),
         ({"target": "soon"}, "'soon' is not a length of time"),
         ({"tz": "Mars"}, "'Mars' is not a time zone"),
     ],

@@ -7,12 +7,13 @@ import html
 import json
 import logging
 import re
+import socket
 import sqlite3
 import ssl
 import threading
 import time
 import traceback
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -487,10 +488,12 @@ def test_sessions_are_counted_with_one_request_of_one_row(em, server, hours, cou
     assert query["pageSize"] == "1"
 
 
-def test_a_server_that_ignores_the_page_size_is_counted_by_its_rows(server):
+@pytest.mark.parametrize("least", [7, 8, 100])
+def test_a_server_that_ignores_the_page_size_is_counted_by_its_last_page(server, least):
     with connected(server, page_size=7) as em:
-        server.least = 7
+        server.least = least
         assert em.count_task_sessions(NOW - 10 * DAY, NOW) == 24
+        assert len(server.queries()) <= 2
 
 
 def test_a_count_of_a_server_that_ignores_the_filter_is_refused(em, server):
@@ -1103,6 +1106,33 @@ def test_a_body_that_drips_ends():
     ):
         em.query()
     assert error.value.retryable
+
+
+@pytest.mark.parametrize("head", [b"H", b"HTTP/1.1 200 OK\r\nX: "], ids=["status", "headers"])
+@pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
+def test_headers_that_drip_end(head, tls):
+    context = tls_context(pytest.importorskip("trustme").CA()) if tls else None
+
+    def drip(listener):
+        asked, _ = listener.accept()
+        with suppress(OSError), context.wrap_socket(asked, True) if tls else asked as peer:
+            peer.recv(65536)
+            peer.sendall(head)
+            while True:
+                peer.sendall(b"x")
+                time.sleep(0.02)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=drip, args=(listener,), daemon=True).start()
+        url = f"{'https' if tls else 'http'}://127.0.0.1:{listener.getsockname()[1]}"
+        with (
+            EnterpriseManager(
+                url, "demo", "demo", cache=False, verify=False, answer_timeout=0.3,
+                retry=RetryPolicy.once(),
+            ) as em,
+            pytest.raises(ServerError, match="did not answer in time"),
+        ):  # fmt: skip
+            em.query()
 
 
 def test_nothing_is_asked_once_it_is_closed(server):

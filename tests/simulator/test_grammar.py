@@ -1,4 +1,4 @@
-"""The filter grammar, held against a reading of it in plain Python on rows of plain values."""
+"""The filter grammar, compared with a reading of it in plain Python on rows of plain values."""
 
 from __future__ import annotations
 

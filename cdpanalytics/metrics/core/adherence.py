@@ -43,14 +43,16 @@ def sum_exposure(
     terms: Terms,
     cells: Cells,
     add: Callable[[Exposure, BlockCells, Aggregates], None],
+    count_vms: bool = True,
 ) -> Aggregates:
     """Return the sums of exposure of all blocks of VMs, to each of which `add` adds its own."""
 
     def part(block: Block) -> Aggregates:
         places = BlockCells(cells, block.exposure)
+        counts, slots = _count_vms(arrays, block.exposure, places, cells) if count_vms else ({}, {})
         sums = places.own.aggregates(
-            sum=_sums(block, places) | _count_vms(arrays, block.exposure, places, cells),
-            max={"worst_gap": _worst_gap(block.exposure, places)}, min={},
+            sum=_sums(block, places) | counts,
+            max={"worst_gap": _worst_gap(block.exposure, places)} | slots, min={},
         )  # fmt: skip
         add(block.exposure, places, sums)
         return sums
@@ -62,7 +64,7 @@ def sum_exposure(
 def _sums(block: Block, places: BlockCells) -> dict[str, Integers]:
     """Time and gaps by cell, and what was left out."""
     exposure, left_out, size = block.exposure, block.left_out, places.size
-    owner, period = exposure.events()
+    owner, period = exposure.events
     events = places.of_tiles(exposure, owner, period)
     goal = exposure.gaps.target[owner]
     missed = (exposure.gaps.length[owner] > goal) & (goal != UNKNOWN)
@@ -99,7 +101,7 @@ def _times(exposure: Exposure, places: BlockCells) -> dict[str, Integers]:
 
 def _worst_gap(exposure: Exposure, places: BlockCells) -> Integers:
     """The longest gap of each cell, whole; UNKNOWN where there is none."""
-    owner, period = exposure.events()
+    owner, period = exposure.events
     events = places.of_tiles(exposure, owner, period)
     length = exposure.gaps.length[owner]
     return grouping.extreme(events, length, places.size, np.maximum, UNKNOWN)
@@ -107,43 +109,63 @@ def _worst_gap(exposure: Exposure, places: BlockCells) -> Integers:
 
 def _count_vms(
     arrays: SessionArrays, exposure: Exposure, places: BlockCells, cells: Cells
-) -> dict[str, Integers]:
-    """VMs of each cell: with observed time, an attempt or in a policy's list; and unprotected ones."""
+) -> tuple[dict[str, Integers], dict[str, Integers]]:
+    """Sums and maxima of VMs of each cell.
+
+    VMs with observed time, an attempt, or a place in a policy's list; those of them that
+    were unprotected; and the greatest total and mean session length of a VM.
+    """
     count, positions = len(arrays.created), exposure.rows
     vm, distinct = compact_codes(arrays.vm[positions])
+    many = max(len(distinct), 1)
+
+    def pairs(place: Integers, period: Integers) -> Integers:
+        return places.of_places(place, period) * many + vm[place]
+
     sessions = np.flatnonzero(positions < count)
     rows = positions[sessions]
     begun = cells.window.place(arrays.created[rows])
     attempt = arrays.attempt[rows] & (begun >= 0)
+    attempts = pairs(sessions[attempt], begun[attempt])
     listed = np.flatnonzero(positions >= count)
-    seen = np.flatnonzero(exposure.observed > 0)
-    tile, period = exposure.pieces.tile[seen], exposure.pieces.period[seen]
-    found = [
-        (exposure.tiles.place[tile], period),
-        (sessions[attempt], begun[attempt]),
-        (np.repeat(listed, places.count), np.tile(np.arange(places.count), len(listed))),
-    ]
-    place, period = (np.concatenate(values) for values in zip(*found, strict=True))
-    code = places.of_places(place, period) * len(distinct) + vm[place]
-    pairs = compact_codes(code)[1]
-    cell, machine = pairs // max(len(distinct), 1), pairs % max(len(distinct), 1)
+    seen = exposure.observed > 0
+    observed = pairs(exposure.tiles.place[exposure.pieces.tile[seen]], exposure.pieces.period[seen])
+    named = pairs(np.repeat(listed, places.count), np.tile(np.arange(places.count), len(listed)))
+    # The tiles of a VM lie side by side, so most repetitions do as well.
+    new = np.append(True, observed[1:] != observed[:-1])[: len(observed)]
+    rank, distinct_pairs = compact_codes(np.concatenate([attempts, observed[new], named]))
+    cell, machine = distinct_pairs // many, distinct_pairs % many
     unprotected = ~_protected(exposure, distinct[machine], cell % places.count, cells)
-    return {
+    sums = {
         "vms": grouping.count(cell, places.size),
         "unprotected": grouping.count(cell, places.size, unprotected),
+    }
+    judged = arrays.verdict[rows[attempt]] != NO_VERDICT
+    lasted = rows[attempt][judged]
+    length = arrays.ended[lasted] - arrays.created[lasted]
+    return sums, _slots(rank[: len(attempts)][judged], length, cell, places.size)
+
+
+def _slots(pair: Integers, length: Integers, cell: Integers, size: int) -> dict[str, Integers]:
+    """The greatest total and mean session length of a VM in each cell (`uncertainty.count_slots`)."""
+    total = grouping.total(pair, length, max(len(cell), 1))[: len(cell)]
+    mean = total // np.maximum(grouping.count(pair, len(cell)), 1)
+    return {
+        "slot_total": grouping.extreme(cell, total, size, np.maximum, 0),
+        "slot_mean": grouping.extreme(cell, mean, size, np.maximum, 0),
     }
 
 
 def _protected(exposure: Exposure, vm: Integers, period: Integers, cells: Cells) -> Flags:
     """Which VMs were protected at some instant of a period, by a span of any policy."""
-    spans = exposure.tiles.at(~exposure.tiles.leading)
-    if not len(spans.vm):
+    tiles, edges = exposure.tiles, cells.window.edges
+    if not len(tiles.vm):
         return np.zeros(len(vm), dtype=bool)
-    edges = cells.window.edges
-    at = last_before(spans.vm, spans.begin, vm, edges[period + 1])
+    # A leading tile lies before all protecting spans of its VM, and covers nothing.
+    at = last_before(tiles.vm, tiles.begin, vm, edges[period + 1])
     safe = np.maximum(at, 0)
-    mine = (at >= 0) & (spans.vm[safe] == vm)
-    return np.asarray(mine & (spans.covered_until[safe] > edges[period]))
+    mine = (at >= 0) & (tiles.vm[safe] == vm) & ~tiles.leading[safe]
+    return np.asarray(mine & (tiles.covered_until[safe] > edges[period]))
 
 
 def count_verdicts(arrays: SessionArrays, cells: Cells) -> dict[str, Integers]:

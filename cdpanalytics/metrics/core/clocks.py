@@ -100,14 +100,15 @@ class ClockMaker:
         closed = self._closures if exclude else self._schedule_closures
         if not len(tiles.row):
             return Clocks(np.array([], dtype=np.int64), (ALWAYS,))
-        keys = {"week": self._week[tiles.row], "zone": self._zone(tiles.row)}
-        for key in KEYS:
-            named = closed.names[key]
-            own = self.arrays.keys[key].codes[tiles.row]
-            keys[key] = (
-                np.where(np.isin(own, named), own, -1) if len(named) else np.full_like(own, -1)
-            )
-        kinds, of = _distinct(list(keys.values()))
+        nothing = np.zeros(len(tiles.row), dtype=np.int64)
+        columns = [
+            self._week[tiles.row] if len(self._weeks) > 1 else nothing,
+            self.arrays.keys["backup_server"].codes[tiles.row] + 1 if len(self._zones) > 1 else nothing,
+        ]  # fmt: skip
+        for key in KEYS if len(closed.pairs) else ():
+            own, named = self.arrays.keys[key].codes[tiles.row], closed.names[key]
+            columns.append(np.where(np.isin(own, named), own, -1) if len(named) else nothing - 1)
+        kinds, of = _distinct(columns)
         made = tuple(self._clock((int(exclude), *map(int, kind)), closed) for kind in kinds)
         return Clocks(of, made)
 
@@ -143,11 +144,6 @@ class ClockMaker:
             return [self.terms.schedule_tz]
         servers = self.arrays.keys["backup_server"].values
         return [self.terms.zone_of(None), *(self.terms.zone_of(name) for name in servers)]
-
-    def _zone(self, rows: Integers) -> Integers:
-        if len(self._zones) == 1:
-            return np.zeros(len(rows), dtype=np.int64)
-        return self.arrays.keys["backup_server"].codes[rows] + 1
 
     @cached_property
     def _schedule_closures(self) -> _Closures:
@@ -191,7 +187,7 @@ class _Closures:
 
 def _distinct(columns: list[Integers]) -> tuple[Integers, Integers]:
     """The distinct rows of some columns of codes, and which of them each row is."""
-    varying = [column for column in columns if len(column) and column.min() != column.max()]
+    varying = [column for column in columns if column.min() != column.max()]
     if not varying:
         return np.array([[column[0] for column in columns]]), np.zeros(len(columns[0]), np.int64)
     code = np.zeros(len(columns[0]), dtype=np.int64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
@@ -113,8 +114,9 @@ class Exposure:
     breached: Integers
     breached_strict: Integers
 
+    @cached_property
     def events(self) -> tuple[Integers, Integers]:
-        """Return the owner's tile and the period of each gap with exposed time in a period."""
+        """The owner's tile and the period of each gap with exposed time in a period."""
         piece = np.flatnonzero(self.exposed > 0)
         owner, period = self.gaps.owner[self.pieces.tile[piece]], self.pieces.period[piece]
         # The tiles that share a gap lie side by side, so what is counted twice does as well.
@@ -201,19 +203,28 @@ def _block(
     )  # fmt: skip
     retire = None if terms.retire_after is None else duration(terms.retire_after)
     exposure = _expose(arrays, positions, tiles, target, clock, window, retire)
-    gaps = exposure.gaps
-    retired = Pieces.cut(np.maximum(tiles.begin, gaps.kept_until), tiles.finish, window)
-    every = Pieces.cut(tiles.begin, tiles.finish, window)
-    left_out = LeftOut(
-        (retired, retired.time(clock)), every,
-        every.time(included) - every.time(clock) if dark else np.zeros_like(every.tile),
-        np.zeros_like(every.tile) if included is scheduled
-        else every.time(scheduled) - every.time(included),
-    )  # fmt: skip
+    left_out = _left_out(exposure, window, (scheduled, included, clock))
     if included is scheduled and retire is None:
         return Block(exposure, left_out, None)
     plain = replace(scheduled, stretches=tuple(dark))
     return Block(exposure, left_out, _expose(arrays, positions, tiles, target, plain, window, None))
+
+
+def _left_out(exposure: Exposure, window: Window, clocks: tuple[Clocks, Clocks, Clocks]) -> LeftOut:
+    """What was left out: by clocks of scheduled time, without exclusions, and without blackouts."""
+    scheduled, included, clock = clocks
+    tiles, gaps = exposure.tiles, exposure.gaps
+    nothing = np.array([], dtype=np.int64)
+    retired = every = Pieces(nothing, nothing, nothing, nothing)
+    if (gaps.retired_from < LARGEST).any():
+        retired = Pieces.cut(np.maximum(tiles.begin, gaps.kept_until), tiles.finish, window)
+    if clock is not scheduled:
+        every = Pieces.cut(tiles.begin, tiles.finish, window)
+    included_time = every.time(included)
+    return LeftOut(
+        (retired, retired.time(clock)), every, included_time - every.time(clock),
+        every.time(scheduled) - included_time,
+    )  # fmt: skip
 
 
 def _grace(tiles: Coverage, terms: Terms) -> tuple[Integers, Integers] | None:

@@ -16,6 +16,8 @@ from cdpanalytics.metrics.core.aggregates import Aggregates, Cells, join
 from cdpanalytics.metrics.core.codes import KEYS
 from cdpanalytics.metrics.core.groups import groups_of_tables
 
+_COUNTED_ONCE = {"vms", "unprotected"}
+
 
 @dataclass(frozen=True, eq=False)
 class Members:
@@ -82,8 +84,16 @@ class Members:
             *({name: values[cells] for name, values in kind.items()}
               for kind in (part.sum, part.max, part.min)),
         )  # fmt: skip
-        group = groups_of_tables([held.groups], list(by))
-        return join(Cells(group, part.window), [held], [group.of])
+        # A VM that was under several members counts once.
+        per_vm = _joined(held, tuple(dict.fromkeys((*by, "backup_server", "vm"))))
+        for name in _COUNTED_ONCE & per_vm.sum.keys():
+            np.minimum(per_vm.sum[name], 1, out=per_vm.sum[name])
+        return _joined(per_vm, by)
+
+
+def _joined(part: Aggregates, by: Sequence[str]) -> Aggregates:
+    group = groups_of_tables([part.groups], list(by))
+    return join(Cells(group, part.window), [part], [group.of])
 
 
 def _index(rows: pd.DataFrame) -> pd.MultiIndex:

@@ -1,4 +1,4 @@
-"""Scheduled time: a clock that runs only in the hours a policy may run; it knows no sessions."""
+"""Scheduled time: a clock that runs only in the hours a policy may run."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class MetricSpec:
     """One metric: its names, what it takes and reads, and the three functions it is made of.
 
     The metric of a whole frame is ``finalize(partial(frame))``; that of a fleet in ranges
-    of VMs is ``finalize(combine([partial(range), ...]))``. There is no second definition.
+    of VMs is ``finalize(combine([partial(range), ...]))``. Both run the same three functions.
 
     Parameters
     ----------

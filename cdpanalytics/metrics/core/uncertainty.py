@@ -42,7 +42,7 @@ def success_interval(
     --------
     >>> low, high = success_interval(np.array([1790]), np.array([1800]), np.array([90]))
     >>> low.round(3).tolist(), high.round(3).tolist()
-    ([0.949], [0.999])
+    ([0.94], [1.0])
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         rate = success / finished
