@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from cdpanalytics import schema
 from cdpanalytics.errors import WireError
 from cdpanalytics.server import responses
+from cdpanalytics.server.responses import fields
 
 BODIES = Path(__file__).parent / "wire"
 SAMPLES = Path(__file__).resolve().parents[3] / "shared" / "samples"
@@ -158,7 +159,7 @@ def test_an_answer_without_the_collection_is_not_an_empty_one():
     assert table_of(tasks(Entities={"CdpReplicaTaskSessions": None})).num_rows == 0
 
 
-@pytest.mark.parametrize("spell", [str.upper, str.lower, responses._camel])
+@pytest.mark.parametrize("spell", [str.upper, str.lower, fields.camel])
 @pytest.mark.parametrize(
     "name", ["EndTimeUTC", "Result", "Reason", "TotalSize", "VmDisplayName", "Links"]
 )
