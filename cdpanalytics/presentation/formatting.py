@@ -21,7 +21,8 @@ _BYTES = ("size", "rolling", "projected", "projected_low", "projected_high", "to
           "residual")  # fmt: skip
 _SLOPES = ("slope", "slope_low", "slope_high")
 _SHARES = ("adherence", "adherence_strict", "gap_adherence", "success_rate", "on_cadence", "growth",
-           "restorable_share", "share", "objective", "elapsed", "explains", "explained",
+           "restorable_share", "share", "objective", "elapsed", "explains", "explained", "adherence_full",
+           "success_low", "success_high",
            "adherence_before")  # fmt: skip
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
