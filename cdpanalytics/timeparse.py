@@ -112,6 +112,8 @@ def instant(value: Moment, now: pd.Timestamp, tz: str = "UTC") -> pd.Timestamp:
     if isinstance(value, np.datetime64):
         value = pd.Timestamp(value)
     if isinstance(value, date) and not pd.isna(value):
+        if not 1 <= value.year <= 9999:  # pandas has them, and cannot print them
+            raise InputError(f"a time in the year {value.year} is outside the years 1 to 9999")
         return _in_utc(value, tz, repr(value))
     raise InputError(f"{value!r} is not a time; {_INSTANTS}")
 

@@ -358,3 +358,9 @@ def test_only_now_and_lengths_count_back() -> None:
 def test_any_text_is_an_instant_or_refused(text: str) -> None:
     with suppress(InputError):
         assert instant(text, NOW, "Europe/Berlin").unit == "us"
+
+
+def test_a_timestamp_before_the_year_one_is_refused() -> None:
+    early = pd.Timestamp("0001-01-01", tz="UTC") - pd.Timedelta("400D")
+    with pytest.raises(InputError, match="in the year -1 is outside the years 1 to 9999"):
+        instant(early, NOW)
