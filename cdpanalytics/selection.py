@@ -299,21 +299,27 @@ class Selection:
         self, by: By = _BY, *, objective: float | None = None, freq: str | None = None
     ) -> pd.DataFrame:
         """Return whether the objective was met, and its budget: `metrics.objectives`."""
-        if objective is None and self.objective is None and self.context.estate.objectives:
-            return self._objectives_by_group(by, freq)
-        goal = self.objective or self.context.estate.objective or DEFAULT_OBJECTIVE
-        goal = goal if objective is None else share(objective, "objective")
+        goal: Any = self.objective or self.context.estate.objective or DEFAULT_OBJECTIVE
+        if objective is not None:
+            goal = share(objective, "objective")
+        elif self.objective is None and self.context.estate.objectives:
+            goal = self._promises(goal)
         return self._ask("objectives", objective=goal, by=by, freq=freq)
 
-    def _objectives_by_group(self, by: By, freq: str | None) -> pd.DataFrame:
-        """Ask once per objective of the estate file, and take the groups that it is promised to."""
-        default = self.context.estate.objective or DEFAULT_OBJECTIVE
-        table = self._ask("objectives", objective=default, by=by, freq=freq)
-        shares = self.context.estate.objectives_of(table).fillna(default)
-        for promise in sorted(set(shares) - {default}):
-            promised = self._ask("objectives", objective=promise, by=by, freq=freq)
-            table = table.where(shares != promise, promised)
-        return table
+    def _promises(self, default: float) -> pd.DataFrame:
+        """Return the objectives of the estate file by policy and tags, as a table with exact names."""
+        estate = self.context.estate
+        rows = self._rows(("policy",))
+        columns = [
+            name
+            for name in dict.fromkeys(["policy", *(rule.column for rule in estate.objectives)])
+            if name in rows
+        ]
+        # A VM that a policy names and no session does has a policy, and no tags.
+        named = pd.DataFrame() if self.policies is None else self.policies
+        known = [rows[columns].astype("str"), named.reindex(columns=columns).astype("str")]
+        table = pd.concat(known, ignore_index=True).drop_duplicates(ignore_index=True)
+        return table.assign(objective=estate.objectives_of(table).fillna(default))
 
     def worst(self, n: int | None = 10, by: By = _BY) -> pd.DataFrame:
         """Return the groups with most breached time: `metrics.worst`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
@@ -12,7 +12,7 @@ import pandas as pd
 
 from cdpanalytics.metrics.core.arrays import SessionArrays, as_of_frame, read
 from cdpanalytics.metrics.core.blackouts import blackouts
-from cdpanalytics.metrics.core.clocks import ClockMaker, Clocks
+from cdpanalytics.metrics.core.clocks import ClockMaker, Clocks, Stretch
 from cdpanalytics.metrics.core.coverage import Coverage, sweep, vm_blocks
 from cdpanalytics.metrics.core.frames import facts
 from cdpanalytics.metrics.core.kernels import LARGEST, Integers, expand, parallel_map
@@ -97,8 +97,7 @@ class Exposure:
     By tile: `tiles`, their own `target` and `gaps`. By piece: its observed and exposed time.
     `uncovered` are the pieces not fully covered when only Success counts; by these: how old
     the gap is where the piece begins and ends (0 while covered), and what of it is
-    breached. `retired` are the pieces after retirement, with their time. `left_out` are all
-    pieces, retired or not, with the time that was not fetched, and that was excluded.
+    breached. `clock` is each tile's, and `dark` when its VM was unknown because of a hole.
     """
 
     rows: Integers
@@ -113,6 +112,8 @@ class Exposure:
     final_age: Integers
     breached: Integers
     breached_strict: Integers
+    clock: Clocks
+    dark: Sequence[Stretch]
 
     @cached_property
     def events(self) -> tuple[Integers, Integers]:
@@ -203,6 +204,7 @@ def _block(
     )  # fmt: skip
     retire = None if terms.retire_after is None else duration(terms.retire_after)
     exposure = _expose(arrays, positions, tiles, target, clock, window, retire)
+    exposure = replace(exposure, dark=dark)
     left_out = _left_out(exposure, window, (scheduled, included, clock))
     if included is scheduled and retire is None:
         return Block(exposure, left_out, None)
@@ -278,7 +280,7 @@ def _expose(
     return Exposure(
         positions, tiles, target, gaps, pieces, closed - opened, exposed, uncovered, age, final_age,
         np.where(goal == UNKNOWN, 0, late(age, final_age, goal)),
-        np.where(goal == UNKNOWN, 0, late(strict_age, strict_final_age, goal)),
+        np.where(goal == UNKNOWN, 0, late(strict_age, strict_final_age, goal)), clock, (),
     )  # fmt: skip
 
 
