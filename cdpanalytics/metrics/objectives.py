@@ -225,7 +225,7 @@ def _never_seen(arrays: SessionArrays, terms: Terms, cells: Cells) -> Integers:
     for period, end in enumerate(cells.window.edges[1:]):
         included = never
         if len(never) and terms.exclude is not None:
-            included = never[~maker.excluded_at(never, int(end))]
+            included = never[~maker.excluded_at(never, np.full(len(never), end))]
         numbers[:, period] = grouping.count(cells.group.of[included], cells.group.count)
     return numbers.ravel()
 
@@ -309,11 +309,15 @@ def _budgets(
     table = adherence_table(regroup(fine, question.by))
     size = len(table)
 
-    def summed(cells: Integers, size: int) -> _Sums:
+    home = np.zeros(per_vm.count * count, dtype=np.int64)
+    home[vm] = group
+    # A VM that two policies of a group name is one VM that was never seen.
+    undecided = grouping.total(vm[kept], fine.sum["undecided"][kept], len(home)) > 0
+
+    def summed(cells: Integers, size: int, undecided: Integers) -> _Sums:
         cells, sums = cells[kept], {name: values[kept] for name, values in fine.sum.items()}
-        observed, breached, undecided, ahead = (
-            grouping.total(cells, sums[name], size)
-            for name in ("observed", "breached", "undecided", "ahead")
+        observed, breached, ahead = (
+            grouping.total(cells, sums[name], size) for name in ("observed", "breached", "ahead")
         )
         mine = np.repeat(share, count)[kept]
         allowed, _ = shares.allowed(sums["observed"], mine, cells, size)
@@ -321,15 +325,14 @@ def _budgets(
         budget, exact = shares.allowed(promised, mine, cells, size)
         return _Sums(observed, breached, undecided, ahead, allowed, budget, exact)
 
-    sums = summed(group, size)
-    home = np.zeros(per_vm.count * count, dtype=np.int64)
-    home[vm] = group
+    sums = summed(group, size, grouping.count(home, size, undecided))
     together, late = (
         stretches.moved(group, kept).total(size) for stretches in (part.observed, part.breached)
     )
     promised = np.repeat(shares.column(share, groups.of, groups.count), count)
     table = _judged(table, promised, sums)
-    met = grouping.count(home, size, summed(vm, len(home)).met)
+    each = summed(vm, len(home), undecided.astype(np.int64))
+    met = grouping.count(home, size, each.met)
     table["vms_met"] = pd.array(met, dtype="Int64")
     table["all_protected"] = 1 - grouping.share(late, together, together > 0)
     table["no_target"] = pd.array(grouping.count(home, size, without), dtype="Int64")

@@ -324,7 +324,8 @@ def walk(vm, own, attempts, terms):
             if gap["row"] is None and reason is None:
                 gap.update(row=row, start=at, goal=row["_goal"])
         steps.append({"vm": vm, "at": at, "row": row, "reason": reason, "gap": gap,
-                      "leading": at < protected, "after_retirement": False})  # fmt: skip
+                      "leading": at < protected, "after_retirement": False,
+                      "dark": any(a <= at < b for a, b in dark)})  # fmt: skip
         at += step
     retire(steps, gap, terms)
     for s in steps:

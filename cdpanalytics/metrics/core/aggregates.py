@@ -126,7 +126,7 @@ def join(cells: Cells, parts: Sequence[Aggregates], groups: Sequence[Integers]) 
     )  # fmt: skip
 
 
-_COUNTED_ONCE = {"vms", "unprotected"}
+_COUNTED_ONCE = {"vms", "unprotected", "undecided"}
 
 
 def regroup(part: Aggregates, by: Sequence[str]) -> Aggregates:

@@ -11,9 +11,10 @@ import pandas as pd
 from cdpanalytics.metrics.core.arrays import SessionArrays, setting
 from cdpanalytics.metrics.core.codes import KEYS
 from cdpanalytics.metrics.core.coverage import Coverage
-from cdpanalytics.metrics.core.kernels import LARGEST, Integers, expand
+from cdpanalytics.metrics.core.kernels import LARGEST, Flags, Integers, expand
 from cdpanalytics.metrics.core.question import Terms
 from cdpanalytics.metrics.core.schedule import ALWAYS, Clock, clock, week_mask
+from cdpanalytics.metrics.core.values import UNKNOWN
 
 Stretch = tuple[Integers, Integers]
 """A start and a stop per tile."""
@@ -58,6 +59,15 @@ class Clocks:
             inside = (start[tile] <= instants) & (instants < stop[tile])
             instants = np.where(inside, self._runs_from(stop[tile], of), instants)
         return instants
+
+    def stands_since(self, at: Integers, tile: Integers) -> Integers:
+        """Return since when each tile's clock has stood still at `at`; `at` itself where it runs."""
+        of = self.of[tile]
+        since = self._by_clock("reached", at, of)
+        for start, stop in reversed(self.stretches):
+            inside = (start[tile] < since) & (since <= stop[tile])
+            since = np.where(inside, self._by_clock("reached", start[tile], of), since)
+        return since
 
     def running(
         self, start: Integers, stop: Integers, tile: Integers
@@ -157,12 +167,16 @@ class ClockMaker:
             )
         return self._made[kind]
 
-    def excluded_at(self, positions: Integers, end: int) -> Integers:
-        """Return which positions (sessions or listed VMs) are excluded at the last instant before `end`."""
+    def excluded_at(self, positions: Integers, end: Integers) -> Flags:
+        """Return which positions (sessions or listed VMs) are excluded just before their `end`."""
         closed = _Closures.read(self.arrays, [self.terms.exclude])
         excluded = np.zeros(len(positions), dtype=bool)
-        for number in np.flatnonzero((closed.pairs[:, 0] < end) & (end <= closed.pairs[:, 1])):
-            mine = np.ones(len(positions), dtype=bool)
+        within = (closed.pairs[:, 0] < end.max(initial=UNKNOWN)) & (
+            end.min(initial=LARGEST) <= closed.pairs[:, 1]
+        )
+        for number in np.flatnonzero(within):
+            start, stop = closed.pairs[number]
+            mine = (start < end) & (end <= stop)
             for key, codes in closed.whom.items():
                 own = self.arrays.keys[key].codes[positions]
                 mine &= (codes[number] == -1) | ((own == codes[number]) & (own >= 0))
