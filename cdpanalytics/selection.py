@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from cdpanalytics import timeparse
+from cdpanalytics import periods, timeparse
 from cdpanalytics.errors import InputError
 from cdpanalytics.estate.context import Context, read_estate
 from cdpanalytics.execution.run import run
@@ -112,6 +112,23 @@ class Selection:
     def as_of(self) -> pd.Timestamp | None:
         """The newest instant that the source has data for."""
         return self.source.as_of
+
+    def as_of_by_source(self) -> dict[str, pd.Timestamp]:
+        """Return the newest instant of the data of each server that was read."""
+        return self.source.as_of_by_source()
+
+    def dated_period(self, clock: pd.Timestamp | None = None) -> periods.Period | None:
+        """Return the calendar period asked for with its dates; None where none was named.
+
+        Parameters
+        ----------
+        clock : pandas.Timestamp, optional
+            The time by this machine's clock: `Period.conflict` then says where it gives
+            other dates than the newest fetch, from which "last month" counts.
+        """
+        if self.period is None:
+            return None
+        return periods.period(self.period, self.tz, self.source.fetched, clock)
 
     def clip(self, since: pd.Timestamp, until: pd.Timestamp) -> tuple[pd.Timestamp, pd.Timestamp]:
         """Return the part of a period that lies in this one."""

@@ -69,6 +69,13 @@ class Source(Protocol):
     def as_of(self) -> pd.Timestamp | None:
         """The newest instant that the source has data for."""
 
+    def as_of_by_source(self) -> dict[str, pd.Timestamp]:
+        """Return the newest instant of the data of each server that was read."""
+
+    @property
+    def fetched(self) -> pd.Timestamp:
+        """The newest fetch of the oldest server: what "last month" counts from."""
+
     @property
     def folder(self) -> Path | str:
         """Where an estate file may lie."""
@@ -151,14 +158,23 @@ class ArchiveSource:
     @cached_property
     def as_of(self) -> pd.Timestamp | None:
         """The newest instant that the archive has data for."""
-        return max(self.archive.as_of_by_source().values(), default=None)
+        return max(self.as_of_by_source().values(), default=None)
+
+    def as_of_by_source(self) -> dict[str, pd.Timestamp]:
+        """Return the newest instant of the data of each server."""
+        return self.archive.as_of_by_source()
+
+    @cached_property
+    def fetched(self) -> pd.Timestamp:
+        """The newest fetch of the oldest server; this machine's clock for an empty archive."""
+        oldest = min(self.as_of_by_source().values(), default=None)
+        return pd.Timestamp.now("UTC") if oldest is None else oldest + LAG
 
     def window(
         self, period: str | None, since: Moment | None, until: Moment | None, tz: str
     ) -> Window:
         """Return the instants; lengths and "last month" count from the oldest source's newest fetch."""
-        fetched = min(self.archive.as_of_by_source().values(), default=pd.Timestamp.now("UTC"))
-        return window_of(period, since, until, tz, fetched + LAG, fetched)
+        return window_of(period, since, until, tz, self.fetched, self.fetched - LAG)
 
     def frame(
         self, window: Window, names: Names, columns: Sequence[str] | None = None
@@ -268,11 +284,20 @@ class FrameSource:
             else None
         )
 
+    def as_of_by_source(self) -> dict[str, pd.Timestamp]:
+        """Return the frame's as_of, for a frame does not say which servers it is of."""
+        return {} if self.as_of is None else {"a DataFrame": self.as_of}
+
+    @property
+    def fetched(self) -> pd.Timestamp:
+        """The frame's as_of; this machine's clock for a frame without rows."""
+        return self.as_of or pd.Timestamp.now("UTC")
+
     def window(
         self, period: str | None, since: Moment | None, until: Moment | None, tz: str
     ) -> Window:
         """Return the instants; without any, the window that the frame was read for."""
-        now = self.as_of or pd.Timestamp.now("UTC")
+        now = self.fetched
         if period is None and since is None and until is None:
             held = facts(self.sessions)
             return held.since, held.promised_until or held.until

@@ -101,8 +101,10 @@ def test_check_answers_as_the_selection(
 ) -> None:
     main(["check", *arguments, "--by", "policy"])
     printed = capsys.readouterr().out
-    for line in formatting.objective_lines(selection.objectives(by="policy")):
-        assert line in printed
+    for _, row in selection.objectives(by="policy").iterrows():
+        share, used = formatting.share(row["adherence"]), formatting.duration(row["spent"])
+        assert f"{row['policy']}: within RPO {share}" in printed
+        assert f"used {used} of the allowed {formatting.duration(row['budget'])}" in printed
 
 
 def test_the_report_answers_as_the_selection(selection: Selection, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 done, 1 an error, 2 wrong usage. `check`: 0 met, 1 warning, 2 missed, 3 unknown,
+        0 done, 1 an error, 2 wrong usage. `check`: 0 OK, 1 warning, 2 critical, 3 unknown,
         which includes every error and wrong usage. A command that a signal ended: 128 plus
         the signal's number (130 for Ctrl+C, 143 for SIGTERM, 129 for SIGHUP), as shells
         report it; `check` 3. Each failure is one line on standard error; of `check` it is

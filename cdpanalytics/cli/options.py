@@ -62,7 +62,7 @@ def add_target(command: argparse.ArgumentParser) -> None:
 def add_objective(command: argparse.ArgumentParser) -> None:
     """Add ``--objective``."""
     command.add_argument(
-        "--objective", type=percentage, metavar="PERCENT",
+        "--objective", type=percentage("--objective"), metavar="PERCENT",
         help="share of the time in which the RPO is to be met; default: the estate file's, else 99.9",
     )  # fmt: skip
 
@@ -117,12 +117,16 @@ def keys(text: str) -> list[str]:
     return [] if text == "none" else [key.strip() for key in text.split(",") if key.strip()]
 
 
-def percentage(text: str) -> float:
-    """Read "99.9", "99.9%" or "0.999" as a share, exact to the digit; a low one is told."""
-    try:
-        return share(text, "--objective")
-    except InputError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+def percentage(option: str) -> Callable[[str], float]:
+    """Return a type that reads "99.9", "99.9%" or "0.999" as a share; a low one is told."""
+
+    def read(text: str) -> float:
+        try:
+            return share(text, option)
+        except InputError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return read
 
 
 def whole_number(least: int, most: int) -> Callable[[str], int]:

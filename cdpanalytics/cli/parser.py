@@ -37,14 +37,14 @@ class Parser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
-    from cdpanalytics.cli import archives, questions, servers, simulation
+    from cdpanalytics.cli import archives, monitoring, questions, servers, simulation
 
     root = Parser(
         prog="cdpanalytics",
         description="Were we protected? Veeam CDP session records as answers.",
         epilog="Start with: cdpanalytics demo. With your own server: cdpanalytics doctor URL, "
         "then cdpanalytics sync URL --archive DIR, then report, metrics and check. "
-        "Exit codes: 0 done, 1 error, 2 wrong usage; check: 0 met, 2 missed, 3 unknown.",
+        "Exit codes: 0 done, 1 error, 2 wrong usage; check: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.",
     )
     root.set_defaults(run=None)
     commands: Any = root.add_subparsers(title="commands", metavar="COMMAND")
@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
     servers.add_query(commands)
     questions.add_metrics(commands)
     questions.add_report(commands)
-    questions.add_check(commands)
+    monitoring.add_check(commands)
     archives.add_verify(commands)
     simulation.add_simulate(commands)
     servers.add_login(commands)

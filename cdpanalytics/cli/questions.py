@@ -1,4 +1,4 @@
-"""The commands that answer a question of an archive: metrics, report and check."""
+"""The commands that answer a question of an archive: metrics and report."""
 
 from __future__ import annotations
 
@@ -13,9 +13,6 @@ from cdpanalytics.presentation import output
 
 if TYPE_CHECKING:
     from cdpanalytics.selection import Selection
-
-MET, MISSED, UNKNOWN = 0, 2, 3
-"""What `check` exits with."""
 
 MOST_PERIODS: Final = 1_000_000
 """Periods of ``--freq`` above which a window is refused: nothing reads a table of that many rows."""
@@ -71,7 +68,7 @@ def _add_metric(names: Any, spec: MetricSpec) -> None:
 def _run_metrics(options: argparse.Namespace) -> int:
     prepare(options)
     spec: MetricSpec = options.spec
-    selection = _selection(options)
+    selection = selection_of(options)
     freq = getattr(options, "freq", None)
     if freq is not None:
         _check_periods(selection, freq)
@@ -80,15 +77,21 @@ def _run_metrics(options: argparse.Namespace) -> int:
         given["targets"] = options.rpo.split(",")
     method = getattr(selection, spec.name)
     table = method(**{name: value for name, value in given.items() if value is not None})
-    _tell_holes(selection)
+    tell(selection)
     if getattr(options, "longest", None) is not None:
         ordered = table.sort_values("exposure", ascending=False, kind="stable")
         table = ordered.head(options.longest)
     return emit(table, options)
 
 
-def _selection(options: argparse.Namespace) -> Selection:
-    """Return the question that the options ask of their archive."""
+def selection_of(options: argparse.Namespace) -> Selection:
+    """Return the question that the options ask of their archive.
+
+    Raises
+    ------
+    InputError
+        When a relative period has other dates by this machine's clock than by the newest fetch.
+    """
     from cdpanalytics import timeparse
     from cdpanalytics.archive import Archive
 
@@ -100,14 +103,33 @@ def _selection(options: argparse.Namespace) -> Selection:
         for name, option in _TERMS.items()
         if not (has_targets and name == "target")
     }
-    return Archive(options.archive).select(
+    selection = Archive(options.archive).select(
         options.period, since=options.since, until=options.until, policy=options.policy,
         vm=options.vm, server=options.server,
         **{name: value for name, value in terms.items() if value is not None},
     )  # fmt: skip
+    _check_clock(selection)
+    return selection
 
 
-def _tell_holes(selection: Selection) -> None:
+def _check_clock(selection: Selection) -> None:
+    """Refuse "last month" where the newest fetch is of an earlier month than this machine's clock."""
+    import pandas as pd
+
+    dated = selection.dated_period(clock=pd.Timestamp.now("UTC"))
+    if dated is not None and dated.conflict is not None:
+        raise InputError(dated.conflict)
+
+
+def tell(selection: Selection) -> None:
+    """Write to standard error which dates a period took, what fits nothing, and that there are holes."""
+    dated = selection.dated_period()
+    if dated is not None:
+        as_of = selection.as_of
+        provisional = as_of is not None and dated.provisional(as_of)
+        output.print_error(
+            f"period: {dated.label}{'; provisional, for it is not over yet' if provisional else ''}"
+        )
     for finding in selection.findings():
         output.print_error(finding)
     if len(selection.holes):
@@ -156,35 +178,9 @@ def add_report(commands: Any) -> None:
 
 
 def _run_report(options: argparse.Namespace) -> int:
-    path = _selection(options).report(options.output, title=options.title)
+    selection = selection_of(options)
+    path = selection.report(options.output, title=options.title)
+    tell(selection)
     if not output.is_stdout(options.output):
         output.print_text(f"{path}\n")
     return 0
-
-
-def add_check(commands: Any) -> None:
-    """Add ``check``."""
-    command = commands.add_parser(
-        "check", help="whether the objective was met: 0 met, 2 missed, 3 unknown",
-        epilog="Example: cdpanalytics check --archive data/archive --objective 99.9 --since 1D",
-    )  # fmt: skip
-    shared.add_archive(command)
-    shared.add_window(command)
-    shared.add_target(command)
-    shared.add_excluded(command)
-    shared.add_retirement(command)
-    shared.add_keys(command, ["policy"], "policy")
-    shared.add_objective(command)
-    command.set_defaults(run=_run_check)
-
-
-def _run_check(options: argparse.Namespace) -> int:
-    """Print one line per group, and exit as the worst of them."""
-    from cdpanalytics.presentation import formatting
-
-    table = _selection(options).objectives(by=options.by)
-    lines = formatting.objective_lines(table) or ["UNKNOWN: no session matches the selection"]
-    output.print_table("".join(f"{output.one_line(line)}\n" for line in lines))
-    if (table["passed"] == False).any():  # noqa: E712
-        return MISSED
-    return UNKNOWN if table.empty or table["passed"].isna().any() else MET

@@ -101,23 +101,6 @@ def unit_name(column: str, table: pd.DataFrame) -> str:
     return "size" if column == "change" and "size" in table else column
 
 
-def objective_lines(objectives: pd.DataFrame) -> list[str]:
-    """Return a line for each row of `metrics.objectives`: MET, MISSED or UNKNOWN, of whom, and why."""
-    said = []
-    for row in objectives.to_dict("records"):
-        keys = [row[key] for key in ("backup_server", "policy", "vm") if key in row]
-        name = " / ".join(word("", key) for key in keys) or "all"
-        goal = f"objective {share(row['objective'])}"
-        if is_missing(row["passed"]):
-            said.append(f"UNKNOWN {name}: nothing observed, or no target known; {goal}")
-            continue
-        spent = f"used {duration(row['spent'])} of the allowed {duration(row['budget'])}"
-        verdict = "MET" if row["passed"] else "MISSED"
-        seen = f"{share(row['adherence'])} of {duration(row['observed'])}"
-        said.append(f"{verdict} {name}: within RPO {seen}, {goal}, {spent}")
-    return said
-
-
 def duration(length: pd.Timedelta) -> str:
     """Return a length of time by its two largest units.
 

@@ -130,26 +130,32 @@ def test_check_exits_as_monitoring_expects(
     archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def check(*asked: object) -> tuple[int, list[str]]:
-        code, text, noise = run(capsys, "check", "--archive", archive, *asked)
+        code, text, noise = run(capsys, "check", "--archive", archive, "--max-age", "9999D", *asked)
         assert noise == ""
         return code, text.splitlines()
 
     code, lines = check("--rpo", "9999D", "--objective", "100")
-    assert code == 0
-    assert len(lines) == 4
-    assert all(line.startswith("MET ") for line in lines)
+    assert code == 3, "a VM that a policy names was never seen"
+    unknown = {line.partition(":")[0] for line in lines[1:] if "never seen" in line}
+    assert unknown == {line.partition(":")[0] for line in lines[1:] if line.startswith("UNKNOWN ")}
+    seen = [line.split(":")[0].removeprefix("OK ") for line in lines if line.startswith("OK ")]
+    code, lines = check("--rpo", "9999D", "--objective", "100", "--policy", seen[0])
+    assert (code, lines[0].split()[0]) == (0, "OK:")
     code, lines = check("--rpo", "1s", "--objective", "100")
     assert code == 2
-    assert any(line.startswith("MISSED ") for line in lines)
-    assert check("--rpo", "1s", "--objective", "100", "--by", "none")[1][0].startswith(
-        "MISSED all:"
+    assert lines[0].startswith("CRITICAL: ")
+    assert check("--rpo", "1s", "--objective", "100", "--by", "none")[1][1].startswith(
+        "CRITICAL all:"
     )
     code, lines = check("--rpo", "1s", "--since", "2020-01-01", "--until", "2020-02-01")
     assert code == 3
-    assert all(line.startswith("UNKNOWN") for line in lines)
+    assert lines[0].startswith("UNKNOWN")
     code, lines = check("--rpo", "soon")
     assert (code, len(lines)) == (3, 1)
     assert lines[0].startswith("UNKNOWN: target='soon' is not a length of time")
+    code, text, _ = run(capsys, "check", "--archive", archive)
+    assert code == 3, "this archive is of October"
+    assert text.startswith("UNKNOWN: the newest data is ")
     code, text, _ = run(capsys, "check", "--archive", tmp_path / "none")
     assert (code, text.startswith("UNKNOWN: ")) == (3, True)
 

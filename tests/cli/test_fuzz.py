@@ -57,11 +57,14 @@ SHARES = [
 ZONES = ["UTC", "Europe/Berlin", "Australia/Lord_Howe", "Mars/Base", "../../etc/passwd", "+02:00"]
 VALUES = {
     "--since": TIMES, "--until": TIMES, "--rpo": LENGTHS, "--retire-after": LENGTHS, "--objective": SHARES,
-    "--tz": ZONES, "--freq": ["h", "D", "W", "MS", "M"], "--format": ["csv", "json", "table", "parquet", "xml"],
+    "--tz": ZONES, "--freq": ["h", "D", "W", "MS", "M"], "--format": ["csv", "json", "table", "parquet", "xml", "plugin"],
     "--by": ["policy", "vm", "none", "backup_server,policy", "colour", "vm,vm", ""],
     "--longest": ["1", "3", "0", "9" * 30, "x"], "--title": WORDS,
     "--vms": ["0", "-1", "9" * 30, "x"], "--days": ["0", "99999999", "1e3"], "--seed": ["-1", "x", "9" * 5000],
     "--port": ["-1", "65536", "x"], "--fault": ["nonsense", "busy:x", "busy:-1", ":", ""],
+    "--critical": ["99.9", "99,9", "0.5", "nan", "-1"], "--warning": ["99.9", "50", "1e3", ""],
+    "--max-age": ["26h", "0", "9999D", "1M", "-1h"], 
+    "--period": ["2026-10", "last month", "2026-W41", "2026-13", "x/y"],
     "--exclude": ["missing.csv", "/dev", "", "exclusions.csv", "garbage.csv"],
     "--output": ["", " ", ".", "no/such/dir/x", "out.bin", "x" * 300, "\x00"],
 }  # fmt: skip
@@ -88,11 +91,14 @@ def command_line(rng: random.Random, command: list[str], archive: Path) -> list[
     if "--archive" in known:
         bad = [str(archive / "none"), "", "\x00"]
         words += ["--archive", rng.choice(bad) if rng.random() < 0.05 else str(archive)]
-    if "--output" in known:  # Parquet is bytes, which no captured text can hold
+    if "--output" in known and command != [
+        "check"
+    ]:  # Parquet is bytes, which no captured text can hold
         words += ["--output", "out.bin"]
     if command[:1] in (["sync"], ["doctor"], ["query"], ["login"], ["logout"]):
         words += [rng.choice(URLS)]
     takes = [name for name in [*VALUES, "--policy", "--vm"] if name in known]
+    takes = [name for name in takes if (name, command) != ("--output", ["check"])]
     for _ in range(rng.randint(0, 3)):
         if not takes or rng.random() < 0.05:
             words.append(rng.choice(FLAGS))
