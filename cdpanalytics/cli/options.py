@@ -10,7 +10,8 @@ from cdpanalytics.errors import InputError
 from cdpanalytics.presentation import output
 from cdpanalytics.timeparse import share
 
-FORMATS = ("table", "csv", "json", "parquet")
+FORMATS = ("table", "csv", "csv-excel", "xlsx", "json", "parquet")
+SEPARATORS = {",": ",", ";": ";", "tab": "\t"}
 
 
 def add_archive(command: argparse.ArgumentParser) -> None:
@@ -106,6 +107,13 @@ def add_frequency(command: argparse.ArgumentParser) -> None:
 def add_output(command: argparse.ArgumentParser) -> None:
     """Add ``--format`` and ``--output`` of a table."""
     command.add_argument("--format", choices=FORMATS, default="table", help="default: %(default)s")
+    command.add_argument(
+        "--separator", choices=tuple(SEPARATORS), metavar="SIGN",
+        help="of csv-excel: , or ; or tab; default: a comma, with --decimal , a semicolon",
+    )  # fmt: skip
+    command.add_argument(
+        "--decimal", choices=(".", ","), metavar="SIGN", help="of csv-excel; default: a point"
+    )
     command.add_argument(
         "--output", metavar="FILE", type=destination, default=output.STDOUT,
         help="a file, pipe or device; -, the default, is standard output",

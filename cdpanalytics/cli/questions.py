@@ -1,4 +1,4 @@
-"""The commands that answer a question of an archive: metrics and report."""
+"""The commands that answer a question of an archive: metrics, report and export."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _run_metrics(options: argparse.Namespace) -> int:
     if getattr(options, "longest", None) is not None:
         ordered = table.sort_values("exposure", ascending=False, kind="stable")
         table = ordered.head(options.longest)
-    return emit(table, options)
+    return emit(table, options, selection.tz)
 
 
 def selection_of(options: argparse.Namespace) -> Selection:
@@ -156,6 +156,39 @@ def _check_periods(selection: Selection, freq: str) -> None:
         )
 
 
+def _add_question(command: argparse.ArgumentParser) -> None:
+    shared.add_window(command)
+    shared.add_target(command)
+    shared.add_objective(command)
+    shared.add_excluded(command)
+    shared.add_retirement(command)
+
+
+def add_export(commands: Any) -> None:
+    """Add ``export``."""
+    command = commands.add_parser(
+        "export", help="an Excel workbook: summary, policies, VMs, gaps, sizes, exclusions, quality",
+        epilog='Example: cdpanalytics export --archive data/archive --period "last month" '
+        "--output month.xlsx",
+    )  # fmt: skip
+    shared.add_archive(command)
+    command.add_argument(
+        "--output", required=True, metavar="FILE.xlsx", type=shared.destination,
+        help="a file, pipe or device; - is standard output, unless it is a terminal",
+    )  # fmt: skip
+    _add_question(command)
+    command.set_defaults(run=_run_export)
+
+
+def _run_export(options: argparse.Namespace) -> int:
+    selection = selection_of(options)
+    path = selection.to_excel(options.output)
+    tell(selection)
+    if not output.is_stdout(options.output):
+        output.print_text(f"{path}\n")
+    return 0
+
+
 def add_report(commands: Any) -> None:
     """Add ``report``."""
     command = commands.add_parser(
@@ -168,11 +201,7 @@ def add_report(commands: Any) -> None:
         "--output", required=True, metavar="FILE.html", type=shared.destination,
         help="a file, pipe or device; - is standard output",
     )  # fmt: skip
-    shared.add_window(command)
-    shared.add_target(command)
-    shared.add_objective(command)
-    shared.add_excluded(command)
-    shared.add_retirement(command)
+    _add_question(command)
     command.add_argument("--title", metavar="TEXT")
     command.set_defaults(run=_run_report)
 

@@ -202,7 +202,9 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
             until = since + (DAY if self.analysis.freq == "D" else 7 * DAY)
             title += f", {since.tz_convert(self._question.tz):%Y-%m-%d}"
         ended = rows["ended"].fillna(self._newest)
-        return views.sessions(rows[(rows["created"] < until) & (ended >= since)], title)
+        return views.sessions(
+            rows[(rows["created"] < until) & (ended >= since)], title, self._question.tz
+        )
 
     def _analyze(self) -> Analysis:
         since, until = self._bounds()

@@ -49,11 +49,12 @@ def timeline(analysis: Analysis) -> Markup:
         unobserved=analysis.selection.holes,
         since=analysis.start,
         until=analysis.stop,
+        tz=analysis.selection.tz,
     )
     longest = analysis.gaps.nlargest(GAPS_SHOWN, "exposure")
     causes = analysis.causes.head(CAUSES_SHOWN)
-    why = _heading("Causes of breaches") + _table(causes, "causes")
-    gaps = _heading("Longest gaps") + _table(longest, "gaps")
+    why = _heading("Causes of breaches") + _table(causes, "causes", analysis.selection.tz)
+    gaps = _heading("Longest gaps") + _table(longest, "gaps", analysis.selection.tz)
     return picture(ax) + (why if len(causes) else Markup("")) + gaps
 
 
@@ -75,7 +76,11 @@ def durations(analysis: Analysis) -> Markup:
 def sizes(analysis: Analysis) -> Markup:
     """Sizes by policy, and where they head."""
     trend = _heading("Trend: Theil-Sen slope with its 95 % interval")
-    return picture(plots.sizes(analysis.sizes)) + trend + _table(analysis.trends, "trends")
+    return (
+        picture(plots.sizes(analysis.sizes, tz=analysis.selection.tz))
+        + trend
+        + _table(analysis.trends, "trends", analysis.selection.tz)
+    )
 
 
 def worst(analysis: Analysis) -> Markup:
@@ -151,14 +156,14 @@ def cards(analysis: Analysis) -> Markup:
     return parts.macro("tiles")(parts.summary_cards(analysis))
 
 
-def sessions(rows: pd.DataFrame, who: str) -> Markup:
+def sessions(rows: pd.DataFrame, who: str, tz: str = "UTC") -> Markup:
     """Sessions as a table, newest first."""
     names = ["created", "ended", "state", "result", "reason", "policy_result", "total_size"]
     shown = rows.sort_values("created", ascending=False).head(SESSIONS_SHOWN)
     shown = shown[[name for name in names if name in shown]]
     left = len(rows) - len(shown)
     text = f"{len(rows):,} sessions" + (f", the newest {len(shown)} shown" if left else "")
-    return _heading(f"{who}: {text}") + _table(shown, "sessions")
+    return _heading(f"{who}: {text}") + _table(shown, "sessions", tz)
 
 
 def alert(message: str) -> Markup:
@@ -206,8 +211,8 @@ def _light(svg: str) -> str:
     )
 
 
-def _table(table: pd.DataFrame, name: str) -> Markup:
-    return parts.macro("table")(parts.table(table, f"cdp-{name}"))
+def _table(table: pd.DataFrame, name: str, tz: str = "UTC") -> Markup:
+    return parts.macro("table")(parts.table(table, f"cdp-{name}", tz=tz))
 
 
 def _heading(text: str) -> Markup:

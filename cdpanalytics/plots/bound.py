@@ -27,17 +27,20 @@ class Plots:
         """Draw when the VMs with most exposure were covered, and their gaps: `plots.timeline`."""
         asked = self.selection
         return charts.timeline(asked.sessions, asked.gaps(), since=asked.start, until=asked.stop,
-                              unobserved=asked.holes, ax=ax)  # fmt: skip
+                              unobserved=asked.holes, tz=asked.tz, ax=ax)  # fmt: skip
 
     def heat_map(self, *, freq: str = "D", ax: Axes | None = None) -> Axes:
         """Draw when the VMs with most breached time were in breach: `plots.heat_map`."""
-        return charts.heat_map(self.selection.rpo_adherence(by=_VM, freq=freq), ax=ax)
+        return charts.heat_map(
+            self.selection.rpo_adherence(by=_VM, freq=freq), tz=self.selection.tz, ax=ax
+        )
 
     def adherence(self, by: By = "policy", *, freq: str = "D", ax: Axes | None = None) -> Axes:
         """Draw adherence by group and period: `plots.adherence`."""
         return charts.adherence(
             self.selection.rpo_adherence(by=by, freq=freq),
             objective=self.selection.objective,
+            tz=self.selection.tz,
             ax=ax,
         )
 
@@ -47,7 +50,7 @@ class Plots:
 
     def sizes(self, by: By = "policy", *, ax: Axes | None = None) -> Axes:
         """Draw the protected size by period: `plots.sizes`."""
-        return charts.sizes(self.selection.sizes(by=by), ax=ax)
+        return charts.sizes(self.selection.sizes(by=by), tz=self.selection.tz, ax=ax)
 
     def exposure(self, *, target: object = None, ax: Axes | None = None) -> Axes:
         """Draw how many gaps lasted how long: `plots.exposure`."""

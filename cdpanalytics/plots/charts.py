@@ -111,6 +111,7 @@ def timeline(
     since: pd.Timestamp | str | None = None,
     until: pd.Timestamp | str | None = None,
     unobserved: pd.DataFrame | None = None,
+    tz: str = "UTC",
     ax: Axes | None = None,
 ) -> Axes:
     """Draw when VMs were covered, and their gaps.
@@ -129,6 +130,8 @@ def timeline(
         What part of time to draw; text without a zone is UTC. Default: all the sessions span.
     unobserved : pandas.DataFrame, optional
         Holes of the archive, as the metrics take them.
+    tz : str
+        Zone of the axis, which names it.
     ax : matplotlib Axes, optional
 
     Returns
@@ -176,7 +179,7 @@ def timeline(
                 ax.plot([mdates.date2num(stop)], [row], marker=">", color=GAP, ms=7, clip_on=False)
         ax.set_yticks(range(len(shown)), _told_apart(shown))
         ax.set_ylim(len(shown) - 0.4, -0.6)
-        _dates(ax)
+        _dates(ax, tz)
         longest_gap = pd.concat(drawn).sort_index(kind="stable").nlargest(1, "exposure")
         ax.set_title(
             "No gaps: each was covered from its first session on"
@@ -185,7 +188,7 @@ def timeline(
             f"{duration(longest_gap['exposure'].iloc[0])}"
         )
         known = "" if unobserved is None or unobserved.empty else ", blank: not known"
-        ax.set_xlabel(f"time (UTC); dark: not replicated, arrow: still open{known}")
+        ax.set_xlabel(f"time ({tz}); dark: not replicated, arrow: still open{known}")
         ax.grid(axis="y", visible=False)
     return ax
 
@@ -219,7 +222,11 @@ def _holes(
 
 
 def adherence(
-    table: pd.DataFrame, *, objective: float | None = None, ax: Axes | None = None
+    table: pd.DataFrame,
+    *,
+    objective: float | None = None,
+    tz: str = "UTC",
+    ax: Axes | None = None,
 ) -> Axes:
     """Draw adherence by period, one line per group.
 
@@ -230,6 +237,8 @@ def adherence(
         eight that fell lowest are drawn.
     objective : float, optional
         A share to draw a line at.
+    tz : str
+        Zone of the axis, which names it.
     ax : matplotlib Axes, optional
     """
     with styled():
@@ -255,12 +264,12 @@ def adherence(
         worst = known.nsmallest(1, "adherence").iloc[0]
         who = f"{_short(worst[key])} " if key else ""
         ax.set_title(
-            f"Worst: {who}kept its RPO {share(worst['adherence'])} of {worst['period']:%Y-%m-%d}"
+            f"Worst: {who}kept its RPO {share(worst['adherence'])} of {worst['period'].tz_convert(tz):%Y-%m-%d}"
         )
         ax.yaxis.set_major_formatter(PercentFormatter(1.0))
         ax.set_ylabel("time within RPO (%)")
-        ax.set_xlabel(f"period (UTC){told}")
-        _dates(ax)
+        ax.set_xlabel(f"period ({tz}){told}")
+        _dates(ax, tz)
         if key:
             _legend(ax)
     return ax
@@ -303,13 +312,15 @@ def durations(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def sizes(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+def sizes(table: pd.DataFrame, *, tz: str = "UTC", ax: Axes | None = None) -> Axes:
     """Draw the protected size by period, one line per group, with the rolling mean of their sum.
 
     Parameters
     ----------
     table : pandas.DataFrame
         From `metrics.sizes`. Of many groups the eight largest are drawn.
+    tz : str
+        Zone of the axis, which names it.
     ax : matplotlib Axes, optional
     """
     with styled():
@@ -333,8 +344,8 @@ def sizes(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         ax.set_yticks(_binary_ticks(ax.get_ylim()[1]))
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: size(value)))
         ax.set_ylabel("size of the VMs (binary units)")
-        ax.set_xlabel(f"period (UTC){told}")
-        _dates(ax)
+        ax.set_xlabel(f"period ({tz}){told}")
+        _dates(ax, tz)
         if key:
             _legend(ax)
     return ax
@@ -409,7 +420,7 @@ def exposure(gaps: pd.DataFrame, *, target: object = None, ax: Axes | None = Non
     return ax
 
 
-def heat_map(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+def heat_map(table: pd.DataFrame, *, tz: str = "UTC", ax: Axes | None = None) -> Axes:
     """Draw when VMs were in breach, one row per VM, those with most breached time on top.
 
     Parameters
@@ -433,6 +444,7 @@ def heat_map(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
             return _nothing(ax or _axes(), "No VM missed its RPO")
         ax = ax or _axes(height=1.2 + 0.22 * len(shown))
         cells = table.set_index(keys)
+        table = table.assign(period=table["period"].dt.tz_convert(tz))
         periods = sorted(table["period"].unique())
         levels = np.full((len(shown), len(periods)), np.nan)
         for row, vm in enumerate(shown):
@@ -458,7 +470,7 @@ def heat_map(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
             f"; {len(late) - len(shown):,} more VMs missed theirs" if len(late) > len(shown) else ""
         )
         ax.set_title(f"{names[0]} missed its RPO longest: {duration(late.iloc[0])}{more}")
-        ax.set_xlabel("period (UTC); number: % of it in breach, white: not observed")
+        ax.set_xlabel(f"period ({tz}); number: % of it in breach, white: not observed")
     return ax
 
 
@@ -484,13 +496,13 @@ def _nothing(ax: Axes, said: str) -> Axes:
     return ax
 
 
-def _dates(ax: Axes) -> None:
+def _dates(ax: Axes, tz: str) -> None:
     left, right = ax.get_xlim()
     if right - left < 1:  # days: one period alone has no width
         ax.set_xlim(left - 0.5, right + 0.5)
-    locator = mdates.AutoDateLocator(minticks=3, maxticks=9)
+    locator = mdates.AutoDateLocator(tz=tz, minticks=3, maxticks=9)
     ax.xaxis.set_major_locator(locator)
-    ax.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator))
+    ax.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator, tz=tz))
 
 
 def _bar(start: pd.Timestamp, stop: pd.Timestamp) -> tuple[float, float]:

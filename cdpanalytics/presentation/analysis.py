@@ -160,6 +160,66 @@ class Analysis:
         """VMs that a policy names and no session does."""
         return self.vms[self.vms["observed"].eq(pd.Timedelta(0)) & self.vms["sessions"].eq(0)]
 
+    @cached_property
+    def exclusions(self) -> pd.DataFrame:
+        """Each exclusion with what it left out; the table of `left_out`."""
+        return left_out(self.selection)
+
+
+EXCLUDED = ["start", "end", "reason", "owner", "source", "line"]
+"""Columns that make one exclusion."""
+
+
+def left_out(selection: Selection) -> pd.DataFrame:
+    """Return one row per exclusion in the window with the observed time that it left out.
+
+    Parameters
+    ----------
+    selection : Selection
+        The question.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``start, end, reason, owner, source, line``, ``vms`` (that it names and that were
+        observed in it), ``left_out`` (Timedelta: their time in it that would be observed
+        without any exclusion) and ``breached_left_out`` (of that, what would be breached).
+        Where two exclusions overlap both name the time, so their sum can be more than was
+        left out in all.
+    """
+    table = selection.exclusions
+    start, stop = selection.start, selection.stop
+    none = pd.DataFrame(columns=[*EXCLUDED, "vms", "left_out", "breached_left_out"])
+    if table.empty or start is None or stop is None or start >= stop:
+        return none
+    table = table[(table["end"] > start) & (table["start"] < stop)]
+    everything = selection.pinned().with_terms(exclude=False)
+    rows = []
+    for _, windows in table.groupby(["start", "end"], sort=True):
+        since, until = windows["start"].iloc[0], windows["end"].iloc[0]
+        inside = everything.during(since=max(since, start), until=min(until, stop))
+        observed = inside.rpo_adherence(by=VM)
+        for names, window in windows.groupby(EXCLUDED, sort=False, dropna=False):
+            concerned = observed[_named_by(window, observed)]
+            rows.append({
+                **dict(zip(EXCLUDED, names, strict=True)),
+                "vms": int((concerned["observed"] > pd.Timedelta(0)).sum()),
+                "left_out": concerned["observed"].sum(), "breached_left_out": concerned["breached"].sum(),
+            })  # fmt: skip
+    return pd.DataFrame(rows, columns=list(none)) if rows else none
+
+
+def _named_by(window: pd.DataFrame, observed: pd.DataFrame) -> pd.Series:
+    """Return which VMs the rows of one exclusion name; an empty name is everyone's."""
+    concerned = pd.Series(False, index=observed.index)
+    for names in window[VM].to_dict("records"):
+        fits = pd.Series(True, index=observed.index)
+        for column, name in names.items():
+            if not pd.isna(name):
+                fits &= observed[column].astype("str").eq(str(name)).fillna(False)
+        concerned |= fits
+    return concerned
+
 
 @dataclass(frozen=True)
 class HeatRow:

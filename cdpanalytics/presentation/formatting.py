@@ -6,10 +6,13 @@ import io
 import json
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from cdpanalytics.errors import InputError
 
 MISSING = "–"
 """What stands where nothing is known."""
@@ -27,18 +30,20 @@ _SHARES = ("adherence", "adherence_strict", "gap_adherence", "success_rate", "on
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+def records(table: pd.DataFrame, tz: str = "UTC") -> list[dict[str, Any]]:
     """Return a table's rows as plain values.
 
     Parameters
     ----------
     table : pandas.DataFrame
         Any result or session frame.
+    tz : str
+        Zone whose offset instants have.
 
     Returns
     -------
     list of dict
-        Durations in seconds, sizes in bytes, instants as ISO 8601 UTC text, None where
+        Durations in seconds, sizes in bytes, instants as ISO 8601 text, None where
         nothing is known; floats unrounded.
 
     Examples
@@ -46,7 +51,7 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     >>> records(pd.DataFrame({"vm": ["a"], "breached": pd.to_timedelta(["90min"])}))
     [{'vm': 'a', 'breached': 5400.0}]
     """
-    columns = [_values(table[name]) for name in table.columns]
+    columns = [_values(table[name], tz) for name in table.columns]
     return [dict(zip(table.columns, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
@@ -56,11 +61,95 @@ def json_text(table: pd.DataFrame) -> str:
     return "[" + ",\n ".join(rows) + "]\n"
 
 
-def csv_text(table: pd.DataFrame) -> str:
-    """Return a table as CSV; text that a spreadsheet would take for a formula gets a leading '."""
-    rows = [{name: _inert(value) for name, value in row.items()} for row in records(table)]
+def csv_text(table: pd.DataFrame, tz: str = "UTC") -> str:
+    """Return a table as CSV for programs.
+
+    Durations are seconds, sizes bytes, times ISO 8601 with the offset of the zone; text that
+    a spreadsheet would take for a formula gets a leading '.
+    """
+    rows = [{name: _inert(value) for name, value in row.items()} for row in records(table, tz)]
     frame = pd.DataFrame(rows, columns=list(table.columns), dtype=object)
     return frame.to_csv(index=False, lineterminator="\n")
+
+
+@dataclass(frozen=True)
+class Spreadsheet:
+    """How the spreadsheet program of a country reads CSV.
+
+    Parameters
+    ----------
+    separator : str
+        Between the columns.
+    decimal : str
+        The decimal sign of numbers.
+    """
+
+    separator: str = ","
+    decimal: str = "."
+
+    def __post_init__(self) -> None:
+        if self.separator == self.decimal:
+            raise InputError(
+                f"the separator and the decimal sign are both {self.separator!r}; use another separator"
+            )
+
+    def text(self, table: pd.DataFrame, tz: str) -> str:
+        """Return a table as CSV with a byte-order mark, as Excel opens it by a double click.
+
+        Durations are seconds and sizes bytes, as their heads say; times are local times of
+        the zone in their heads, to the millisecond, with a column of UTC beside them where
+        the offset of the zone changes. Text is never a formula.
+        """
+        shown = with_utc(table, tz)
+        heads = [self._head(str(name), shown[name], tz) for name in shown.columns]
+        rows = [
+            [self._cell(value) for value in row.values()]
+            for row in records(self._local(zoned(shown, tz)))
+        ]
+        frame = pd.DataFrame(rows, columns=heads, dtype=object)
+        body: str = frame.to_csv(index=False, sep=self.separator, lineterminator="\r\n")
+        return f"\ufeff{body}"
+
+    def _cell(self, value: Any) -> Any:
+        if isinstance(value, float):
+            return repr(value).replace(".", self.decimal)
+        if isinstance(value, bool):
+            return str(value).upper()
+        return _inert(value)
+
+    @staticmethod
+    def _head(name: str, values: pd.Series, tz: str) -> str:
+        if pd.api.types.is_timedelta64_dtype(values.dtype):
+            return f"{name} (s)"
+        bytes_unit = " (bytes)" if kind_of(unit_name(name, values.to_frame())) == "bytes" else ""
+        return f"{zoned_head(name, values, tz)}{bytes_unit}"
+
+    def _local(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Return a table with wall times as text."""
+        written = f"%Y-%m-%d %H:%M:%S{self.decimal}%f"
+        times = [name for name in table if pd.api.types.is_datetime64_any_dtype(table[name].dtype)]
+        wall = {
+            str(name): table[name].dt.tz_localize(None).dt.round("ms").dt.strftime(written).str[:-3]
+            for name in times
+        }
+        return table.assign(**wall)
+
+
+def with_utc(table: pd.DataFrame, tz: str) -> pd.DataFrame:
+    """Put a column of UTC beside each column of local times whose offset changes in it.
+
+    It is named like the other with " (UTC)" after it, and has no zone of its own.
+    """
+    shown = table.reset_index(drop=True)
+    for label in list(shown):
+        values = shown[label]
+        if not isinstance(values.dtype, pd.DatetimeTZDtype) or tz == "UTC":
+            continue
+        local = values.dropna().dt.tz_convert(tz)
+        if local.map(lambda stamp: stamp.utcoffset()).nunique() > 1:
+            utc = values.dt.tz_convert("UTC").dt.tz_localize(None)
+            shown.insert(list(shown).index(label) + 1, f"{label} (UTC)", utc)
+    return shown
 
 
 def parquet(table: pd.DataFrame) -> bytes:
@@ -70,11 +159,30 @@ def parquet(table: pd.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def text(table: pd.DataFrame) -> str:
-    """Return a table for a terminal: words with units, no control characters."""
+def text(table: pd.DataFrame, tz: str = "UTC") -> str:
+    """Return a table for a terminal: words with units, times of a zone that their heads name."""
     if table.empty:
         return "nothing to show\n"
-    return words(table).to_string(index=False) + "\n"
+    shown = words(zoned(table, tz))
+    shown.columns = pd.Index([zoned_head(str(name), table[name], tz) for name in table.columns])
+    return shown.to_string(index=False) + "\n"
+
+
+def zoned(table: pd.DataFrame, tz: str) -> pd.DataFrame:
+    """Return a table with its instants in a zone."""
+    times = [name for name in table if isinstance(table[name].dtype, pd.DatetimeTZDtype)]
+    return table.assign(**{str(name): table[name].dt.tz_convert(tz) for name in times})
+
+
+def zoned_head(head: str, values: pd.Series, tz: str) -> str:
+    """Return the head of a column; that of instants names their zone.
+
+    Examples
+    --------
+    >>> zoned_head("Start", pd.Series(pd.to_datetime(["2026-10-01T00:00Z"])), "Europe/Berlin")
+    'Start (Europe/Berlin)'
+    """
+    return f"{head} ({tz})" if isinstance(values.dtype, pd.DatetimeTZDtype) else head
 
 
 def words(table: pd.DataFrame, of: str | None = None) -> pd.DataFrame:
@@ -191,13 +299,15 @@ def instant(stamp: pd.Timestamp) -> str:
     return MISSING if pd.isna(stamp) else f"{stamp:%Y-%m-%d %H:%M}"
 
 
-def _values(column: pd.Series) -> list[Any]:
+def _values(column: pd.Series, tz: str) -> list[Any]:
     if pd.api.types.is_timedelta64_dtype(column):
         micro = column.dt.as_unit("us").to_numpy(dtype="m8[us]").view(np.int64)
         return [None if na else int(n) / 1e6 for n, na in zip(micro, column.isna(), strict=True)]
     if isinstance(column.dtype, pd.DatetimeTZDtype):
-        utc = column.dt.tz_convert("UTC")
-        return [None if pd.isna(t) else t.isoformat().replace("+00:00", "Z") for t in utc]
+        local = column.dt.tz_convert(tz)
+        utc = tz == "UTC"
+        texts = (None if pd.isna(t) else t.isoformat() for t in local)
+        return [t.replace("+00:00", "Z") if t and utc else t for t in texts]
     return [None if is_missing(value) else _plain(value) for value in column]
 
 

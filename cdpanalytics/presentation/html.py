@@ -24,22 +24,23 @@ HEADINGS = {
     "observed": "Observed", "exposed": "Exposed", "breached": "Breached", "gaps": "Gaps",
     "breaches": "Breaches", "worst_gap": "Longest gap", "adherence": "Adherence",
     "adherence_strict": "Strict", "gap_adherence": "Gaps within RPO", "success_rate": "Success rate",
-    "start": "Start (UTC)", "end": "End (UTC)", "open": "Still open", "exposure": "Length", "cause": "Cause",
+    "start": "Start", "end": "End", "open": "Still open", "exposure": "Length", "cause": "Cause",
     "running": "Running", "mean": "Mean", "median": "Median", "p95": "95th percentile", "max": "Longest",
     "total": "Total", "expected": "Expected", "on_cadence": "On cadence", "periods": "Whole days",
     "size": "Size", "slope": "Slope", "slope_low": "Slope, low", "slope_high": "Slope, high",
     "projected": "In 30 days", "projected_low": "In 30 days, low", "projected_high": "In 30 days, high",
-    "growth": "Growth", "source": "Enterprise Manager", "period": "Day (UTC)", "vms": "VMs", "explains": "Explains",
-    "explained": "Up to here", "first": "From (UTC)", "last": "To (UTC)", "adherence_before": "Before",
+    "growth": "Growth", "source": "Enterprise Manager", "period": "Day", "vms": "VMs", "explains": "Explains",
+    "explained": "Up to here", "first": "From", "last": "To", "adherence_before": "Before",
     "change": "Change", "verdict": "Verdict", "finding": "Sessions that", "share": "Share",
     "consequence": "What becomes of them", "breached_before": "Breached before", "restorable": "Restorable",
     "within": "Within RPO", "restorable_share": "Restorable share", "worst_rpo": "Worst RPO", "p95_rpo": "95 % within",
-    "created": "Begun (UTC)", "ended": "Ended (UTC)", "state": "State", "result": "Result", "reason": "Reason",
+    "created": "Begun", "ended": "Ended", "state": "State", "result": "Result", "reason": "Reason",
     "policy_result": "Policy's result", "total_size": "Size", "rolling": "7-day mean",
+    "owner": "Owner", "line": "Line", "left_out": "Left out", "breached_left_out": "Breached in it",
 }  # fmt: skip
 _SEEN_AT_ONCE = 12
-_TEXTS = {"backup_server", "policy", "vm", "cause", "source", "start", "end", "open", "period", "first", "last",
-          "verdict", "finding", "consequence", "created", "ended", "state", "result", "reason",
+_TEXTS = {"owner", "backup_server", "policy", "vm", "cause", "source", "start", "end", "open", "period", "first",
+          "last", "verdict", "finding", "consequence", "created", "ended", "state", "result", "reason",
           "policy_result"}  # fmt: skip
 
 
@@ -182,11 +183,18 @@ def table(
     tools: bool = False,
     of: str | None = None,
     heads: Mapping[str, str] = HEADINGS,
+    tz: str = "UTC",
 ) -> dict[str, Any]:
-    """Return a table with its words, and what to sort them by; `of` as in `tables.words`."""
+    """Return a table with its words, and what to sort them by; heads of times name their zone.
+
+    `of` is as in `formatting.words`.
+    """
     exact = formatting.records(table)
-    shown = formatting.words(table, of)
-    named = [{"name": heads.get(c, c), "number": c not in _TEXTS} for c in table.columns]
+    shown = formatting.words(formatting.zoned(table, tz), of)
+    named = [
+        {"name": formatting.zoned_head(heads.get(c, c), table[c], tz), "number": c not in _TEXTS}
+        for c in table.columns
+    ]
     rows = [
         [{"text": text, "sort": "" if row[c] is None else row[c], "number": c not in _TEXTS}
          for c, text in zip(table.columns, line, strict=True)]
@@ -195,11 +203,11 @@ def table(
     return {"id": name, "heads": named, "rows": rows, "tools": tools}
 
 
-def by_day(sizes: pd.DataFrame, name: str) -> dict[str, Any]:
+def by_day(sizes: pd.DataFrame, name: str, tz: str = "UTC") -> dict[str, Any]:
     """Return sizes with one row per day and one column per policy."""
     named = sizes.assign(policy=sizes["policy"].astype("str").fillna(formatting.MISSING))
     wide = named.pivot(index="period", columns="policy", values="size").reset_index()
-    return table(wide, name, of="size")
+    return table(wide, name, of="size", tz=tz)
 
 
 def instant(stamp: pd.Timestamp | None, zone: str) -> str:

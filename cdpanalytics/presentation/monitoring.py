@@ -131,8 +131,7 @@ def judge(selection: Selection, by: Sequence[str], limits: Limits, now: pd.Times
     warning |= counts["vms_breached"] > 0
     as_of, end = selection.as_of_by_source(), selection.window[1]
     oldest = min(as_of.values(), default=None)
-    asks_age = oldest is not None and (end is None or end > oldest)
-    stale = asks_age and now - oldest > limits.max_age
+    stale = oldest is not None and now - oldest > limits.max_age and (end is None or end > oldest)
     states = [
         UNKNOWN if stale or pd.isna(low) else CRITICAL if low else WARNING if warn else OK
         for low, warn in zip(critical.astype(object), warning, strict=True)
@@ -141,7 +140,7 @@ def judge(selection: Selection, by: Sequence[str], limits: Limits, now: pd.Times
     rank = table["state"].map(WORST_FIRST.index)
     order = table.assign(rank=rank).sort_values(["rank", "adherence"], kind="stable").index
     table = table.loc[order].reset_index(drop=True)
-    return Verdicts(table, list(by), as_of, now, bool(stale), limits, selection.tz)
+    return Verdicts(table, list(by), as_of, now, stale, limits, selection.tz)
 
 
 def _below(

@@ -85,7 +85,7 @@ class Workbook:
                 "select a shorter period, or export CSV or Parquet"
             )
         sheet = self._sheet(name)
-        shown = _with_utc(table, self.tz)
+        shown = formatting.with_utc(table, self.tz)
         for column, label in enumerate(map(str, shown)):
             kind = _kind(formatting.unit_name(label, shown), shown[label])
             self._write_column(sheet, column, label, shown[label], kind)
@@ -132,7 +132,7 @@ class Workbook:
         zone = "UTC" if label.endswith(" (UTC)") else self.tz
         name = self.heads.get(label.removesuffix(" (UTC)"), label.removesuffix(" (UTC)"))
         unit = {"date": f"({zone})", "duration": "(h:mm:ss)", "bytes": "(bytes)"}.get(kind, "")
-        return f"{name.partition(' (')[0] if kind == 'date' else name} {unit}".strip()
+        return f"{name} {unit}".strip()
 
     def _write(self, sheet: Worksheet, row: int, column: int, value: Any, kind: str) -> None:
         if formatting.is_missing(value):
@@ -175,20 +175,6 @@ class Workbook:
                 1, column, rows, column, {"type": "blanks", "stop_if_true": True}
             )
             sheet.conditional_format(1, column, rows, column, rule)
-
-
-def _with_utc(table: pd.DataFrame, tz: str) -> pd.DataFrame:
-    """Put a UTC column beside each column of local times whose offset changes in it."""
-    shown = table.reset_index(drop=True)
-    for label in list(shown):
-        values = shown[label]
-        if not isinstance(values.dtype, pd.DatetimeTZDtype) or tz == "UTC":
-            continue
-        local = values.dropna().dt.tz_convert(tz)
-        if local.map(lambda stamp: stamp.utcoffset()).nunique() > 1:
-            utc = values.dt.tz_convert("UTC").dt.tz_localize(None)
-            shown.insert(list(shown).index(label) + 1, f"{label} (UTC)", utc)
-    return shown
 
 
 def _kind(label: str, values: pd.Series) -> str:

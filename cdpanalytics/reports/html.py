@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,6 +89,9 @@ def render(analysis: Analysis, title: str, generated: pd.Timestamp | None) -> st
         digest=parts.digest(script),
         selection=selection,
         provenance=selection.provenance(),
+        estate_files=[(Path(name).name, digest) for name, digest in selection.context.files.items()],
+        notes=selection.findings(),
+        dated=selection.dated_period(),
         sessions_read=len(selection.frame()),
         verdict=sentences.verdict(analysis),
         zone=zone,
@@ -106,7 +110,7 @@ def render(analysis: Analysis, title: str, generated: pd.Timestamp | None) -> st
         breach_count=len(analysis.breaches),
         never_seen=analysis.never_seen[VM].astype("str").to_numpy().tolist(),
         versions=_versions(),
-        generated=parts.instant(generated if generated is not None else analysis.stop, "UTC"),
+        generated=parts.instant(generated if generated is not None else analysis.stop, zone),
         data=_embedded(analysis.vms),
         **_tables(analysis),
     )  # fmt: skip
@@ -119,20 +123,22 @@ def _tables(analysis: Analysis) -> dict[str, Any]:
         analysis.policies[["policy", "exposed", *_ADHERENCE]],
     )
     journal = analysis.journal
+    table = partial(parts.table, tz=analysis.selection.tz)
     return {
-        "gaps": parts.table(longest.head(GAPS_SHOWN), "gaps"),
-        "breaches": parts.table(analysis.breaches.head(BREACHES_SHOWN), "breaches", tools=True),
-        "causes": parts.table(analysis.causes.head(CAUSES_SHOWN), "causes"),
-        "worst": parts.table(analysis.worst.head(VMS_SHOWN), "worst"),
-        "what_if": parts.table(analysis.what_if[_WHAT_IF], "what-if"),
-        "journal": parts.table(journal.head(VMS_SHOWN), "journal") if len(journal) else None,
-        "vms": parts.table(vms, "vms", tools=True),
-        "policies": parts.table(policies, "policies"),
-        "durations": parts.table(analysis.durations, "durations"),
-        "trends": parts.table(analysis.trends, "trends"),
-        "sizes": parts.by_day(analysis.sizes, "sizes"),
-        "holes": parts.table(analysis.selection.holes.fillna({"backup_server": "all"}), "holes"),
-        "quality": parts.table(analysis.quality, "quality-found"),
+        "gaps": table(longest.head(GAPS_SHOWN), "gaps"),
+        "breaches": table(analysis.breaches.head(BREACHES_SHOWN), "breaches", tools=True),
+        "causes": table(analysis.causes.head(CAUSES_SHOWN), "causes"),
+        "worst": table(analysis.worst.head(VMS_SHOWN), "worst"),
+        "what_if": table(analysis.what_if[_WHAT_IF], "what-if"),
+        "journal": table(journal.head(VMS_SHOWN), "journal") if len(journal) else None,
+        "vms": table(vms, "vms", tools=True),
+        "policies": table(policies, "policies"),
+        "durations": table(analysis.durations, "durations"),
+        "trends": table(analysis.trends, "trends"),
+        "sizes": parts.by_day(analysis.sizes, "sizes", tz=analysis.selection.tz),
+        "holes": table(analysis.selection.holes.fillna({"backup_server": "all"}), "holes"),
+        "quality": table(analysis.quality, "quality-found"),
+        "exclusions": table(analysis.exclusions, "exclusions"),
     }  # fmt: skip
 
 
@@ -140,9 +146,9 @@ def _pictures(analysis: Analysis) -> dict[str, Markup]:
     selection = analysis.selection
     axes = {
         "timeline": plots.timeline(selection.sessions, analysis.gaps, since=analysis.start,
-                                   until=analysis.stop, unobserved=selection.holes),
+                                   until=analysis.stop, unobserved=selection.holes, tz=selection.tz),
         "exposure": plots.exposure(analysis.gaps, target=selection.target),
-        "sizes": plots.sizes(analysis.sizes),
+        "sizes": plots.sizes(analysis.sizes, tz=selection.tz),
     }  # fmt: skip
     charts = {
         name: plots.Chart.of(ax, "The numbers are in the tables below.")

@@ -26,13 +26,14 @@ DEFINITIONS = [
     ("Strict", "The same with only Success and running sessions as protection."),
     ("Success rate", "Success / (Success + Warning + Failed): the server's own result of finished sessions."),
     ("Objective, budget", "The adherence promised, and the breached time that it allows."),
+    ("Left out", "Of an exclusion: time of the VMs it names that would be observed without any exclusion."),
     ("Size", "The size of each VM as its newest finished session gives it, carried forward: a level, not a flow."),
 ]  # fmt: skip
 """What the words of the sheets mean."""
 
 
 def to_excel(selection: Selection, output: str | os.PathLike[str]) -> Path:
-    """Write a workbook of a Selection: summary, policies, VMs, gaps, sizes, quality, definitions.
+    """Write a workbook of a Selection: summary, policies, VMs, gaps, sizes, exclusions, quality.
 
     Times are in the Selection's zone, which each head names; where its offset changes in
     the period, a UTC column follows them. Durations are real durations, shares real
@@ -63,9 +64,11 @@ def to_excel(selection: Selection, output: str | os.PathLike[str]) -> Path:
     book.add_text("Summary", "Were we protected?", _summary(analysis))
     book.add_table("Policies", analysis.policies.merge(_budgets(analysis), on="policy", how="left"))
     book.add_table("VMs", analysis.vms)
+    # Incidents: `book.add_table("Incidents", selection.incidents())`, once it is a public metric.
     book.add_table("Gaps", analysis.gaps)
     book.add_table("Sizes", analysis.sizes)
     book.add_table("Trends", analysis.trends)
+    book.add_table("Exclusions", analysis.exclusions)
     book.add_table("Quality", analysis.quality)
     book.add_table("Holes", selection.holes)
     book.add_text("Definitions", "What the numbers mean", list(DEFINITIONS))
@@ -78,6 +81,7 @@ def _summary(analysis: Analysis) -> list[tuple[str, Any]]:
     provenance = selection.provenance()
     return [
         ("Answer", sentences.verdict(analysis)),
+        *(("Period", dated.label) for dated in [selection.dated_period()] if dated is not None),
         ("Start", analysis.start), ("End", analysis.stop), ("Zone of all times", selection.tz),
         *(("Filter", text) for text in selection.filters()),
         ("adherence", whole["adherence"]), ("adherence_strict", whole["adherence_strict"]),
@@ -86,6 +90,8 @@ def _summary(analysis: Analysis) -> list[tuple[str, Any]]:
         ("VMs", len(analysis.vms)), ("VMs that missed their RPO", len(analysis.worst)),
         ("Observed", whole["observed"]), ("Breached", whole["breached"]), ("Longest gap", whole["worst_gap"]),
         ("Source", ", ".join(map(str, provenance["sources"]))), ("SHA-256 of the files", provenance["sha256"]),
+        *((f"SHA-256 of {Path(name).name}", digest) for name, digest in provenance.get("estate", {}).items()),
+        *(("Note", text) for text in selection.findings()),
     ]  # fmt: skip
 
 

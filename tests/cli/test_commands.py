@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import openpyxl
 import pandas as pd
 import pytest
 
@@ -441,3 +442,23 @@ def test_simulate_ends_on_sigterm_also_where_sigint_is_ignored() -> None:
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=20)
     assert (process.returncode, err) == (0, "")
+
+
+def test_what_a_spreadsheet_opens(
+    archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["--archive", archive, "--tz", "Europe/Berlin"]
+    csv_file, sheet, book = (tmp_path / name for name in ("gaps.csv", "gaps.xlsx", "all.xlsx"))
+    words = ["metrics", "gaps", *asked, "--format"]
+    assert run(capsys, *words, "csv-excel", "--decimal", ",", "--output", csv_file)[0] == 0
+    assert csv_file.read_bytes().startswith(
+        b"\xef\xbb\xbfbackup_server;vm;policy;start (Europe/Berlin);"
+    )
+    assert run(capsys, *words, "xlsx", "--output", sheet)[0] == 0
+    head = next(openpyxl.load_workbook(sheet)["gaps"].iter_rows(values_only=True))
+    assert "Start (Europe/Berlin)" in head
+    assert run(capsys, "export", *asked, "--output", book)[0] == 0
+    assert openpyxl.load_workbook(book).sheetnames[:3] == ["Summary", "Policies", "VMs"]
+    code, _, noise = run(capsys, *words, "csv", "--decimal", ",")
+    assert (code, noise.count("\n")) == (1, 1)
+    assert "--separator and --decimal go with --format csv-excel" in noise

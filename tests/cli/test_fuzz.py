@@ -57,7 +57,7 @@ SHARES = [
 ZONES = ["UTC", "Europe/Berlin", "Australia/Lord_Howe", "Mars/Base", "../../etc/passwd", "+02:00"]
 VALUES = {
     "--since": TIMES, "--until": TIMES, "--rpo": LENGTHS, "--retire-after": LENGTHS, "--objective": SHARES,
-    "--tz": ZONES, "--freq": ["h", "D", "W", "MS", "M"], "--format": ["csv", "json", "table", "parquet", "xml", "plugin"],
+    "--tz": ZONES, "--freq": ["h", "D", "W", "MS", "M"], "--format": ["csv", "json", "table", "parquet", "xlsx", "x"],
     "--by": ["policy", "vm", "none", "backup_server,policy", "colour", "vm,vm", ""],
     "--longest": ["1", "3", "0", "9" * 30, "x"], "--title": WORDS,
     "--vms": ["0", "-1", "9" * 30, "x"], "--days": ["0", "99999999", "1e3"], "--seed": ["-1", "x", "9" * 5000],
@@ -70,7 +70,8 @@ VALUES = {
 }  # fmt: skip
 FLAGS = ["--help", "--set-aside", "--bogus", "--full", "--xml"]
 COMMANDS = [
-    ["report"], ["check"], ["verify"], ["demo"], ["simulate"], ["sync"], ["doctor"], ["query"], ["login"], ["logout"],
+    ["report"], ["export"], ["check"],
+    ["verify"], ["demo"], ["simulate"], ["sync"], ["doctor"], ["query"], ["login"], ["logout"],
     ["metrics"], *(["metrics", spec.command] for spec in REGISTRY.values()), [],
 ]  # fmt: skip
 URLS = ["https://em..lab", "https://" + "a" * 64 + ".lab", "ftp://em", "http://[::1", "https://em:99999", "http://em",

@@ -21,6 +21,7 @@ SHEETS = [
     "Gaps",
     "Sizes",
     "Trends",
+    "Exclusions",
     "Quality",
     "Holes",
     "Definitions",
@@ -120,3 +121,20 @@ def test_a_sheet_that_excel_cannot_hold_is_refused_with_its_number() -> None:
         InputError, match="'Big' would have 1,048,577 rows, and Excel holds 1,048,576"
     ):
         workbook.Workbook().add_table("Big", table)
+
+
+def test_each_exclusion_is_listed_with_what_it_left_out(tmp_path: Path) -> None:
+    drawn = random_archive(tmp_path / "archive", 5)
+    table = drawn.exclusions.assign(reason=["patches", "move"], owner="ops")
+    asked = drawn.archive.select(since=START, until=START + pd.Timedelta("11D"), exclude=table)
+    book = openpyxl.load_workbook(asked.to_excel(tmp_path / "out.xlsx"))
+    rows = rows_of(book, "Exclusions")
+    assert {row["Reason"] for row in rows} == {"patches", "move"}
+    # The two windows do not overlap, so together they are what all tables observe less.
+    left_out = sum((pd.Timedelta(row["Left out (h:mm:ss)"]) for row in rows), pd.Timedelta(0))
+    without = asked.with_terms(exclude=False)
+    observed = [each.rpo_adherence(by=())["observed"].iloc[0] for each in (without, asked)]
+    assert abs(left_out - (observed[0] - observed[1])) <= pd.Timedelta("2ms")
+    assert left_out > pd.Timedelta(0)
+    page = asked.report(tmp_path / "out.html").read_text()
+    assert "Exclusions, and what each left out" in page
