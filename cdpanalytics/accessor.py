@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import MethodType
 from typing import Any
 
 import pandas as pd
 
+from cdpanalytics.foreign import Translation
 from cdpanalytics.metrics.registry import REGISTRY
 from cdpanalytics.patterns import Patterns
 from cdpanalytics.selection import Selection, explore, select
@@ -62,6 +63,10 @@ class CdpAccessor:
         policies: pd.DataFrame | None = None,
         holes: pd.DataFrame | None = None,
         intervals: pd.DataFrame | None = None,
+        columns: Mapping[str, str] | None = None,
+        results: Mapping[str, str] | None = None,
+        units: Mapping[str, str] | None = None,
+        day_first: bool | None = None,
         **terms: Any,
     ) -> Selection:
         """Return a question about this frame: its metrics, plots and reports are methods.
@@ -77,14 +82,47 @@ class CdpAccessor:
             Names or glob patterns, in any case.
         policies, holes, intervals : pandas.DataFrame, optional
             What is known besides, as `Archive` returns it.
+        columns : mapping, optional
+            Our columns to the frame's: ``{"vm": "Maschine", "created": "Beginn"}``.
+        results : mapping, optional
+            The frame's results to ours: ``{"Erfolg": "Success", "Fehler": "Failed"}``.
+        units : mapping, optional
+            Units of sizes: ``{"total_size": "GB"}`` (2**30 bytes). Default: bytes.
+        day_first : bool, optional
+            Whether 01/11/2026 is 1 November. Default: with dots, 01.11.2026, it is; else a day
+            above 12 in the column decides.
         **terms
-            `tz`, `target`, `objective`, `exclude`, `retire_after`.
+            `tz` (of periods, of the frame's times without an offset, and of display), `tag`,
+            `tags`, `target`, `objective`, `exclude`, `retire_after`, `grace`, `estate`.
 
         Returns
         -------
         Selection
+
+        Raises
+        ------
+        InputError
+            When a time has no offset and no `tz` is given, comes twice or never, or cannot be
+            read; a result is unknown; sizes are not bytes and have no unit.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> export = pd.DataFrame({
+        ...     "Maschine": "sql-1", "Beginn": ["01.10.2026 08:00", "01.10.2026 16:30"],
+        ...     "Ende": ["01.10.2026 16:00", "02.10.2026 00:00"], "Ergebnis": ["Erfolg", "Warnung"],
+        ... })
+        >>> export.cdp.select(
+        ...     columns={"vm": "Maschine", "created": "Beginn", "ended": "Ende", "result": "Ergebnis"},
+        ...     results={"Erfolg": "Success", "Warnung": "Warning"}, tz="Europe/Berlin",
+        ... ).gaps()["exposure"].tolist()
+        [Timedelta('0 days 00:30:00')]
         """
-        source = FrameSource(self.frame, policies, holes, intervals)
+        translation = Translation(
+            columns or {}, terms.get("tz"), results or {}, units or {}, day_first
+        )
+        sessions = self.frame if "terms" in self.frame else translation.sessions(self.frame)
+        source = FrameSource(sessions, policies, holes, intervals)
         return select(source, (period, since, until), Names(policy, vm, server), terms)
 
     def explore(self, **question: Any) -> Any:

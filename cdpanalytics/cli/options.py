@@ -179,3 +179,21 @@ class TagAction(argparse.Action):
         tags = dict(getattr(namespace, self.dest) or {})
         tags[name.strip()] = [*tags.get(name.strip(), ()), value.strip()]
         setattr(namespace, self.dest, tags)
+
+
+class PairAction(argparse.Action):
+    """Collect NAME=VALUE pairs as a mapping; a name given twice is refused."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Add one pair."""
+        name, sign, value = str(values).partition("=")
+        pairs = dict(getattr(namespace, self.dest) or {})
+        if not sign or not name.strip() or not value.strip() or name.strip() in pairs:
+            parser.error(f"argument {option_string}: {values!r} is not NAME=VALUE with a new name")
+        setattr(namespace, self.dest, {**pairs, name.strip(): value.strip()})

@@ -71,7 +71,8 @@ VALUES = {
 FLAGS = ["--help", "--set-aside", "--bogus", "--full", "--xml"]
 COMMANDS = [
     ["report"], ["export"], ["check"],
-    ["verify"], ["demo"], ["simulate"], ["sync"], ["doctor"], ["query"], ["login"], ["logout"],
+    ["verify"], ["import"],
+    ["demo"], ["simulate"], ["sync"], ["doctor"], ["query"], ["login"], ["logout"],
     ["metrics"], *(["metrics", spec.command] for spec in REGISTRY.values()), [],
 ]  # fmt: skip
 URLS = ["https://em..lab", "https://" + "a" * 64 + ".lab", "ftp://em", "http://[::1", "https://em:99999", "http://em",
@@ -98,6 +99,8 @@ def command_line(rng: random.Random, command: list[str], archive: Path) -> list[
         words += ["--output", "out.bin"]
     if command[:1] in (["sync"], ["doctor"], ["query"], ["login"], ["logout"]):
         words += [rng.choice(URLS)]
+    if command == ["import"]:
+        words += [rng.choice(["exclusions.csv", "garbage.csv", "none.csv", "/dev/null"])]
     takes = [name for name in [*VALUES, "--policy", "--vm"] if name in known]
     takes = [name for name in takes if (name, command) != ("--output", ["check"])]
     for _ in range(rng.randint(0, 3)):

@@ -184,6 +184,8 @@ def read(
     still = present & (ended != UNKNOWN) & (ended > known) & (running | completed)
     running, completed = (running | still) & present, completed & ~still & present
     ended = np.where(still, UNKNOWN, ended)
+    if "terms" not in frame:  # only those of an archive have known words
+        _refuse_unknown_results(frame)
     verdict = _verdict(frame, completed, created, ended)
     listed = settings.listed_vms(policies, "backup_server" in frame)
     keys = {key: common_codes(_column(frame, key), _column(listed, key), text=True) for key in KEYS}
@@ -305,6 +307,19 @@ def _verdict(
     codes = np.append(np.maximum(place, NO_VERDICT), NO_VERDICT).astype(np.int8)[words.codes]
     codes[~(completed & (ended >= created))] = NO_VERDICT  # a missing end is the least integer
     return codes
+
+
+def _refuse_unknown_results(frame: pd.DataFrame) -> None:
+    """Refuse a result that is not one of the vendor's: it would protect in silence."""
+    if "result" not in frame:
+        return
+    words = pd.Categorical(frame["result"])
+    used = words.categories[np.unique(words.codes[words.codes >= 0])].astype("str")
+    for word in used[~used.isin(RESULTS)]:
+        raise InputError(
+            f"column 'result' has {word!r}, which would count as protection; say what it means: "
+            f'df.cdp.select(results={{{word!r}: "Failed"}}) ({", ".join(RESULTS)})'
+        )
 
 
 # -- holes -----------------------------------------------------------------------------

@@ -53,7 +53,7 @@ def _from_text(values: pd.Series, column: str) -> pd.Series:
                 pass  # a date that does not exist: not a time either
     raise InputError(
         f"column {column!r} holds {values.dtype}, not times with a zone; "
-        f"convert it: df[{column!r}] = pd.to_datetime(df[{column!r}], utc=True)"
+        'say whose times they are: df.cdp.select(tz="Europe/Berlin", ...), or tz="UTC"'
     )
 
 
