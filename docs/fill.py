@@ -149,7 +149,7 @@ def verdicts_picture() -> str:
     scope: dict[str, pd.DataFrame] = {}
     exec("\n".join(lines), scope)  # noqa: S102 - our own file
     ax = plots.timeline(scope["sessions"], metrics.gaps(scope["sessions"], "15min"))
-    ax.set_title("Three of the five have gaps: the other two were replicated all day", loc="left")
+    ax.set_title("Four of the six have gaps: the other two were replicated all day", loc="left")
     said = "One line per VM: when its sessions covered it, and its gaps; the examples give the numbers."
     _save(ax.figure, "verdicts.svg", said)
     return f"![{said}](verdicts.svg)\n"

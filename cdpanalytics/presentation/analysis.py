@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -86,6 +85,11 @@ class Analysis:
     def periods(self) -> pd.DataFrame:
         """Adherence by VM and period."""
         return self.selection.rpo_adherence(by=VM, freq=self.freq)
+
+    @cached_property
+    def status(self) -> pd.DataFrame:
+        """How each VM is at the end of the window, as it was known then, worst first."""
+        return self.selection.status()
 
     @cached_property
     def gaps(self) -> pd.DataFrame:
@@ -185,6 +189,31 @@ def verdict(analysis: Analysis) -> str:
     )
 
 
+def unprotected(analysis: Analysis) -> pd.DataFrame:
+    """Return the VMs that nothing protects at the end, the longest first."""
+    table = analysis.status
+    late = table[table["state"].isin(["breached", "exposed"])]
+    return late.sort_values(["since", *VM], kind="stable", ignore_index=True)
+
+
+def now(analysis: Analysis) -> str:
+    """Return in one sentence which VMs nothing protects at the end, and which are not known."""
+    zone, late = analysis.selection.tz, unprotected(analysis)
+    if analysis.status.empty:
+        return "Unprotected now: no VM is known."
+    at = formatting.instant(analysis.status["at"].iloc[0].tz_convert(zone))
+    total = f"{len(analysis.status):,} VMs" if len(analysis.status) > 1 else "1 VM"
+    answer = f"none of {total}"
+    if len(late):
+        first = late.iloc[0]
+        since = formatting.instant(first["since"].tz_convert(zone))
+        answer = f"{len(late):,} of {total}, the longest since {since} ({first['vm']})"
+    states = analysis.status["state"].value_counts()
+    unknown = [f"{states[name]:,} {name}" for name in ("unknown", "never seen") if name in states]
+    more = f"; {' and '.join(unknown)}" if unknown else ""
+    return f"Unprotected now ({at} {zone}): {answer}{more}."
+
+
 def change(analysis: Analysis) -> str:
     """Return in one sentence how the period compares with the one before."""
     if analysis.before is None:
@@ -206,20 +235,9 @@ def change(analysis: Analysis) -> str:
 def budget(objective: pd.Series) -> tuple[str, str]:
     """Return whether an objective was met, and how much of its allowed breached time is used."""
     if pd.isna(objective["passed"]):
-        return "unknown", "nothing observed, or no target known"
+        return "unknown", formatting.why_unknown(objective)
     used, allowed = (formatting.duration(objective[name]) for name in ("spent", "budget"))
     return ("met" if objective["passed"] else "missed"), f"used {used} of the allowed {allowed}"
-
-
-def wilson(success: int, count: int) -> tuple[float, float]:
-    """Return the 95 % Wilson interval of a share; NaN without events."""
-    if not count:
-        return math.nan, math.nan
-    z = 1.959963984540054
-    share, scale = success / count, 1 + z * z / count
-    middle = (share + z * z / (2 * count)) / scale
-    half = z / scale * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def heat_map_rows(analysis: Analysis) -> tuple[list[pd.Timestamp], list[HeatRow]]:

@@ -15,7 +15,6 @@ from cdpanalytics import schema
 from cdpanalytics.archive import Archive
 from cdpanalytics.errors import InputError
 from cdpanalytics.presentation import formatting
-from cdpanalytics.presentation.analysis import wilson
 from cdpanalytics.reports import Table
 from cdpanalytics.selection import report
 
@@ -240,13 +239,6 @@ def test_a_question_that_makes_no_sense_writes_nothing(
 def test_a_folder_that_is_not_there(archive: Archive, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere is not a directory"):
         report(archive, tmp_path / "nowhere" / "r.html")
-
-
-def test_wilson_as_published() -> None:
-    # Newcombe (1998), Table I, method 3: 81 of 263, and 0 of 20.
-    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
-    assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
-    assert pd.isna(wilson(0, 0)[0])
 
 
 def test_the_heat_map_grows_darker_by_share() -> None:
