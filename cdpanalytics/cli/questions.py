@@ -39,6 +39,10 @@ def add_metrics(commands: Any) -> None:
 
 def _add_metric(names: Any, spec: MetricSpec) -> None:
     command = names.add_parser(spec.command, help=spec.summary, description=spec.summary)
+    _add_options(command, spec)
+
+
+def _add_options(command: Any, spec: MetricSpec) -> None:
     shared.add_archive(command)
     shared.add_window(command, since_required=spec.looks_back)
     if spec.by is not None:
@@ -57,6 +61,8 @@ def _add_metric(names: Any, spec: MetricSpec) -> None:
         shared.add_retirement(command)
     if "freq" in spec.takes:
         shared.add_frequency(command)
+    if "at" in spec.own:
+        shared.add_instant(command)
     if spec.name == "gaps":
         command.add_argument(
             "--longest", type=shared.whole_number(1, 10**9), metavar="N", help="the N longest only"
@@ -72,7 +78,7 @@ def _run_metrics(options: argparse.Namespace) -> int:
     freq = getattr(options, "freq", None)
     if freq is not None:
         _check_periods(selection, freq)
-    given = {"by": getattr(options, "by", None), "freq": freq}
+    given = {"by": getattr(options, "by", None), "freq": freq, "at": getattr(options, "at", None)}
     if "targets" in spec.own:
         given["targets"] = options.rpo.split(",")
     method = getattr(selection, spec.name)
@@ -213,3 +219,13 @@ def _run_report(options: argparse.Namespace) -> int:
     if not output.is_stdout(options.output):
         output.print_text(f"{path}\n")
     return 0
+
+
+def add_status(commands: Any) -> None:
+    """Add ``status``."""
+    command = commands.add_parser(
+        "status", help="how each VM is now, or was at an instant, worst first",
+        description="How each VM is, worst first, as it was known at the instant.",
+        epilog="Example: cdpanalytics status --archive data/archive --at 2026-10-14T14:05",
+    )  # fmt: skip
+    _add_options(command, REGISTRY["status"])

@@ -172,7 +172,7 @@ def _instant(
         _, until = resolve_window(known, question)
         return now if until is None else min(now, us_of(until))
     asked = us_of(instant(at, "at", question.tz))
-    if asked > now and len(sessions):  # a frame without rows does not say what is known
+    if asked > now and len(sessions):
         raise InputError(
             f"at={at} is after {timestamp(now)}, the last instant that is known; use an earlier one"
         )

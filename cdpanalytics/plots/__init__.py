@@ -14,5 +14,16 @@ from cdpanalytics.plots.charts import (
     styled,
     timeline,
 )
+from cdpanalytics.plots.journal import achieved_rpo
 
-__all__ = ["Chart", "adherence", "durations", "exposure", "heat_map", "sizes", "styled", "timeline"]
+__all__ = [
+    "Chart",
+    "achieved_rpo",
+    "adherence",
+    "durations",
+    "exposure",
+    "heat_map",
+    "sizes",
+    "styled",
+    "timeline",
+]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
 
-from cdpanalytics.plots import charts
+from cdpanalytics.plots import charts, journal
 
 if TYPE_CHECKING:
     from cdpanalytics.selection import Selection
@@ -47,6 +47,11 @@ class Plots:
     def durations(self, by: By = "policy", *, ax: Axes | None = None) -> Axes:
         """Draw how long finished sessions lasted: `plots.durations`."""
         return charts.durations(self.selection.durations(by=by), ax=ax)
+
+    def achieved_rpo(self, by: str = "policy", *, ax: Axes | None = None) -> Axes:
+        """Draw the RPO achieved over time, from the journal: `plots.achieved_rpo`."""
+        asked = self.selection
+        return journal.achieved_rpo(asked.intervals, target=asked.target, by=by, tz=asked.tz, ax=ax)
 
     def sizes(self, by: By = "policy", *, ax: Axes | None = None) -> Axes:
         """Draw the protected size by period: `plots.sizes`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -12,15 +11,15 @@ import pandas as pd
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.core.states import STATES
 from cdpanalytics.presentation import formatting
+from cdpanalytics.presentation import verdicts as verdict_rule
 
 if TYPE_CHECKING:
     from cdpanalytics.selection import Selection
 
-OK, WARNING, CRITICAL, UNKNOWN = "OK", "WARNING", "CRITICAL", "UNKNOWN"
-EXIT_CODES: Final = {OK: 0, WARNING: 1, CRITICAL: 2, UNKNOWN: 3}
+UNKNOWN: Final = verdict_rule.NAMES[verdict_rule.UNKNOWN]
+EXIT_CODES: Final = {name: code for code, name in enumerate(verdict_rule.NAMES)}
 """The return codes of the Monitoring Plugins Development Guidelines."""
 
-WORST_FIRST: Final = (CRITICAL, UNKNOWN, WARNING, OK)
 MAX_AGE: Final = "26h"
 """A daily sync, and two hours for it to end."""
 
@@ -86,8 +85,8 @@ class Verdicts:
     @property
     def state(self) -> str:
         """The worst state of all groups; unknown where there are none."""
-        states = set(self.table["state"])
-        return next((state for state in WORST_FIRST if state in states), UNKNOWN)
+        codes = self.table["state"].map(EXIT_CODES)
+        return verdict_rule.NAMES[verdict_rule.worst(codes)]
 
     @property
     def exit_code(self) -> int:
@@ -98,10 +97,8 @@ class Verdicts:
 def judge(selection: Selection, by: Sequence[str], limits: Limits, now: pd.Timestamp) -> Verdicts:
     """Return the state of each group of a question.
 
-    CRITICAL: adherence is below `Limits.critical`, by default the group's objective. UNKNOWN:
-    nothing was observed, no target is known, or a VM is unknown at the end. WARNING: adherence
-    is below `Limits.warning`, or a VM is breached at the end. All are UNKNOWN where the archive
-    is older than `Limits.max_age`, unless the period ended before its newest data.
+    The rule is `verdicts.verdicts`. All are UNKNOWN where the archive is older than
+    `Limits.max_age`, unless the period ended before its newest data.
 
     Parameters
     ----------
@@ -123,35 +120,19 @@ def judge(selection: Selection, by: Sequence[str], limits: Limits, now: pd.Times
         if key not in known:
             raise InputError(f"check has no groups by {key!r}; use {', '.join(known)}")
     table = selection.objectives(by=by)
-    critical = _below(selection, table, by, limits.critical)
-    warning = pd.Series(False, index=table.index)
-    if limits.warning is not None:
-        warning = _below(selection, table, by, limits.warning).fillna(False).astype(bool)
     counts = _counts(selection, table, by)
-    warning |= counts["vms_breached"] > 0
     as_of, end = selection.as_of_by_source(), selection.window[1]
     oldest = min(as_of.values(), default=None)
     stale = oldest is not None and now - oldest > limits.max_age and (end is None or end > oldest)
-    states = [
-        UNKNOWN if stale or pd.isna(low) else CRITICAL if low else WARNING if warn else OK
-        for low, warn in zip(critical.astype(object), warning, strict=True)
-    ]  # fmt: skip
+    numbers = verdict_rule.verdicts(
+        table, counts["vms_breached"], critical=limits.critical, warning=limits.warning, stale=stale
+    )
+    states = [verdict_rule.NAMES[number] for number in numbers]
     table = table.assign(state=pd.Series(states, index=table.index, dtype="str"), **counts)
-    rank = table["state"].map(WORST_FIRST.index)
+    rank = table["state"].map(EXIT_CODES).map(verdict_rule.WORST_FIRST.index)
     order = table.assign(rank=rank).sort_values(["rank", "adherence"], kind="stable").index
     table = table.loc[order].reset_index(drop=True)
     return Verdicts(table, list(by), as_of, now, stale, limits, selection.tz)
-
-
-def _below(
-    selection: Selection, table: pd.DataFrame, by: Sequence[str], share: float | None
-) -> pd.Series:
-    """Return where adherence is below a share, or below the objective; NA where it is not known."""
-    if share is not None:
-        with warnings.catch_warnings():  # the option that gave the share has told that it is low
-            warnings.filterwarnings("ignore", message="objective=.* is only")
-            table = selection.objectives(by=by, objective=share)
-    return ~table["passed"].astype("boolean")
 
 
 def _counts(selection: Selection, table: pd.DataFrame, by: Sequence[str]) -> dict[str, pd.Series]:
@@ -230,7 +211,7 @@ def _text(row: Mapping[str, Any]) -> str:
         else f"objective {formatting.share(row['objective'])}"
     )
     if pd.isna(row["adherence"]):
-        return f"nothing observed, or no target known; {goal}"
+        return f"{formatting.why_unknown(row)}; {goal}"
     parts = [
         f"within RPO {formatting.share(row['adherence'])} of {formatting.duration(row['observed'])}", goal,
         f"used {formatting.duration(row['spent'])} of the allowed {formatting.duration(row['budget'])}",

@@ -119,7 +119,7 @@ def state_of(vm, own, attempts, terms, at, since):
         key=lambda r: (r["ended"], r["created"], oracle.VERDICTS.index(verdict(r))),
     )
     return {
-        "backup_server": vm[0], "vm": vm[1], "policy": decides["row"]["policy"], "state": state,
+        "backup_server": vm[0], "vm": vm[1], "policy": now["row"]["policy"], "state": state,
         "since": gone if state == "retired"
         else since_of(state, decides, walked, spans, dark, excluded, terms, since),
         "age": age, "target": goal,
@@ -209,7 +209,7 @@ def objectives(rows, objective, *, target=None, by=("policy", "vm"), since=None,
             unseen = {
                 (r["backup_server"], r["vm"]) for r in listed
                 if key_of(r, by) == key and (r["backup_server"], r["vm"]) not in attempted
-                and (begin == end or not is_closed(terms.exclude, r, last))
+                and not is_closed(terms.exclude, r, last)
             }  # fmt: skip
             table.append(
                 dict(zip(by, key, strict=True)) | promised(mine, undecided, unseen, allowed, step)

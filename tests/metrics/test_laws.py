@@ -19,6 +19,7 @@ from cdpanalytics.metrics import (
     size_anomalies,
     size_trend,
     sizes,
+    status,
     what_if,
     worst,
 )
@@ -57,6 +58,7 @@ EVERY = {
 METRICS = st.sampled_from(list(EVERY.values()))
 BESIDE = {
     **EVERY,
+    "status": lambda table: status(table, TARGET),
     "worst": lambda table: worst(table, n=None, target=TARGET),
     "compare": lambda table: compare(
         table, table["created"].min() + HALF_A_DAY, target=TARGET,

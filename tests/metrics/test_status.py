@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pandas.testing import assert_frame_equal
 
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics import gaps, status
 
+from .strategies import fleets, frame
+from .strategies import instants as instants_of
 from .test_second_edition import HOLE, A, B, C, at, hours, only, sessions
 
 US = pd.Timedelta("1us")
@@ -162,3 +167,53 @@ def test_what_it_could_be_restored_to():
     inside = only(status(A, "15min", intervals=journal, at=at(12)))
     assert inside["recovery_age"] == pd.Timedelta("15s")
     assert only(status(A, "15min"))[["recovery_point", "recovery_age"]].isna().all()
+
+
+# -- laws --------------------------------------------------------------------------------
+
+
+@given(st.data())
+def test_what_is_unprotected_has_an_open_gap_of_that_age(data):
+    fleet = frame(data.draw(fleets()))
+    now = status(fleet, "30min")
+    late = now[now["state"].isin(["exposed", "breached"])]
+    open_gaps = gaps(fleet, "30min").query("open")
+    columns = ["backup_server", "vm"]
+    expected = open_gaps.set_index(columns)[["start", "exposure"]].sort_index()
+    actual = late.set_index(columns)[["since", "age"]].sort_index()
+    assert actual.to_numpy().tolist() == expected.to_numpy().tolist()
+    assert actual.index.tolist() == expected.index.tolist()
+
+
+@given(st.data())
+def test_shifting_all_by_a_week_shifts_the_answer(data):
+    rows = data.draw(fleets(stamped=False))
+    at = data.draw(st.one_of(st.none(), instants_of(rows, after=0)))
+    fleet = frame(rows)
+    known = max(fleet["created"].max(), fleet["ended"].max())
+    at = None if at is None else min(pd.Timestamp(at), known)
+    columns = ["backup_server", "vm", "state", "age", "target", "since"]
+    found = status(fleet, "30min", at=at)[columns]
+    week = pd.Timedelta("7D")
+    later = fleet.assign(created=fleet["created"] + week, ended=fleet["ended"] + week)
+    moved = status(later, "30min", at=None if at is None else at + week)[columns]
+    assert_frame_equal(moved.assign(since=moved["since"] - week), found)
+
+
+@given(st.data())
+def test_a_larger_target_never_breaches_more(data):
+    fleet = frame(data.draw(fleets()))
+    small, large = (
+        status(fleet, target).query("state == 'breached'") for target in ("15min", "1h")
+    )
+    pairs = [set(zip(t["backup_server"], t["vm"], strict=True)) for t in (large, small)]
+    assert pairs[0] <= pairs[1]
+
+
+def test_the_reason_is_that_of_the_session_that_ended_last():
+    day = sessions(
+        "a", (0, 4, "Failed"), (2, 3, "Failed"), (5, 6, "Failed"), reason=["late", "x", ""]
+    )
+    assert only(status(day, "1h", at=at(4.5)))["reason"] == "late"
+    assert pd.isna(only(status(day, "1h"))["reason"]), "an empty text is no reason"
+    assert pd.isna(only(status(A, "1h"))["reason"])
