@@ -523,11 +523,30 @@ class Selection:
         return pd.DataFrame(columns=columns) if self._excluded is None else self._excluded[columns]
 
     def findings(self) -> list[str]:
-        """Return which rows of tags and exclusions fit nothing, and which VMs have no tag."""
+        """Return what is odd about the customer's own words, one line each.
+
+        Rows of tags and exclusions that fit nothing, VMs without a tag, and backup servers
+        whose schedules are read as UTC because the estate file does not name their zone.
+        """
         if self.start is None or self.stop is None:
             return []
-        rows = self._with_listed(self._rows(("vm", "policy", "backup_server")))
-        return self.context.findings(rows, self.start, max(self.stop, self.start))
+        rows = self._rows(("vm", "policy", "backup_server"))
+        found = self.context.findings(rows, self.start, max(self.stop, self.start))
+        return [*found, *self._schedules_in_utc()]
+
+    def _schedules_in_utc(self) -> list[str]:
+        """Return one line where schedules are of backup servers whose zone is not known."""
+        policies = self.policies
+        if policies is None or not {"schedule", "backup_server"} <= set(policies):
+            return []
+        servers = policies.loc[policies["schedule"].notna(), "backup_server"].dropna().astype("str")
+        selected = set(self._rows(("backup_server",))["backup_server"].dropna().astype("str"))
+        unknown = sorted(set(servers) & selected - set(self._schedule_zones or {}))
+        if not unknown:
+            return []
+        return [
+            f"schedules of {', '.join(unknown)} are read as UTC; name their zone under [zones] in cdpanalytics.toml"
+        ]
 
     # -- pictures, report, explorer -----------------------------------------------------------------
 

@@ -145,3 +145,42 @@ def test_a_vm_that_was_never_seen_can_be_excluded(drawn: RandomArchive) -> None:
     assert not [line for line in selection.findings() if "never" in line]
     states = selection.status().set_index("vm")["state"]
     assert set(states["never-seen"]) == {"excluded"}
+
+
+def test_doctor_checks_the_estate_file_line_by_line(
+    drawn: RandomArchive, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(drawn.archive.path)
+    words = ["doctor", "--archive", str(folder)]
+    assert main(words) == 0
+    assert "has no cdpanalytics.toml" in capsys.readouterr().out
+    file = folder / "cdpanalytics.toml"
+    file.write_text('zone = "Europe/Berlim"\nretire = "7D"\nobjective = "99,9"\n')
+    assert main(words) == 1
+    failed = capsys.readouterr().out.splitlines()
+    assert len(failed) == 3
+    assert all(line.startswith("failed  estate") for line in failed)
+    assert ["line 1" in failed[0], "line 2" in failed[1], "line 3" in failed[2]] == [True] * 3
+    (folder / "cmdb.csv").write_text(CMDB)
+    file.write_text('zone = "Europe/Berlin"\ntags = "cmdb.csv"\n')
+    assert main(words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    digests = drawn.archive.select().provenance()["estate"]
+    for digest in digests.values():
+        assert any(line.startswith("ok ") and digest in line for line in lines)
+    assert any(line.startswith("warning ") and "ghost" in line for line in lines)
+
+
+def test_schedules_of_an_unknown_zone_are_told_once(drawn: RandomArchive) -> None:
+    def told() -> list[str]:
+        lines = drawn.archive.select(since=SINCE, until=UNTIL).findings()
+        return [line for line in lines if line.startswith("schedules of ")]
+
+    assert told() == [
+        "schedules of vbr0, vbr1 are read as UTC; name their zone under [zones] in cdpanalytics.toml"
+    ]
+    file = Path(drawn.archive.path) / "cdpanalytics.toml"
+    file.write_text('[zones]\nvbr0 = "Europe/Berlin"\n')
+    assert [line.split()[2] for line in told()] == ["vbr1"]
+    file.write_text('[zones]\n"vbr*" = "Europe/Berlin"\n')
+    assert told() == []

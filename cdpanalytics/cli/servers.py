@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cdpanalytics.cli import options as shared
@@ -17,23 +18,56 @@ def add_doctor(commands: Any) -> None:
     """Add ``doctor``."""
     command = commands.add_parser(
         "doctor",
-        help="check a server: network, TLS, log-on, version, clock, how far back it remembers",
+        help="check a server (network, TLS, log-on, version, clock, memory), or the estate file",
         epilog="Example: cdpanalytics doctor https://em.tech.local:9398 --user 'TECH\\analyst'",
     )
     _add_server(command)
+    command.add_argument(
+        "--archive", metavar="DIR", help="check its cdpanalytics.toml and the tables that it names"
+    )
+    command.add_argument("--estate", metavar="FILE", help="the estate file, if it lies elsewhere")
     command.set_defaults(run=_run_doctor)
 
 
 def _run_doctor(options: argparse.Namespace) -> int:
     from cdpanalytics.server.diagnostics import examine
 
-    any_failed = False
+    any_failed = options.archive is not None and _any_estate_problem(options)
+    if options.archive is not None and options.url is None:
+        return 1 if any_failed else 0
     with _manager(options) as em:
         for finding in examine(em):
             output.print_table(output.one_line(str(finding)) + "\n")
             output.flush()  # each finding as soon as it is there: a check may take its time
             any_failed |= finding.verdict == "failed"
     return 1 if any_failed else 0
+
+
+def _any_estate_problem(options: argparse.Namespace) -> bool:
+    """Print what is wrong or odd about the estate file, line by line; return whether it cannot be read."""
+    from cdpanalytics.archive import Archive
+    from cdpanalytics.estate.file import NAME, check
+
+    archive = Archive(options.archive)
+    path = options.estate or archive.path
+    if options.estate is None and not (Path(archive.path) / NAME).exists():
+        _print_finding("ok", f"{archive.path} has no {NAME}; times and schedules are UTC")
+        return False
+    problems = check(path)
+    for problem in problems:
+        _print_finding("failed", str(problem))
+    if problems:
+        return True
+    selection = archive.select(estate=options.estate)
+    for name, digest in selection.context.files.items():
+        _print_finding("ok", f"{Path(name).name} can be read; SHA-256 {digest}")
+    for finding in selection.findings():
+        _print_finding("warning", finding)
+    return False
+
+
+def _print_finding(verdict: str, text: str) -> None:
+    output.print_table(output.one_line(f"{verdict:8}{'estate':10}{text}") + "\n")
 
 
 def add_sync(commands: Any) -> None:

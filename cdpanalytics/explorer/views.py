@@ -140,7 +140,9 @@ def status(analysis: Analysis) -> Markup:
     shown = analysis.status.head(STATUS_SHOWN).drop(columns="at")
     left = len(analysis.status) - len(shown)
     more = (f"{left:,} more VMs are not shown.",) if left else ()
-    return _paragraphs(sentences.now(analysis), *more) + _table(shown, "status", analysis.selection.tz)
+    return _paragraphs(sentences.now(analysis), *more) + _table(
+        shown, "status", analysis.selection.tz
+    )
 
 
 def journal(analysis: Analysis) -> Markup:

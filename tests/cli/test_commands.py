@@ -47,6 +47,7 @@ def archive(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Path:
             ]
         )
     assert code == 0
+    (path / "cdpanalytics.toml").write_text('[zones]\n"*" = "UTC"\n')
     return path
 
 
