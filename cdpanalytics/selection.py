@@ -19,6 +19,7 @@ from cdpanalytics.frames import mark
 from cdpanalytics.metrics.core.frames import words_of
 from cdpanalytics.metrics.core.members import Members
 from cdpanalytics.metrics.core.policies import listed_vms
+from cdpanalytics.metrics.ranking import beside
 from cdpanalytics.metrics.registry import REGISTRY
 from cdpanalytics.patterns import Patterns
 from cdpanalytics.sources import (
@@ -347,8 +348,20 @@ class Selection:
         """Return the groups with most breached time: `metrics.worst`."""
         return self._ask("worst", by=by, own={"n": n})
 
-    def compare(self, by: By = _BY) -> pd.DataFrame:
-        """Return adherence beside that of the period before: `metrics.compare`."""
+    def compare(self, by: By = _BY, *, other: Selection | None = None) -> pd.DataFrame:
+        """Return adherence beside that of the period before, or of another question.
+
+        Parameters
+        ----------
+        by : str or sequence of str
+            What makes a row.
+        other : Selection, optional
+            Another group, site, tag, target or period: the columns of `metrics.compare` are
+            then named ``rpo_other``, ``adherence_other`` and so on, and `change` is this
+            question's adherence less the other's. Default: the period of equal length before.
+        """
+        if other is not None:
+            return beside(self.rpo_adherence(by=by), other.rpo_adherence(by=by), by)
         earlier = self.before()
         if earlier is None:
             raise InputError(

@@ -184,3 +184,19 @@ def test_schedules_of_an_unknown_zone_are_told_once(drawn: RandomArchive) -> Non
     assert [line.split()[2] for line in told()] == ["vbr1"]
     file.write_text('[zones]\n"vbr*" = "Europe/Berlin"\n')
     assert told() == []
+
+
+def test_two_sites_side_by_side(drawn: RandomArchive) -> None:
+    whole = drawn.archive.select(since=SINCE, until=UNTIL)
+    here, there = whole.where(server="vbr0"), whole.where(server="vbr1")
+    row = here.compare(by=(), other=there).iloc[0]
+    both = whole.rpo_adherence(by="backup_server").set_index("backup_server")
+    assert row["adherence"] == both.loc["vbr0", "adherence"]
+    assert row["adherence_other"] == both.loc["vbr1", "adherence"]
+    assert row["change"] == row["adherence"] - row["adherence_other"]
+    assert row["verdict"] == ("better" if row["change"] > 0 else "worse")
+    by_policy = here.compare(by="policy", other=there)
+    assert set(by_policy["policy"]) == {"Gold", "Silver", "Office hours"}
+    assert by_policy["change"].abs().dropna().is_monotonic_decreasing
+    strict = whole.compare(by="vm", other=whole.with_terms(target="4h"))
+    assert (strict["breached"] >= strict["breached_other"])[strict["breached"].notna()].all()

@@ -252,6 +252,26 @@ def _changes(
     return table.loc[order].reset_index(drop=True)
 
 
+def beside(adherence: pd.DataFrame, other: pd.DataFrame, by: By) -> pd.DataFrame:
+    """Return two tables of `rpo_adherence` side by side, by the keys of both, largest change first.
+
+    A group that only one table has keeps NA in the columns of the other: its verdict is "new"
+    where it is only in the first, "gone" where only in the second.
+    """
+    keys = [by] if isinstance(by, str) else list(by)
+    figures = ["rpo", "observed", "breached", "adherence"]
+    how = {"on": keys} if keys else {"left_index": True, "right_index": True}
+    table = other[[*keys, *figures]].merge(
+        adherence[[*keys, *figures]], how="outer", suffixes=("_other", ""), **how
+    )
+    pairs = [name for figure in figures for name in (f"{figure}_other", figure)]
+    table = table[[*keys, *pairs]]
+    table["change"] = table["adherence"] - table["adherence_other"]
+    table["verdict"] = _verdicts(table["adherence_other"], table["adherence"])
+    order = table["change"].abs().sort_values(ascending=False, kind="stable").index
+    return table.loc[order].reset_index(drop=True)
+
+
 def _verdicts(before: pd.Series, after: pd.Series) -> pd.Series:
     cases = {
         "unknown": before.isna() & after.isna(),

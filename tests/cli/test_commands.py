@@ -110,7 +110,7 @@ def test_the_longest_gaps_come_first(archive: Path, capsys: pytest.CaptureFixtur
         ("cdpanalytics rep", {"report "}),
         ("cdpanalytics metrics size", {"sizes", "size-trend", "size-anomalies"}),
         ("cdpanalytics sync https://em --jo", {"--journal "}),
-        ("cdpanalytics metrics rpo --format c", {"csv "}),
+        ("cdpanalytics metrics rpo --format j", {"json "}),
     ],
 )
 def test_tab_completes_commands_metrics_and_options(
