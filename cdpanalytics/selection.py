@@ -576,11 +576,12 @@ class Selection:
         *,
         title: str | None = None,
         generated: pd.Timestamp | None = None,
+        summary: bool = False,
     ) -> Path:
         """Write an HTML report: `reports.report`."""
         from cdpanalytics.reports import report
 
-        return report(self, output, title=title, generated=generated)
+        return report(self, output, title=title, generated=generated, summary=summary)
 
     def to_excel(self, output: str | os.PathLike[str]) -> Path:
         """Write an Excel workbook: `reports.to_excel`."""

@@ -209,12 +209,15 @@ def add_report(commands: Any) -> None:
     )  # fmt: skip
     _add_question(command)
     command.add_argument("--title", metavar="TEXT")
+    command.add_argument(
+        "--summary", action="store_true", help="one page without scripts, for the body of a mail"
+    )
     command.set_defaults(run=_run_report)
 
 
 def _run_report(options: argparse.Namespace) -> int:
     selection = selection_of(options)
-    path = selection.report(options.output, title=options.title)
+    path = selection.report(options.output, title=options.title, summary=options.summary)
     tell(selection)
     if not output.is_stdout(options.output):
         output.print_text(f"{path}\n")

@@ -45,6 +45,7 @@ def report(
     *,
     title: str | None = None,
     generated: pd.Timestamp | None = None,
+    summary: bool = False,
 ) -> Path:
     """Write an HTML report of a Selection: one file that requests nothing.
 
@@ -59,6 +60,9 @@ def report(
     generated : timestamp, optional
         The time at which the report says it was made. Default: the data's as_of, so that
         the same data gives the same bytes.
+    summary : bool
+        One page without scripts and pictures, fit to be the body of a mail: the answer, the
+        headline figures, the objectives, the worst VMs and the provenance.
 
     Returns
     -------
@@ -75,12 +79,14 @@ def report(
     cdpanalytics.metrics.rpo_adherence : the definitions of its numbers.
     """
     destination.check(output)
-    page = render(Analysis(selection), title or "Were we protected?", generated)
+    page = render(Analysis(selection), title or "Were we protected?", generated, summary)
     destination.write_text(output, page)
     return Path(output)
 
 
-def render(analysis: Analysis, title: str, generated: pd.Timestamp | None) -> str:
+def render(
+    analysis: Analysis, title: str, generated: pd.Timestamp | None, summary: bool = False
+) -> str:
     """Return the report as HTML."""
     script = parts.source("tables.js") + parts.source("report.js", _PACKAGE)
     style = parts.source("sections.css") + parts.source("report.css", _PACKAGE)
@@ -88,6 +94,7 @@ def render(analysis: Analysis, title: str, generated: pd.Timestamp | None) -> st
     template = parts.environment(_PACKAGE).get_template("report.html.j2")
     return template.render(
         title=title,
+        summary=summary,
         style=Markup(style),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own file
         digest=parts.digest(script),
@@ -109,7 +116,7 @@ def render(analysis: Analysis, title: str, generated: pd.Timestamp | None) -> st
         heat_map=parts.heat_map(analysis),
         more=max(0, len(analysis.worst) - sentences.ROWS_SHOWN),
         within=len(analysis.vms) - len(analysis.worst),
-        pictures=_pictures(analysis),
+        pictures={} if summary else _pictures(analysis),
         change=sentences.change(analysis),
         compared={key: _changes(analysis, by) for key, by in (("policy", ["policy"]), ("vm", VM))},
         breaches_left_out=max(0, len(analysis.breaches) - BREACHES_SHOWN),
