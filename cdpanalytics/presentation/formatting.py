@@ -17,10 +17,12 @@ MISSING = "–"
 LEVELS = (0.01, 0.05, 0.2)
 """Shares of a period in breach at which a map of it grows darker."""
 
-_BYTES = ("size", "rolling", "projected", "total_size", "expected", "residual")
+_BYTES = ("size", "rolling", "projected", "projected_low", "projected_high", "total_size", "expected",
+          "residual")  # fmt: skip
 _SLOPES = ("slope", "slope_low", "slope_high")
 _SHARES = ("adherence", "adherence_strict", "gap_adherence", "success_rate", "on_cadence", "growth",
-           "restorable_share", "share", "objective", "elapsed", "explains", "explained",
+           "restorable_share", "share", "objective", "elapsed", "explains", "explained", "adherence_full",
+           "success_low", "success_high",
            "adherence_before")  # fmt: skip
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -86,9 +88,17 @@ def words(table: pd.DataFrame, of: str | None = None) -> pd.DataFrame:
         table turned so that each policy is a column of sizes is of ``"size"``.
     """
     return pd.DataFrame(
-        {name: [word(of or name, value) for value in table[name]] for name in table.columns},
+        {
+            name: [word(of or unit_name(name, table), value) for value in table[name]]
+            for name in table.columns
+        },
         dtype=object,
     )
+
+
+def unit_name(column: str, table: pd.DataFrame) -> str:
+    """Return the column whose unit a column has: a change is of sizes, or of adherence."""
+    return "size" if column == "change" and "size" in table else column
 
 
 def objective_lines(objectives: pd.DataFrame) -> list[str]:

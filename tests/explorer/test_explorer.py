@@ -134,12 +134,9 @@ def test_what_is_picked_shows_its_sessions(explorer: Explorer) -> None:
     assert f'data-vm="{vm}"' in explorer._view.main or "&" in explorer._view.main
 
 
-def test_several_changes_are_drawn_once(
-    explorer: Explorer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_several_changes_are_drawn_once(explorer: Explorer) -> None:
     drawn = []
-    draw = explorer._draw
-    monkeypatch.setattr(explorer, "_draw", lambda: (drawn.append(1), draw()))
+    explorer._view.observe(drawn.append, "main")
     with explorer.batch():
         explorer.view, explorer.rpo, explorer.period = "Sizes", "5min", "all"
     assert len(drawn) == 1

@@ -324,7 +324,7 @@ def walk(vm, own, attempts, terms):
             if gap["row"] is None and reason is None:
                 gap.update(row=row, start=at, goal=row["_goal"])
         steps.append({"vm": vm, "at": at, "row": row, "reason": reason, "gap": gap,
-                      "leading": at < protected})  # fmt: skip
+                      "leading": at < protected, "after_retirement": False})  # fmt: skip
         at += step
     retire(steps, gap, terms)
     for s in steps:
@@ -358,8 +358,9 @@ def retire(steps, gap, terms):
     if terms.retire_after is None or not gap or gap["start"] is None:
         return
     for s in steps:
-        if s["gap"] is gap and s["reason"] is None and s["at"] >= gap["start"] + terms.retire_after:
-            s["reason"] = "retired"
+        if s["gap"] is gap and s["at"] >= gap["start"] + terms.retire_after:
+            s["after_retirement"] = True
+            s["reason"] = s["reason"] or "retired"
 
 
 # -- metrics ---------------------------------------------------------------------------
@@ -415,7 +416,7 @@ def cell(begun, mine, owned, members, target, step):
     verdicts = [verdict(row) for row in begun]
     success, warning, failed = (verdicts.count(v) for v in VERDICTS)
     goals = {row["_goal"] for row in begun} | {
-        s["row"]["_goal"] for s in mine if s["reason"] != "retired"
+        s["row"]["_goal"] for s in mine if not s["after_retirement"]
     }
     seen = [s for s in mine if s["reason"] is None]
     bare = [s for s in seen if s["gap"]]

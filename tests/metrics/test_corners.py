@@ -50,7 +50,7 @@ def test_a_running_session_runs_on_through_a_hole_of_another_backup_server() -> 
     assert observed["a"] == pd.Timedelta("24h")
     assert observed["b"] == pd.Timedelta("24h") - pd.Timedelta("2h")
     known = rpo_adherence(sessions, "1h", by="vm", unobserved=own).set_index("vm")["observed"]
-    assert known["a"] == pd.Timedelta("12h"), "nobody knows of it since"
+    assert known["a"] == pd.Timedelta("12h"), "no later session is known"
     assert known["b"] == pd.Timedelta("24h")
 
 
