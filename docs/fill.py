@@ -158,7 +158,10 @@ def verdicts_picture() -> str:
 def coverage_picture() -> str:
     """Draw how often the interval of a slope holds it."""
     with charts.styled():
-        alt = "Resampled increments hold the true slope in every kind of series; Theil-Sen's own do not."
+        alt = (
+            "Intervals by time slots and by resampled increments hold the truth in every setting; "
+            "those of pooled sessions and Theil-Sen's own do not."
+        )
         _save(coverage_figure(), "uncertainty.svg", alt)
     return f"![{alt}](uncertainty.svg)\n"
 

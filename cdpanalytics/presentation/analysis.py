@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from cdpanalytics.metrics.core.question import Terms
 from cdpanalytics.metrics.ranking import ranked
 from cdpanalytics.presentation import formatting
 
@@ -22,6 +23,9 @@ DAYS_SHOWN = 62
 
 ROWS_SHOWN = 30
 """VMs in the heat map."""
+
+NAMES_SHOWN = 20
+"""VMs that a sentence names."""
 
 TARGETS = ("15s", "1min", "5min", "15min", "1h", "4h")
 """Targets of the what-if table."""
@@ -212,6 +216,53 @@ def now(analysis: Analysis) -> str:
     unknown = [f"{states[name]:,} {name}" for name in ("unknown", "never seen") if name in states]
     more = f"; {' and '.join(unknown)}" if unknown else ""
     return f"Unprotected now ({at} {zone}): {answer}{more}."
+
+
+def notes(analysis: Analysis) -> list[str]:
+    """Return what a reader has to know of VMs that were given grace, or came back after retirement."""
+    return [*_given_grace(analysis), *_came_back(analysis)]
+
+
+def _given_grace(analysis: Analysis) -> list[str]:
+    """Name the VMs with grace whose first attempt lies in the first day of the data.
+
+    They may have been protected before it, so that theirs was not a first copy.
+    """
+    selection = analysis.selection
+    rows = selection._rows(("state", "result"))
+    if selection.grace is None or rows.empty or not {"state", "result"} <= set(rows):
+        return []
+    attempts = rows[rows["state"].ne("Pending")].sort_values("created", kind="stable")
+    first = attempts.drop_duplicates(["backup_server", "vm"])
+    early = first["created"] < rows["created"].min() + pd.Timedelta("1D")
+    failed = first["state"].eq("Completed") & first["result"].eq("Failed")
+    return _named(
+        "Grace was given though the first attempt lies in the first day of the data, before which "
+        "nothing is known:",
+        first[early & failed]["vm"],
+    )
+
+
+def _came_back(analysis: Analysis) -> list[str]:
+    """Name the VMs whose ended gap was retired in an earlier period: it counts whole now."""
+    selection = analysis.selection
+    if selection.retire_after is None or analysis.start is None:
+        return []
+    length = Terms.parse(retire_after=selection.retire_after).retire_after or pd.Timedelta(0)
+    gaps = analysis.gaps
+    back = gaps[~gaps["open"] & (gaps["start"] + length < analysis.start)]
+    return _named(
+        "Came back after they were retired, so that their gap counts whole, in earlier periods too:",
+        back["vm"],
+    )
+
+
+def _named(said: str, vms: pd.Series) -> list[str]:
+    names = sorted(vms.dropna().astype("str").unique())
+    if not names:
+        return []
+    more = f" and {len(names) - NAMES_SHOWN:,} more" if len(names) > NAMES_SHOWN else ""
+    return [f"{said} {', '.join(names[:NAMES_SHOWN])}{more}."]
 
 
 def change(analysis: Analysis) -> str:

@@ -95,6 +95,7 @@ def render(analysis: Analysis, title: str, generated: pd.Timestamp | None) -> st
         sessions_read=len(selection.frame()),
         verdict=sentences.verdict(analysis),
         now=sentences.now(analysis),
+        notes=sentences.notes(analysis),
         zone=zone,
         start=parts.instant(analysis.start, zone),
         stop=parts.instant(analysis.stop, zone),

@@ -82,6 +82,7 @@ def _summary(analysis: Analysis) -> list[tuple[str, Any]]:
     provenance = selection.provenance()
     return [
         ("Answer", sentences.verdict(analysis)), ("Now", sentences.now(analysis)),
+        *(("Note", note) for note in sentences.notes(analysis)),
         ("Start", analysis.start), ("End", analysis.stop), ("Zone of all times", selection.tz),
         *(("Filter", text) for text in selection.filters()),
         ("adherence", whole["adherence"]), ("adherence_strict", whole["adherence_strict"]),

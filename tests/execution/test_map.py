@@ -86,7 +86,7 @@ def test_the_registry_says_what_each_function_takes(spec: MetricSpec) -> None:
         assert takes["by"].default == spec.by
     if "freq" in spec.takes:
         assert takes["freq"].default == spec.freq
-    positional = {"targets", "since", "until", "before", "n", "objective", "target", "by", "freq",
+    positional = {"targets", "since", "until", "before", "n", "objective", "target", "by", "freq", "at",
                   "reading", "horizon", "z"}  # fmt: skip
     assert {n for n in names if takes[n].kind is not inspect.Parameter.KEYWORD_ONLY} <= positional
 
