@@ -13,7 +13,7 @@ import pandas as pd
 
 from cdpanalytics import timeparse
 from cdpanalytics.errors import InputError
-from cdpanalytics.estate.context import Context, read_estate
+from cdpanalytics.estate.context import Context
 from cdpanalytics.execution.run import run
 from cdpanalytics.frames import mark
 from cdpanalytics.metrics.core.frames import words_of
@@ -34,23 +34,10 @@ from cdpanalytics.sources import (
 from cdpanalytics.timeparse import Moment, share
 
 if TYPE_CHECKING:
-    from cdpanalytics.archive import Archive
     from cdpanalytics.explorer import Explorer
     from cdpanalytics.plots.bound import Plots
 
 By = str | Sequence[str]
-TERMS = ("target", "memory", "workers")
-"""The terms that only an argument says."""
-
-ESTATE = ("tz", "tags", "exclude", "retire_after", "grace", "objective")
-"""The terms that the estate file says as well."""
-
-QUESTION = ("period", "since", "until", "policy", "vm", "server", "tag", *TERMS, *ESTATE, "estate")
-"""What can be asked of an archive or a frame."""
-
-FRAME_QUESTION = ("policies", "holes", "intervals")
-"""What a frame is told besides."""
-
 DEFAULT_OBJECTIVE = 0.999
 NO_CONTEXT = Context()
 """No estate file, no tags, no exclusions."""
@@ -549,108 +536,3 @@ def _listed(value: object) -> str:
 
 def _given(**values: object) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
-
-
-def select(
-    source: Source,
-    period: tuple[str | None, Moment | None, Moment | None],
-    names: Names,
-    terms: Mapping[str, Any],
-) -> Selection:
-    """Return a Selection of a source; `period` is a calendar period, or since and until.
-
-    Raises
-    ------
-    InputError
-        When a term does not exist.
-    """
-    for name in terms:
-        if name not in (*TERMS, *ESTATE, "estate", "tag"):
-            raise InputError(
-                f"select has no {name!r}; use {', '.join((*QUESTION, *FRAME_QUESTION))}"
-            )
-    text, since, until = period
-    estate = read_estate(terms.get("estate"), source.folder, terms.get("tz"))
-    tz = terms.get("tz") or estate.zone or "UTC"
-    names = replace(names, tags=tuple((terms.get("tag") or {}).items()))
-    return Selection(
-        source, since, until, names, text, tz,
-        objective=None if terms.get("objective") is None else share(terms["objective"], "objective"),
-        retire_after=_said(terms.get("retire_after"), estate.retire_after),
-        grace=_said(terms.get("grace"), estate.grace),
-        context=Context.of(estate, terms.get("tags"), terms.get("exclude"), tz),
-        **{name: terms[name] for name in TERMS if name in terms},
-    )  # fmt: skip
-
-
-def _said(argument: object, entry: object) -> object:
-    """Return an argument, else the estate file's entry; False means none."""
-    return None if argument is False else entry if argument is None else argument
-
-
-def explore(source: Archive | pd.DataFrame, **question: Any) -> Explorer:
-    """Explore an archive or a frame of sessions in a notebook.
-
-    Parameters
-    ----------
-    source : Archive or pandas.DataFrame
-    **question
-        What `Archive.select` or ``df.cdp.select`` takes, and the state of an `Explorer`:
-        ``explore(archive, policy="Gold*", view="Sizes", period="last 7 days")``.
-
-    Returns
-    -------
-    Explorer
-        A widget: its traits can be set from another cell.
-
-    Raises
-    ------
-    InputError, ArchiveError
-        When there is nothing to explore, or a name is neither of a question nor of the state.
-    """
-    from cdpanalytics.explorer import Explorer
-
-    state = {name: question.pop(name) for name in Explorer.STATE if name in question}
-    return _selected(source, question, "explore").explore(**state)
-
-
-def report(
-    source: Archive | pd.DataFrame,
-    output: str | os.PathLike[str],
-    *,
-    title: str | None = None,
-    generated: pd.Timestamp | None = None,
-    **question: Any,
-) -> Path:
-    """Write an HTML report of an archive or a frame of sessions.
-
-    Parameters
-    ----------
-    source : Archive or pandas.DataFrame
-    output : path-like
-        The file; its folder must exist.
-    title, generated
-        As in `reports.report`.
-    **question
-        What `Archive.select` or ``df.cdp.select`` takes.
-
-    Returns
-    -------
-    pathlib.Path
-        The file.
-
-    Raises
-    ------
-    InputError, ArchiveError
-        When the question cannot be answered, or the file cannot be written.
-    """
-    return _selected(source, question, "report").report(output, title=title, generated=generated)
-
-
-def _selected(source: Archive | pd.DataFrame, question: dict[str, Any], caller: str) -> Selection:
-    asked: Any = source.cdp.select if isinstance(source, pd.DataFrame) else source.select
-    names = (*QUESTION, *FRAME_QUESTION) if isinstance(source, pd.DataFrame) else QUESTION
-    for name in question:
-        if name not in names:
-            raise InputError(f"{caller} has no {name!r}; use {', '.join(names)}")
-    return asked(**question)

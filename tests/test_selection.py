@@ -9,7 +9,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from cdpanalytics.errors import InputError
-from cdpanalytics.selection import explore, report
+from cdpanalytics.questions import explore, report
 from tests.builders import START, RandomArchive, random_archive
 
 VM = ["backup_server", "policy", "vm"]
