@@ -149,7 +149,7 @@ def verdicts_picture() -> str:
     scope: dict[str, pd.DataFrame] = {}
     exec("\n".join(lines), scope)  # noqa: S102 - our own file
     ax = plots.timeline(scope["sessions"], metrics.gaps(scope["sessions"], "15min"))
-    ax.set_title("Three of the five have gaps: the other two were replicated all day", loc="left")
+    ax.set_title("Four of the six have gaps: the other two were replicated all day", loc="left")
     said = "One line per VM: when its sessions covered it, and its gaps; the examples give the numbers."
     _save(ax.figure, "verdicts.svg", said)
     return f"![{said}](verdicts.svg)\n"
@@ -158,7 +158,10 @@ def verdicts_picture() -> str:
 def coverage_picture() -> str:
     """Draw how often the interval of a slope holds it."""
     with styled():
-        alt = "Resampled increments hold the true slope in every kind of series; Theil-Sen's own do not."
+        alt = (
+            "Intervals by time slots and by resampled increments hold the truth in every setting; "
+            "those of pooled sessions and Theil-Sen's own do not."
+        )
         _save(coverage_figure(), "uncertainty.svg", alt)
     return f"![{alt}](uncertainty.svg)\n"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.colors as mcolors
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
@@ -250,3 +251,25 @@ def test_a_hostile_name_is_drawn_as_text(sessions: pd.DataFrame) -> None:
     svg = plots.Chart(ax.figure, "x").svg()
     assert "<script>" not in svg
     assert "\x1b" not in svg
+
+
+def test_the_rpo_achieved_is_a_line_a_policy_and_its_longest_in_the_title() -> None:
+    day = pd.Timestamp("2026-10-01", tz="UTC")
+    journal = pd.DataFrame({
+        "vm": ["a", "a", "b", "b"], "policy": ["Gold", "Gold", "Iron", "Iron"],
+        "kind": ["Asked", "RestoreAvailable", "RestoreAvailable", "RestoreAvailable"],
+        "start": day + pd.to_timedelta([0, 0, 0, 12], unit="h"),
+        "end": day + pd.to_timedelta([24, 24, 6, 24], unit="h"),
+        "rpo": pd.to_timedelta([None, "15s", "2min", "30s"]),
+    })  # fmt: skip
+    ax = plots.achieved_rpo(journal, target="1min")
+    assert ax.get_title(loc="left") == "Longest RPO achieved: 2 min, by b on 01 Oct"
+    gold, iron, target = (np.asarray(line.get_ydata(), dtype=float) for line in ax.get_lines())
+    assert set(gold) == {15.0}
+    assert set(target) == {60.0}
+    assert set(iron[~np.isnan(iron)]) == {120.0, 30.0}
+    assert np.isnan(iron[len(iron) // 3]), "between 06:00 and 12:00 nothing could be restored"
+    assert iron[0] == 120.0
+    assert iron[-1] == 30.0
+    empty = plots.achieved_rpo(journal.iloc[:1])
+    assert empty.get_title(loc="left").startswith("No restorable intervals")

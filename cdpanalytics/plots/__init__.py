@@ -6,6 +6,17 @@ hangs on colour alone.
 
 from cdpanalytics.plots.charts import adherence, durations, exposure, sizes
 from cdpanalytics.plots.figure import Chart, styled
+from cdpanalytics.plots.journal import achieved_rpo
 from cdpanalytics.plots.vms import heat_map, timeline
 
-__all__ = ["Chart", "adherence", "durations", "exposure", "heat_map", "sizes", "styled", "timeline"]
+__all__ = [
+    "Chart",
+    "achieved_rpo",
+    "adherence",
+    "durations",
+    "exposure",
+    "heat_map",
+    "sizes",
+    "styled",
+    "timeline",
+]

@@ -10,6 +10,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+"""Line styles, one after the other, so that lines differ without colour."""
+
 _LINES = 8
 _MANY = {"policy": "policies", "vm": "VMs", "backup_server": "backup servers"}
 

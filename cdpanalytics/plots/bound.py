@@ -45,6 +45,11 @@ class Plots:
         """Draw how long finished sessions lasted: `plots.durations`."""
         return plots.durations(self.selection.durations(by=by), ax=ax)
 
+    def achieved_rpo(self, by: str = "policy", *, ax: Axes | None = None) -> Axes:
+        """Draw the RPO achieved over time, from the journal: `plots.achieved_rpo`."""
+        asked = self.selection
+        return plots.achieved_rpo(asked.intervals, target=asked.target, by=by, ax=ax)
+
     def sizes(self, by: By = "policy", *, ax: Axes | None = None) -> Axes:
         """Draw the protected size by period: `plots.sizes`."""
         return plots.sizes(self.selection.sizes(by=by), ax=ax)

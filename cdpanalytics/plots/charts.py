@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from cdpanalytics.plots.axes import (
+    DASHES,
     add_legend,
     first_groups,
     format_dates,
@@ -23,7 +24,6 @@ from cdpanalytics.plots.axes import (
 from cdpanalytics.plots.figure import COVERED, GAP, INK, styled
 from cdpanalytics.presentation.formatting import duration, share, size
 
-_DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 _MOST_BARS = 24
 _MOST_TARGETS = 12
 _TICKS = [1, 10, 60, 600, 3600, 6 * 3600, 86400, 7 * 86400]
@@ -51,7 +51,7 @@ def adherence(
             return nothing(ax, "Nothing observed, so no adherence")
         key = key_of(table)
         shown, note = first_groups(known, key, known["adherence"], "worst")
-        for (name, rows), dash in zip(groups_of(shown, key), cycle(_DASHES), strict=False):
+        for (name, rows), dash in zip(groups_of(shown, key), cycle(DASHES), strict=False):
             ax.plot(
                 rows["period"],
                 rows["adherence"],
@@ -132,7 +132,7 @@ def sizes(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         known = known.assign(size=known["size"].astype(float))
         key = key_of(table)
         shown, note = first_groups(known, key, -known["size"], "largest")
-        for (name, rows), dash in zip(groups_of(shown, key), cycle(_DASHES), strict=False):
+        for (name, rows), dash in zip(groups_of(shown, key), cycle(DASHES), strict=False):
             ax.plot(
                 rows["period"],
                 rows["size"],

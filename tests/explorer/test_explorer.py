@@ -155,7 +155,7 @@ def test_the_code_gives_the_views_numbers(
     found = explorer.analysis
     tables = {
         "Heat map": found.periods, "Timeline": found.gaps, "Exposure": found.gaps,
-        "Durations": found.durations, "Sizes": found.sizes,
+        "Durations": found.durations, "Sizes": found.sizes, "Status": found.status,
     }  # fmt: skip
     if view in tables:
         pd.testing.assert_frame_equal(got, tables[view])
