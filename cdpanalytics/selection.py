@@ -18,6 +18,7 @@ from cdpanalytics.execution.run import run
 from cdpanalytics.frames import mark
 from cdpanalytics.metrics.core.frames import words_of
 from cdpanalytics.metrics.core.members import Members
+from cdpanalytics.metrics.core.policies import listed_vms
 from cdpanalytics.metrics.registry import REGISTRY
 from cdpanalytics.patterns import Patterns
 from cdpanalytics.sources import (
@@ -452,7 +453,20 @@ class Selection:
         first = rows["created"].min() if len(rows) else self.start
         if first is None or self.as_of is None:
             return None
-        return self.context.windows(rows, first, max(self.as_of, first) + pd.Timedelta("1us"))
+        known = self._with_listed(rows)
+        return self.context.windows(known, first, max(self.as_of, first) + pd.Timedelta("1us"))
+
+    def _with_listed(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return rows with the VMs that a policy names and no session does: they can be excluded too."""
+        listed = listed_vms(self.policies, with_server="backup_server" in rows)
+        columns = [name for name in _VM if name in rows]
+        if not len(listed) or not set(columns) <= set(listed):
+            return rows
+        return self.context.apply(
+            pd.concat(
+                [rows[columns].astype("str"), listed[columns].astype("str")], ignore_index=True
+            ).drop_duplicates(ignore_index=True)
+        )
 
     @cached_property
     def _schedule_zones(self) -> dict[str, str] | None:
@@ -482,7 +496,7 @@ class Selection:
         """Return which rows of tags and exclusions fit nothing, and which VMs have no tag."""
         if self.start is None or self.stop is None:
             return []
-        rows = self._rows(("vm", "policy", "backup_server"))
+        rows = self._with_listed(self._rows(("vm", "policy", "backup_server")))
         return self.context.findings(rows, self.start, max(self.stop, self.start))
 
     # -- pictures, report, explorer -----------------------------------------------------------------
