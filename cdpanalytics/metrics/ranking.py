@@ -156,7 +156,7 @@ def compare(
     ----------
     sessions : pandas.DataFrame
         One row a task session; needs `vm`, `created`, `ended`, of both periods, and
-        their neighbours.
+        their history.
     since, until : timestamp-like
         The period, ``[since, until)``; `until` defaults to the end of what the
         frame was read for, else to `as_of`, and is cut there.

@@ -75,7 +75,7 @@ def rpo_adherence(
     sessions : pandas.DataFrame
         One row per task session; needs `vm`, `created`, `ended`. A window also needs the
         sessions outside it that decide its edges: `Selection.frame` and
-        ``Archive.read(neighbours=True)`` return them.
+        ``archive.sessions(since=..., until=..., history=True)`` bring them.
     target : timedelta-like, optional
         The RPO. Default: each policy's own, from the sessions' `rpo`, else from
         `policies`.
