@@ -16,8 +16,17 @@ from cdpanalytics.estate.context import Context, read_estate
 from cdpanalytics.execution.run import run
 from cdpanalytics.frames import mark
 from cdpanalytics.metrics.core.frames import words_of
+from cdpanalytics.metrics.core.incidents import LEAST, MERGE, WITHIN
 from cdpanalytics.metrics.core.members import Members
-from cdpanalytics.metrics.registry import REGISTRY
+from cdpanalytics.metrics.core.question import columns_of
+from cdpanalytics.metrics.incidents import (
+    INCIDENT_GAPS,
+    gaps_of,
+    margin,
+    with_incidents,
+    with_main_incident,
+)
+from cdpanalytics.metrics.registry import REGISTRY, MetricSpec
 from cdpanalytics.patterns import Patterns
 from cdpanalytics.sources import (
     ALL_NAMES,
@@ -56,6 +65,7 @@ NO_CONTEXT = Context()
 
 _BY: By = ("policy", "vm")
 _VM = ["backup_server", "policy", "vm"]
+_MARGIN = margin()
 
 
 @dataclass(frozen=True)
@@ -181,15 +191,19 @@ class Selection:
         return self.during(since=since - (stop - since), until=since)
 
     def pinned(self) -> Selection:
-        """Return the same question of what it has read: `where` and `during` then read nothing more."""
+        """Return the same question of what it has read: `where` and `during` then read nothing more.
+
+        What it has read reaches as far beyond the window as incidents are looked for.
+        """
         held = FrameSource(
-            self._frame,
+            self._around._frame,
             self.source.policies(ALL_NAMES),
             self.holes,
             self.intervals,
             self.provenance(),
         )
-        return replace(self, source=held)
+        since, until = self.window
+        return replace(self, source=held, period=None, since=since, until=until)
 
     # -- the data ----------------------------------------------------------------------
 
@@ -282,14 +296,86 @@ class Selection:
     # -- the metrics --------------------------------------------------------------------
 
     def rpo_adherence(
-        self, by: By = _BY, *, target: object = None, freq: str | None = None
+        self,
+        by: By = _BY,
+        *,
+        target: object = None,
+        freq: str | None = None,
+        without: Sequence[int] | None = None,
     ) -> pd.DataFrame:
-        """Return how much of the observed time the RPO was met: `metrics.rpo_adherence`."""
-        return self._ask("rpo_adherence", by=by, target=target, freq=freq)
+        """Return how much of the observed time the RPO was met: `metrics.rpo_adherence`.
 
-    def gaps(self, *, target: object = None) -> pd.DataFrame:
-        """Return one row per stretch in which a VM was not replicated: `metrics.gaps`."""
-        return self._ask("gaps", target=target)
+        `without` are numbers of this Selection's `incidents()`.
+        """
+        if without is None:
+            return self._ask("rpo_adherence", by=by, target=target, freq=freq)
+        if target is not None:
+            raise InputError(
+                "without= names incidents of the Selection's own target; use with_terms(target=...)"
+            )
+        gaps = gaps_of(self.breaches(), without)
+        return self._ask("rpo_adherence", by=by, freq=freq, own={"without": gaps})
+
+    def gaps(self, *, target: object = None, incidents: bool = True) -> pd.DataFrame:
+        """Return one row per stretch in which a VM was not replicated: `metrics.gaps`.
+
+        With `incidents`, the column ``incident`` has the number of each gap's incident;
+        missing where it is not in breach inside the window. Numbers are of the Selection's
+        own target: with another `target` there are none.
+        """
+        table = self._ask("gaps", target=target)
+        if not incidents or target is not None:
+            return table
+        return with_incidents(table, self.breaches())
+
+    def incidents(
+        self, *, within: object = WITHIN, least: int = LEAST, merge: object = MERGE
+    ) -> pd.DataFrame:
+        """Return what broke protection, of how many VMs at once: `metrics.incidents`."""
+        return self._ask_around(
+            "incidents", margin(within), within=within, least=least, merge=merge
+        )
+
+    def offenders(self, *, least: int = 3) -> pd.DataFrame:
+        """Return VMs that miss their target again and again by themselves: `metrics.offenders`."""
+        return self._ask_around("offenders", margin(), least=least)
+
+    def breaches(self) -> pd.DataFrame:
+        """Return the gaps in breach inside the window, each with the number of its incident.
+
+        Returns
+        -------
+        pandas.DataFrame
+            As `gaps`, and ``breached_from, breached_until`` (instants between which the VM
+            was in breach), ``inside`` (breached time in the window) and ``incident``.
+        """
+        return self._breaches.copy()
+
+    @cached_property
+    def _breaches(self) -> pd.DataFrame:
+        return self._ask_around(INCIDENT_GAPS, margin(), by=())
+
+    def _ask_around(
+        self, metric: str | MetricSpec, margin: pd.Timedelta, **own: object
+    ) -> pd.DataFrame:
+        """Return a metric that reads sessions of `margin` before and after the window as well."""
+        by = own.pop("by", None)
+        since, until = self.window
+        asked = self._around if margin == _MARGIN else self._widened(margin)
+        return asked._ask(metric, since=since, until=until, by=by, own=own)
+
+    @cached_property
+    def _around(self) -> Selection:
+        return self._widened(_MARGIN)
+
+    def _widened(self, margin: pd.Timedelta) -> Selection:
+        since, until = self.window
+        if since is None and until is None:
+            return self
+        return self.during(
+            since=None if since is None else since - margin,
+            until=None if until is None else until + margin,
+        )
 
     def what_if(self, targets: Sequence[object], by: By = ()) -> pd.DataFrame:
         """Return adherence under other targets: `metrics.what_if`."""
@@ -315,9 +401,17 @@ class Selection:
             table = table.where(shares != promise, promised)
         return table
 
-    def worst(self, n: int | None = 10, by: By = _BY) -> pd.DataFrame:
-        """Return the groups with most breached time: `metrics.worst`."""
-        return self._ask("worst", by=by, own={"n": n})
+    def worst(self, n: int | None = 10, by: By = _BY, *, incidents: bool = True) -> pd.DataFrame:
+        """Return the groups with most breached time: `metrics.worst`.
+
+        With `incidents`, ``incident`` is the number of the incident that explains most of the group's breached
+        time, and ``incident_share`` how much of it.
+        """
+        table = self._ask("worst", by=by, own={"n": n})
+        if not incidents:
+            return table
+        groups = self._ask_around(INCIDENT_GAPS, margin(), by=by)
+        return with_main_incident(table, groups, columns_of(by))
 
     def compare(self, by: By = _BY) -> pd.DataFrame:
         """Return adherence beside that of the period before: `metrics.compare`."""
@@ -356,10 +450,14 @@ class Selection:
         return self._ask("quality")
 
     def _ask(
-        self, name: str, *, own: Mapping[str, object] | None = None, **arguments: object
+        self,
+        metric: str | MetricSpec,
+        *,
+        own: Mapping[str, object] | None = None,
+        **arguments: object,
     ) -> pd.DataFrame:
         """Return a metric of this question; arguments that are None are the question's own."""
-        spec = REGISTRY[name]
+        spec = REGISTRY[metric] if isinstance(metric, str) else metric
         given = {key: value for key, value in arguments.items() if value is not None}
         terms = {key: value for key, value in self._terms.items() if key in spec.takes}
         ask = Ask(spec, *spec.parse(**{**terms, **given, **(own or {})}))

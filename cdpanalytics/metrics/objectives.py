@@ -15,7 +15,7 @@ from cdpanalytics.metrics.core.aggregates import Aggregates, combine
 from cdpanalytics.metrics.core.arrays import SessionArrays
 from cdpanalytics.metrics.core.clocks import ClockMaker
 from cdpanalytics.metrics.core.coverage import sweep, vm_blocks
-from cdpanalytics.metrics.core.exposure import arrays_of, retirements
+from cdpanalytics.metrics.core.exposure import COLUMNS, arrays_of, retirements
 from cdpanalytics.metrics.core.frames import facts
 from cdpanalytics.metrics.core.kernels import Integers, parallel_map
 from cdpanalytics.metrics.core.question import (
@@ -33,7 +33,7 @@ from cdpanalytics.metrics.core.question import (
 from cdpanalytics.metrics.core.spec import EXPOSURE, MetricSpec
 from cdpanalytics.metrics.core.values import UNKNOWN, lengths, microseconds
 from cdpanalytics.metrics.core.windows import Window, effective_as_of
-from cdpanalytics.metrics.rpo import COLUMNS, adherence_table, exposure_aggregates
+from cdpanalytics.metrics.rpo import adherence_table, exposure_aggregates
 
 _FIGURES = frozenset({
     "vms", "unprotected", "sessions", "success", "warning", "failed", "unknown", "exposed",

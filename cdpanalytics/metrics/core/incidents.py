@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,48 +77,20 @@ def find_incidents(
     return Incidents(table, late[late["inside"] > _ZERO].reset_index(drop=True))
 
 
-def breached_without(
-    found: Incidents, without: Collection[int], by: Sequence[str] = ("policy",)
-) -> pd.DataFrame:
-    """Return what each group's breached time would have been without some incidents.
-
-    Parameters
-    ----------
-    found : Incidents
-        From `find_incidents`. The numbers hold for this window and these terms only.
-    without : collection of int
-        Numbers of incidents to leave out.
-    by : sequence of str
-        Columns of the gaps to group by; ``()`` for one row in all.
-
-    Returns
-    -------
-    pandas.DataFrame
-        The keys, ``breached``, ``saved`` (breached time of those incidents) and
-        ``remaining``. The sum of `saved` is the incidents' own `breached`.
+def check_numbers(numbers: Collection[int], incidents: pd.Series) -> None:
+    """Refuse numbers that are not those of incidents.
 
     Raises
     ------
     InputError
-        When a number is not one of these incidents.
+        When there is one.
     """
-    unknown = sorted(set(without) - set(found.table["incident"].tolist()))
+    unknown = sorted(set(numbers) - set(incidents.tolist()))
     if unknown:
         raise InputError(
-            f"without={unknown}: no such incident; there are {len(found.table)}, "
+            f"without={unknown}: no such incident; there are {incidents.nunique()}, "
             "numbered from 1 for this window and these terms"
         )
-    left_out = found.gaps["incident"].isin(list(without))
-    sums = pd.DataFrame({
-        **{key: found.gaps[key] for key in by},
-        "breached": found.gaps["inside"],
-        "saved": found.gaps["inside"].where(left_out, _ZERO),
-    })  # fmt: skip
-    if by:
-        table = sums.groupby(list(by), observed=True, dropna=False).sum().reset_index()
-    else:
-        table = sums.sum().to_frame().T.astype(sums.dtypes.to_dict())
-    return table.assign(remaining=table["breached"] - table["saved"])
 
 
 def _codes(frame: pd.DataFrame, *keys: str) -> Integers:
