@@ -70,10 +70,10 @@ def incidents(
     different VMs of one backup server that begin within `within` of one another form a
     cluster (single linkage); a chain longer than three times `within` is cut at its widest
     step. A cluster of at least `least` VMs is one incident where chance does not explain
-    it: the Poisson probability of so many beginnings, at the rate of the server's
-    beginnings outside clusters (and one more), or at the rate at this time of day on the
-    other days where that is greater, times the number of such stretches in the window, is
-    below 0.001. Such clusters of several backup servers that begin within `within` of one
+    it: the binomial probability that so many of the server's VMs begin together, at the
+    rate of the server's beginnings outside clusters (and one more), or at the rate at this
+    time of day on the other days where that is greater, times the number of such stretches
+    in the window, is below 0.001. Such clusters of several backup servers that begin within `within` of one
     another are one incident of the estate. Each gap that is left is an incident of its VM.
 
     Parameters

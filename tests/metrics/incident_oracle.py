@@ -20,7 +20,7 @@ def incidents(gaps, observed, window, within, least, merge):
     episodes = [e for vm in {vm_of(g) for g in late} for e in merged(late, vm, merge)]
     episodes.sort(key=lambda e: (e[0]["backup_server"], e[0]["start"], e[0]["vm"]))
     rows = []
-    for group in clusters(episodes, window, within, least):
+    for group in clusters(episodes, observed, window, within, least):
         mine = [gap for episode in group for gap in episode]
         if sum((gap["inside"] for gap in mine), ZERO):
             rows.append(row_of(mine, observed))
@@ -48,7 +48,7 @@ def begin(episode):
     return episode[0]["start"]
 
 
-def clusters(episodes, window, within, least):
+def clusters(episodes, observed, window, within, least):
     """Lists of episodes: incidents of many, then each that is left by itself."""
     candidates = []
     for server in {e[0]["backup_server"] for e in episodes}:
@@ -57,7 +57,7 @@ def clusters(episodes, window, within, least):
             for part in cut(chain, within):
                 if len({vm_of(e[0]) for e in part}) >= least:
                     candidates.append(part)
-    kept = improbable(candidates, episodes, window, within)
+    kept = improbable(candidates, episodes, observed, window, within)
     joined = []
     for part in sorted(kept, key=lambda p: (begin(p[0]), p[0][0]["backup_server"])):
         server = part[0][0]["backup_server"]
@@ -95,18 +95,20 @@ def cut(chain, within):
     return cut(chain[:at], within) + cut(chain[at:], within)
 
 
-def improbable(candidates, episodes, window, within):
+def improbable(candidates, episodes, observed, window, within):
     length = window[1] - window[0]
     limit = 0.001 / max(1, length / within)
     kept = list(candidates)
     while True:
-        now = [part for part in kept if chance(part, kept, episodes, length, within) < limit]
+        now = [
+            part for part in kept if chance(part, kept, episodes, observed, length, within) < limit
+        ]
         if len(now) == len(kept):
             return now
         kept = now
 
 
-def chance(part, kept, episodes, length, within):
+def chance(part, kept, episodes, observed, length, within):
     server = part[0][0]["backup_server"]
     total = sum(e[0]["backup_server"] == server for e in episodes)
     inside = sum(len(p) for p in kept if p[0][0]["backup_server"] == server)
@@ -116,9 +118,11 @@ def chance(part, kept, episodes, length, within):
     count = len({vm_of(e[0]) for e in part})
     if expected >= count:
         return 1.0
+    machines = sum(vm[0] == server for vm in observed)
+    share = expected / machines
     return sum(
-        math.exp(k * math.log(expected) - expected - math.lgamma(k + 1))
-        for k in range(count, count + 200)
+        math.comb(machines, k) * share**k * (1 - share) ** (machines - k)
+        for k in range(count, machines + 1)
     )
 
 

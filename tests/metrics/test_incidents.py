@@ -79,7 +79,7 @@ def test_gaps_of_one_vm_merge_below_an_hour_of_protection() -> None:
 def test_a_long_chain_is_cut_at_its_widest_step() -> None:
     minutes = np.array([0, 8, 16, 25, 32, 40])  # 40 minutes are more than three times 10
     code = np.arange(6)
-    starts = Beginnings(minutes * MINUTE, 0 * code, code, 30 * 1440 * MINUTE)
+    starts = Beginnings(minutes * MINUTE, 0 * code, code, 30 * 1440 * MINUTE, np.array([6]))
     assert clusters(starts, 10 * MINUTE, 3).tolist() == [0, 0, 0, 1, 1, 1]
 
 

@@ -70,7 +70,7 @@ def find_incidents(
     if "inside" not in late:
         late = late.assign(inside=late["breached"])
     episode = _episodes(late, duration(merge))
-    label = _labels(late, episode, window, duration(within), least)
+    label = _labels(late, episode, _machines(late, observed), window, duration(within), least)
     late = late.assign(incident=label)
     table, number = _table(late, observed)
     late["incident"] = number[label] if len(late) else number
@@ -111,9 +111,17 @@ def _episodes(late: pd.DataFrame, merge: int) -> Integers:
     return np.asarray(episode)
 
 
+def _machines(late: pd.DataFrame, observed: pd.DataFrame) -> Integers:
+    """Return the number of VMs of each backup server with a gap in breach, in order of name."""
+    vms = pd.concat([table[["backup_server", "vm"]] for table in (observed, late)])
+    counts = vms.drop_duplicates().groupby("backup_server", dropna=False, observed=True).size()
+    servers = late.groupby("backup_server", dropna=False, observed=True).size().index
+    return np.asarray(counts.reindex(servers), dtype=np.int64)
+
+
 def _labels(
-    late: pd.DataFrame, episode: Integers, window: tuple[pd.Timestamp, pd.Timestamp],
-    within: int, least: int,
+    late: pd.DataFrame, episode: Integers, machines: Integers,
+    window: tuple[pd.Timestamp, pd.Timestamp], within: int, least: int,
 ) -> Integers:  # fmt: skip
     """Return the incident of each gap, numbered from 0 in no particular order."""
     if not len(late):
@@ -123,7 +131,8 @@ def _labels(
     first = order[np.flatnonzero(np.diff(episode[order], prepend=-1))]
     server, vm = _codes(late, "backup_server"), _codes(late, "backup_server", "vm")
     length = max(duration(window[1] - window[0]), 1)
-    cluster = clusters(Beginnings(start[first], server[first], vm[first], length), within, least)
+    beginnings = Beginnings(start[first], server[first], vm[first], length, machines)
+    cluster = clusters(beginnings, within, least)
     alone = cluster < 0
     cluster[alone] = cluster.max(initial=-1) + 1 + np.arange(alone.sum())
     return np.asarray(cluster[episode])
