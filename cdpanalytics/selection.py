@@ -15,17 +15,22 @@ from cdpanalytics.errors import InputError
 from cdpanalytics.estate.context import Context, read_estate
 from cdpanalytics.execution.run import run
 from cdpanalytics.frames import mark
+from cdpanalytics.metrics.core.breaches import Breaches
+from cdpanalytics.metrics.core.clusters import LONGEST
 from cdpanalytics.metrics.core.frames import words_of
-from cdpanalytics.metrics.core.incidents import LEAST, MERGE, WITHIN
+from cdpanalytics.metrics.core.incidents import LEAST, MERGE, WITHIN, Incidents
 from cdpanalytics.metrics.core.members import Members
 from cdpanalytics.metrics.core.question import columns_of
 from cdpanalytics.metrics.incidents import (
-    INCIDENT_GAPS,
+    BREACHES,
+    found_in,
     gaps_of,
+    incident_gaps,
     margin,
     with_incidents,
     with_main_incident,
 )
+from cdpanalytics.metrics.offenders import offenders_in
 from cdpanalytics.metrics.registry import REGISTRY, MetricSpec
 from cdpanalytics.patterns import Patterns
 from cdpanalytics.sources import (
@@ -65,7 +70,6 @@ NO_CONTEXT = Context()
 
 _BY: By = ("policy", "vm")
 _VM = ["backup_server", "policy", "vm"]
-_MARGIN = margin()
 
 
 @dataclass(frozen=True)
@@ -196,7 +200,7 @@ class Selection:
         What it has read reaches as far beyond the window as incidents are looked for.
         """
         held = FrameSource(
-            self._around._frame,
+            self._widened(margin())._frame,
             self.source.policies(ALL_NAMES),
             self.holes,
             self.intervals,
@@ -332,13 +336,11 @@ class Selection:
         self, *, within: object = WITHIN, least: int = LEAST, merge: object = MERGE
     ) -> pd.DataFrame:
         """Return what broke protection, of how many VMs at once: `metrics.incidents`."""
-        return self._ask_around(
-            "incidents", margin(within), within=within, least=least, merge=merge
-        )
+        return found_in(self._around(margin(within)), within, least, merge).table
 
     def offenders(self, *, least: int = 3) -> pd.DataFrame:
         """Return VMs that miss their target again and again by themselves: `metrics.offenders`."""
-        return self._ask_around("offenders", margin(), least=least)
+        return offenders_in(self._around(margin()), self.tz, least)
 
     def breaches(self) -> pd.DataFrame:
         """Return the gaps in breach inside the window, each with the number of its incident.
@@ -349,24 +351,25 @@ class Selection:
             As `gaps`, and ``breached_from, breached_until`` (instants between which the VM
             was in breach), ``inside`` (breached time in the window) and ``incident``.
         """
-        return self._breaches.copy()
+        return self._incidents.gaps.copy()
 
     @cached_property
-    def _breaches(self) -> pd.DataFrame:
-        return self._ask_around(INCIDENT_GAPS, margin(), by=())
+    def _incidents(self) -> Incidents:
+        return found_in(self._around(margin()))
 
-    def _ask_around(
-        self, metric: str | MetricSpec, margin: pd.Timedelta, **own: object
-    ) -> pd.DataFrame:
-        """Return a metric that reads sessions of `margin` before and after the window as well."""
-        by = own.pop("by", None)
-        since, until = self.window
-        asked = self._around if margin == _MARGIN else self._widened(margin)
-        return asked._ask(metric, since=since, until=until, by=by, own=own)
+    def _around(self, margin: pd.Timedelta, by: Sequence[str] = ()) -> Breaches:
+        """Return the breaches of the window and `margin` on each side, swept once."""
+        key = margin, frozenset(by) - set(_VM)
+        if key not in self._swept:
+            asked = self._widened(margin)
+            since, until = self.window
+            own = {"within": margin / LONGEST}
+            self._swept[key] = asked._ask(BREACHES, since=since, until=until, by=by, own=own)
+        return self._swept[key]
 
     @cached_property
-    def _around(self) -> Selection:
-        return self._widened(_MARGIN)
+    def _swept(self) -> dict[Any, Any]:
+        return {}
 
     def _widened(self, margin: pd.Timedelta) -> Selection:
         since, until = self.window
@@ -410,8 +413,9 @@ class Selection:
         table = self._ask("worst", by=by, own={"n": n})
         if not incidents:
             return table
-        groups = self._ask_around(INCIDENT_GAPS, margin(), by=by)
-        return with_main_incident(table, groups, columns_of(by))
+        names = columns_of(by)
+        groups = incident_gaps(self._around(margin(), names), self._incidents, names)
+        return with_main_incident(table, groups, names)
 
     def compare(self, by: By = _BY) -> pd.DataFrame:
         """Return adherence beside that of the period before: `metrics.compare`."""
@@ -545,11 +549,12 @@ class Selection:
         *,
         title: str | None = None,
         generated: pd.Timestamp | None = None,
+        order: str = "breached",
     ) -> Path:
         """Write an HTML report: `reports.report`."""
         from cdpanalytics.reports import report
 
-        return report(self, output, title=title, generated=generated)
+        return report(self, output, title=title, generated=generated, order=order)
 
     def to_excel(self, output: str | os.PathLike[str]) -> Path:
         """Write an Excel workbook: `reports.to_excel`."""

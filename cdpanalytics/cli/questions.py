@@ -178,11 +178,15 @@ def add_report(commands: Any) -> None:
     shared.add_excluded(command)
     shared.add_retirement(command)
     command.add_argument("--title", metavar="TEXT")
+    command.add_argument(
+        "--order", choices=("breached", "incident"), default="breached",
+        help="VMs in heat map and timeline: most breached time first (default), or by incident",
+    )  # fmt: skip
     command.set_defaults(run=_run_report)
 
 
 def _run_report(options: argparse.Namespace) -> int:
-    path = _selection(options).report(options.output, title=options.title)
+    path = _selection(options).report(options.output, title=options.title, order=options.order)
     if not output.is_stdout(options.output):
         output.print_text(f"{path}\n")
     return 0

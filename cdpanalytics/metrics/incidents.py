@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 import pandas as pd
 
@@ -30,7 +31,7 @@ from cdpanalytics.metrics.core.question import (
     Zone,
     Zones,
 )
-from cdpanalytics.metrics.core.spec import MetricSpec
+from cdpanalytics.metrics.core.spec import MetricSpec, identity
 from cdpanalytics.metrics.core.values import length
 
 GAP = ["backup_server", "vm", "start"]
@@ -182,18 +183,21 @@ def _table(
     return found_in(breaches, within, least, merge).table
 
 
+def incident_gaps(breaches: Breaches, found: Incidents, by: Sequence[str]) -> pd.DataFrame:
+    """Return the gaps in breach with their incident; with `by`, one row per gap and group."""
+    if not by:
+        return found.gaps
+    keys = list(dict.fromkeys([*by, *GAP]))
+    inside = breaches[0].groupby(keys, dropna=False, sort=False, observed=True)["inside"].sum()
+    groups = inside.reset_index().merge(found.gaps[[*GAP, "incident"]], on=GAP)
+    return groups[groups["inside"] > _ZERO].reset_index(drop=True)
+
+
 def _incident_of_each(
     breaches: Breaches, question: Question, terms: Terms,
     within: object, least: int, merge: object,
 ) -> pd.DataFrame:  # fmt: skip
-    """Return the gaps in breach with their incident; with `by`, one row per gap and group."""
-    gaps = found_in(breaches, within, least, merge).gaps
-    if not question.by:
-        return gaps
-    keys = list(dict.fromkeys([*question.by, *GAP]))
-    inside = breaches[0].groupby(keys, dropna=False, sort=False, observed=True)["inside"].sum()
-    groups = inside.reset_index().merge(gaps[[*GAP, "incident"]], on=GAP)
-    return groups[groups["inside"] > _ZERO].reset_index(drop=True)
+    return incident_gaps(breaches, found_in(breaches, within, least, merge), question.by)
 
 
 def gaps_of(gaps: pd.DataFrame, numbers: Collection[int]) -> pd.DataFrame:
@@ -257,4 +261,7 @@ INCIDENT_GAPS = MetricSpec(
     function=incidents, partial=_breaches, combine=late.combine, finalize=_incident_of_each,
     columns=(*COLUMNS, "reason"), by=(), own=_OWN,
 )  # fmt: skip
-"""Not a metric by itself: what `rpo_adherence(without=)`, `worst` and the pictures are made of."""
+"""Not a metric by itself: what `rpo_adherence(without=)` is made of."""
+
+BREACHES = replace(INCIDENT_GAPS, finalize=identity)
+"""The breaches themselves, in which a Selection finds incidents and offenders after one sweep."""

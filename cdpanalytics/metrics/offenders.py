@@ -137,12 +137,28 @@ def offenders(
 
 
 def _breaches(sessions: pd.DataFrame, question: Question, terms: Terms, least: int) -> Breaches:
-    if isinstance(least, bool) or not isinstance(least, int | np.integer) or least < 1:
-        raise InputError(f"least={least!r} is not a positive whole number")
+    _check(least)
     return late.breaches(sessions, question, terms, margin())
 
 
+def _check(least: int) -> None:
+    if isinstance(least, bool) or not isinstance(least, int | np.integer) or least < 1:
+        raise InputError(f"least={least!r} is not a positive whole number")
+
+
 def _table(breaches: Breaches, question: Question, terms: Terms, least: int) -> pd.DataFrame:
+    return offenders_in(breaches, question.tz, least)
+
+
+def offenders_in(breaches: Breaches, tz: str, least: int = LEAST) -> pd.DataFrame:
+    """Return the repeated offenders of all breaches together.
+
+    Raises
+    ------
+    InputError
+        When `least` is not a positive whole number.
+    """
+    _check(least)
     found = found_in(breaches)
     own, together = _by_kind(found)
     groups = own.groupby(_VM, dropna=False, sort=True, observed=True)
@@ -159,7 +175,7 @@ def _table(breaches: Breaches, question: Question, terms: Terms, least: int) -> 
     shared = together.groupby(_VM, dropna=False, observed=True)["inside"].sum()
     table["breached_with_others"] = shared.reindex(table.index).fillna(_ZERO)
     listed = (table["incidents"] >= least).to_numpy(dtype=bool)
-    rhythms = _rhythms(own, listed, question.tz)
+    rhythms = _rhythms(own, listed, tz)
     table = table[listed].reset_index().join(rhythms)
     return table.sort_values(
         ["incidents", *_VM], ascending=[False, True, True], kind="stable", ignore_index=True

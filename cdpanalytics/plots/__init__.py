@@ -14,5 +14,9 @@ from cdpanalytics.plots.charts import (
     styled,
     timeline,
 )
+from cdpanalytics.plots.fleet import fleet
 
-__all__ = ["Chart", "adherence", "durations", "exposure", "heat_map", "sizes", "styled", "timeline"]
+__all__ = [
+    "Chart", "adherence", "durations", "exposure", "fleet", "heat_map", "sizes", "styled",
+    "timeline",
+]  # fmt: skip

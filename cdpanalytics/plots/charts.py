@@ -409,13 +409,17 @@ def exposure(gaps: pd.DataFrame, *, target: object = None, ax: Axes | None = Non
     return ax
 
 
-def heat_map(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+def heat_map(
+    table: pd.DataFrame, *, vms: pd.DataFrame | None = None, ax: Axes | None = None
+) -> Axes:
     """Draw when VMs were in breach, one row per VM, those with most breached time on top.
 
     Parameters
     ----------
     table : pandas.DataFrame
         From ``metrics.rpo_adherence(..., freq=...)``, by `vm` at least.
+    vms : pandas.DataFrame, optional
+        VMs to draw in this order, by the same keys as `table`.
     ax : matplotlib Axes, optional
 
     Returns
@@ -429,6 +433,11 @@ def heat_map(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         late = table.groupby(keys, observed=True, dropna=False)["breached"].sum()
         late = late[late > pd.Timedelta(0)].sort_values(ascending=False, kind="stable")
         shown = late.index[:_ROWS]
+        if vms is not None:
+            chosen = (
+                pd.MultiIndex.from_frame(vms[keys]) if len(keys) > 1 else pd.Index(vms[keys[0]])
+            )
+            shown = chosen[chosen.isin(late.index)]
         if shown.empty:
             return _nothing(ax or _axes(), "No VM missed its RPO")
         ax = ax or _axes(height=1.2 + 0.22 * len(shown))
@@ -457,7 +466,8 @@ def heat_map(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         more = (
             f"; {len(late) - len(shown):,} more VMs missed theirs" if len(late) > len(shown) else ""
         )
-        ax.set_title(f"{names[0]} missed its RPO longest: {duration(late.iloc[0])}{more}")
+        worst = _short(late.index[0][-1] if isinstance(late.index[0], tuple) else late.index[0])
+        ax.set_title(f"{worst} missed its RPO longest: {duration(late.iloc[0])}{more}")
         ax.set_xlabel("period (UTC); number: % of it in breach, white: not observed")
     return ax
 

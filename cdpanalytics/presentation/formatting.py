@@ -154,6 +154,20 @@ def share(ratio: float) -> str:
     return f"{cut:.0f} %" if cut in (0, 100) else f"{cut:.2f} %"
 
 
+def whole_percent(ratio: float) -> str:
+    """Return a ratio in whole percents, cut and not rounded, for a sentence.
+
+    Examples
+    --------
+    >>> whole_percent(0.396), whole_percent(0.004), whole_percent(1.0)
+    ('39 %', 'less than 1 %', '100 %')
+    """
+    if pd.isna(ratio):
+        return MISSING
+    cut = math.floor(100 * ratio + 1e-9)
+    return f"{cut} %" if cut >= 1 else "less than 1 %"
+
+
 def chance(probability: float) -> str:
     """Return a probability in percent, small ones as what they are below.
 

@@ -18,6 +18,7 @@ SHEETS = [
     "Summary",
     "Policies",
     "VMs",
+    "Incidents",
     "Gaps",
     "Sizes",
     "Trends",
