@@ -30,7 +30,18 @@ _TERMS = ("target", "memory", "workers")
 _ESTATE = ("tz", "tags", "exclude", "retire_after", "grace", "objective")
 """The terms that the estate file says as well."""
 
-_QUESTION = ("period", "since", "until", "policy", "vm", "server", "tag", *_TERMS, *_ESTATE, "estate")
+_QUESTION = (
+    "period",
+    "since",
+    "until",
+    "policy",
+    "vm",
+    "server",
+    "tag",
+    *_TERMS,
+    *_ESTATE,
+    "estate",
+)
 """What can be asked of an archive or a frame."""
 
 _FRAME_QUESTION = ("policies", "holes", "intervals")
