@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from cdpanalytics import plots
 from cdpanalytics.presentation import analysis as sentences
-from cdpanalytics.presentation import formatting
+from cdpanalytics.presentation import formatting, happenings
 from cdpanalytics.presentation import html as parts
 from cdpanalytics.presentation import output as destination
 from cdpanalytics.presentation.analysis import VM, Analysis
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cdpanalytics.selection import Selection
 
 GAPS_SHOWN = 15
+INCIDENTS_SHOWN = 30
 BREACHES_SHOWN = 1000
 VMS_SHOWN = 15
 CAUSES_SHOWN = 10
@@ -46,6 +47,7 @@ def report(
     title: str | None = None,
     generated: pd.Timestamp | None = None,
     summary: bool = False,
+    order: str = "breached",
 ) -> Path:
     """Write an HTML report of a Selection: one file that requests nothing.
 
@@ -63,6 +65,9 @@ def report(
     summary : bool
         One page without scripts and pictures, fit to be the body of a mail: the answer, the
         headline figures, the objectives, the worst VMs and the provenance.
+    order : {"breached", "incident"}
+        Order of the VMs in heat map and timeline: most breached time first, or by the
+        incident that explains most of it.
 
     Returns
     -------
@@ -79,7 +84,7 @@ def report(
     cdpanalytics.metrics.rpo_adherence : the definitions of its numbers.
     """
     destination.check(output)
-    page = render(Analysis(selection), title or "Were we protected?", generated, summary)
+    page = render(Analysis(selection, order), title or "Were we protected?", generated, summary)
     destination.write_text(output, page)
     return Path(output)
 
@@ -114,6 +119,11 @@ def render(
         cards=parts.summary_cards(analysis),
         objectives=parts.objectives(analysis),
         heat_map=parts.heat_map(analysis),
+        order=analysis.order,
+        sentences=happenings.sentences(analysis),
+        remainder=happenings.remainder(analysis),
+        chronic=happenings.chronic(analysis),
+        incident_count=len(analysis.incidents),
         more=max(0, len(analysis.worst) - sentences.ROWS_SHOWN),
         within=len(analysis.vms) - len(analysis.worst),
         pictures={} if summary else _pictures(analysis),
@@ -141,7 +151,9 @@ def _tables(analysis: Analysis) -> dict[str, Any]:
         "gaps": table(longest.head(GAPS_SHOWN), "gaps"),
         "breaches": table(analysis.breaches.head(BREACHES_SHOWN), "breaches", tools=True),
         "causes": table(analysis.causes.head(CAUSES_SHOWN), "causes"),
-        "worst": table(analysis.worst.head(VMS_SHOWN), "worst"),
+        "worst": table(happenings.by_incident(analysis).head(VMS_SHOWN), "worst"),
+        "incidents": table(analysis.incidents.head(INCIDENTS_SHOWN), "incidents"),
+        "offenders": table(analysis.offenders, "offenders"),
         "what_if": table(analysis.what_if[_WHAT_IF], "what-if"),
         "journal": table(journal.head(VMS_SHOWN), "journal") if len(journal) else None,
         "vms": table(vms, "vms", tools=True),
@@ -164,8 +176,11 @@ def _not_protected(analysis: Analysis) -> pd.DataFrame:
 def _pictures(analysis: Analysis) -> dict[str, Markup]:
     selection = analysis.selection
     axes = {
+        "fleet": plots.fleet(analysis.in_breach, analysis.incidents, since=analysis.start,
+                             until=analysis.stop, tz=selection.tz),
         "timeline": plots.timeline(selection.sessions, analysis.gaps, since=analysis.start,
-                                   until=analysis.stop, unobserved=selection.holes, tz=selection.tz),
+                                   until=analysis.stop, unobserved=selection.holes, tz=selection.tz,
+                                   vms=happenings.timeline_vms(analysis)),
         "exposure": plots.exposure(analysis.gaps, target=selection.target),
         "sizes": plots.sizes(analysis.sizes, tz=selection.tz),
     }  # fmt: skip
