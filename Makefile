@@ -13,13 +13,14 @@ demo: $(VENV)/ready            ## simulated server -> sync -> metrics -> demo/re
 	$(BIN)/cdpanalytics demo --directory demo
 
 check: lint            ## style, types, layers, and each test that is not slow: a minute or two
-	$(BIN)/python -m pytest -q -n auto --dist loadscope -m "not slow and not browser"
+	HYPOTHESIS_PROFILE=check $(BIN)/python -m pytest -q -n auto --dist loadscope --no-loadscope-reorder \
+		-m "not slow and not browser"
 
 test: $(VENV)/ready-dev            ## every test
-	$(BIN)/python -m pytest -n auto --dist loadscope
+	$(BIN)/python -m pytest -n auto --dist loadscope --no-loadscope-reorder
 
 coverage: $(VENV)/ready-dev            ## the same, and which lines no test runs: it takes half as long again
-	$(BIN)/python -m pytest -n auto --dist loadscope --cov --cov-report=term-missing:skip-covered --cov-fail-under=90
+	$(BIN)/python -m pytest -n auto --dist loadscope --no-loadscope-reorder --cov --cov-report=term-missing:skip-covered --cov-fail-under=90
 
 nightly: $(VENV)/ready-dev            ## the laws and the oracle on 10,000 random fleets each; 300 random lines per command
 	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -n auto tests/metrics tests/cli/test_fuzz.py

@@ -22,6 +22,7 @@ from tests.builders import START, RandomArchive, random_archive
 
 SEEDS = range(3)
 SINCE, UNTIL = START + pd.Timedelta("2D"), START + pd.Timedelta("9D")
+MIDDLE = START + pd.Timedelta("5D7h")
 VM = ["backup_server", "policy", "vm"]
 QUESTION = {"retire_after": "3D"}
 
@@ -93,6 +94,12 @@ def arguments(drawn: RandomArchive, tmp_path: Path) -> list[str]:
         ),
         (["metrics", "compare", "--by", "policy"], lambda s: s.compare(by="policy")),
         (["metrics", "durations", "--by", "policy"], lambda s: s.durations(by="policy")),
+        (["metrics", "status"], lambda s: s.status()),
+        (["status", "--at", MIDDLE.isoformat()], lambda s: s.status(at=MIDDLE)),
+        (
+            ["metrics", "recovery-points", "--at", MIDDLE.isoformat()],
+            lambda s: s.recovery_points(at=MIDDLE),
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -103,7 +110,8 @@ def test_the_command_line_answers_as_the_selection(
     command: list[str],
     table: Callable[[Selection], pd.DataFrame],
 ) -> None:
-    taken = arguments if "durations" not in command else arguments[:6]
+    of_sessions = {"durations", "recovery-points"} & set(command)
+    taken = arguments[:6] if of_sessions else arguments
     assert main([*command, *taken, "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads(formatting.json_text(table(selection)))
 
@@ -214,6 +222,8 @@ METRICS: dict[str, Callable[[Selection], pd.DataFrame]] = {
     "breaches": lambda s: s.breaches(),
     "offenders": lambda s: s.offenders(least=2),
     "without": lambda s: s.rpo_adherence(by="policy", without=[1, 3]),
+    "status": lambda s: s.status(),
+    "status in the middle": lambda s: s.status(at=MIDDLE),
 }
 
 

@@ -102,13 +102,14 @@ def read_document(path: str | os.PathLike[str]) -> Document:
     """
     name = os.fspath(path)
     try:
-        if os.path.getsize(name) > _MAX_BYTES:
-            raise InputError(f"{name} is larger than 100 MB; a table of the estate is small")
         with open(name, "rb") as file:
-            return Document(PurePath(name).name, file.read())
-    except OSError as problem:
-        reason = problem.strerror or type(problem).__name__
+            body = file.read(_MAX_BYTES + 1)
+    except (OSError, ValueError) as problem:  # a name that the system cannot have is a ValueError
+        reason = getattr(problem, "strerror", None) or str(problem)
         raise InputError(f"cannot read {name}: {reason}") from None
+    if len(body) > _MAX_BYTES:
+        raise InputError(f"{name} is larger than 100 MB; a table of the estate is small")
+    return Document(PurePath(name).name, body)
 
 
 def cells_of_document(document: Document) -> Cells:

@@ -29,7 +29,7 @@ PERIODS: dict[str, int | None] = {
 CALLS = {
     "Heat map": "rpo_adherence(by={vm}, freq={freq!r})", "Timeline": "gaps()", "Exposure": "gaps()",
     "Worst VMs": "worst(by={vm})", "Durations": "durations(by='policy')", "Sizes": "sizes(by='policy')",
-    "Journal": "journal_adherence(by={vm})",
+    "Journal": "journal_adherence(by={vm})", "Status": "status()",
 }  # fmt: skip
 """The metric of each view, as a method of a Selection."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +12,7 @@ from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.core import adherence as sums_of
 from cdpanalytics.metrics.core import groups as grouping
 from cdpanalytics.metrics.core.adherence import BlockCells
-from cdpanalytics.metrics.core.aggregates import Aggregates, cells_for, combine
+from cdpanalytics.metrics.core.aggregates import Aggregates, Cells, cells_for, combine
 from cdpanalytics.metrics.core.arrays import SessionArrays
 from cdpanalytics.metrics.core.exposure import COLUMNS, Exposure, arrays_of
 from cdpanalytics.metrics.core.groups import share
@@ -230,6 +230,22 @@ def exposure_aggregates(
         )
     arrays = arrays_of(sessions, question, terms)
     cells = cells_for(arrays, question.by, window(arrays, question))
+    if without is None:
+        return sum_cells(arrays, terms, cells)
+
+    def add_saved(exposure: Exposure, places: BlockCells, sums: Aggregates) -> None:
+        sums.sum["saved"] = _saved(arrays, exposure, places, without)
+
+    return sum_cells(arrays, terms, cells, add_saved)
+
+
+def sum_cells(
+    arrays: SessionArrays,
+    terms: Terms,
+    cells: Cells,
+    add: Callable[[Exposure, BlockCells, Aggregates], None] = lambda *_: None,
+) -> Aggregates:
+    """Return the sums of all cells; `add` adds its own to those of each block of VMs."""
 
     def add_targets(exposure: Exposure, places: BlockCells, sums: Aggregates) -> None:
         if terms.target is None:
@@ -237,8 +253,7 @@ def exposure_aggregates(
             of = places.of_tiles(exposure, pieces.tile, pieces.period)
             goals = sums_of.extremes(of, exposure.target[pieces.tile], places.size)
             sums.min["rpo"], sums.max["rpo"] = goals
-        if without is not None:
-            sums.sum["saved"] = _saved(arrays, exposure, places, without)
+        add(exposure, places, sums)
 
     sums = sums_of.sum_exposure(arrays, terms, cells, add_targets)
     if not arrays.has_verdicts:

@@ -8,8 +8,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from cdpanalytics.plots import charts
-from cdpanalytics.plots.charts import GAP, INK, styled
+from cdpanalytics.plots.axes import format_dates, new_axes, nothing
+from cdpanalytics.plots.figure import GAP, INK, styled
 from cdpanalytics.presentation.formatting import whole_percent
 
 ALONE = "#8FA9C4"
@@ -49,10 +49,10 @@ def fleet(
         incidents of many are numbered, those that explain most and at least 1 %.
     """
     with styled():
-        ax = ax or charts._axes(height=2.1)
+        ax = ax or new_axes(height=2.1)
         known = breaches.dropna(subset=["breached_from"])
         if known.empty:
-            return charts._nothing(ax, "No VM missed its RPO, so there is no incident")
+            return nothing(ax, "No VM missed its RPO, so there is no incident")
         first = known["breached_from"].min() if since is None else since
         last = known["breached_until"].max() if until is None else until
         shared = incidents.loc[incidents["vms"] > 1, "incident"]
@@ -74,7 +74,7 @@ def fleet(
         ax.set_title(_finding(incidents))
         ax.set_ylabel("VMs in breach")
         ax.set_xlabel("time (UTC); dark, numbered: in an incident of many VMs, pale: by themselves")
-        charts._dates(ax)
+        format_dates(ax)
     return ax
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,13 @@ MISSING = "–"
 LEVELS = (0.01, 0.05, 0.2)
 """Shares of a period in breach at which a map of it grows darker."""
 
-_BYTES = ("size", "rolling", "projected", "total_size", "expected", "residual")
+_BYTES = ("size", "rolling", "projected", "projected_low", "projected_high", "total_size", "expected",
+          "residual")  # fmt: skip
 _SLOPES = ("slope", "slope_low", "slope_high")
 _SHARES = ("adherence", "adherence_strict", "gap_adherence", "success_rate", "on_cadence", "growth",
            "restorable_share", "share", "objective", "elapsed", "explains", "explained",
-           "adherence_before", "cause_share", "incident_share", "hour_share", "weekday_share",
-           "adherence_without")  # fmt: skip
+           "adherence_before", "adherence_full", "success_low", "success_high", "all_protected",
+           "cause_share", "incident_share", "hour_share", "weekday_share", "adherence_without")  # fmt: skip
 _CHANCES = ("chance", "hour_chance", "weekday_chance")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -74,7 +75,28 @@ def text(table: pd.DataFrame) -> str:
     """Return a table for a terminal: words with units, no control characters."""
     if table.empty:
         return "nothing to show\n"
-    return words(table).to_string(index=False) + "\n"
+    return words(side_by_side(table)).to_string(index=False) + "\n"
+
+
+def side_by_side(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with adherence as asked beside what it is with what was left out.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"adherence": [1.0], "gaps": [0], "adherence_full": [0.9]})
+    >>> side_by_side(table).columns.tolist()
+    ['adherence', 'adherence_full', 'gaps']
+    """
+    if not {"adherence", "adherence_full"} <= set(table):
+        return table
+    columns = [name for name in table if name != "adherence_full"]
+    columns.insert(columns.index("adherence") + 1, "adherence_full")
+    return table[columns]
+
+
+def leaves_out(adherence: Mapping[Any, Any] | pd.Series) -> bool:
+    """Return whether time of a row of `metrics.rpo_adherence` was excluded or retired."""
+    return bool(adherence["excluded"] or adherence["retired"])
 
 
 def words(table: pd.DataFrame, of: str | None = None) -> pd.DataFrame:
@@ -88,9 +110,17 @@ def words(table: pd.DataFrame, of: str | None = None) -> pd.DataFrame:
         table turned so that each policy is a column of sizes is of ``"size"``.
     """
     return pd.DataFrame(
-        {name: [word(of or name, value) for value in table[name]] for name in table.columns},
+        {
+            name: [word(of or unit_name(name, table), value) for value in table[name]]
+            for name in table.columns
+        },
         dtype=object,
     )
+
+
+def unit_name(column: str, table: pd.DataFrame) -> str:
+    """Return the column whose unit a column has: a change is of sizes, or of adherence."""
+    return "size" if column == "change" and "size" in table else column
 
 
 def objective_lines(objectives: pd.DataFrame) -> list[str]:
@@ -101,13 +131,27 @@ def objective_lines(objectives: pd.DataFrame) -> list[str]:
         name = " / ".join(word("", key) for key in keys) or "all"
         goal = f"objective {share(row['objective'])}"
         if is_missing(row["passed"]):
-            said.append(f"UNKNOWN {name}: nothing observed, or no target known; {goal}")
+            said.append(f"UNKNOWN {name}: {why_unknown(row)}; {goal}")
             continue
         spent = f"used {duration(row['spent'])} of the allowed {duration(row['budget'])}"
         verdict = "MET" if row["passed"] else "MISSED"
         seen = f"{share(row['adherence'])} of {duration(row['observed'])}"
         said.append(f"{verdict} {name}: within RPO {seen}, {goal}, {spent}")
     return said
+
+
+def why_unknown(objective: Mapping[Any, Any] | pd.Series) -> str:
+    """Return why a row of `metrics.objectives` is neither met nor missed.
+
+    Examples
+    --------
+    >>> why_unknown({"observed": pd.Timedelta("1h"), "undecided": 2})
+    '2 VMs never seen, or unknown at the end'
+    """
+    count = objective["undecided"]
+    if objective["observed"] and not is_missing(count) and count:
+        return f"{count:,} VM{'s' if count > 1 else ''} never seen, or unknown at the end"
+    return "nothing observed, or no target known"
 
 
 def duration(length: pd.Timedelta) -> str:

@@ -19,7 +19,7 @@ from cdpanalytics.presentation.analysis import (
     Analysis,
     budget,
     heat_map_rows,
-    wilson,
+    unprotected,
 )
 
 _HERE = "cdpanalytics.presentation"
@@ -33,7 +33,8 @@ HEADINGS = {
     "start": "Start (UTC)", "end": "End (UTC)", "open": "Still open", "exposure": "Length", "cause": "Cause",
     "running": "Running", "mean": "Mean", "median": "Median", "p95": "95th percentile", "max": "Longest",
     "total": "Total", "expected": "Expected", "on_cadence": "On cadence", "periods": "Whole days",
-    "size": "Size", "slope": "Slope", "slope_low": "from", "slope_high": "to", "projected": "In 30 days",
+    "size": "Size", "slope": "Slope", "slope_low": "Slope, low", "slope_high": "Slope, high",
+    "projected": "In 30 days", "projected_low": "In 30 days, low", "projected_high": "In 30 days, high",
     "growth": "Growth", "source": "Enterprise Manager", "period": "Day (UTC)", "vms": "VMs", "explains": "Explains",
     "explained": "Up to here", "first": "From (UTC)", "last": "To (UTC)", "adherence_before": "Before",
     "change": "Change", "verdict": "Verdict", "finding": "Sessions that", "share": "Share",
@@ -45,12 +46,18 @@ HEADINGS = {
     "chance": "Chance", "chronic": "Chronic", "breached_with_others": "Breached with others", "every": "Every",
     "hour": "Hour from", "hour_share": "in that hour", "hour_chance": "by chance", "weekday": "Weekday",
     "weekday_share": "on that day", "weekday_chance": "by chance",
+    "since": "Since (UTC)", "age": "For", "target": "RPO", "last_success": "Last success (UTC)",
+    "last_result": "Last result", "recovery_point": "Could be restored to (UTC)",
+    "recovery_age": "Age of that", "adherence_full": "With what is left out",
+    "unobserved": "Unknown", "excluded": "Excluded", "retired": "Retired",
+    "success_low": "Success rate, low", "success_high": "Success rate, high",
     "policy_result": "Policy's result", "total_size": "Size", "rolling": "7-day mean",
 }  # fmt: skip
 _SEEN_AT_ONCE = 12
 _TEXTS = {"backup_server", "policy", "vm", "cause", "source", "start", "end", "open", "period", "first", "last",
           "verdict", "finding", "consequence", "created", "ended", "state", "result", "reason",
-          "policy_result", "scope", "chronic", "hour", "weekday"}  # fmt: skip
+          "policy_result", "since", "last_success", "last_result", "recovery_point", "scope",
+          "chronic", "hour", "weekday"}  # fmt: skip
 
 
 @cache
@@ -85,25 +92,39 @@ def summary_cards(analysis: Analysis) -> list[dict[str, str]]:
     """Return the headline figures: name, value, note, state."""
     whole, missed = analysis.whole, len(analysis.worst)
     finished = int(whole["success"] + whole["warning"] + whole["failed"])
-    low, high = wilson(int(whole["success"]), finished)
     state, used = budget(analysis.objective)
     answered = not pd.isna(whole["adherence"])
     newest = instant(analysis.stop, analysis.selection.tz)
+    low, high = (formatting.share(whole[f"success_{end}"]) for end in ("low", "high"))
+    late = unprotected(analysis)
+    since = "at the end of the period"
+    if len(late):
+        since = f"longest since {instant(late['since'].iloc[0], analysis.selection.tz)}"
     return [
         {"name": "Adherence", "value": formatting.share(whole["adherence"]),
-         "note": f"strict {formatting.share(whole['adherence_strict'])}", "state": "" if answered else "unknown"},
+         "note": _beside(whole), "state": "" if answered else "unknown"},
         {"name": f"Objective {formatting.share(analysis.objective['objective'])}", "value": state.capitalize(),
          "note": used, "state": state},
+        {"name": "Unprotected now", "value": f"{len(late):,} of {len(analysis.status):,}",
+         "note": since, "state": "missed" if (late["state"] == "breached").any() else ""},
         {"name": "VMs that missed", "value": f"{missed:,} of {len(analysis.vms):,}",
          "note": f"{_count(whole['breaches'])} breaches in {_count(whole['gaps'])} gaps",
          "state": ""},
         {"name": "Longest gap", "value": formatting.duration(whole["worst_gap"]),
          "note": f"{formatting.duration(whole['breached'])} breached in all", "state": ""},
         {"name": "Success rate", "value": formatting.share(whole["success_rate"]),
-         "note": f"of {finished:,} sessions; 95 %: {formatting.share(low)} to {formatting.share(high)}", "state": ""},
+         "note": f"of {finished:,} sessions; 95 %: {low} to {high}", "state": ""},
         {"name": "As of", "value": newest[:10],
          "note": f"{newest[11:]} {analysis.selection.tz}; nothing later is judged", "state": ""},
     ]  # fmt: skip
+
+
+def _beside(whole: pd.Series) -> str:
+    """What is shown beside adherence: strict, and with what was left out where anything was."""
+    strict = f"strict {formatting.share(whole['adherence_strict'])}"
+    if not formatting.leaves_out(whole):
+        return strict
+    return f"{strict}; with what is left out {formatting.share(whole['adherence_full'])}"
 
 
 def _count(number: int) -> str:
@@ -200,6 +221,7 @@ def table(
     heads: Mapping[str, str] = HEADINGS,
 ) -> dict[str, Any]:
     """Return a table with its words, and what to sort them by; `of` as in `tables.words`."""
+    table = formatting.side_by_side(table)
     exact = formatting.records(table)
     shown = formatting.words(table, of)
     named = [{"name": heads.get(c, c), "number": c not in _TEXTS} for c in table.columns]

@@ -85,9 +85,10 @@ class Workbook:
                 "select a shorter period, or export CSV or Parquet"
             )
         sheet = self._sheet(name)
-        shown = _with_utc(table, self.tz)
+        shown = _with_utc(formatting.side_by_side(table), self.tz)
         for column, label in enumerate(map(str, shown)):
-            self._write_column(sheet, column, label, shown[label])
+            kind = _kind(formatting.unit_name(label, shown), shown[label])
+            self._write_column(sheet, column, label, shown[label], kind)
         sheet.freeze_panes(1, 0)
         if len(shown.columns):
             sheet.autofilter(0, 0, max(1, len(shown)), len(shown.columns) - 1)
@@ -116,8 +117,9 @@ class Workbook:
         sheet.set_footer("&L&A&RPage &P of &N")
         return sheet
 
-    def _write_column(self, sheet: Worksheet, column: int, label: str, values: pd.Series) -> None:
-        kind = _kind(label, values)
+    def _write_column(
+        self, sheet: Worksheet, column: int, label: str, values: pd.Series, kind: str
+    ) -> None:
         sheet.write_string(0, column, self._head(label, kind), self._formats["head"])
         for row, value in enumerate(values, 1):
             self._write(sheet, row, column, value, kind)

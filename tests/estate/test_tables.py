@@ -137,3 +137,9 @@ def test_heads_are_known_in_two_languages_or_named() -> None:
 )
 def test_cells_are_names_as_text(cell: object, text: str | None) -> None:
     assert text_of(cell) == text
+
+
+@pytest.mark.parametrize("name", ["\ud800", "a\0b"])
+def test_a_name_that_no_file_can_have_is_refused_in_one_line(name: str) -> None:
+    with pytest.raises(InputError, match=r"^cannot read .*(surrogates|null)"):
+        read_document(name)
