@@ -110,8 +110,8 @@ def test_the_command_line_answers_as_the_selection(
     command: list[str],
     table: Callable[[Selection], pd.DataFrame],
 ) -> None:
-    partial = {"durations", "recovery-points"}.intersection(command)
-    taken = arguments[:6] if partial else arguments
+    of_sessions = {"durations", "recovery-points"} & set(command)
+    taken = arguments[:6] if of_sessions else arguments
     assert main([*command, *taken, "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads(formatting.json_text(table(selection)))
 
@@ -218,12 +218,12 @@ METRICS: dict[str, Callable[[Selection], pd.DataFrame]] = {
     "objectives": lambda s: s.objectives(by=()),
     "sizes": lambda s: s.sizes(by="policy"),
     "worst": lambda s: s.worst(by="vm"),
-    "status": lambda s: s.status(),
-    "status in the middle": lambda s: s.status(at=MIDDLE),
     "incidents": lambda s: s.incidents(within="2h", least=2),
     "breaches": lambda s: s.breaches(),
     "offenders": lambda s: s.offenders(least=2),
     "without": lambda s: s.rpo_adherence(by="policy", without=[1, 3]),
+    "status": lambda s: s.status(),
+    "status in the middle": lambda s: s.status(at=MIDDLE),
 }
 
 

@@ -74,8 +74,6 @@ def _add_options(command: Any, spec: MetricSpec) -> None:
         shared.add_retirement(command)
     if "freq" in spec.takes:
         shared.add_frequency(command)
-    if "at" in spec.own:
-        shared.add_instant(command)
     if "within" in spec.own:
         shared.add_clusters(command)
     if "without" in spec.own:
@@ -89,6 +87,8 @@ def _add_options(command: Any, spec: MetricSpec) -> None:
             default=spec.own["least"],
             help=_LEAST[spec.name],
         )  # fmt: skip
+    if "at" in spec.own:
+        shared.add_instant(command)
     if spec.name == "gaps":
         command.add_argument(
             "--longest", type=shared.whole_number(1, 10**9), metavar="N", help="the N longest only"

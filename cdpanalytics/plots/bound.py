@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 from matplotlib.axes import Axes
 
 from cdpanalytics import plots
-from cdpanalytics.plots.vms import MOST_IN_BREACH
 from cdpanalytics.presentation import happenings
-from cdpanalytics.presentation.analysis import Analysis
+from cdpanalytics.presentation.analysis import ROWS_SHOWN, Analysis
 
 if TYPE_CHECKING:
     from cdpanalytics.selection import Selection
@@ -49,7 +48,7 @@ class Plots:
         With the order "incident": the worst VMs of the incidents that explain most.
         """
         analysis = Analysis(self.selection, order)
-        vms = happenings.vms_in_order(analysis, MOST_IN_BREACH) if order == "incident" else None
+        vms = happenings.vms_in_order(analysis, ROWS_SHOWN) if order == "incident" else None
         return plots.heat_map(self.selection.rpo_adherence(by=_VM, freq=freq), vms=vms, ax=ax)
 
     def adherence(self, by: By = "policy", *, freq: str = "D", ax: Axes | None = None) -> Axes:

@@ -16,7 +16,7 @@ from cdpanalytics.plots.figure import COVERED, GAP, INK, SEVERITY, styled
 from cdpanalytics.presentation.formatting import duration, percent, severity
 
 _MOST = 12
-MOST_IN_BREACH = 30
+_MOST_IN_BREACH = 30
 _FINEST = 5000
 _VM = ["backup_server", "vm"]
 
@@ -175,11 +175,10 @@ def heat_map(
         keys = [key for key in ("backup_server", "policy", "vm") if key in table]
         late = table.groupby(keys, observed=True, dropna=False)["breached"].sum()
         late = late[late > pd.Timedelta(0)].sort_values(ascending=False, kind="stable")
-        shown = late.index[:MOST_IN_BREACH]
+        shown = late.index[:_MOST_IN_BREACH]
         if vms is not None:
-            chosen = (
-                pd.MultiIndex.from_frame(vms[keys]) if len(keys) > 1 else pd.Index(vms[keys[0]])
-            )
+            several = len(keys) > 1
+            chosen = pd.MultiIndex.from_frame(vms[keys]) if several else pd.Index(vms[keys[0]])
             shown = chosen[chosen.isin(late.index)]
         if shown.empty:
             return nothing(ax or new_axes(), "No VM missed its RPO")
@@ -210,7 +209,9 @@ def heat_map(
         more = (
             f"; {len(late) - len(shown):,} more VMs missed theirs" if len(late) > len(shown) else ""
         )
-        worst = short(late.index[0][-1] if isinstance(late.index[0], tuple) else late.index[0])
-        ax.set_title(f"{worst} missed its RPO longest: {duration(late.iloc[0])}{more}")
+        place = late.index.get_indexer(shown)  # in order of breached time
+        worst = int(place.argmin())
+        longest = f"{names[worst]} missed its RPO longest: {duration(late.iloc[place[worst]])}"
+        ax.set_title(f"{longest}{more}")
         ax.set_xlabel("period (UTC); number: % of it in breach, white: not observed")
     return ax

@@ -25,11 +25,11 @@ DAYS_SHOWN = 62
 ROWS_SHOWN = 30
 """VMs in the heat map."""
 
-NAMES_SHOWN = 20
-"""VMs that a sentence names."""
-
 ORDERS = ("breached", "incident")
 """Orders of the VMs in heat map and timeline."""
+
+NAMES_SHOWN = 20
+"""VMs that a sentence names."""
 
 TARGETS = ("15s", "1min", "5min", "15min", "1h", "4h")
 """Targets of the what-if table."""

@@ -41,23 +41,23 @@ HEADINGS = {
     "consequence": "What becomes of them", "breached_before": "Breached before", "restorable": "Restorable",
     "within": "Within RPO", "restorable_share": "Restorable share", "worst_rpo": "Worst RPO", "p95_rpo": "95 % within",
     "created": "Begun (UTC)", "ended": "Ended (UTC)", "state": "State", "result": "Result", "reason": "Reason",
-    "since": "Since (UTC)", "age": "For", "target": "RPO", "last_success": "Last success (UTC)",
-    "last_result": "Last result", "recovery_point": "Could be restored to (UTC)",
-    "recovery_age": "Age of that", "adherence_full": "With what is left out",
-    "unobserved": "Unknown", "excluded": "Excluded", "retired": "Retired",
-    "success_low": "Success rate, low", "success_high": "Success rate, high",
     "incident": "Incident", "incident_share": "of its breached time", "scope": "Scope", "longest": "Longest",
     "recovery": "Median length", "cause_share": "Gaps with that cause", "incidents": "By itself",
     "chance": "Chance", "chronic": "Chronic", "breached_with_others": "Breached with others", "every": "Every",
     "hour": "Hour from", "hour_share": "in that hour", "hour_chance": "by chance", "weekday": "Weekday",
     "weekday_share": "on that day", "weekday_chance": "by chance",
+    "since": "Since (UTC)", "age": "For", "target": "RPO", "last_success": "Last success (UTC)",
+    "last_result": "Last result", "recovery_point": "Could be restored to (UTC)",
+    "recovery_age": "Age of that", "adherence_full": "With what is left out",
+    "unobserved": "Unknown", "excluded": "Excluded", "retired": "Retired",
+    "success_low": "Success rate, low", "success_high": "Success rate, high",
     "policy_result": "Policy's result", "total_size": "Size", "rolling": "7-day mean",
 }  # fmt: skip
 _SEEN_AT_ONCE = 12
 _TEXTS = {"backup_server", "policy", "vm", "cause", "source", "start", "end", "open", "period", "first", "last",
           "verdict", "finding", "consequence", "created", "ended", "state", "result", "reason",
-          "policy_result", "since", "last_success", "last_result", "recovery_point", "scope", "chronic",
-          "hour", "weekday"}  # fmt: skip
+          "policy_result", "since", "last_success", "last_result", "recovery_point", "scope",
+          "chronic", "hour", "weekday"}  # fmt: skip
 
 
 @cache

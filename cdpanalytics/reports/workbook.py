@@ -35,7 +35,7 @@ DEFINITIONS = [
 
 
 def to_excel(selection: Selection, output: str | os.PathLike[str]) -> Path:
-    """Write a workbook of a Selection: summary, policies, VMs, status, incidents, gaps, sizes, quality, definitions.
+    """Write a workbook of a Selection: summary, policies, VMs, status, incidents, gaps, sizes, quality, words.
 
     Times are in the Selection's zone, which each head names; where its offset changes in
     the period, a UTC column follows them. Durations are real durations, shares real
