@@ -47,7 +47,9 @@ ESTATE = ("tz", "tags", "exclude", "retire_after", "grace", "objective")
 QUESTION = ("period", "since", "until", "policy", "vm", "server", "tag", *TERMS, *ESTATE, "estate")
 """What can be asked of an archive or a frame."""
 
-FRAME_QUESTION = ("policies", "holes", "intervals")
+FRAME_QUESTION = (
+    "policies", "holes", "intervals", "columns", "results", "units", "day_first", "decimal",
+)  # fmt: skip
 """What a frame is told besides."""
 
 DEFAULT_OBJECTIVE = 0.999
