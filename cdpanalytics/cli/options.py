@@ -150,6 +150,24 @@ def destination(name: str) -> str:
     return name
 
 
+class PairAction(argparse.Action):
+    """Collect NAME=VALUE pairs as a mapping."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Add one pair."""
+        name, sign, value = str(values).partition("=")
+        if not sign or not name.strip() or not value.strip():
+            parser.error(f"argument {option_string}: {values!r} is not {self.metavar}")
+        pairs = dict(getattr(namespace, self.dest) or {})
+        setattr(namespace, self.dest, {**pairs, name.strip(): value.strip()})
+
+
 class TagAction(argparse.Action):
     """Collect NAME=VALUE pairs as a mapping of names to patterns."""
 
