@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,12 +30,10 @@ Save = Callable[..., list[Path]]
 def saved(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Save:
     """Save all pages of the three queries, as a person with a browser would."""
 
-    def save(accept: str, size: int = 100, version: str = "v1_7") -> list[Path]:
+    def save(accept: str, size: int = 100) -> list[Path]:
         folder = tmp_path_factory.mktemp("pages")
         with Simulator(fleet) as server, requests.Session() as session:
-            logon = session.post(
-                f"{server.url}/api/sessionMngr/?v={version}", auth=("demo", "demo")
-            )
+            logon = session.post(f"{server.url}/api/sessionMngr/?v=v1_7", auth=("demo", "demo"))
             session.headers["X-RestSvcSessionId"] = logon.headers["X-RestSvcSessionId"]
             session.headers["Accept"] = f"application/{accept}"
             paths = []
@@ -57,8 +56,6 @@ def saved(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Save:
 
 
 def page_count(body: bytes, accept: str) -> int:
-    import re
-
     pattern = rb'PagesCount="(\d+)"' if accept == "xml" else rb'"[Pp]agesCount"\s*:\s*(\d+)'
     match = re.search(pattern, body)
     assert match is not None
@@ -136,7 +133,7 @@ def test_a_csv_export_becomes_an_archive(
              "--column", "ended=Ende", "--column", "result=Ergebnis", "--column",
              "total_size=Größe (GB)", "--result", "Erfolg=Success", "--result", "Warnung=Warning"]  # fmt: skip
     assert main(words) == 1
-    assert "export.csv, line 3: result 'Fehler' is not one of" in capsys.readouterr().err
+    assert "export.csv, line 4: result 'Fehler' is not one of" in capsys.readouterr().err
     assert main([*words, "--result", "Fehler=Failed"]) == 0
     assert "3 sessions of 1 files, 3 new; as of 2026-10-02 06:00 UTC" in capsys.readouterr().err
     row = Archive(folder).select(target="15min").rpo_adherence(by="vm").iloc[0]
@@ -170,6 +167,7 @@ def test_an_archives_own_csv_comes_back_the_same(synced: Archive, tmp_path: Path
             "jobs.json is not a page of task sessions",
         ),
         ("x.csv", b"name;when\na;b\n", r"x.csv: each row needs 'vm' \(has: name, when\)"),
+        ("y.csv", b"vm,created\na,2099-10-01T00:00Z\n", "as of 2099-10-01 00:00 UTC: not between"),
         ("page.xml", b"<QueryResult><Entities><CdpReplicaTaskSessions>", "page.xml: "),
         ("none.csv", b"", "none.csv is empty"),
     ],
@@ -182,6 +180,18 @@ def test_what_is_not_of_sessions_is_refused_in_a_line(
     with pytest.raises(CdpError, match=said) as caught:
         import_files(Archive(tmp_path / "archive"), [path])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["task_sessions.v13.json", "task_sessions.xml"])
+def test_each_spelling_is_read_alike(name: str, tmp_path: Path) -> None:
+    wire = Path(__file__).parent / "server" / "wire"
+    frames = []
+    for body in ("task_sessions.v12.json", name):
+        archive = Archive(tmp_path / body)
+        import_files(archive, [wire / body])
+        frames.append(archive.sessions())
+    assert len(frames[0]) > 0
+    assert_frame_equal(frames[0], frames[1])
 
 
 @pytest.mark.skipif(not SAMPLES.is_dir(), reason="../shared/samples is not beside this checkout")

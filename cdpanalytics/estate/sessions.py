@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -58,7 +58,29 @@ class Reading:
     tz: str | None = None
 
 
-def read_sessions(frame: pd.DataFrame, reading: Reading, source: str = "the frame") -> pd.DataFrame:
+@dataclass(frozen=True)
+class _Rows:
+    """What messages call a table, and the line of each row."""
+
+    source: str
+    lines: Sequence[int]
+
+    def at(self, row: int) -> str:
+        return place(self.source, self.lines[row])
+
+    def cells(self, column: pd.Series) -> list[tuple[int, Any]]:
+        """Return the distinct cells of a column, each with the first line that has it."""
+        distinct = column.reset_index(drop=True).dropna().drop_duplicates()
+        rows = distinct.index.tolist()
+        return [(self.lines[row], cell) for row, cell in zip(rows, distinct, strict=True)]
+
+
+def read_sessions(
+    frame: pd.DataFrame,
+    reading: Reading,
+    source: str = "the frame",
+    lines: Sequence[int] | None = None,
+) -> pd.DataFrame:
     """Return a table of sessions with the names, times, sizes and results that metrics read.
 
     Parameters
@@ -67,7 +89,9 @@ def read_sessions(frame: pd.DataFrame, reading: Reading, source: str = "the fram
         One row per session. Columns that are right already are not touched.
     reading : Reading
     source : str
-        What messages call the table; its rows count from 1.
+        What messages call the table.
+    lines : sequence of int, optional
+        The line of each row in its file. Default: rows count from 1.
 
     Raises
     ------
@@ -84,19 +108,21 @@ def read_sessions(frame: pd.DataFrame, reading: Reading, source: str = "the fram
     ['sql-1', Timestamp('2026-10-13 06:00:00+0000', tz='UTC'), 'Failed']
     """
     heads = dict(reading.columns)
+    tz = None if reading.tz is None else zone(reading.tz)
+    rows = _Rows(source, range(1, len(frame) + 1) if lines is None else lines)
     read = _renamed(frame, heads, source)
-    order = times.day_order(_dates(read), source, reading.day_first)
+    order = times.day_order(_dates(read, rows), source, reading.day_first)
     for name in _TIMES:
         if name in read:
-            read[name] = _instants(read[name], name, reading.tz, order, source)
+            read[name] = _instants(read[name], name, tz, order, rows)
     if "result" in read:
         meanings = {**{word: word for word in RESULTS}, **reading.results}
-        read["result"] = _words(read["result"], "result", meanings, RESULTS, source)
+        read["result"] = _words(read["result"], "result", meanings, RESULTS, rows)
     if "state" in read:
-        read["state"] = _words(read["state"], "state", {w: w for w in STATES}, STATES, source)
+        read["state"] = _words(read["state"], "state", {w: w for w in STATES}, STATES, rows)
     if "total_size" in read:
         head = heads.get("total_size", "total_size")
-        read["total_size"] = _bytes(read["total_size"], head, reading, source)
+        read["total_size"] = _bytes(read["total_size"], head, reading, rows)
     return read
 
 
@@ -116,12 +142,6 @@ def _is_text(column: pd.Series) -> bool:
     return column.dtype == object or pd.api.types.is_string_dtype(column.dtype)
 
 
-def _cells(column: pd.Series) -> list[tuple[int, Any]]:
-    """The distinct cells of a column, each with the first row that has it."""
-    plain = column.reset_index(drop=True).dropna().drop_duplicates()
-    return [(int(row) + 1, value) for row, value in plain.items()]  # type: ignore[call-overload]
-
-
 def _is_written_locally(column: pd.Series) -> bool:
     """Return whether a column is text that is not ISO 8601 with an offset throughout."""
     if isinstance(column.dtype, pd.CategoricalDtype):
@@ -131,13 +151,15 @@ def _is_written_locally(column: pd.Series) -> bool:
     return not column.dropna().astype("str").str.fullmatch(_WITH_OFFSET).all()
 
 
-def _dates(read: pd.DataFrame) -> list[tuple[int, Any]]:
+def _dates(read: pd.DataFrame, rows: _Rows) -> list[tuple[int, Any]]:
     columns = [read[name] for name in _TIMES if name in read]
-    return [cell for column in columns if _is_written_locally(column) for cell in _cells(column)]
+    return [
+        cell for column in columns if _is_written_locally(column) for cell in rows.cells(column)
+    ]
 
 
 def _instants(
-    column: pd.Series, name: str, tz: str | None, order: bool | None, source: str
+    column: pd.Series, name: str, tz: str | None, order: bool | None, rows: _Rows
 ) -> pd.Series:
     if _is_naive_arrow(column.dtype):
         column = column.astype("datetime64[us]")
@@ -146,13 +168,13 @@ def _instants(
         return column
     if tz is None:
         raise InputError(
-            f"{source}: column {name!r} holds times without a zone; say which it is: "
-            'df.cdp.select(tz="Europe/Berlin"), or tz="UTC"'
+            f"{rows.source}: column {name!r} holds times without a zone; say which it is: "
+            'tz="Europe/Berlin" (--tz), or "UTC"'
         )
     if is_naive:
-        return _localized(column, name, zone(tz), source)
-    cells = _cells(column)
-    stamps = times.instants(cells, source, zone(tz), order)
+        return _localized(column, name, tz, rows)
+    cells = rows.cells(column)
+    stamps = times.instants(cells, rows.source, tz, order)
     by_cell = {cell: stamp for (_, cell), stamp in zip(cells, stamps, strict=True)}
     read = [by_cell.get(cell, pd.NaT) for cell in column.astype("object")]
     return (
@@ -166,13 +188,13 @@ def _is_naive_arrow(dtype: Any) -> bool:
     return isinstance(dtype, pd.ArrowDtype) and dtype.kind == "M" and not dtype.pyarrow_dtype.tz
 
 
-def _localized(column: pd.Series, name: str, tz: str, source: str) -> pd.Series:
+def _localized(column: pd.Series, name: str, tz: str, rows: _Rows) -> pd.Series:
     local = column.dt.tz_localize(tz, ambiguous="NaT", nonexistent="NaT")
     refused = np.flatnonzero((local.isna() & column.notna()).to_numpy())
     if len(refused):
         row = int(refused[0])
         raise InputError(
-            f"{place(source, row + 1)}: {name} {column.iloc[row]} comes twice or never in {tz}, where "
+            f"{rows.at(row)}: {name} {column.iloc[row]} comes twice or never in {tz}, where "
             "clocks were changed; write such times with their offset"
         )
     return local.dt.tz_convert("UTC").dt.as_unit("us")
@@ -182,7 +204,7 @@ def _localized(column: pd.Series, name: str, tz: str, source: str) -> pd.Series:
 
 
 def _words(
-    column: pd.Series, name: str, meanings: Mapping[str, str], known: tuple[str, ...], source: str
+    column: pd.Series, name: str, meanings: Mapping[str, str], known: tuple[str, ...], rows: _Rows
 ) -> pd.Series:
     """Return a column with the words that metrics know, each mapped in any case."""
     folded = {word.strip().casefold(): meaning for word, meaning in meanings.items()}
@@ -190,13 +212,13 @@ def _words(
         if meaning not in known:
             raise InputError(f"{name}s={{{word!r}: {meaning!r}}}: use one of {', '.join(known)}")
     found: dict[object, str | None] = {}
-    for row, cell in _cells(column):
+    for line, cell in rows.cells(column):
         word = str(cell).strip()
         if word and word.casefold() not in folded:
             hint = (f'; say what it means: results={{{word!r}: "Failed"}}' if name == "result"
                     else "; leave the column out, then a session with an end is completed")  # fmt: skip
             raise InputError(
-                f"{place(source, row)}: {name} {word!r} is not one of {', '.join(known)}{hint}"
+                f"{place(rows.source, line)}: {name} {word!r} is not one of {', '.join(known)}{hint}"
             )
         found[cell] = folded.get(word.casefold())
     if all(cell == word for cell, word in found.items()):
@@ -207,7 +229,7 @@ def _words(
 # -- sizes ---------------------------------------------------------------------------------
 
 
-def _bytes(column: pd.Series, head: str, reading: Reading, source: str) -> pd.Series:
+def _bytes(column: pd.Series, head: str, reading: Reading, rows: _Rows) -> pd.Series:
     unit = reading.units.get("total_size")
     factors = {name.casefold(): factor for name, factor in UNITS.items()}
     if unit is not None and unit.casefold() not in factors:
@@ -215,27 +237,27 @@ def _bytes(column: pd.Series, head: str, reading: Reading, source: str) -> pd.Se
     in_head = _UNIT_IN_HEAD.search(head)
     if unit is None and in_head:
         raise InputError(
-            f"{source}: column {head!r} is not in bytes; say so: units={{'total_size': '{in_head[1]}'}}"
+            f"{rows.source}: column {head!r} is not in bytes; say so: units={{'total_size': '{in_head[1]}'}}"
         )
     if not pd.api.types.is_numeric_dtype(column.dtype):
-        column = _numbers(column, reading.decimal, source)
+        column = _numbers(column, reading.decimal, rows)
     if unit is None:
         parts = np.flatnonzero((column.dropna() % 1 != 0).to_numpy())
         if len(parts):
             raise InputError(
-                f"{source}: column {head!r} holds parts of a byte, such as "
+                f"{rows.source}: column {head!r} holds parts of a byte, such as "
                 f"{column.dropna().iloc[int(parts[0])]}; say its unit: units={{'total_size': 'GB'}}"
             )
         return column.astype("Int64")
     return (column * factors[unit.casefold()]).round().astype("Int64")
 
 
-def _numbers(column: pd.Series, decimal: str | None, source: str) -> pd.Series:
-    cells = [(row, str(cell).strip()) for row, cell in _cells(column)]
-    for row, text in cells:
+def _numbers(column: pd.Series, decimal: str | None, rows: _Rows) -> pd.Series:
+    cells = [(line, str(cell).strip()) for line, cell in rows.cells(column)]
+    for line, text in cells:
         if text and not _NUMBER.fullmatch(text):
-            raise InputError(f"{place(source, row)}: size {text!r} is not a number")
-    sign = decimal or _decimal_sign([text for _, text in cells], source)
+            raise InputError(f"{place(rows.source, line)}: size {text!r} is not a number")
+    sign = decimal or _decimal_sign([text for _, text in cells], rows)
     dropped = re.compile(r"[.,' \u00a0\u202f]".replace(sign, ""))
     values = {text: float(dropped.sub("", text).replace(sign, ".")) for _, text in cells if text}
     return column.map(
@@ -243,7 +265,7 @@ def _numbers(column: pd.Series, decimal: str | None, source: str) -> pd.Series:
     ).astype("Float64")
 
 
-def _decimal_sign(texts: list[str], source: str) -> str:
+def _decimal_sign(texts: list[str], rows: _Rows) -> str:
     """Return the sign before decimals: what comes last, or is not followed by three digits."""
     decided = {
         text[max(text.rfind(","), text.rfind("."))]
@@ -256,6 +278,6 @@ def _decimal_sign(texts: list[str], source: str) -> str:
     if unclear is None:
         return "."
     raise InputError(
-        f"{source}: in the size {unclear!r} the sign may part thousands or decimals; "
+        f"{rows.source}: in the size {unclear!r} the sign may part thousands or decimals; "
         'say decimal="," or decimal="."'
     )

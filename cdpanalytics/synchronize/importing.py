@@ -132,10 +132,23 @@ def import_files(
     if (not read.tasks and not read.sessions) or not times:
         raise InputError("the files hold no task session; import pages of CdpReplicaTaskSession")
     known = max(times) if as_of is None else as_of
+    if known < _newest(read) or known > pd.Timestamp.now("UTC"):
+        raise InputError(
+            f"as of {known:%Y-%m-%d %H:%M} UTC: not between the newest session, which begins "
+            f"{_newest(read):%Y-%m-%d %H:%M}, and now; say when the files were saved: --as-of"
+        )
     origin = {document.name: document.sha256 for document in documents}
     with archive.writing():
         known = max([known, *_before(archive, source)])
         return _store(archive, source, read, known, origin)
+
+
+def _newest(read: _Read) -> pd.Timestamp:
+    return max(
+        pd.Timestamp(pc.max(table["created"]).as_py())
+        for table in (*read.tasks, *read.sessions)
+        if len(table)
+    )
 
 
 def _before(archive: Archive, source: str) -> Iterable[pd.Timestamp]:
@@ -187,7 +200,11 @@ def _check_pages(read: _Read) -> None:
 def _sessions_of(cells: Cells, reading: Reading) -> pa.Table:
     """Return a table of sessions in the archive's shape."""
     frame = pd.DataFrame([row for _, row in cells.rows], columns=list(cells.heads), dtype=object)
-    read = read_sessions(frame, reading, cells.source)
+    unknown = [name for name in reading.columns if name not in schema.SESSIONS.names]
+    if unknown:
+        known = ", ".join(schema.SESSIONS.names)
+        raise InputError(f"--column {unknown[0]}=...: sessions have no such column (has: {known})")
+    read = read_sessions(frame, reading, cells.source, [line for line, _ in cells.rows])
     for name in ("vm", "created"):
         if name not in read or read[name].isna().any():
             has = ", ".join(map(str, frame.columns))
