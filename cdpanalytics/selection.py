@@ -18,6 +18,7 @@ from cdpanalytics.frames import mark
 from cdpanalytics.metrics.core.frames import words_of
 from cdpanalytics.metrics.core.members import Members
 from cdpanalytics.metrics.registry import REGISTRY
+from cdpanalytics.metrics.sides import Sides, side_by_side
 from cdpanalytics.patterns import Patterns
 from cdpanalytics.sources import (
     ALL_NAMES,
@@ -321,15 +322,61 @@ class Selection:
         """Return the groups with most breached time: `metrics.worst`."""
         return self._ask("worst", by=by, own={"n": n})
 
-    def compare(self, by: By = _BY) -> pd.DataFrame:
-        """Return adherence beside that of the period before: `metrics.compare`."""
+    def compare(
+        self, by: By | None = None, *, sides: str | Sequence[str] | Sides | None = None
+    ) -> pd.DataFrame:
+        """Return adherence beside that of the period before, or of two groups side by side.
+
+        Parameters
+        ----------
+        by : str or sequence of str, optional
+            Default: policy and VM; with `sides` one row for all.
+        sides : str or triple, optional
+            Two groups over this period, ``"backup_server=vbr01*,vbr02*"`` or
+            ``("policy", "Gold", "Silver")``; also of a tag or `vm`. Or all VMs under two
+            targets: ``"target=15min,1h"``.
+
+        Returns
+        -------
+        pandas.DataFrame
+            As `metrics.compare`; with `sides` as `metrics.sides.side_by_side`.
+        """
+        if sides is not None:
+            return self._side_by_side(() if by is None else by, Sides.parse(sides))
         earlier = self.before()
         if earlier is None:
             raise InputError(
                 "compare requires a period with a start: it compares it with the one before"
             )
         wide = self.during(since=earlier.window[0], until=self.window[1])
-        return wide._ask("compare", since=self.window[0], before=earlier.window, by=by)
+        before = earlier.window
+        return wide._ask(
+            "compare", since=self.window[0], before=before, by=_BY if by is None else by
+        )
+
+    def _side_by_side(self, by: By, sides: Sides) -> pd.DataFrame:
+        keys = [by] if isinstance(by, str) else list(by)
+        if sides.column in keys:
+            raise InputError(
+                f"by={by!r}: the sides differ in {sides.column!r}, so no group is in both; leave it out"
+            )
+        left, right = (
+            self._side(sides.column, name).rpo_adherence(by=keys)
+            for name in (sides.left, sides.right)
+        )
+        return side_by_side(left, right, keys, sides)
+
+    def _side(self, column: str, name: str) -> Selection:
+        match column:
+            case "target":
+                return self.with_terms(target=name)
+            case "policy":
+                return self.where(policy=name)
+            case "vm":
+                return self.where(vm=name)
+            case "backup_server":
+                return self.where(server=name)
+        return self.where(tag={column: name})
 
     def durations(self, by: By = _BY) -> pd.DataFrame:
         """Return how long finished sessions lasted: `metrics.durations`."""
@@ -449,11 +496,12 @@ class Selection:
         *,
         title: str | None = None,
         generated: pd.Timestamp | None = None,
+        sides: str | Sequence[str] | None = None,
     ) -> Path:
         """Write an HTML report: `reports.report`."""
         from cdpanalytics.reports import report
 
-        return report(self, output, title=title, generated=generated)
+        return report(self, output, title=title, generated=generated, sides=sides)
 
     def to_excel(self, output: str | os.PathLike[str]) -> Path:
         """Write an Excel workbook: `reports.to_excel`."""
@@ -556,6 +604,7 @@ def report(
     *,
     title: str | None = None,
     generated: pd.Timestamp | None = None,
+    sides: str | Sequence[str] | None = None,
     **question: Any,
 ) -> Path:
     """Write an HTML report of an archive or a frame of sessions.
@@ -565,7 +614,7 @@ def report(
     source : Archive or pandas.DataFrame
     output : path-like
         The file; its folder must exist.
-    title, generated
+    title, generated, sides
         As in `reports.report`.
     **question
         What `Archive.select` or ``df.cdp.select`` takes.
@@ -580,7 +629,8 @@ def report(
     InputError, ArchiveError
         When the question cannot be answered, or the file cannot be written.
     """
-    return _selected(source, question, "report").report(output, title=title, generated=generated)
+    asked = _selected(source, question, "report")
+    return asked.report(output, title=title, generated=generated, sides=sides)
 
 
 def _selected(source: Archive | pd.DataFrame, question: dict[str, Any], caller: str) -> Selection:

@@ -103,6 +103,14 @@ def add_frequency(command: argparse.ArgumentParser) -> None:
     command.add_argument("--freq", choices=("h", "D", "W", "MS"), help="split into periods")
 
 
+def add_sides(command: argparse.ArgumentParser) -> None:
+    """Add ``--sides``."""
+    command.add_argument(
+        "--sides", metavar="COLUMN=A,B",
+        help="two groups side by side: policy=Gold,Silver, server=A,B, rpo=15min,1h, or a tag",
+    )  # fmt: skip
+
+
 def add_output(command: argparse.ArgumentParser) -> None:
     """Add ``--format`` and ``--output`` of a table."""
     command.add_argument("--format", choices=FORMATS, default="table", help="default: %(default)s")

@@ -60,6 +60,8 @@ def _add_metric(names: Any, spec: MetricSpec) -> None:
         shared.add_retirement(command)
     if "freq" in spec.takes:
         shared.add_frequency(command)
+    if spec.name == "compare":
+        shared.add_sides(command)
     if spec.name == "gaps":
         command.add_argument(
             "--longest", type=shared.whole_number(1, 10**9), metavar="N", help="the N longest only"
@@ -78,6 +80,7 @@ def _run_metrics(options: argparse.Namespace) -> int:
     given = {"by": getattr(options, "by", None), "freq": freq}
     if "targets" in spec.own:
         given["targets"] = options.rpo.split(",")
+    given["sides"] = getattr(options, "sides", None)
     method = getattr(selection, spec.name)
     table = method(**{name: value for name, value in given.items() if value is not None})
     _tell_holes(selection)
@@ -151,12 +154,13 @@ def add_report(commands: Any) -> None:
     shared.add_objective(command)
     shared.add_excluded(command)
     shared.add_retirement(command)
+    shared.add_sides(command)
     command.add_argument("--title", metavar="TEXT")
     command.set_defaults(run=_run_report)
 
 
 def _run_report(options: argparse.Namespace) -> int:
-    path = _selection(options).report(options.output, title=options.title)
+    path = _selection(options).report(options.output, title=options.title, sides=options.sides)
     if not output.is_stdout(options.output):
         output.print_text(f"{path}\n")
     return 0

@@ -25,10 +25,11 @@ DAY = pd.Timedelta(days=1)
 PERIODS: dict[str, int | None] = {
     "last 7 days": 7, "last 30 days": 30, "last 90 days": 90, "all": None, "own dates": None,
 }  # fmt: skip
+SIDES = "Side by side"
 CALLS = {
     "Heat map": "rpo_adherence(by={vm}, freq={freq!r})", "Timeline": "gaps()", "Exposure": "gaps()",
     "Worst VMs": "worst(by={vm})", "Durations": "durations(by='policy')", "Sizes": "sizes(by='policy')",
-    "Journal": "journal_adherence(by={vm})",
+    "Journal": "journal_adherence(by={vm})", SIDES: "compare(by={side_key!r}, sides={sides!r})",
 }  # fmt: skip
 """The metric of each view, as a method of a Selection."""
 
@@ -74,6 +75,9 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
         A target like "15min", or "each policy's own".
     view : str
         One of `VIEWS`.
+    sides : str
+        What the view "Side by side" compares, like "policy=Gold,Silver". It begins with the
+        first two backup servers, else policies.
     picked : tuple
         Backup server, policy, VM, and the day's start (or an empty text) of what was
         picked in the map: its sessions are listed below it.
@@ -87,9 +91,12 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
     vms = t.Tuple()
     rpo = t.Unicode(OWN_RPO)
     view = t.Enum(list(views.VIEWS), next(iter(views.VIEWS)))
+    sides = t.Unicode("")
     picked = t.Tuple()
 
-    STATE = ("period", "first", "last", "server", "policies", "vms", "rpo", "view", "picked")
+    STATE = (
+        "period", "first", "last", "server", "policies", "vms", "rpo", "view", "sides", "picked",
+    )  # fmt: skip
 
     def __init__(self, selection: Selection, **state: Any) -> None:
         self._loaded = selection.pinned()
@@ -110,6 +117,7 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
         self.add_class("cdp-explorer-app")
         with self.batch():
             self.first, self.last = self._days(self.period)
+            self.sides = _first_sides(self._loaded.sessions)
             self.observe(self._changed, list(self.STATE))
             self._link()
             for name, value in state.items():
@@ -146,9 +154,10 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
         if self.rpo != OWN_RPO:
             question["target"] = self.rpo
         given = ", ".join(f"{name}={value!r}" for name, value in question.items())
+        key = self.analysis.side_key if self.view == SIDES else None
         call = CALLS[self.view].format(
-            vm=["backup_server", "policy", "vm"], freq=self.analysis.freq
-        )
+            vm=["backup_server", "policy", "vm"], freq=self.analysis.freq, side_key=key, sides=self.sides
+        )  # fmt: skip
         return f"archive.select({given}).{call}"
 
     # How it is drawn
@@ -209,7 +218,8 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
         if since >= until:
             raise InputError(f"the period ends {self.last} before it begins {self.first}")
         narrowed = self._loaded.during(since=since, until=until).where(**self._chosen())
-        return Analysis(narrowed if self.rpo == OWN_RPO else narrowed.with_terms(target=self.rpo))
+        asked = narrowed if self.rpo == OWN_RPO else narrowed.with_terms(target=self.rpo)
+        return Analysis(asked, self.sides)
 
     def _chosen(self) -> dict[str, Any]:
         """What is chosen, as arguments of `Selection.where`; nothing where it is all."""
@@ -248,6 +258,8 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
             "rpo": widgets.Combobox(options=RPOS, description="RPO", ensure_option=False,
                                     continuous_update=False, **wide),
             "view": widgets.Dropdown(options=list(views.VIEWS), description="View", **wide),
+            "sides": widgets.Text(description="Sides", placeholder="policy=Gold,Silver",
+                                  continuous_update=False, **wide),
             "policies": widgets.SelectMultiple(options=names["policy"], description="Policies", rows=5, **wide),
             "search": widgets.Text(description="Find VM", placeholder="part of a name", **wide),
             "vms": widgets.SelectMultiple(options=names["vm"], description="VMs", rows=5, **wide),
@@ -257,7 +269,7 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
         controls = self._controls
         columns = [
             [controls["period"], controls["first"], controls["last"]],
-            [controls["server"], controls["rpo"], controls["view"]],
+            [controls["server"], controls["rpo"], controls["view"], controls["sides"]],
             [controls["policies"]], [controls["search"], controls["vms"]],
         ]  # fmt: skip
         return widgets.GridBox(
@@ -267,7 +279,7 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
         )  # fmt: skip
 
     def _link(self) -> None:
-        for name in ("period", "first", "last", "server", "rpo", "view"):
+        for name in ("period", "first", "last", "server", "rpo", "view", "sides"):
             t.link((self, name), (self._controls[name], "value"))
         t.link((self, "policies"), (self._controls["policies"], "value"))
         self._controls["search"].observe(self._search, "value")
@@ -321,3 +333,12 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
 
 def _names(sessions: pd.DataFrame, key: str) -> list[str]:
     return sorted(sessions[key].dropna().astype("str").unique()) if key in sessions else []
+
+
+def _first_sides(sessions: pd.DataFrame) -> str:
+    """Return two groups to begin with; nothing where there are no two that can be written."""
+    for key in ("backup_server", "policy"):
+        names = [name for name in _names(sessions, key) if "," not in name]
+        if len(names) > 1:
+            return f"{key}={names[0]},{names[1]}"
+    return ""

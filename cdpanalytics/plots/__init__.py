@@ -14,5 +14,8 @@ from cdpanalytics.plots.charts import (
     styled,
     timeline,
 )
+from cdpanalytics.plots.pairs import side_by_side
 
-__all__ = ["Chart", "adherence", "durations", "exposure", "heat_map", "sizes", "styled", "timeline"]
+__all__ = [
+    "Chart", "adherence", "durations", "exposure", "heat_map", "side_by_side", "sizes", "styled", "timeline",
+]  # fmt: skip

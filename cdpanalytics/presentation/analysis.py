@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from cdpanalytics.metrics.ranking import ranked
+from cdpanalytics.metrics.sides import Sides
 from cdpanalytics.presentation import formatting
 
 if TYPE_CHECKING:
@@ -35,10 +37,18 @@ class Analysis:
     ----------
     selection : Selection
         The question.
+    sides : str, optional
+        Two groups that are compared, as `Selection.compare` takes them.
     """
 
-    def __init__(self, selection: Selection) -> None:
+    def __init__(self, selection: Selection, sides: str | Sequence[str] | None = None) -> None:
         self.selection = selection
+        self._sides = sides
+
+    @cached_property
+    def sides(self) -> Sides | None:
+        """The two groups that are compared; None where none are asked for."""
+        return Sides.parse(self._sides) if self._sides else None
 
     @property
     def start(self) -> pd.Timestamp | None:
@@ -148,6 +158,16 @@ class Analysis:
     def compared(self, by: list[str]) -> pd.DataFrame:
         """Adherence beside that of the period before, largest change first."""
         return self.selection.compare(by=by)
+
+    @property
+    def side_key(self) -> str:
+        """The column by which two sides are shown in detail: one in which they do not differ."""
+        differs = self.sides is not None and self.sides.column == "policy"
+        return "backup_server" if differs else "policy"
+
+    def side_by_side(self, by: list[str]) -> pd.DataFrame:
+        """Adherence of the two sides, largest difference first."""
+        return self.selection.compare(by=by, sides=self.sides)
 
     @cached_property
     def quality(self) -> pd.DataFrame:
