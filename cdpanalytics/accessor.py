@@ -12,7 +12,8 @@ from cdpanalytics.estate.context import read_estate
 from cdpanalytics.estate.sessions import Reading, read_sessions
 from cdpanalytics.metrics.registry import REGISTRY
 from cdpanalytics.patterns import Patterns
-from cdpanalytics.selection import Selection, explore, select
+from cdpanalytics.questions import explore, select
+from cdpanalytics.selection import Selection
 from cdpanalytics.sources import FrameSource, Names
 from cdpanalytics.timeparse import Moment
 

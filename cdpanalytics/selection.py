@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
+from cdpanalytics import timeparse
 from cdpanalytics.errors import InputError
-from cdpanalytics.estate.context import Context, read_estate
+from cdpanalytics.estate.context import Context
 from cdpanalytics.execution.run import run
 from cdpanalytics.frames import mark
 from cdpanalytics.metrics.core.frames import words_of
@@ -34,28 +35,16 @@ from cdpanalytics.sources import (
 from cdpanalytics.timeparse import Moment, share
 
 if TYPE_CHECKING:
-    from cdpanalytics.archive import Archive
     from cdpanalytics.explorer import Explorer
     from cdpanalytics.plots.bound import Plots
 
 By = str | Sequence[str]
-TERMS = ("target", "memory", "workers")
-"""The terms that only an argument says."""
-
-ESTATE = ("tz", "tags", "exclude", "retire_after", "grace", "objective")
-"""The terms that the estate file says as well."""
-
-QUESTION = ("period", "since", "until", "policy", "vm", "server", "tag", *TERMS, *ESTATE, "estate")
-"""What can be asked of an archive or a frame."""
-
-FRAME_QUESTION = (
-    "policies", "holes", "intervals", "columns", "results", "units", "day_first", "decimal",
-)  # fmt: skip
-"""What a frame is told besides."""
-
 DEFAULT_OBJECTIVE = 0.999
 NO_CONTEXT = Context()
 """No estate file, no tags, no exclusions."""
+
+JOURNAL = pd.Timedelta("8D")
+"""How far back recovery points are looked for: short-term retention is seven days at most."""
 
 _BY: By = ("policy", "vm")
 _VM = ["backup_server", "policy", "vm"]
@@ -302,21 +291,27 @@ class Selection:
         self, by: By = _BY, *, objective: float | None = None, freq: str | None = None
     ) -> pd.DataFrame:
         """Return whether the objective was met, and its budget: `metrics.objectives`."""
-        if objective is None and self.objective is None and self.context.estate.objectives:
-            return self._objectives_by_group(by, freq)
-        goal = self.objective or self.context.estate.objective or DEFAULT_OBJECTIVE
-        goal = goal if objective is None else share(objective, "objective")
+        goal: Any = self.objective or self.context.estate.objective or DEFAULT_OBJECTIVE
+        if objective is not None:
+            goal = share(objective, "objective")
+        elif self.objective is None and self.context.estate.objectives:
+            goal = self._promises(goal)
         return self._ask("objectives", objective=goal, by=by, freq=freq)
 
-    def _objectives_by_group(self, by: By, freq: str | None) -> pd.DataFrame:
-        """Ask once per objective of the estate file, and take the groups that it is promised to."""
-        default = self.context.estate.objective or DEFAULT_OBJECTIVE
-        table = self._ask("objectives", objective=default, by=by, freq=freq)
-        shares = self.context.estate.objectives_of(table).fillna(default)
-        for promise in sorted(set(shares) - {default}):
-            promised = self._ask("objectives", objective=promise, by=by, freq=freq)
-            table = table.where(shares != promise, promised)
-        return table
+    def _promises(self, default: float) -> pd.DataFrame:
+        """Return the objectives of the estate file by policy and tags, as a table with exact names."""
+        estate = self.context.estate
+        rows = self._rows(("policy",))
+        columns = [
+            name
+            for name in dict.fromkeys(["policy", *(rule.column for rule in estate.objectives)])
+            if name in rows
+        ]
+        # A VM that a policy names and no session does has a policy, and no tags.
+        named = pd.DataFrame() if self.policies is None else self.policies
+        known = [rows[columns].astype("str"), named.reindex(columns=columns).astype("str")]
+        table = pd.concat(known, ignore_index=True).drop_duplicates(ignore_index=True)
+        return table.assign(objective=estate.objectives_of(table).fillna(default))
 
     def worst(self, n: int | None = 10, by: By = _BY) -> pd.DataFrame:
         """Return the groups with most breached time: `metrics.worst`."""
@@ -400,12 +395,68 @@ class Selection:
         """Return the RPO achieved in restorable intervals: `metrics.journal_adherence`."""
         return self._ask("journal_adherence", by=by, target=target)
 
+    def status(self, at: Moment | None = None) -> pd.DataFrame:
+        """Return how each VM is at an instant, worst first: `metrics.status`.
+
+        Parameters
+        ----------
+        at : timestamp-like, optional
+            Any instant up to as_of. Default: the end of the window.
+        """
+        asked, instant = self._at(at)
+        own = {"tags": self.context.names, "intervals": asked._journal_before(instant)}
+        return asked._ask("status", own=own | {"at": instant})
+
+    def recovery_points(self, at: Moment | None = None) -> pd.DataFrame:
+        """Return what each VM could have been restored to: `metrics.recovery_points`.
+
+        The journal of the seven days before the instant is read: no server keeps more.
+
+        Parameters
+        ----------
+        at : timestamp-like, optional
+            Any instant up to as_of. Default: the end of the window.
+        """
+        asked, instant = self._at(at)
+        rows = named(asked._rows(("policy",)), self.names)
+        vms = rows.reindex(columns=_VM)[rows["created"] < instant] if instant is not None else rows
+        journal = asked._journal_before(instant)
+        own = {"at": instant or pd.Timestamp(0, tz="UTC"), "vms": vms.reindex(columns=_VM)}
+        return asked._ask("recovery_points", rows=journal, own=own)
+
+    def _at(self, at: Moment | None) -> tuple[Selection, pd.Timestamp | None]:
+        """Return the question with a window that reaches the instant, and the instant."""
+        stop, as_of = self.stop, self.as_of
+        if at is None or as_of is None:
+            return self, stop
+        instant = timeparse.instant(at, as_of, self.tz)
+        since = self.window[0]
+        if stop is not None and instant <= stop and (since is None or since < instant):
+            return self, instant
+        if since is None or stop is None:
+            return self.during(until=instant), instant
+        # Outside the window other sessions decide: those of an equal length of time before it.
+        length = max(stop - since, pd.Timedelta("1us"))
+        return self.during(since=instant - length, until=instant), instant
+
+    def _journal_before(self, instant: pd.Timestamp | None) -> pd.DataFrame:
+        """Return the restorable intervals that begin in the seven days before an instant."""
+        if instant is None:
+            return self.intervals.iloc[:0]
+        window = (instant - JOURNAL, instant + pd.Timedelta("1us"))
+        return self.source.intervals(window, self.names).reset_index(drop=True)
+
     def quality(self) -> pd.DataFrame:
         """Return findings about the sessions: `metrics.quality`."""
         return self._ask("quality")
 
     def _ask(
-        self, name: str, *, own: Mapping[str, object] | None = None, **arguments: object
+        self,
+        name: str,
+        *,
+        own: Mapping[str, object] | None = None,
+        rows: pd.DataFrame | None = None,
+        **arguments: object,
     ) -> pd.DataFrame:
         """Return a metric of this question; arguments that are None are the question's own."""
         spec = REGISTRY[name]
@@ -413,7 +464,7 @@ class Selection:
         terms = {key: value for key, value in self._terms.items() if key in spec.takes}
         ask = Ask(spec, *spec.parse(**{**terms, **given, **(own or {})}))
         if spec.table == "intervals":
-            return ask.of(self.intervals, None)
+            return ask.of(self.intervals if rows is None else rows, None)
         here = self.client is None and self.memory is None and self.workers is None
         if here or self.context.estate.renames:  # two names of one VM may lie in two ranges
             return ask.of(self._rows(ask.columns()), self._members)
@@ -533,110 +584,3 @@ def _listed(value: object) -> str:
 
 def _given(**values: object) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
-
-
-def select(
-    source: Source,
-    period: tuple[str | None, Moment | None, Moment | None],
-    names: Names,
-    terms: Mapping[str, Any],
-) -> Selection:
-    """Return a Selection of a source; `period` is a calendar period, or since and until.
-
-    Raises
-    ------
-    InputError
-        When a term does not exist.
-    """
-    for name in terms:
-        if name not in (*TERMS, *ESTATE, "estate", "tag"):
-            raise InputError(
-                f"select has no {name!r}; use {', '.join((*QUESTION, *FRAME_QUESTION))}"
-            )
-    text, since, until = period
-    estate = read_estate(terms.get("estate"), source.folder, terms.get("tz"))
-    tz = terms.get("tz") or estate.zone or "UTC"
-    names = replace(names, tags=tuple((terms.get("tag") or {}).items()))
-    return Selection(
-        source, since, until, names, text, tz,
-        objective=None if terms.get("objective") is None else share(terms["objective"], "objective"),
-        retire_after=_said(terms.get("retire_after"), estate.retire_after),
-        grace=_said(terms.get("grace"), estate.grace),
-        context=Context.of(estate, terms.get("tags"), terms.get("exclude"), tz),
-        **{name: terms[name] for name in TERMS if name in terms},
-    )  # fmt: skip
-
-
-def _said(argument: object, entry: object) -> object:
-    """Return an argument, else the estate file's entry; False means none."""
-    return None if argument is False else entry if argument is None else argument
-
-
-def explore(source: Archive | pd.DataFrame, **question: Any) -> Explorer:
-    """Explore an archive or a frame of sessions in a notebook.
-
-    Parameters
-    ----------
-    source : Archive or pandas.DataFrame
-    **question
-        What `Archive.select` or ``df.cdp.select`` takes, and the state of an `Explorer`:
-        ``explore(archive, policy="Gold*", view="Sizes", period="last 7 days")``.
-
-    Returns
-    -------
-    Explorer
-        A widget: its traits can be set from another cell.
-
-    Raises
-    ------
-    InputError, ArchiveError
-        When there is nothing to explore, or a name is neither of a question nor of the state.
-    """
-    from cdpanalytics.explorer import Explorer
-
-    state = {name: question.pop(name) for name in Explorer.STATE if name in question}
-    return _selected(source, question, "explore").explore(**state)
-
-
-def report(
-    source: Archive | pd.DataFrame,
-    output: str | os.PathLike[str],
-    *,
-    title: str | None = None,
-    generated: pd.Timestamp | None = None,
-    sides: str | Sequence[str] | None = None,
-    **question: Any,
-) -> Path:
-    """Write an HTML report of an archive or a frame of sessions.
-
-    Parameters
-    ----------
-    source : Archive or pandas.DataFrame
-    output : path-like
-        The file; its folder must exist.
-    title, generated, sides
-        As in `reports.report`.
-    **question
-        What `Archive.select` or ``df.cdp.select`` takes.
-
-    Returns
-    -------
-    pathlib.Path
-        The file.
-
-    Raises
-    ------
-    InputError, ArchiveError
-        When the question cannot be answered, or the file cannot be written.
-    """
-    asked = _selected(source, question, "report")
-    return asked.report(output, title=title, generated=generated, sides=sides)
-
-
-def _selected(source: Archive | pd.DataFrame, question: dict[str, Any], caller: str) -> Selection:
-    asked: Any = source.cdp.select if isinstance(source, pd.DataFrame) else source.select
-    names = (*QUESTION, *FRAME_QUESTION) if isinstance(source, pd.DataFrame) else QUESTION
-    for name in question:
-        if name not in names:
-            raise InputError(f"{caller} has no {name!r}; use {', '.join(names)}")
-    return asked(**question)

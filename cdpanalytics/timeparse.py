@@ -29,7 +29,7 @@ Length: TypeAlias = str | timedelta | np.timedelta64
 """A length of time as a person gives it: text like "15min" or "PT15M", or a timedelta of any kind."""
 
 _UTC: Final = UTC
-_INSTANTS: Final = "write 2026-10-01, 2026-10-01T06:00Z or 7D"
+_INSTANTS: Final = "write 2026-10-01 or 2026-10-01T06:00Z"
 
 # -- zones -----------------------------------------------------------------------------
 
@@ -79,7 +79,9 @@ def _zone_hint(name: str) -> str:
 # -- instants --------------------------------------------------------------------------
 
 
-def instant(value: Moment, now: pd.Timestamp, tz: str = "UTC") -> pd.Timestamp:
+def instant(
+    value: object, now: pd.Timestamp | None, tz: str = "UTC", name: str = ""
+) -> pd.Timestamp:
     """Return an instant in UTC, to the microsecond, from what a person writes.
 
     Parameters
@@ -87,10 +89,12 @@ def instant(value: Moment, now: pd.Timestamp, tz: str = "UTC") -> pd.Timestamp:
     value : str, datetime.date, datetime.datetime or pandas.Timestamp
         ISO 8601 text, ``"now"``, or a length such as ``"7D"``, ``"36h"``, ``"1h30min"``
         counted back from `now`. A date is its midnight. What has no offset is of `tz`.
-    now : pandas.Timestamp
-        Aware. Read only where `counts_back` says so.
+    now : pandas.Timestamp, optional
+        Aware. Read only where `counts_back` says so; None: such text is refused.
     tz : str
         The zone of what has no offset.
+    name : str
+        What the message calls it: an argument or an option.
 
     Raises
     ------
@@ -107,15 +111,18 @@ def instant(value: Moment, now: pd.Timestamp, tz: str = "UTC") -> pd.Timestamp:
     >>> instant("2026-10-01", now, "Europe/Berlin")
     Timestamp('2026-09-30 22:00:00+0000', tz='UTC')
     """
+    seen = f"{name}={value!r}" if name else None
     if isinstance(value, str):
-        return _read_text(value.strip(), now, tz)
+        return _read_text(value.strip(), now, tz, seen or repr(value.strip()))
     if isinstance(value, np.datetime64):
         value = pd.Timestamp(value)
     if isinstance(value, date) and not pd.isna(value):
         if not 1 <= value.year <= 9999:  # pandas has them, and cannot print them
             raise InputError(f"a time in the year {value.year} is outside the years 1 to 9999")
-        return _in_utc(value, tz, repr(value))
-    raise InputError(f"{value!r} is not a time; {_INSTANTS}")
+        return _in_utc(value, tz, seen or repr(value))
+    if value is None or value is pd.NaT:
+        raise InputError(f"{name or 'a time'} is missing; {_INSTANTS}")
+    raise InputError(f"{seen or repr(value)} is not a time; {_INSTANTS}")
 
 
 def counts_back(value: Moment | None) -> bool:
@@ -179,35 +186,35 @@ def _with_offset(moment: pd.Timestamp, tz: str) -> str:
     return moment.tz_convert(tz).isoformat(timespec="minutes")
 
 
-def _read_text(text: str, now: pd.Timestamp, tz: str) -> pd.Timestamp:
-    if text == "now":
-        return now.tz_convert("UTC").as_unit("us")
-    back = _microseconds(text)
+def _read_text(text: str, now: pd.Timestamp | None, tz: str, seen: str) -> pd.Timestamp:
+    back = 0 if text == "now" else _microseconds(text)
     if back is not None:
+        if now is None:
+            raise InputError(f"{seen} counts back from now, which is not known here; {_INSTANTS}")
         return _back(text, back, now)
     if _PERIOD.fullmatch(text):
         raise InputError(
-            f"{text!r} is a period, not a time; ask for it as period, or write its first day"
+            f"{seen} is a period, not a time; ask for it as period, or write its first day"
         )
     try:
         parsed = datetime.fromisoformat(text)
     except ValueError:
-        raise InputError(_not_an_instant(text)) from None
+        raise InputError(_not_an_instant(text, seen, now)) from None
     # Text without a clock time is a day: fromisoformat would return its midnight just as well.
-    return _in_utc(parsed.date() if _DATE.fullmatch(text) else parsed, tz, repr(text))
+    return _in_utc(parsed.date() if _DATE.fullmatch(text) else parsed, tz, seen)
 
 
 _PERIOD: Final = re.compile(r"\d{4}|\d{4}-\d\d|\d{4}-?[QqWw]\d\d?")
 _DATE: Final = re.compile(r"\d{4}-?\d\d-?\d\d|\d{4}-?W\d\d-?\d", re.IGNORECASE)
 
 
-def _not_an_instant(text: str) -> str:
+def _not_an_instant(text: str, seen: str, now: pd.Timestamp | None) -> str:
     try:
         length(text, "length")
     except InputError as problem:
         if _LOOKS_LIKE_A_LENGTH.fullmatch(text):
             return str(problem)
-    return f"{text!r} is not a time; {_INSTANTS}"
+    return f"{seen} is not a time; {_INSTANTS}{'' if now is None else ', or 7D'}"
 
 
 def _in_utc(value: date, tz: str, seen: str) -> pd.Timestamp:
@@ -253,7 +260,7 @@ _LENGTHS: Final = "write it like 30s, 15min, 1h30min or 7D"
 _LONGEST: Final = 10_000 * 365 * 86_400 * 10**6
 
 
-def length(value: Length, name: str = "length", *, zero: bool = False) -> pd.Timedelta:
+def length(value: object, name: str = "length", *, zero: bool = False) -> pd.Timedelta:
     """Return one length of time, exact to the microsecond.
 
     Parameters
@@ -291,7 +298,7 @@ def length(value: Length, name: str = "length", *, zero: bool = False) -> pd.Tim
     elif isinstance(value, (timedelta, np.timedelta64)) and not pd.isna(value):
         microseconds = int(pd.Timedelta(value).as_unit("us").to_timedelta64().astype(np.int64))
     else:
-        unit = ": it has no unit" if isinstance(value, Real) and not pd.isna(value) else ""
+        unit = ": it has no unit" if isinstance(value, Real) and value == value else ""
         raise InputError(f"{name}={value!r} is not a length of time{unit}; {_LENGTHS}")
     _check_length(value, name, microseconds, zero)
     return pd.Timedelta(microseconds, unit="us").as_unit("us")

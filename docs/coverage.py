@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -19,11 +20,7 @@ def success_table() -> str:
     """Coverage of the success rate: the least over VMs, slots and rates."""
     lines = ["| failures | by time slots | pooled sessions |", "|---|--:|--:|"]
     for setting in simulated.SETTINGS:
-        cells = [
-            simulated.success_coverage(setting, vms, slots, rate)
-            for vms in VMS for slots in SLOTS for rate in RATES
-        ]  # fmt: skip
-        ours, pooled = (min(column) for column in zip(*cells, strict=True))
+        ours, pooled = (min(column) for column in zip(*_success_cells(setting), strict=True))
         lines.append(f"| {setting} | {ours:.1%} | {pooled:.1%} |")
     return "\n".join(lines) + "\n"
 
@@ -44,14 +41,41 @@ def trend_table() -> str:
 
 
 def coverage_figure() -> Figure:
-    """Draw the coverage of the slope's interval beside that of Theil-Sen's own."""
-    figure, ax = plt.subplots(figsize=(8, 3), layout="constrained")
-    for offset, name in ((0.2, "slope"), (-0.2, "slope, Theil-Sen's own")):
-        shares = [simulated.trend_coverage(kind, 30)[name] for kind in simulated.KINDS]
-        bars = ax.barh([n + offset for n in range(len(shares))], shares, 0.38, label=name)
-        ax.bar_label(bars, [f"{share:.0%}" for share in shares], padding=3)
-    ax.axvline(0.95, color="black", linestyle="--", linewidth=1)
-    ax.set(yticks=range(len(simulated.KINDS)), yticklabels=simulated.KINDS, xlim=(0, 1.15))
-    ax.set_xlabel("share of 95 % intervals that hold the true slope (30 days)")
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.2), ncols=2, frameon=False)
+    """Draw how often the intervals hold the truth, beside the usual ones: success rate and slope."""
+    figure, (upper, lower) = plt.subplots(
+        2, 1, figsize=(8, 5), layout="constrained", height_ratios=[3, 4]
+    )
+    pairs = [
+        [min(column) for column in zip(*_success_cells(setting), strict=True)]
+        for setting in simulated.SETTINGS
+    ]
+    _bars(upper, simulated.SETTINGS, {"by time slots": [ours for ours, _ in pairs],
+                                      "pooled sessions": [pooled for _, pooled in pairs]})  # fmt: skip
+    upper.set_xlabel(
+        "success rate: least share of 95 % intervals that hold it, by how failures come"
+    )
+    trends = [simulated.trend_coverage(kind, 30) for kind in simulated.KINDS]
+    _bars(lower, simulated.KINDS, {
+        "resampled increments": [coverage["slope"] for coverage in trends],
+        "Theil-Sen's own": [coverage["slope, Theil-Sen's own"] for coverage in trends],
+    })  # fmt: skip
+    lower.set_xlabel(
+        "slope of sizes: share of 95 % intervals that hold it, by kind of series (30 days)"
+    )
     return figure
+
+
+def _bars(ax: Axes, kinds: tuple[str, ...], shares: dict[str, list[float]]) -> None:
+    for offset, (name, values) in zip((0.2, -0.2), shares.items(), strict=True):
+        bars = ax.barh([n + offset for n in range(len(values))], values, 0.38, label=name)
+        ax.bar_label(bars, [f"{share:.0%}" for share in values], padding=3)
+    ax.axvline(0.95, color="black", linestyle="--", linewidth=1)
+    ax.set(yticks=range(len(kinds)), yticklabels=kinds, xlim=(0, 1.15))
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.25), ncols=2, frameon=False)
+
+
+def _success_cells(setting: str) -> list[tuple[float, float]]:
+    return [
+        simulated.success_coverage(setting, vms, slots, rate)
+        for vms in VMS for slots in SLOTS for rate in RATES
+    ]  # fmt: skip

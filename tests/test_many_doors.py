@@ -22,6 +22,7 @@ from tests.builders import START, RandomArchive, random_archive
 
 SEEDS = range(3)
 SINCE, UNTIL = START + pd.Timedelta("2D"), START + pd.Timedelta("9D")
+MIDDLE = START + pd.Timedelta("5D7h")
 VM = ["backup_server", "policy", "vm"]
 QUESTION = {"retire_after": "3D"}
 
@@ -81,6 +82,12 @@ def arguments(drawn: RandomArchive, tmp_path: Path) -> list[str]:
         (["metrics", "worst", "--by", "policy,vm"], lambda s: s.worst()),
         (["metrics", "compare", "--by", "policy"], lambda s: s.compare(by="policy")),
         (["metrics", "durations", "--by", "policy"], lambda s: s.durations(by="policy")),
+        (["metrics", "status"], lambda s: s.status()),
+        (["status", "--at", MIDDLE.isoformat()], lambda s: s.status(at=MIDDLE)),
+        (
+            ["metrics", "recovery-points", "--at", MIDDLE.isoformat()],
+            lambda s: s.recovery_points(at=MIDDLE),
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -91,7 +98,7 @@ def test_the_command_line_answers_as_the_selection(
     command: list[str],
     table: Callable[[Selection], pd.DataFrame],
 ) -> None:
-    taken = arguments if command[1] != "durations" else arguments[:6]
+    taken = arguments[:6] if command[1] in ("durations", "recovery-points") else arguments
     assert main([*command, *taken, "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads(formatting.json_text(table(selection)))
 
@@ -197,6 +204,8 @@ METRICS: dict[str, Callable[[Selection], pd.DataFrame]] = {
     "objectives": lambda s: s.objectives(by=()),
     "sizes": lambda s: s.sizes(by="policy"),
     "worst": lambda s: s.worst(by="vm"),
+    "status": lambda s: s.status(),
+    "status in the middle": lambda s: s.status(at=MIDDLE),
 }
 
 

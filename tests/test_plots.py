@@ -8,6 +8,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.colors as mcolors
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
@@ -196,12 +197,12 @@ def test_the_dates_below_a_heat_map_do_not_overlap(days: int, freq: str, first: 
 
 
 def test_the_severity_ramp_falls_in_lightness_so_it_reads_in_grey() -> None:
-    channels = [mcolors.to_rgb(colour) for colour in plots.charts.SEVERITY]
+    channels = [mcolors.to_rgb(colour) for colour in plots.figure.SEVERITY]
     shine = [0.2126 * r**2.2 + 0.7152 * g**2.2 + 0.0722 * b**2.2 for r, g, b in channels]
     lightness = [116 * light ** (1 / 3) - 16 for light in shine]  # CIE L*
     assert all(light - dark > 10 for light, dark in pairwise(lightness))
-    css = Path(plots.charts.__file__).parents[1] / "reports" / "report.css"
-    for colour in plots.charts.SEVERITY:
+    css = Path(plots.figure.__file__).parents[1] / "reports" / "report.css"
+    for colour in plots.figure.SEVERITY:
         assert colour.lower() in css.read_text(), "one ramp in pictures and in maps"
 
 
@@ -250,3 +251,25 @@ def test_a_hostile_name_is_drawn_as_text(sessions: pd.DataFrame) -> None:
     svg = plots.Chart(ax.figure, "x").svg()
     assert "<script>" not in svg
     assert "\x1b" not in svg
+
+
+def test_the_rpo_achieved_is_a_line_a_policy_and_its_longest_in_the_title() -> None:
+    day = pd.Timestamp("2026-10-01", tz="UTC")
+    journal = pd.DataFrame({
+        "vm": ["a", "a", "b", "b"], "policy": ["Gold", "Gold", "Iron", "Iron"],
+        "kind": ["Asked", "RestoreAvailable", "RestoreAvailable", "RestoreAvailable"],
+        "start": day + pd.to_timedelta([0, 0, 0, 12], unit="h"),
+        "end": day + pd.to_timedelta([24, 24, 6, 24], unit="h"),
+        "rpo": pd.to_timedelta([None, "15s", "2min", "30s"]),
+    })  # fmt: skip
+    ax = plots.achieved_rpo(journal, target="1min")
+    assert ax.get_title(loc="left") == "Longest RPO achieved: 2 min, by b on 01 Oct"
+    gold, iron, target = (np.asarray(line.get_ydata(), dtype=float) for line in ax.get_lines())
+    assert set(gold) == {15.0}
+    assert set(target) == {60.0}
+    assert set(iron[~np.isnan(iron)]) == {120.0, 30.0}
+    assert np.isnan(iron[len(iron) // 3]), "between 06:00 and 12:00 nothing could be restored"
+    assert iron[0] == 120.0
+    assert iron[-1] == 30.0
+    empty = plots.achieved_rpo(journal.iloc[:1])
+    assert empty.get_title(loc="left").startswith("No restorable intervals")

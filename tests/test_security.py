@@ -229,7 +229,7 @@ def test_a_body_of_any_size_is_refused(kind: str, monkeypatch: pytest.MonkeyPatc
         "body": b"" if kind == "ten gigabytes" else bomb,
         "headers_sent": {"Content-Length": str(10 << 30)} if kind == "ten gigabytes" else packed,
     })  # fmt: skip
-    monkeypatch.setattr(adapter, "_LARGEST", 1 << 20)
+    monkeypatch.setattr(adapter, "LARGEST_ANSWER", 1 << 20)
     http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     http.daemon_threads = True
     threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()

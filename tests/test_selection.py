@@ -9,7 +9,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from cdpanalytics.errors import InputError
-from cdpanalytics.selection import explore, report
+from cdpanalytics.questions import explore, report
 from tests.builders import START, RandomArchive, random_archive
 
 VM = ["backup_server", "policy", "vm"]
@@ -41,6 +41,18 @@ def test_a_policy_has_the_numbers_it_has_among_all(drawn: RandomArchive, policy:
         part.gaps(), gaps[gaps["policy"] == name].reset_index(drop=True), check_exact=True
     )
     assert set(part.sessions["policy"]) == {name}
+
+
+@pytest.mark.parametrize("metric", ["rpo_adherence", "objectives"])
+def test_the_vms_of_a_policy_add_up(drawn: RandomArchive, metric: str) -> None:
+    """Also where one of them has moved, so that part of its time is another policy's."""
+    silver = drawn.archive.select(**PERIOD, policy="Silver")
+    whole, by_policy = getattr(silver, metric)(by=()), getattr(silver, metric)(by="policy")
+    every = getattr(drawn.archive.select(**PERIOD), metric)(by="policy")
+    columns = [name for name in whole if name != "period"]
+    assert_frame_equal(whole, by_policy[columns], check_exact=True)
+    expected = every[every["policy"] == "Silver"].reset_index(drop=True)
+    assert_frame_equal(by_policy, expected, check_exact=True)
 
 
 def test_a_vm_of_one_name_on_two_servers_is_two(drawn: RandomArchive) -> None:

@@ -325,8 +325,8 @@ def test_the_first_and_last_year_are_refused_where_the_zone_leaves_them(text: st
 
 @pytest.mark.parametrize("value", [None, 7, float("nan"), pd.NaT, 1.5])
 def test_what_is_not_a_time_is_refused(value: object) -> None:
-    with pytest.raises(InputError, match="is not a time"):
-        instant(value, NOW)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"is not a time|a time is missing"):
+        instant(value, NOW)
 
 
 def test_wall_times_of_the_change_of_clocks_are_refused() -> None:

@@ -22,10 +22,10 @@ from cdpanalytics.archive.names import Name
 from cdpanalytics.errors import ArchiveError, StoreError
 
 _DAY = pd.Timedelta("1D")
-_PART_ROWS = 1_000_000
+PART_ROWS = 1_000_000
 """Uids compared at a time: about 12 MB, whatever the archive's size."""
 
-_IN_MEMORY = 16_000_000
+ROWS_IN_MEMORY = 16_000_000
 """Bytes of all uid digests of a source that stay in memory; more go to temporary files."""
 
 _DIGEST = np.dtype([("digest", np.uint64), ("file", np.uint32)])
@@ -72,8 +72,8 @@ class Digests:
     @classmethod
     def for_rows(cls, rows: int) -> Digests:
         """Return empty parts, enough for so many uids."""
-        count = 1 + rows // _PART_ROWS
-        most = _IN_MEMORY // count
+        count = 1 + rows // PART_ROWS
+        most = ROWS_IN_MEMORY // count
         return cls([tempfile.SpooledTemporaryFile(most) for _ in range(count)])
 
     def add(self, path: Name, uids: pa.ChunkedArray) -> None:

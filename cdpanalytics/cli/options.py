@@ -111,6 +111,14 @@ def add_sides(command: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_instant(command: argparse.ArgumentParser) -> None:
+    """Add ``--at``."""
+    command.add_argument(
+        "--at", metavar="T",
+        help="2026-10-14T14:05, or 2h back from the newest data; default: the period's end",
+    )  # fmt: skip
+
+
 def add_output(command: argparse.ArgumentParser) -> None:
     """Add ``--format`` and ``--output`` of a table."""
     command.add_argument("--format", choices=FORMATS, default="table", help="default: %(default)s")

@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
         description="Were we protected? Veeam CDP session records as answers.",
         epilog="Start with: cdpanalytics demo. With your own server: cdpanalytics doctor URL, "
         "then cdpanalytics sync URL --archive DIR, then report, metrics and check. "
-        "Exit codes: 0 done, 1 error, 2 wrong usage; check: 0 met, 2 missed, 3 unknown.",
+        "Exit codes: 0 done, 1 error, 2 wrong usage; check: 0 OK, 1 warning, 2 critical, 3 unknown.",
     )
     root.set_defaults(run=None)
     commands: Any = root.add_subparsers(title="commands", metavar="COMMAND")
@@ -53,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     servers.add_sync(commands)
     servers.add_query(commands)
     questions.add_metrics(commands)
+    questions.add_status(commands)
     questions.add_report(commands)
     questions.add_check(commands)
     archives.add_verify(commands)

@@ -14,9 +14,6 @@ from cdpanalytics.presentation import output
 if TYPE_CHECKING:
     from cdpanalytics.selection import Selection
 
-MET, MISSED, UNKNOWN = 0, 2, 3
-"""What `check` exits with."""
-
 MOST_PERIODS: Final = 1_000_000
 """Periods of ``--freq`` above which a window is refused: nothing reads a table of that many rows."""
 
@@ -42,6 +39,10 @@ def add_metrics(commands: Any) -> None:
 
 def _add_metric(names: Any, spec: MetricSpec) -> None:
     command = names.add_parser(spec.command, help=spec.summary, description=spec.summary)
+    _add_options(command, spec)
+
+
+def _add_options(command: Any, spec: MetricSpec) -> None:
     shared.add_archive(command)
     shared.add_window(command, since_required=spec.looks_back)
     if spec.by is not None:
@@ -62,6 +63,8 @@ def _add_metric(names: Any, spec: MetricSpec) -> None:
         shared.add_frequency(command)
     if spec.name == "compare":
         shared.add_sides(command)
+    if "at" in spec.own:
+        shared.add_instant(command)
     if spec.name == "gaps":
         command.add_argument(
             "--longest", type=shared.whole_number(1, 10**9), metavar="N", help="the N longest only"
@@ -77,7 +80,7 @@ def _run_metrics(options: argparse.Namespace) -> int:
     freq = getattr(options, "freq", None)
     if freq is not None:
         _check_periods(selection, freq)
-    given = {"by": getattr(options, "by", None), "freq": freq}
+    given = {"by": getattr(options, "by", None), "freq": freq, "at": getattr(options, "at", None)}
     if "targets" in spec.own:
         given["targets"] = options.rpo.split(",")
     given["sides"] = getattr(options, "sides", None)
@@ -169,7 +172,8 @@ def _run_report(options: argparse.Namespace) -> int:
 def add_check(commands: Any) -> None:
     """Add ``check``."""
     command = commands.add_parser(
-        "check", help="whether the objective was met: 0 met, 2 missed, 3 unknown",
+        "check",
+        help="whether the objective was met: 0 met, 1 met but a VM is breached now, 2 missed, 3 unknown",
         epilog="Example: cdpanalytics check --archive data/archive --objective 99.9 --since 1D",
     )  # fmt: skip
     shared.add_archive(command)
@@ -184,11 +188,20 @@ def add_check(commands: Any) -> None:
 
 def _run_check(options: argparse.Namespace) -> int:
     """Print one line per group, and exit as the worst of them."""
-    from cdpanalytics.presentation import formatting
+    from cdpanalytics.presentation import formatting, verdicts
 
-    table = _selection(options).objectives(by=options.by)
+    selection = _selection(options)
+    table, status = selection.objectives(by=options.by), selection.status()
     lines = formatting.objective_lines(table) or ["UNKNOWN: no session matches the selection"]
     output.print_table("".join(f"{output.one_line(line)}\n" for line in lines))
-    if (table["passed"] == False).any():  # noqa: E712
-        return MISSED
-    return UNKNOWN if table.empty or table["passed"].isna().any() else MET
+    return verdicts.worst(verdicts.verdicts(table, verdicts.breached_at_end(table, status)))
+
+
+def add_status(commands: Any) -> None:
+    """Add ``status``."""
+    command = commands.add_parser(
+        "status", help="how each VM is now, or was at an instant, worst first",
+        description="How each VM is, worst first, as it was known at the instant.",
+        epilog="Example: cdpanalytics status --archive data/archive --at 2026-10-14T14:05",
+    )  # fmt: skip
+    _add_options(command, REGISTRY["status"])

@@ -29,7 +29,8 @@ SIDES = "Side by side"
 CALLS = {
     "Heat map": "rpo_adherence(by={vm}, freq={freq!r})", "Timeline": "gaps()", "Exposure": "gaps()",
     "Worst VMs": "worst(by={vm})", "Durations": "durations(by='policy')", "Sizes": "sizes(by='policy')",
-    "Journal": "journal_adherence(by={vm})", SIDES: "compare(by={side_key!r}, sides={sides!r})",
+    "Journal": "journal_adherence(by={vm})", "Status": "status()",
+    SIDES: "compare(by={side_key!r}, sides={sides!r})",
 }  # fmt: skip
 """The metric of each view, as a method of a Selection."""
 

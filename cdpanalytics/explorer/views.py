@@ -13,6 +13,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 
 from cdpanalytics import plots
+from cdpanalytics.presentation import analysis as sentences
 from cdpanalytics.presentation import formatting
 from cdpanalytics.presentation import html as parts
 from cdpanalytics.presentation.analysis import Analysis, periods_by_vm
@@ -21,6 +22,7 @@ GAPS_SHOWN = 25
 CAUSES_SHOWN = 10
 SESSIONS_SHOWN = 200
 WORST_SHOWN = 25
+STATUS_SHOWN = 200
 HEIGHTS = (4, 8, 13, 18)
 _INKS = {
     "#24292f": "var(--ink)", "#000000": "var(--ink)", "#57606a": "var(--soft)",
@@ -128,15 +130,28 @@ def sparkline(days: pd.DataFrame) -> Markup:
     ).format(label, 4 * len(levels), label, Markup("").join(bars))
 
 
+def status(analysis: Analysis) -> Markup:
+    """How each VM is at the end of the period, worst first."""
+    shown = analysis.status.head(STATUS_SHOWN).drop(columns="at")
+    left = len(analysis.status) - len(shown)
+    more = (f"{left:,} more VMs are not shown.",) if left else ()
+    return _paragraphs(sentences.now(analysis), *more) + _table(shown, "status")
+
+
 def journal(analysis: Analysis) -> Markup:
     """The RPO really achieved, from restorable intervals."""
     if analysis.journal.empty:
         return _paragraphs(
             "The archive has no restorable intervals; sync with --journal to ask for them."
         )
-    return _paragraphs(
-        "What each VM could be restored to, and how far apart restore points really were."
-    ) + _table(analysis.journal, "journal")
+    drawn = picture(analysis.selection.plot.achieved_rpo())
+    return (
+        drawn
+        + _paragraphs(
+            "What each VM could be restored to, and how far apart restore points really were."
+        )
+        + _table(analysis.journal, "journal")
+    )
 
 
 def sides(analysis: Analysis) -> Markup:
@@ -159,7 +174,8 @@ def sides(analysis: Analysis) -> Markup:
 
 VIEWS: dict[str, Callable[[Analysis], Markup]] = {
     "Heat map": heat_map, "Timeline": timeline, "Exposure": exposure, "Worst VMs": worst,
-    "Durations": durations, "Sizes": sizes, "Journal": journal, "Side by side": sides,
+    "Durations": durations, "Sizes": sizes, "Journal": journal, "Status": status,
+    "Side by side": sides,
 }  # fmt: skip
 """The views by the name that an analyst chooses."""
 

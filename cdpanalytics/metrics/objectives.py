@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
-from fractions import Fraction
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.core import groups as grouping
-from cdpanalytics.metrics.core.aggregates import Aggregates, combine
+from cdpanalytics.metrics.core.adherence import BlockCells
+from cdpanalytics.metrics.core.aggregates import (
+    Aggregates,
+    Cells,
+    cells_for,
+    cells_of,
+    regroup,
+)
 from cdpanalytics.metrics.core.arrays import SessionArrays
 from cdpanalytics.metrics.core.clocks import ClockMaker
 from cdpanalytics.metrics.core.coverage import sweep, vm_blocks
-from cdpanalytics.metrics.core.exposure import arrays_of, retirements
+from cdpanalytics.metrics.core.exposure import Exposure, arrays_of, retirements
 from cdpanalytics.metrics.core.frames import facts
-from cdpanalytics.metrics.core.kernels import Integers, parallel_map
+from cdpanalytics.metrics.core.kernels import Flags, Integers, parallel_map
+from cdpanalytics.metrics.core.promises import (
+    Promised,
+    Stretches,
+    combine_promised,
+    stretches_of,
+    unknown_at_end,
+)
 from cdpanalytics.metrics.core.question import (
     PROTECTS,
     UNSET,
@@ -30,13 +43,14 @@ from cdpanalytics.metrics.core.question import (
     Zone,
     Zones,
 )
-from cdpanalytics.metrics.core.spec import EXPOSURE, MetricSpec
+from cdpanalytics.metrics.core.shares import Objective, Shares
+from cdpanalytics.metrics.core.spec import EXPOSURE, VM, MetricSpec
 from cdpanalytics.metrics.core.values import UNKNOWN, lengths, microseconds
-from cdpanalytics.metrics.core.windows import Window, effective_as_of
-from cdpanalytics.metrics.rpo import COLUMNS, adherence_table, exposure_aggregates
+from cdpanalytics.metrics.core.windows import Window, effective_as_of, window
+from cdpanalytics.metrics.rpo import COLUMNS, adherence_table, sum_cells
 
 _FIGURES = frozenset({
-    "vms", "unprotected", "sessions", "success", "warning", "failed", "unknown", "exposed",
+    "unprotected", "sessions", "success", "warning", "failed", "unknown", "exposed",
     "breached", "gaps", "breaches", "worst_gap", "adherence_strict", "gap_adherence",
     "success_rate", "success_low", "success_high", "unobserved", "excluded", "retired",
     "adherence_full",
@@ -46,7 +60,7 @@ _FIGURES = frozenset({
 
 def objectives(
     sessions: pd.DataFrame,
-    objective: float = 0.999,
+    objective: Objective = 0.999,
     target: object = None,
     by: By = ("policy", "vm"),
     *,
@@ -66,13 +80,18 @@ def objectives(
 ) -> pd.DataFrame:
     """Return whether adherence met an objective, and what is left of its budget of breached time.
 
+    Three ways to add up stand side by side, because VM-hours alone hide one VM in a hundred:
+    the adherence of all VMs together, how many VMs met the objective each for itself, and the
+    share of the time in which all of them were within their targets at once.
+
     Parameters
     ----------
     sessions : pandas.DataFrame
-        One row a task session, or a table of `rpo_adherence`, which takes no other
+        One row per task session, or a table of `rpo_adherence`, which takes no other
         argument than `objective`.
-    objective : float
-        The adherence promised, as a share: 0.999 is 99.9 %.
+    objective : float or pandas.DataFrame
+        The adherence promised, as a share: 0.999 is 99.9 %. Or a table of them: the columns
+        that decide it (policy, a tag), and `objective`.
     target, by, since, as_of, freq, schedule, tz, protects, policies
         As in `rpo_adherence`, as are `unobserved`, `exclude`, `retire_after` and `grace`.
     until : timestamp-like, optional
@@ -85,12 +104,17 @@ def objectives(
     pandas.DataFrame
         One row per group (and period): the keys, then
 
-        ``rpo, observed, adherence`` : as in `rpo_adherence`.
-        ``objective`` : the share promised.
-        ``passed`` : whether adherence so far is at least the objective.
+        ``rpo, vms`` : as in `rpo_adherence`.
+        ``observed, adherence`` : as in `rpo_adherence`, of the VMs with a known target; a VM
+        without one is counted in `no_target` and left out of all other figures.
+        ``objective`` : the share promised; NA where the group mixes several.
+        ``passed`` : False where adherence so far is below the objective. Else True; but NA,
+        unknown, while a VM of the group was never seen, or is unknown at the end
+        (`undecided`), and where nothing was observed.
         ``budget`` : Timedelta, breached time allowed: ``(1 - objective)`` of the
         scheduled time observed and of that still ahead, in which every VM of the group
-        that is protected now, or was last, is taken to stay.
+        that is protected now, or was last, is taken to stay. Where a group mixes
+        objectives, the sum of its VMs' budgets.
         ``spent`` : Timedelta, the time breached.
         ``remaining`` : ``budget - spent``; below zero where more is spent than allowed.
         ``elapsed`` : observed time as a share of observed and ahead; 1 where the window
@@ -98,14 +122,21 @@ def objectives(
         ``burn_rate`` : share of the budget spent, over `elapsed`. At 1 the budget lasts
         just as long as the window, at 2 half as long. NA where the objective allows
         nothing.
+        ``vms_met`` : how many of the VMs passed, each for itself.
+        ``all_protected`` : of the time in which some VM of the group was observed, the
+        share in which no observed VM of it was breached. This is clock time, not VM-hours.
+        ``no_target`` : VMs without a known target.
+        ``undecided`` : VMs that a policy names and no session ever did (unless excluded at
+        the end), and VMs unknown at the end because of a hole.
 
         Where nothing was observed, or no target is known, nothing is passed or missed:
-        all of these are NA.
+        these are NA. On a table of `rpo_adherence` the last four are NA, for it does not
+        have them by VM.
 
     Raises
     ------
     InputError
-        When the objective is not between 0 and 1, or a column is missing or of the
+        When an objective is not between 0 and 1, or a column is missing or of the
         wrong kind, or an argument is.
 
     See Also
@@ -146,8 +177,7 @@ def objectives(
                 "this is a table of adherence: objectives takes only objective= with it; "
                 "give the other arguments to rpo_adherence"
             )
-        ahead = np.zeros(len(sessions), dtype=np.int64)
-        return _table(sessions, objective, 1 - _share(objective), ahead)
+        return _of_adherence(sessions, Shares.parse(objective))
     question = Question.parse(by, since=since, until=until, as_of=as_of, freq=freq, tz=tz)
     terms = Terms.parse(
         target, protects=protects, schedule=schedule, schedule_tz=schedule_tz, exclude=exclude,
@@ -156,35 +186,65 @@ def objectives(
     return OBJECTIVES.evaluate(sessions, question, terms, objective=objective)
 
 
-def _aggregates(
-    sessions: pd.DataFrame, question: Question, terms: Terms, objective: float
-) -> Aggregates:
-    """What `rpo_adherence` is made of, and how much time lies ahead in the window."""
-    _share(objective)
-    sums = exposure_aggregates(sessions, question, terms)
+def _promised(
+    sessions: pd.DataFrame, question: Question, terms: Terms, objective: Objective
+) -> Promised:
+    """Sums by VM, when it was observed and breached, and how much time lies ahead in the window."""
+    decisive = Shares.parse(objective).columns
+    by = tuple(dict.fromkeys((*question.by, *VM, *decisive)))
+    arrays = arrays_of(sessions, question, terms)
+    cells = cells_for(arrays, by, window(arrays, question))
+    parts: list[tuple[Stretches, Stretches]] = []
+
+    def add(exposure: Exposure, places: BlockCells, sums: Aggregates) -> None:
+        parts.append(stretches_of(exposure, cells.group.of[exposure.tiles.row], cells.window.count))
+        pieces, unknown = exposure.pieces, unknown_at_end(exposure, cells.window.edges)
+        of = places.of_tiles(exposure, pieces.tile, pieces.period)
+        sums.sum["undecided"] = grouping.count(of, places.size, unknown)
+
+    sums = sum_cells(arrays, terms, cells, add)
+    sums.sum["undecided"] += _never_seen(arrays, terms, cells)
+    sums.sum["ahead"] = _time_ahead(sessions, arrays, terms, replace(question, by=by), sums)
+    observed, breached = (_union([part[kind] for part in parts]) for kind in (0, 1))
+    return Promised(sums, observed, breached)
+
+
+def _union(parts: list[Stretches]) -> Stretches:
+    names = ("cell", "start", "stop")
+    return Stretches.union(*(np.concatenate([getattr(p, n) for p in parts]) for n in names))
+
+
+def _never_seen(arrays: SessionArrays, terms: Terms, cells: Cells) -> Integers:
+    """How many VMs of each cell a policy names though they have no attempt, and are not excluded."""
+    count = len(arrays.created)
+    listed = np.arange(count, len(arrays.vm))
+    seen = np.unique(arrays.vm[:count][arrays.attempt])
+    never = listed[~np.isin(arrays.vm[listed], seen)]
+    numbers = np.zeros((cells.group.count, cells.window.count), dtype=np.int64)
+    maker = ClockMaker(arrays, terms, arrays.as_of)
+    for period, end in enumerate(cells.window.edges[1:]):
+        included = never
+        if len(never) and terms.exclude is not None:
+            included = never[~maker.excluded_at(never, np.full(len(never), end))]
+        numbers[:, period] = grouping.count(cells.group.of[included], cells.group.count)
+    return numbers.ravel()
+
+
+def _time_ahead(
+    sessions: pd.DataFrame,
+    arrays: SessionArrays,
+    terms: Terms,
+    question: Question,
+    sums: Aggregates,
+) -> Integers:
+    """Scheduled time of each cell between as_of and the end of the window."""
     known = facts(sessions)
     now = effective_as_of(sessions, known, question, terms.protects)
     ahead = np.zeros(sums.shape, dtype=np.int64)
     end = _promised_until(sums.window, question.until or known.promised_until)
     if end is not None and now == sums.window.edges[-1] < end:
-        ahead[:, -1] = _ahead(arrays_of(sessions, question, terms), terms, question, end)
-    return replace(sums, sum=sums.sum | {"ahead": ahead.ravel()})
-
-
-def _budgets(sums: Aggregates, question: Question, terms: Terms, objective: float) -> pd.DataFrame:
-    return _table(adherence_table(sums), objective, 1 - _share(objective), sums.sum["ahead"])
-
-
-def _share(objective: float) -> Fraction:
-    try:
-        share = Fraction(str(objective))
-    except ValueError:
-        share = Fraction(0)
-    if not 0 < share <= 1:
-        raise InputError(
-            f"objective={objective!r} is not a share above 0 and up to 1; write 0.999 for 99.9 %"
-        )
-    return share
+        ahead[:, -1] = _ahead(arrays, terms, question, end)
+    return ahead.ravel()
 
 
 def _promised_until(window: Window, until: object) -> int | None:
@@ -213,25 +273,103 @@ def _ahead(arrays: SessionArrays, terms: Terms, question: Question, end: int) ->
     return np.sum(parallel_map(ahead, vm_blocks(arrays)), axis=0)
 
 
-def _table(
-    adherence: pd.DataFrame, objective: float, allowed: Fraction, ahead: Integers
+@dataclass(frozen=True)
+class _Sums:
+    """Sums by cell, of the VMs with a known target, and what their objectives allow: so far, and in all."""
+
+    observed: Integers
+    breached: Integers
+    undecided: Integers
+    ahead: Integers
+    allowed: Integers
+    budget: Integers
+    exact: np.ndarray
+
+    @property
+    def missed(self) -> Flags:
+        """Where the budget of the time so far is spent."""
+        return (self.observed > 0) & (self.breached > self.allowed)
+
+    @property
+    def met(self) -> Flags:
+        """Where it is not, and each VM is known."""
+        return (self.observed > 0) & ~self.missed & (self.undecided == 0)
+
+
+def _budgets(
+    part: Promised, question: Question, terms: Terms, objective: Objective
 ) -> pd.DataFrame:
-    observed, spent = (_microseconds(adherence[name]) for name in ("observed", "breached"))
-    known = (observed > 0) & (spent != UNKNOWN)
-    promised = observed + ahead
-    budget = np.array([int(allowed * int(length)) for length in promised], dtype=np.int64)
-    so_far = np.array([int(allowed * int(length)) for length in observed], dtype=np.int64)
-    figures = [name for name in adherence if name not in _FIGURES]
-    table = adherence[figures].reset_index(drop=True)
-    table["objective"] = float(objective)
-    table["passed"] = pd.array(spent <= so_far, dtype="boolean")
-    table.loc[~known, "passed"] = pd.NA
-    left = budget - np.where(known, spent, 0)
-    for name, values in {"budget": budget, "spent": spent, "remaining": left}.items():
-        table[name] = lengths(np.where(known, values, UNKNOWN))
-    table["elapsed"] = grouping.share(observed, promised, known)
-    rate = grouping.share(spent, observed, known)
-    table["burn_rate"] = rate / float(allowed) if allowed else np.nan
+    shares, fine = Shares.parse(objective), part.sums
+    count = fine.window.count
+    per_vm = grouping.groups_of_tables([fine.groups], list(dict.fromkeys((*question.by, *VM))))
+    groups = grouping.groups_of_tables([fine.groups], list(question.by))
+    vm, group = cells_of(per_vm.of, count), cells_of(groups.of, count)
+    without = grouping.total(vm, fine.sum["without_target"], per_vm.count * count) > 0
+    share, kept = shares.of(fine.groups), ~without[vm]
+    table = adherence_table(regroup(fine, question.by))
+    size = len(table)
+
+    home = np.zeros(per_vm.count * count, dtype=np.int64)
+    home[vm] = group
+    # A VM that two policies of a group name is one VM that was never seen.
+    undecided = grouping.total(vm[kept], fine.sum["undecided"][kept], len(home)) > 0
+
+    def summed(cells: Integers, size: int, undecided: Integers) -> _Sums:
+        cells, sums = cells[kept], {name: values[kept] for name, values in fine.sum.items()}
+        observed, breached, ahead = (
+            grouping.total(cells, sums[name], size) for name in ("observed", "breached", "ahead")
+        )
+        mine = np.repeat(share, count)[kept]
+        allowed, _ = shares.allowed(sums["observed"], mine, cells, size)
+        promised = sums["observed"] + sums["ahead"]
+        budget, exact = shares.allowed(promised, mine, cells, size)
+        return _Sums(observed, breached, undecided, ahead, allowed, budget, exact)
+
+    sums = summed(group, size, grouping.count(home, size, undecided))
+    together, late = (
+        stretches.moved(group, kept).total(size) for stretches in (part.observed, part.breached)
+    )
+    promised = np.repeat(shares.column(share, groups.of, groups.count), count)
+    table = _judged(table, promised, sums)
+    each = summed(vm, len(home), undecided.astype(np.int64))
+    met = grouping.count(home, size, each.met)
+    table["vms_met"] = pd.array(met, dtype="Int64")
+    table["all_protected"] = 1 - grouping.share(late, together, together > 0)
+    table["no_target"] = pd.array(grouping.count(home, size, without), dtype="Int64")
+    table["undecided"] = pd.array(sums.undecided, dtype="Int64")
+    return table
+
+
+def _of_adherence(adherence: pd.DataFrame, shares: Shares) -> pd.DataFrame:
+    """The objective of a table of adherence, which does not say what its VMs did each."""
+    observed, breached = (_microseconds(adherence[name]) for name in ("observed", "breached"))
+    known = breached != UNKNOWN
+    observed, breached = np.where(known, observed, 0), np.where(known, breached, 0)
+    nothing = np.zeros(len(adherence), dtype=np.int64)
+    share, each = shares.of(adherence), np.arange(len(adherence))
+    allowed, exact = shares.allowed(observed, share, each, len(adherence))
+    sums = _Sums(observed, breached, nothing, nothing, allowed, allowed, exact)
+    promised = shares.column(share, each, len(adherence))
+    table = _judged(adherence.reset_index(drop=True), promised, sums)
+    unknown = pd.array([pd.NA] * len(table), dtype="Int64")
+    return table.assign(vms_met=unknown, all_protected=np.nan, no_target=unknown, undecided=unknown)
+
+
+def _judged(adherence: pd.DataFrame, objective: np.ndarray, sums: _Sums) -> pd.DataFrame:
+    table = adherence[[name for name in adherence if name not in _FIGURES]].copy()
+    judged, spent, promised = sums.observed > 0, sums.breached, sums.observed + sums.ahead
+    table["observed"] = lengths(sums.observed)
+    table["adherence"] = 1 - grouping.share(spent, sums.observed, judged)
+    table["objective"] = objective
+    table["passed"] = pd.array(sums.met, dtype="boolean")
+    table.loc[~(sums.met | sums.missed), "passed"] = pd.NA
+    left = sums.budget - spent
+    for name, values in {"budget": sums.budget, "spent": spent, "remaining": left}.items():
+        table[name] = lengths(np.where(judged, values, UNKNOWN))
+    table["elapsed"] = grouping.share(sums.observed, promised, judged)
+    # The share of the budget that is spent, over the share of the time that is over.
+    used = grouping.share(spent, sums.exact, judged & (sums.exact > 0))
+    table["burn_rate"] = used / table["elapsed"]
     return table
 
 
@@ -242,6 +380,6 @@ def _microseconds(column: pd.Series) -> Integers:
 OBJECTIVES = MetricSpec(
     name="objectives", command="objectives",
     summary="was the objective met, and what is left of its budget",
-    function=objectives, partial=_aggregates, combine=combine, finalize=_budgets,
+    function=objectives, partial=_promised, combine=combine_promised, finalize=_budgets,
     columns=COLUMNS, takes=EXPOSURE | {"freq"}, own={"objective": 0.999},
 )  # fmt: skip

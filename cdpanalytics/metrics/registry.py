@@ -21,8 +21,10 @@ from cdpanalytics.metrics.journal import JOURNAL_ADHERENCE
 from cdpanalytics.metrics.objectives import OBJECTIVES
 from cdpanalytics.metrics.quality import QUALITY
 from cdpanalytics.metrics.ranking import COMPARE, WORST
+from cdpanalytics.metrics.recovery import RECOVERY_POINTS
 from cdpanalytics.metrics.rpo import RPO_ADHERENCE
 from cdpanalytics.metrics.sizes import SIZE_ANOMALIES, SIZE_TREND, SIZES
+from cdpanalytics.metrics.status import STATUS
 from cdpanalytics.metrics.what_if import WHAT_IF
 
 __all__ = ["REGISTRY", "REQUIRED", "UNSET", "MetricSpec", "Question", "Terms", "spec_of"]
@@ -31,7 +33,7 @@ REGISTRY: Final[Mapping[str, MetricSpec]] = MappingProxyType({
     spec.name: spec
     for spec in (
         RPO_ADHERENCE, GAPS, WHAT_IF, OBJECTIVES, WORST, COMPARE, DURATIONS, SIZES, SIZE_TREND,
-        SIZE_ANOMALIES, JOURNAL_ADHERENCE, QUALITY,
+        SIZE_ANOMALIES, JOURNAL_ADHERENCE, QUALITY, STATUS, RECOVERY_POINTS,
     )
 })  # fmt: skip
 """The metrics by the names of their functions, in the order in which they are shown."""

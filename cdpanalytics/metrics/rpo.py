@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import numpy as np
 import pandas as pd
 
 from cdpanalytics.metrics.core import adherence as sums_of
 from cdpanalytics.metrics.core.adherence import BlockCells
-from cdpanalytics.metrics.core.aggregates import Aggregates, cells_for, combine
+from cdpanalytics.metrics.core.aggregates import Aggregates, Cells, cells_for, combine
+from cdpanalytics.metrics.core.arrays import SessionArrays
 from cdpanalytics.metrics.core.exposure import Exposure, arrays_of
 from cdpanalytics.metrics.core.groups import share
 from cdpanalytics.metrics.core.kernels import LARGEST
@@ -206,7 +207,16 @@ def rpo_adherence(
 def exposure_aggregates(sessions: pd.DataFrame, question: Question, terms: Terms) -> Aggregates:
     """Return the sums that `rpo_adherence` is made of."""
     arrays = arrays_of(sessions, question, terms)
-    cells = cells_for(arrays, question.by, window(arrays, question))
+    return sum_cells(arrays, terms, cells_for(arrays, question.by, window(arrays, question)))
+
+
+def sum_cells(
+    arrays: SessionArrays,
+    terms: Terms,
+    cells: Cells,
+    add: Callable[[Exposure, BlockCells, Aggregates], None] = lambda *_: None,
+) -> Aggregates:
+    """Return the sums of all cells; `add` adds its own to those of each block of VMs."""
 
     def add_targets(exposure: Exposure, places: BlockCells, sums: Aggregates) -> None:
         if terms.target is None:
@@ -214,6 +224,7 @@ def exposure_aggregates(sessions: pd.DataFrame, question: Question, terms: Terms
             of = places.of_tiles(exposure, pieces.tile, pieces.period)
             goals = sums_of.extremes(of, exposure.target[pieces.tile], places.size)
             sums.min["rpo"], sums.max["rpo"] = goals
+        add(exposure, places, sums)
 
     sums = sums_of.sum_exposure(arrays, terms, cells, add_targets)
     if not arrays.has_verdicts:

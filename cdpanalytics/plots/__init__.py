@@ -4,18 +4,21 @@ Colour marks the exception: what is well is pale, what is not stands out, and no
 hangs on colour alone.
 """
 
-from cdpanalytics.plots.charts import (
-    Chart,
-    adherence,
-    durations,
-    exposure,
-    heat_map,
-    sizes,
-    styled,
-    timeline,
-)
+from cdpanalytics.plots.charts import adherence, durations, exposure, sizes
+from cdpanalytics.plots.figure import Chart, styled
+from cdpanalytics.plots.journal import achieved_rpo
 from cdpanalytics.plots.pairs import side_by_side
+from cdpanalytics.plots.vms import heat_map, timeline
 
 __all__ = [
-    "Chart", "adherence", "durations", "exposure", "heat_map", "side_by_side", "sizes", "styled", "timeline",
-]  # fmt: skip
+    "Chart",
+    "achieved_rpo",
+    "adherence",
+    "durations",
+    "exposure",
+    "heat_map",
+    "side_by_side",
+    "sizes",
+    "styled",
+    "timeline",
+]

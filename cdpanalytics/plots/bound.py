@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
 
-from cdpanalytics.plots import charts, pairs
+from cdpanalytics import plots
 
 if TYPE_CHECKING:
     from cdpanalytics.selection import Selection
@@ -26,16 +26,16 @@ class Plots:
     def timeline(self, *, ax: Axes | None = None) -> Axes:
         """Draw when the VMs with most exposure were covered, and their gaps: `plots.timeline`."""
         asked = self.selection
-        return charts.timeline(asked.sessions, asked.gaps(), since=asked.start, until=asked.stop,
+        return plots.timeline(asked.sessions, asked.gaps(), since=asked.start, until=asked.stop,
                               unobserved=asked.holes, ax=ax)  # fmt: skip
 
     def heat_map(self, *, freq: str = "D", ax: Axes | None = None) -> Axes:
         """Draw when the VMs with most breached time were in breach: `plots.heat_map`."""
-        return charts.heat_map(self.selection.rpo_adherence(by=_VM, freq=freq), ax=ax)
+        return plots.heat_map(self.selection.rpo_adherence(by=_VM, freq=freq), ax=ax)
 
     def adherence(self, by: By = "policy", *, freq: str = "D", ax: Axes | None = None) -> Axes:
         """Draw adherence by group and period: `plots.adherence`."""
-        return charts.adherence(
+        return plots.adherence(
             self.selection.rpo_adherence(by=by, freq=freq),
             objective=self.selection.objective,
             ax=ax,
@@ -43,19 +43,24 @@ class Plots:
 
     def durations(self, by: By = "policy", *, ax: Axes | None = None) -> Axes:
         """Draw how long finished sessions lasted: `plots.durations`."""
-        return charts.durations(self.selection.durations(by=by), ax=ax)
+        return plots.durations(self.selection.durations(by=by), ax=ax)
+
+    def achieved_rpo(self, by: str = "policy", *, ax: Axes | None = None) -> Axes:
+        """Draw the RPO achieved over time, from the journal: `plots.achieved_rpo`."""
+        asked = self.selection
+        return plots.achieved_rpo(asked.intervals, target=asked.target, by=by, ax=ax)
 
     def sizes(self, by: By = "policy", *, ax: Axes | None = None) -> Axes:
         """Draw the protected size by period: `plots.sizes`."""
-        return charts.sizes(self.selection.sizes(by=by), ax=ax)
+        return plots.sizes(self.selection.sizes(by=by), ax=ax)
 
     def exposure(self, *, target: object = None, ax: Axes | None = None) -> Axes:
         """Draw how many gaps lasted how long: `plots.exposure`."""
         goal = self.selection.target if target is None else target
-        return charts.exposure(self.selection.gaps(target=target), target=goal, ax=ax)
+        return plots.exposure(self.selection.gaps(target=target), target=goal, ax=ax)
 
     def side_by_side(
         self, sides: str | Sequence[str], by: By = (), *, ax: Axes | None = None
     ) -> Axes:
         """Draw the adherence of two groups, or under two targets: `plots.side_by_side`."""
-        return pairs.side_by_side(self.selection.compare(by=by, sides=sides), ax=ax)
+        return plots.side_by_side(self.selection.compare(by=by, sides=sides), ax=ax)

@@ -6,7 +6,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
-from cdpanalytics.plots.charts import COVERED, GAP, INK, _axes, _nothing, _short, styled
+from cdpanalytics.plots.axes import new_axes, nothing, short
+from cdpanalytics.plots.figure import COVERED, GAP, INK, styled
 from cdpanalytics.presentation.formatting import is_missing, share, word
 
 _ROWS = 30
@@ -31,11 +32,11 @@ def side_by_side(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     with styled():
         known = table[table["difference"].notna()]
         if known.empty:
-            return _nothing(
-                ax or _axes(), "Nothing to compare: adherence is not known of both sides"
+            return nothing(
+                ax or new_axes(), "Nothing to compare: adherence is not known of both sides"
             )
         shown = known.head(_ROWS).reset_index(drop=True)
-        ax = ax or _axes(height=1.6 + 0.28 * len(shown))
+        ax = ax or new_axes(height=1.6 + 0.28 * len(shown))
         places = range(len(shown))
         ax.hlines(
             places, shown["adherence_left"], shown["adherence_right"], color=COVERED, lw=3, zorder=1
@@ -43,7 +44,7 @@ def side_by_side(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         first = shown.iloc[0]
         for side, marker, colour in (("left", "o", INK), ("right", "s", GAP)):
             ax.scatter(shown[f"adherence_{side}"], places, marker=marker, color=colour, zorder=2,
-                       label=_short(first[side]))  # fmt: skip
+                       label=short(first[side]))  # fmt: skip
         ax.set_yticks(list(places), [_name(row, table) for _, row in shown.iterrows()])
         ax.invert_yaxis()
         ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
@@ -59,13 +60,13 @@ def _keys(table: pd.DataFrame) -> list[str]:
 
 
 def _name(row: pd.Series, table: pd.DataFrame) -> str:
-    names = [_short(word("", row[key])) for key in _keys(table) if not is_missing(row[key])]
+    names = [short(word("", row[key])) for key in _keys(table) if not is_missing(row[key])]
     return " · ".join(names) or ("all" if not _keys(table) else word("", None))
 
 
 def _finding(row: pd.Series, table: pd.DataFrame) -> str:
     left, right = (
-        f"{share(row[f'adherence_{side}'])} ({_short(row[side])})" for side in ("left", "right")
+        f"{share(row[f'adherence_{side}'])} ({short(row[side])})" for side in ("left", "right")
     )
     whose = f"{_name(row, table)} differs most: " if len(table) > 1 else ""
     return f"{whose}within the RPO {left} of the time, and {right}"

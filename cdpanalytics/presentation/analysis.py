@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from cdpanalytics.metrics.core.question import Terms
 from cdpanalytics.metrics.ranking import ranked
 from cdpanalytics.metrics.sides import Sides
 from cdpanalytics.presentation import formatting
@@ -25,6 +25,9 @@ DAYS_SHOWN = 62
 
 ROWS_SHOWN = 30
 """VMs in the heat map."""
+
+NAMES_SHOWN = 20
+"""VMs that a sentence names."""
 
 TARGETS = ("15s", "1min", "5min", "15min", "1h", "4h")
 """Targets of the what-if table."""
@@ -96,6 +99,11 @@ class Analysis:
     def periods(self) -> pd.DataFrame:
         """Adherence by VM and period."""
         return self.selection.rpo_adherence(by=VM, freq=self.freq)
+
+    @cached_property
+    def status(self) -> pd.DataFrame:
+        """How each VM is at the end of the window, as it was known then, worst first."""
+        return self.selection.status()
 
     @cached_property
     def gaps(self) -> pd.DataFrame:
@@ -205,6 +213,78 @@ def verdict(analysis: Analysis) -> str:
     )
 
 
+def unprotected(analysis: Analysis) -> pd.DataFrame:
+    """Return the VMs that nothing protects at the end, the longest first."""
+    table = analysis.status
+    late = table[table["state"].isin(["breached", "exposed"])]
+    return late.sort_values(["since", *VM], kind="stable", ignore_index=True)
+
+
+def now(analysis: Analysis) -> str:
+    """Return in one sentence which VMs nothing protects at the end, and which are not known."""
+    zone, late = analysis.selection.tz, unprotected(analysis)
+    if analysis.status.empty:
+        return "Unprotected now: no VM is known."
+    at = formatting.instant(analysis.status["at"].iloc[0].tz_convert(zone))
+    total = f"{len(analysis.status):,} VMs" if len(analysis.status) > 1 else "1 VM"
+    answer = f"none of {total}"
+    if len(late):
+        first = late.iloc[0]
+        since = formatting.instant(first["since"].tz_convert(zone))
+        answer = f"{len(late):,} of {total}, the longest since {since} ({first['vm']})"
+    states = analysis.status["state"].value_counts()
+    unknown = [f"{states[name]:,} {name}" for name in ("unknown", "never seen") if name in states]
+    more = f"; {' and '.join(unknown)}" if unknown else ""
+    return f"Unprotected now ({at} {zone}): {answer}{more}."
+
+
+def notes(analysis: Analysis) -> list[str]:
+    """Return what a reader has to know of VMs that were given grace, or came back after retirement."""
+    return [*_given_grace(analysis), *_came_back(analysis)]
+
+
+def _given_grace(analysis: Analysis) -> list[str]:
+    """Name the VMs with grace whose first attempt lies in the first day of the data.
+
+    They may have been protected before it, so that theirs was not a first copy.
+    """
+    selection = analysis.selection
+    rows = selection._rows(("state", "result"))
+    if selection.grace is None or rows.empty or not {"state", "result"} <= set(rows):
+        return []
+    attempts = rows[rows["state"].ne("Pending")].sort_values("created", kind="stable")
+    first = attempts.drop_duplicates(["backup_server", "vm"])
+    early = first["created"] < rows["created"].min() + pd.Timedelta("1D")
+    failed = first["state"].eq("Completed") & first["result"].eq("Failed")
+    return _named(
+        "Grace was given though the first attempt lies in the first day of the data, before which "
+        "nothing is known:",
+        first[early & failed]["vm"],
+    )
+
+
+def _came_back(analysis: Analysis) -> list[str]:
+    """Name the VMs whose ended gap was retired in an earlier period: it counts whole now."""
+    selection = analysis.selection
+    if selection.retire_after is None or analysis.start is None:
+        return []
+    length = Terms.parse(retire_after=selection.retire_after).retire_after or pd.Timedelta(0)
+    gaps = analysis.gaps
+    back = gaps[~gaps["open"] & (gaps["start"] + length < analysis.start)]
+    return _named(
+        "Came back after they were retired, so that their gap counts whole, in earlier periods too:",
+        back["vm"],
+    )
+
+
+def _named(said: str, vms: pd.Series) -> list[str]:
+    names = sorted(vms.dropna().astype("str").unique())
+    if not names:
+        return []
+    more = f" and {len(names) - NAMES_SHOWN:,} more" if len(names) > NAMES_SHOWN else ""
+    return [f"{said} {', '.join(names[:NAMES_SHOWN])}{more}."]
+
+
 def change(analysis: Analysis) -> str:
     """Return in one sentence how the period compares with the one before."""
     if analysis.before is None:
@@ -226,20 +306,9 @@ def change(analysis: Analysis) -> str:
 def budget(objective: pd.Series) -> tuple[str, str]:
     """Return whether an objective was met, and how much of its allowed breached time is used."""
     if pd.isna(objective["passed"]):
-        return "unknown", "nothing observed, or no target known"
+        return "unknown", formatting.why_unknown(objective)
     used, allowed = (formatting.duration(objective[name]) for name in ("spent", "budget"))
     return ("met" if objective["passed"] else "missed"), f"used {used} of the allowed {allowed}"
-
-
-def wilson(success: int, count: int) -> tuple[float, float]:
-    """Return the 95 % Wilson interval of a share; NaN without events."""
-    if not count:
-        return math.nan, math.nan
-    z = 1.959963984540054
-    share, scale = success / count, 1 + z * z / count
-    middle = (share + z * z / (2 * count)) / scale
-    half = z / scale * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def heat_map_rows(analysis: Analysis) -> tuple[list[pd.Timestamp], list[HeatRow]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,9 +21,8 @@ _BYTES = ("size", "rolling", "projected", "projected_low", "projected_high", "to
           "residual")  # fmt: skip
 _SLOPES = ("slope", "slope_low", "slope_high")
 _SHARES = ("adherence", "adherence_strict", "gap_adherence", "success_rate", "on_cadence", "growth",
-           "restorable_share", "share", "objective", "elapsed", "explains", "explained", "adherence_full",
-           "success_low", "success_high",
-           "adherence_before")  # fmt: skip
+           "restorable_share", "share", "objective", "elapsed", "explains", "explained",
+           "adherence_before", "adherence_full", "success_low", "success_high", "all_protected")  # fmt: skip
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -74,7 +73,28 @@ def text(table: pd.DataFrame) -> str:
     """Return a table for a terminal: words with units, no control characters."""
     if table.empty:
         return "nothing to show\n"
-    return words(table).to_string(index=False) + "\n"
+    return words(side_by_side(table)).to_string(index=False) + "\n"
+
+
+def side_by_side(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with adherence as asked beside what it is with what was left out.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"adherence": [1.0], "gaps": [0], "adherence_full": [0.9]})
+    >>> side_by_side(table).columns.tolist()
+    ['adherence', 'adherence_full', 'gaps']
+    """
+    if not {"adherence", "adherence_full"} <= set(table):
+        return table
+    columns = [name for name in table if name != "adherence_full"]
+    columns.insert(columns.index("adherence") + 1, "adherence_full")
+    return table[columns]
+
+
+def leaves_out(adherence: Mapping[Any, Any] | pd.Series) -> bool:
+    """Return whether time of a row of `metrics.rpo_adherence` was excluded or retired."""
+    return bool(adherence["excluded"] or adherence["retired"])
 
 
 def words(table: pd.DataFrame, of: str | None = None) -> pd.DataFrame:
@@ -113,13 +133,27 @@ def objective_lines(objectives: pd.DataFrame) -> list[str]:
         name = " / ".join(word("", key) for key in keys) or "all"
         goal = f"objective {share(row['objective'])}"
         if is_missing(row["passed"]):
-            said.append(f"UNKNOWN {name}: nothing observed, or no target known; {goal}")
+            said.append(f"UNKNOWN {name}: {why_unknown(row)}; {goal}")
             continue
         spent = f"used {duration(row['spent'])} of the allowed {duration(row['budget'])}"
         verdict = "MET" if row["passed"] else "MISSED"
         seen = f"{share(row['adherence'])} of {duration(row['observed'])}"
         said.append(f"{verdict} {name}: within RPO {seen}, {goal}, {spent}")
     return said
+
+
+def why_unknown(objective: Mapping[Any, Any] | pd.Series) -> str:
+    """Return why a row of `metrics.objectives` is neither met nor missed.
+
+    Examples
+    --------
+    >>> why_unknown({"observed": pd.Timedelta("1h"), "undecided": 2})
+    '2 VMs never seen, or unknown at the end'
+    """
+    count = objective["undecided"]
+    if objective["observed"] and not is_missing(count) and count:
+        return f"{count:,} VM{'s' if count > 1 else ''} never seen, or unknown at the end"
+    return "nothing observed, or no target known"
 
 
 def duration(length: pd.Timedelta) -> str:

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from cdpanalytics.metrics.sides import FIGURES, Sides
 from cdpanalytics.presentation import formatting
-from cdpanalytics.presentation.analysis import Analysis, budget, heat_map_rows, wilson
+from cdpanalytics.presentation.analysis import Analysis, budget, heat_map_rows, unprotected
 
 _HERE = "cdpanalytics.presentation"
 
@@ -36,12 +36,18 @@ HEADINGS = {
     "consequence": "What becomes of them", "breached_before": "Breached before", "restorable": "Restorable",
     "within": "Within RPO", "restorable_share": "Restorable share", "worst_rpo": "Worst RPO", "p95_rpo": "95 % within",
     "created": "Begun (UTC)", "ended": "Ended (UTC)", "state": "State", "result": "Result", "reason": "Reason",
+    "since": "Since (UTC)", "age": "For", "target": "RPO", "last_success": "Last success (UTC)",
+    "last_result": "Last result", "recovery_point": "Could be restored to (UTC)",
+    "recovery_age": "Age of that", "adherence_full": "With what is left out",
+    "unobserved": "Unknown", "excluded": "Excluded", "retired": "Retired",
+    "success_low": "Success rate, low", "success_high": "Success rate, high",
     "policy_result": "Policy's result", "total_size": "Size", "rolling": "7-day mean",
 }  # fmt: skip
 _SEEN_AT_ONCE = 12
 _TEXTS = {"backup_server", "policy", "vm", "cause", "source", "start", "end", "open", "period", "first", "last",
           "verdict", "finding", "consequence", "created", "ended", "state", "result", "reason",
-          "policy_result", "left", "right", "better"}  # fmt: skip
+          "policy_result", "since", "last_success", "last_result", "recovery_point", "left", "right",
+          "better"}  # fmt: skip
 
 
 @cache
@@ -76,25 +82,39 @@ def summary_cards(analysis: Analysis) -> list[dict[str, str]]:
     """Return the headline figures: name, value, note, state."""
     whole, missed = analysis.whole, len(analysis.worst)
     finished = int(whole["success"] + whole["warning"] + whole["failed"])
-    low, high = wilson(int(whole["success"]), finished)
     state, used = budget(analysis.objective)
     answered = not pd.isna(whole["adherence"])
     newest = instant(analysis.stop, analysis.selection.tz)
+    low, high = (formatting.share(whole[f"success_{end}"]) for end in ("low", "high"))
+    late = unprotected(analysis)
+    since = "at the end of the period"
+    if len(late):
+        since = f"longest since {instant(late['since'].iloc[0], analysis.selection.tz)}"
     return [
         {"name": "Adherence", "value": formatting.share(whole["adherence"]),
-         "note": f"strict {formatting.share(whole['adherence_strict'])}", "state": "" if answered else "unknown"},
+         "note": _beside(whole), "state": "" if answered else "unknown"},
         {"name": f"Objective {formatting.share(analysis.objective['objective'])}", "value": state.capitalize(),
          "note": used, "state": state},
+        {"name": "Unprotected now", "value": f"{len(late):,} of {len(analysis.status):,}",
+         "note": since, "state": "missed" if (late["state"] == "breached").any() else ""},
         {"name": "VMs that missed", "value": f"{missed:,} of {len(analysis.vms):,}",
          "note": f"{_count(whole['breaches'])} breaches in {_count(whole['gaps'])} gaps",
          "state": ""},
         {"name": "Longest gap", "value": formatting.duration(whole["worst_gap"]),
          "note": f"{formatting.duration(whole['breached'])} breached in all", "state": ""},
         {"name": "Success rate", "value": formatting.share(whole["success_rate"]),
-         "note": f"of {finished:,} sessions; 95 %: {formatting.share(low)} to {formatting.share(high)}", "state": ""},
+         "note": f"of {finished:,} sessions; 95 %: {low} to {high}", "state": ""},
         {"name": "As of", "value": newest[:10],
          "note": f"{newest[11:]} {analysis.selection.tz}; nothing later is judged", "state": ""},
     ]  # fmt: skip
+
+
+def _beside(whole: pd.Series) -> str:
+    """What is shown beside adherence: strict, and with what was left out where anything was."""
+    strict = f"strict {formatting.share(whole['adherence_strict'])}"
+    if not formatting.leaves_out(whole):
+        return strict
+    return f"{strict}; with what is left out {formatting.share(whole['adherence_full'])}"
 
 
 def _count(number: int) -> str:
@@ -185,6 +205,7 @@ def table(
     heads: Mapping[str, str] = HEADINGS,
 ) -> dict[str, Any]:
     """Return a table with its words, and what to sort them by; `of` as in `tables.words`."""
+    table = formatting.side_by_side(table)
     exact = formatting.records(table)
     shown = formatting.words(table, of)
     named = [{"name": heads.get(c, c), "number": c not in _TEXTS} for c in table.columns]

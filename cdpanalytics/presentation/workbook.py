@@ -85,7 +85,7 @@ class Workbook:
                 "select a shorter period, or export CSV or Parquet"
             )
         sheet = self._sheet(name)
-        shown = _with_utc(table, self.tz)
+        shown = _with_utc(formatting.side_by_side(table), self.tz)
         for column, label in enumerate(map(str, shown)):
             kind = _kind(formatting.unit_name(label, shown), shown[label])
             self._write_column(sheet, column, label, shown[label], kind)

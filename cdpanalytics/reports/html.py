@@ -31,6 +31,10 @@ _PACKAGE = "cdpanalytics.reports"
 _ADHERENCE = ["rpo", "observed", "breached", "gaps", "breaches", "worst_gap", "adherence", "adherence_strict",
               "sessions", "failed", "success_rate"]  # fmt: skip
 """The columns that fit on a page; the exact numbers of all columns are in the page as JSON."""
+_LEFT_OUT = ["excluded", "retired", "adherence_full"]
+"""What is shown beside adherence where anything was left out."""
+_STATUS = ["state", "since", "age", "target", "last_success", "last_result", "reason",
+           "recovery_point", "recovery_age"]  # fmt: skip
 _WHAT_IF = ["rpo", "breaches", "breached", "adherence"]
 _CHANGE = ["adherence_before", "adherence", "change", "breached_before", "breached", "verdict"]
 
@@ -94,6 +98,8 @@ def render(analysis: Analysis, title: str, generated: pd.Timestamp | None) -> st
         provenance=selection.provenance(),
         sessions_read=len(selection.frame()),
         verdict=sentences.verdict(analysis),
+        now=sentences.now(analysis),
+        notes=sentences.notes(analysis),
         zone=zone,
         start=parts.instant(analysis.start, zone),
         stop=parts.instant(analysis.stop, zone),
@@ -119,12 +125,12 @@ def render(analysis: Analysis, title: str, generated: pd.Timestamp | None) -> st
 
 def _tables(analysis: Analysis) -> dict[str, Any]:
     longest = analysis.gaps.sort_values("exposure", ascending=False, kind="stable")
-    vms, policies = (
-        analysis.vms[[*VM, *_ADHERENCE]],
-        analysis.policies[["policy", "exposed", *_ADHERENCE]],
-    )
+    beside = _LEFT_OUT if formatting.leaves_out(analysis.whole) else []
+    vms = analysis.vms[[*VM, *_ADHERENCE, *beside]]
+    policies = analysis.policies[["policy", "exposed", *_ADHERENCE, *beside]]
     journal = analysis.journal
     return {
+        "status": parts.table(_not_protected(analysis), "status"),
         "gaps": parts.table(longest.head(GAPS_SHOWN), "gaps"),
         "breaches": parts.table(analysis.breaches.head(BREACHES_SHOWN), "breaches", tools=True),
         "causes": parts.table(analysis.causes.head(CAUSES_SHOWN), "causes"),
@@ -139,6 +145,12 @@ def _tables(analysis: Analysis) -> dict[str, Any]:
         "holes": parts.table(analysis.selection.holes.fillna({"backup_server": "all"}), "holes"),
         "quality": parts.table(analysis.quality, "quality-found"),
     }  # fmt: skip
+
+
+def _not_protected(analysis: Analysis) -> pd.DataFrame:
+    """Return the VMs that are not plainly protected at the end, worst first."""
+    table = analysis.status[~analysis.status["state"].isin(["protected", "off schedule"])]
+    return table[[*VM, *_STATUS]].head(VMS_SHOWN)
 
 
 def _pictures(analysis: Analysis) -> dict[str, Markup]:

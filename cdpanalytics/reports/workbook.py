@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from cdpanalytics.presentation import analysis as sentences
+from cdpanalytics.presentation import formatting
 from cdpanalytics.presentation import output as destination
 from cdpanalytics.presentation.analysis import Analysis
 from cdpanalytics.presentation.html import HEADINGS
@@ -23,6 +24,8 @@ DEFINITIONS = [
     ("Gap, exposed", "Observed time that no protecting session covers."),
     ("Breached", "The part of a gap after its exposure exceeded the RPO, in scheduled time."),
     ("Adherence", "1 - breached / observed, over time."),
+    ("With what is left out", "Adherence without exclusions, grace and retirement."),
+    ("Status", "How each VM was at the end of the period, as it was known then."),
     ("Strict", "The same with only Success and running sessions as protection."),
     ("Success rate", "Success / (Success + Warning + Failed): the server's own result of finished sessions."),
     ("Objective, budget", "The adherence promised, and the breached time that it allows."),
@@ -32,7 +35,7 @@ DEFINITIONS = [
 
 
 def to_excel(selection: Selection, output: str | os.PathLike[str]) -> Path:
-    """Write a workbook of a Selection: summary, policies, VMs, gaps, sizes, quality, definitions.
+    """Write a workbook of a Selection: summary, policies, VMs, status, gaps, sizes, quality, definitions.
 
     Times are in the Selection's zone, which each head names; where its offset changes in
     the period, a UTC column follows them. Durations are real durations, shares real
@@ -63,6 +66,7 @@ def to_excel(selection: Selection, output: str | os.PathLike[str]) -> Path:
     book.add_text("Summary", "Were we protected?", _summary(analysis))
     book.add_table("Policies", analysis.policies.merge(_budgets(analysis), on="policy", how="left"))
     book.add_table("VMs", analysis.vms)
+    book.add_table("Status", analysis.status)
     book.add_table("Gaps", analysis.gaps)
     book.add_table("Sizes", analysis.sizes)
     book.add_table("Trends", analysis.trends)
@@ -77,10 +81,12 @@ def _summary(analysis: Analysis) -> list[tuple[str, Any]]:
     selection, whole = analysis.selection, analysis.whole
     provenance = selection.provenance()
     return [
-        ("Answer", sentences.verdict(analysis)),
+        ("Answer", sentences.verdict(analysis)), ("Now", sentences.now(analysis)),
+        *(("Note", note) for note in sentences.notes(analysis)),
         ("Start", analysis.start), ("End", analysis.stop), ("Zone of all times", selection.tz),
         *(("Filter", text) for text in selection.filters()),
         ("adherence", whole["adherence"]), ("adherence_strict", whole["adherence_strict"]),
+        *([("adherence_full", whole["adherence_full"])] if formatting.leaves_out(whole) else []),
         ("objective", analysis.objective["objective"]),
         ("Objective met", sentences.budget(analysis.objective)[0]),
         ("VMs", len(analysis.vms)), ("VMs that missed their RPO", len(analysis.worst)),

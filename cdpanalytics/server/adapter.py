@@ -25,7 +25,7 @@ from cdpanalytics.server.failures import Redactor, content_type, server_message
 from cdpanalytics.server.retry import RetryPolicy
 
 _TOKEN: Final = "X-RestSvcSessionId"  # noqa: S105 - the name of a header
-_LARGEST: Final = 256 * 2**20
+LARGEST_ANSWER: Final = 256 * 2**20
 """Bytes of a body, unpacked, above which it is refused: a page of 1,000 sessions has 2 MB."""
 
 
@@ -121,12 +121,12 @@ class BoundedAdapter(HTTPAdapter):
     def _read_body(self, answer: requests.Response) -> None:
         """Read a body within a size and a time: a small one can unpack to any size, or drip."""
         length = answer.headers.get("Content-Length", "")
-        if length.isdecimal() and int(length) > _LARGEST:
+        if length.isdecimal() and int(length) > LARGEST_ANSWER:
             raise self._oversized(answer)
         body, end = bytearray(), time.monotonic() + self.answer_timeout
         while piece := _read_some(answer):
             body += piece
-            if len(body) > _LARGEST:
+            if len(body) > LARGEST_ANSWER:
                 raise self._oversized(answer)
             if time.monotonic() > end:
                 answer.close()
@@ -140,7 +140,7 @@ class BoundedAdapter(HTTPAdapter):
 
     def _oversized(self, answer: requests.Response) -> ServerError:
         answer.close()
-        return ServerError(f"{self._url}: its answer is larger than {_LARGEST // 2**20} MiB; "
+        return ServerError(f"{self._url}: its answer is larger than {LARGEST_ANSWER // 2**20} MiB; "
                            "ask for smaller pages or a narrower window")  # fmt: skip
 
 

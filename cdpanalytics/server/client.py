@@ -16,12 +16,13 @@ from cdpanalytics import schema, timeparse
 from cdpanalytics.archive.joins import enrich
 from cdpanalytics.errors import InputError, ServerError
 from cdpanalytics.frames import mark
-from cdpanalytics.patterns import CALLED, Patterns, matching
+from cdpanalytics.patterns import Patterns
 from cdpanalytics.server import responses
 from cdpanalytics.server.connection import Connection
 from cdpanalytics.server.filters import Expression, field
 from cdpanalytics.server.paging import DatedPage, Pager, Query, workers
 from cdpanalytics.server.retry import RetryPolicy
+from cdpanalytics.server.tables import joined, matching_rows, unique
 
 Made = TypeVar("Made")
 
@@ -187,15 +188,15 @@ class EnterpriseManager:
         start, stop = timeparse.instant(since or "7D", now), timeparse.instant(until or now, now)
         if not start < stop:
             raise InputError(f"since ({start}) is not before until ({stop})")
-        tasks = _unique(self._by_days(self.task_sessions, start, stop))
-        parents = _unique(self._by_days(self.policy_sessions, start - _POLICY_SESSION, stop))
+        tasks = unique(self._by_days(self.task_sessions, start, stop))
+        parents = unique(self._by_days(self.policy_sessions, start - _POLICY_SESSION, stop))
         table = enrich(tasks, parents, self.policies())
         inside = pc.and_(
             pc.greater_equal(table["created"], pa.scalar(start, schema.INSTANT)),
             pc.less(table["created"], pa.scalar(stop, schema.INSTANT)),
         )
         frame = schema.to_frame(table.filter(inside).sort_by("created"))
-        found = _matching(frame, policy=policy, vm=vm, backup_server=server)
+        found = matching_rows(frame, policy=policy, vm=vm, backup_server=server)
         return mark(found, start, None if until is None else stop)
 
     def query(
@@ -236,7 +237,7 @@ class EnterpriseManager:
         if references:
             tables = [dated.page.table for dated in pages]
             return schema.to_frame(pa.concat_tables([schema.REFERENCES.empty_table(), *tables]))
-        tasks = _joined(pages, schema.TASK_SESSIONS)
+        tasks = joined(pages, schema.TASK_SESSIONS)
         return schema.to_frame(
             enrich(tasks, schema.POLICY_SESSIONS.empty_table(), schema.POLICIES.empty_table())
         )
@@ -256,7 +257,7 @@ class EnterpriseManager:
         Each uid once, by `created`. With `fresh` the page cache is neither read nor written.
         """
         pages = self._window("CdpReplicaTaskSession", start, end, filter, fresh)
-        return _unique(_joined(pages, schema.TASK_SESSIONS))
+        return unique(joined(pages, schema.TASK_SESSIONS))
 
     def count_task_sessions(self, since: pd.Timestamp, until: pd.Timestamp) -> int:
         """Count the task sessions created in [since, until) that the server remembers.
@@ -332,15 +333,15 @@ class EnterpriseManager:
     ) -> pa.Table:
         """Return policy sessions created in [start, end): `schema.POLICY_SESSIONS`, `as_of`."""
         pages = self._window("CdpReplicaSession", start, end, None, fresh)
-        return _unique(_joined(pages, schema.POLICY_SESSIONS))
+        return unique(joined(pages, schema.POLICY_SESSIONS))
 
     def policies(self, *, fresh: bool = False) -> pa.Table:
         """Return every policy's settings as they are now: `schema.POLICIES` and `as_of`."""
-        return _joined(self.pages("CdpPolicy", fresh=fresh), schema.POLICIES)
+        return joined(self.pages("CdpPolicy", fresh=fresh), schema.POLICIES)
 
     def replicas(self, *, fresh: bool = False) -> pa.Table:
         """Return every replica set: `schema.REPLICAS` and `as_of`."""
-        return _joined(self.pages("CdpReplica", fresh=fresh), schema.REPLICAS)
+        return joined(self.pages("CdpReplica", fresh=fresh), schema.REPLICAS)
 
     def replica_vms(self, replica_uid: str) -> pa.Table:
         """Return the VMs of one replica set: `schema.REPLICA_VMS`."""
@@ -466,29 +467,6 @@ class EnterpriseManager:
         days = pd.date_range(start.floor("D"), stop, freq="D", inclusive="left")
         with workers(self.parallel) as crew:
             return pa.concat_tables(crew.map(lambda day: ask(day, day + _DAY), days))
-
-
-def _joined(pages: Iterator[DatedPage] | list[DatedPage], shape: pa.Schema) -> pa.Table:
-    dated = shape.append(pa.field("as_of", schema.INSTANT))
-    tables = [page.table() for page in pages]
-    return pa.concat_tables([dated.empty_table(), *tables]).unify_dictionaries()
-
-
-def _unique(table: pa.Table) -> pa.Table:
-    again = table["uid"].to_pandas().duplicated(keep="last").to_numpy()
-    return table.filter(pa.array(~again)) if again.any() else table.combine_chunks()
-
-
-def _matching(frame: pd.DataFrame, **patterns: Patterns) -> pd.DataFrame:
-    """Keep the rows whose labels match; a pattern is tried once per label, not once per row."""
-    for column, given in patterns.items():
-        if given is not None:
-            labels = matching(frame[column].cat.categories, given, CALLED[column])
-            frame = frame[frame[column].isin(labels)]
-    frame = frame.reset_index(drop=True)
-    for column in patterns:
-        frame[column] = frame[column].cat.remove_unused_categories()
-    return frame
 
 
 def _aware(moment: pd.Timestamp) -> pd.Timestamp:

@@ -41,7 +41,7 @@ def stored(seconds: int) -> Caching:
 def open_session(url: str, user: str) -> requests_cache.CachedSession | None:
     """Return a session over this user's page cache; None, with a warning, where it cannot be used."""
     try:
-        backend = _SQLiteCache(_cache_file(url, user))
+        backend = _SQLiteCache(cache_file(url, user))
         backend.table.delete_expired()
     except (OSError, sqlite3.Error) as problem:
         warn_unused(problem)
@@ -109,7 +109,8 @@ class _SQLiteCache(BaseCache):
         self.responses = self.table
 
 
-def _cache_file(url: str, user: str) -> Path:
+def cache_file(url: str, user: str) -> Path:
+    """Return the file of a server's and user's pages; it is made where it does not exist."""
     folder = Path(platformdirs.user_cache_dir("cdpanalytics"))
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / f"{hashlib.sha256(f'{url} {user}'.encode()).hexdigest()}.sqlite"

@@ -318,8 +318,8 @@ def test_verify_names_each_damage(folder: Path) -> None:
 def test_uids_are_compared_in_parts_that_do_not_stay_in_memory(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cdpanalytics.archive.verify._PART_ROWS", 2)
-    monkeypatch.setattr("cdpanalytics.archive.verify._IN_MEMORY", 16)
+    monkeypatch.setattr("cdpanalytics.archive.verify.PART_ROWS", 2)
+    monkeypatch.setattr("cdpanalytics.archive.verify.ROWS_IN_MEMORY", 16)
     archive = Archive(folder)
     uids = [["u0", "u1", "u2", "u3"], ["u4", "u1", "u5"], ["u1", "u6", "u3", "u7", "u7"]]
     for day, names in enumerate(uids):

@@ -15,7 +15,7 @@ from cdpanalytics.explorer import Explorer, app
 from cdpanalytics.explorer.views import VIEWS
 from cdpanalytics.presentation import formatting
 from cdpanalytics.presentation.analysis import VM
-from cdpanalytics.selection import explore
+from cdpanalytics.questions import explore
 from cdpanalytics.server.client import EnterpriseManager
 from cdpanalytics.simulator import Fleet, Simulator
 from cdpanalytics.synchronize import sync
@@ -134,12 +134,9 @@ def test_what_is_picked_shows_its_sessions(explorer: Explorer) -> None:
     assert f'data-vm="{vm}"' in explorer._view.main or "&" in explorer._view.main
 
 
-def test_several_changes_are_drawn_once(
-    explorer: Explorer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_several_changes_are_drawn_once(explorer: Explorer) -> None:
     drawn = []
-    draw = explorer._draw
-    monkeypatch.setattr(explorer, "_draw", lambda: (drawn.append(1), draw()))
+    explorer._view.observe(drawn.append, "main")
     with explorer.batch():
         explorer.view, explorer.rpo, explorer.period = "Sizes", "5min", "all"
     assert len(drawn) == 1
@@ -158,7 +155,7 @@ def test_the_code_gives_the_views_numbers(
     found = explorer.analysis
     tables = {
         "Heat map": found.periods, "Timeline": found.gaps, "Exposure": found.gaps,
-        "Durations": found.durations, "Sizes": found.sizes,
+        "Durations": found.durations, "Sizes": found.sizes, "Status": found.status,
     }  # fmt: skip
     if view == "Side by side":
         pd.testing.assert_frame_equal(got, found.side_by_side([found.side_key]))

@@ -105,8 +105,8 @@ def concern(holes, server):
     return joined
 
 
-def span(row, as_of, holes):
-    """[created, stop), or None. A running session is known to run to a hole after its own as_of."""
+def stop_of(row, as_of, holes):
+    """Where a session stops, or None. A running one is known to run to a hole after its own as_of."""
     if row["state"] == "InProgress":
         stop = row["ended"]
         if stop is None:
@@ -117,8 +117,13 @@ def span(row, as_of, holes):
         stop = row["ended"]
     else:
         return None
-    stop = min(stop, as_of)
-    return (row["created"], stop) if row["created"] < stop else None
+    return min(stop, as_of)
+
+
+def span(row, as_of, holes):
+    """[created, stop), or None where that is empty."""
+    stop = stop_of(row, as_of, holes)
+    return (row["created"], stop) if stop is not None and row["created"] < stop else None
 
 
 def protecting(rows, as_of, protects, holes):
@@ -144,7 +149,7 @@ def owner_at(instant, spans, attempts, as_of, holes):
     if begun:
         return max(begun, key=lambda s: rank(*s))[2]
     begun = [row for row in attempts if row["created"] <= instant]
-    return max(begun, key=lambda r: rank(r["created"], (span(r, as_of, holes) or (0, None))[1], r))
+    return max(begun, key=lambda r: rank(r["created"], stop_of(r, as_of, holes), r))
 
 
 def cadence(own, spans, hole, policies):
@@ -324,7 +329,8 @@ def walk(vm, own, attempts, terms):
             if gap["row"] is None and reason is None:
                 gap.update(row=row, start=at, goal=row["_goal"])
         steps.append({"vm": vm, "at": at, "row": row, "reason": reason, "gap": gap,
-                      "leading": at < protected, "after_retirement": False})  # fmt: skip
+                      "leading": at < protected, "after_retirement": False,
+                      "dark": any(a <= at < b for a, b in dark)})  # fmt: skip
         at += step
     retire(steps, gap, terms)
     for s in steps:

@@ -132,6 +132,30 @@ def hole_frame(rows):
     return table.astype({"backup_server": "str"})
 
 
+@st.composite
+def journal_rows(draw):
+    """A row of the journal: a stretch asked about, or one that could be restored to."""
+    start = draw(st.integers(0, 24))
+    kind = draw(st.sampled_from(["Asked", "RestoreAvailable", "RestoreAvailable"]))
+    rpo = draw(st.sampled_from([None, *map(dt.timedelta, [0] * 3, [0, 15, 2400])]))
+    return {
+        "backup_server": draw(A_SERVER), "vm": draw(A_VM), "policy": "gold", "kind": kind,
+        "start": ORIGINS[0] + start * STEP,
+        "end": ORIGINS[0] + (start + draw(st.integers(0, 8))) * STEP,
+        "rpo": None if kind == "Asked" else rpo,
+    }  # fmt: skip
+
+
+def journal_frame(rows):
+    """The journal as `archive.intervals()` gives it."""
+    columns = ["backup_server", "vm", "policy", "kind", "start", "end", "rpo"]
+    table = pd.DataFrame(rows, columns=columns)
+    for column in ("start", "end"):
+        table[column] = pd.to_datetime(table[column], utc=True).dt.as_unit("us")
+    table["rpo"] = pd.to_timedelta(table["rpo"]).dt.as_unit("us")
+    return table.astype(dict.fromkeys(("backup_server", "vm", "policy", "kind"), "str"))
+
+
 def instants(rows, before=20, after=20):
     """Instants on the grid in and around `rows`."""
     first = min(row["created"] for row in rows)

@@ -360,7 +360,7 @@ def test_anomalies_are_what_the_definition_finds_one_by_one(asked, z):
 
 
 def test_the_defaults_are_those_written():
-    """At 3.5 a score of 3.4 is no outlier, and ten of eleven offenders are listed."""
+    """At 3.5 a score of 3.4 is not an outlier, and ten of eleven offenders are listed."""
     rows = [(f"vm-{n:02d}", "00:00", "08:00", "Success") for n in range(11)]
     late = table(*rows, ("other", "00:00", "24:00", "Success"))
     assert len(worst(late, target="1h")) == 10

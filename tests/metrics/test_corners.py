@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from cdpanalytics import metrics
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics import (
     durations,
@@ -15,6 +16,8 @@ from cdpanalytics.metrics import (
     size_anomalies,
     worst,
 )
+
+from .test_arguments import USUAL, sessions
 
 DAY = pd.Timestamp("2026-10-01", tz="UTC")
 SEEN = {"seen_from": DAY, "seen_to": DAY}
@@ -50,7 +53,7 @@ def test_a_running_session_runs_on_through_a_hole_of_another_backup_server() -> 
     assert observed["a"] == pd.Timedelta("24h")
     assert observed["b"] == pd.Timedelta("24h") - pd.Timedelta("2h")
     known = rpo_adherence(sessions, "1h", by="vm", unobserved=own).set_index("vm")["observed"]
-    assert known["a"] == pd.Timedelta("12h"), "nobody knows of it since"
+    assert known["a"] == pd.Timedelta("12h"), "no later session is known"
     assert known["b"] == pd.Timedelta("24h")
 
 
@@ -195,3 +198,14 @@ def test_an_interval_without_one_of_its_ends_is_refused(missing: str) -> None:
     made[missing] = pd.to_datetime(made[missing], utc=True)
     with pytest.raises(InputError, match="intervals has a row without start or end; drop it"):
         journal_adherence(made, "15s")
+
+
+@pytest.mark.parametrize("name", [name for name in USUAL if name != "compare"] + ["status"])
+def test_columns_and_their_types_do_not_depend_on_the_data(name):
+    """JSON of a month without a session has the keys of any other month."""
+    metric, usual = getattr(metrics, name), USUAL.get(name, {})
+    full, empty = metric(sessions(), **usual), metric(sessions().iloc[:0], **usual)
+    assert empty.columns.tolist() == full.columns.tolist()
+    assert empty.dtypes.astype("str").to_dict() == full.dtypes.astype("str").to_dict()
+    bare = metric(sessions().drop(columns=["state", "result"]), **usual)
+    assert bare.columns.tolist() == full.columns.tolist()

@@ -163,9 +163,13 @@ def test_an_unknown_freq(sessions):
 @pytest.mark.parametrize("tz", ["Mars/Olympus", "", None, "Europe/Nowhere"])
 @pytest.mark.parametrize("asked", [{}, {"freq": "D"}, {"schedule": "10" * 84}])
 def test_an_unknown_zone_even_where_nothing_is_cut(sessions, tz, asked):
-    assert error(rpo_adherence, sessions, "1h", tz=tz, **asked) == (
-        f"tz={tz!r} is not a time zone; use a name like UTC or Europe/Prague"
+    told = error(rpo_adherence, sessions, "1h", tz=tz, **asked)
+    hint = (
+        "did you mean Europe/Jersey?"
+        if tz == "Europe/Nowhere"
+        else "use a name like UTC or Europe/Berlin"
     )
+    assert told == f"tz={tz!r} is not a time zone; {hint}"
 
 
 def test_an_unknown_reading(sessions):
@@ -181,23 +185,46 @@ def test_since_not_before_until(metric, sessions):
     )
 
 
-@pytest.mark.parametrize("target", ["soon", "-5min", 15, 15.0, np.int64(15), "15", "", pd.NaT])
-def test_a_target_that_is_no_length_of_time(sessions, target):
+@pytest.mark.parametrize("target", ["soon", "", pd.NaT])
+def test_a_target_that_is_not_a_length_of_time(sessions, target):
     assert error(rpo_adherence, sessions, target) == (
-        f"target={target!r} is not a length of time; write it like 30s, 15min or 1h"
+        f"target={target!r} is not a length of time; write it like 30s, 15min, 1h30min or 7D"
     )
+
+
+@pytest.mark.parametrize(
+    ("target", "why"),
+    [
+        ("-5min", "is negative"),
+        ("15", "has no unit; write 15min, 15h or 15D"),
+        ("15m", "minutes or months"),
+        (15, "it has no unit"),
+        (15.0, "it has no unit"),
+        (np.int64(15), "it has no unit"),
+    ],
+)
+def test_why_a_target_is_not_a_length_of_time(sessions, target, why):
+    told = error(rpo_adherence, sessions, target)
+    assert told.startswith(f"target={target!r} ")
+    assert why in told
 
 
 @pytest.mark.parametrize("since", ["soon", 20261001, 1.5])
-def test_a_since_that_is_no_time(sessions, since):
+def test_a_since_that_is_not_a_time(sessions, since):
     assert error(rpo_adherence, sessions, "1h", since=since) == (
-        f"since={since!r} is not a time; write it like 2026-10-01 or 2026-10-01T08:00Z"
+        f"since={since!r} is not a time; write 2026-10-01 or 2026-10-01T06:00Z"
     )
+
+
+@pytest.mark.parametrize("since", ["7D", "now"])
+def test_a_metric_never_reads_the_clock(sessions, since):
+    told = error(rpo_adherence, sessions, "1h", since=since)
+    assert told.startswith(f"since={since!r} counts back from now, which is not known here")
 
 
 def test_a_missing_as_of(sessions):
     assert error(rpo_adherence, sessions, "1h", as_of=pd.NaT) == (
-        "as_of is missing; write it like 2026-10-01 or 2026-10-01T08:00Z"
+        "as_of is missing; write 2026-10-01 or 2026-10-01T06:00Z"
     )
 
 

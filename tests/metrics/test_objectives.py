@@ -42,7 +42,11 @@ def test_budget_spent_and_left(fleet):
 
 def test_an_adherence_table_gives_the_same(fleet):
     table = rpo_adherence(fleet, "1h")
-    pd.testing.assert_frame_equal(objectives(table, 0.95), objectives(fleet, 0.95, "1h"))
+    of_sessions, of_table = objectives(fleet, 0.95, "1h"), objectives(table, 0.95)
+    by_vm = ["vms_met", "all_protected", "no_target", "undecided"]
+    assert of_table[by_vm].isna().all(axis=None)
+    pd.testing.assert_frame_equal(of_table.drop(columns=by_vm), of_sessions.drop(columns=by_vm))
+    assert of_table.columns.tolist() == of_sessions.columns.tolist()
     with pytest.raises(InputError, match="takes only objective="):
         objectives(table, 0.95, since="2026-10-01")
 
@@ -81,6 +85,111 @@ def test_nothing_observed_is_neither_passed_nor_missed(fleet):
     found = only(objectives(fleet.iloc[:0], 0.95, "1h", by=()))
     assert found[["passed", "budget", "spent", "remaining", "elapsed", "burn_rate"]].isna().all()
     assert objectives(fleet, 0.95)["passed"].isna().all()  # no target is known
+
+
+# -- several ways to add up ------------------------------------------------------------
+
+
+def test_each_vm_for_itself_and_all_at_once(fleet):
+    """a is breached 06-09, b 21-22: 1 h 12 min is allowed each, and 4 of 24 h saw one of them."""
+    row = only(objectives(fleet, 0.95, "1h", by=()))
+    assert (row["vms"], row["vms_met"], row["no_target"], row["undecided"]) == (3, 2, 0, 0)
+    assert row["all_protected"] == pytest.approx(1 - 4 / 24, rel=1e-12)
+    assert row["adherence"] == pytest.approx(1 - 4 / 72, rel=1e-12)
+    assert objectives(fleet, 0.95, "1h")["vms_met"].tolist() == [0, 1, 1]
+    halves = objectives(fleet, 0.95, "1h", by=(), since=at("12:00"))
+    assert halves["all_protected"].tolist() == pytest.approx([1 - 1 / 12])
+
+
+def test_breaches_at_the_same_time_count_once_when_all_are_looked_at(fleet):
+    """d is breached 07-10 (target 1 h, uncovered from 06): with a, 06-10 is one stretch of 4 h."""
+    four = pd.concat([fleet, table(("d", "00:00", "06:00", "Success"),
+                                   ("d", "10:00", "24:00", "Success"))])  # fmt: skip
+    row = only(objectives(four, 0.95, "1h", by=()))
+    assert row["all_protected"] == pytest.approx(1 - 5 / 24, rel=1e-12)
+    assert row["spent"] == hours(7)
+
+
+def test_a_schedule_counts_for_all_protected():
+    """Forbidden 08-16: of 16 h the VM is breached 16:15-16:30 and 20:15-21:00, as metrics.md has it."""
+    day = table(
+        ("a", "00:00", "08:00", "Success"), ("a", "16:30", "20:00", "Success"),
+        ("a", "21:00", "24:00", "Success"),
+    )  # fmt: skip
+    office = {day: [1] * 8 + [0] * 8 + [1] * 8 for day in (
+        "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")}  # fmt: skip
+    row = only(objectives(day, 0.9, "15min", by=(), schedule=office))
+    assert row["all_protected"] == row["adherence"] == pytest.approx(0.9375, rel=1e-12)
+    dark = only(objectives(day, 0.9, "15min", by=(), schedule=office,
+                           exclude=[(at("16:20"), at("20:30"))]))  # fmt: skip
+    assert dark["observed"] == hours(16) - pd.Timedelta("4h10min")
+    assert dark["spent"] == pd.Timedelta("5min") + pd.Timedelta("15min")
+    assert dark["all_protected"] == dark["adherence"]
+
+
+def test_a_vm_without_a_target_is_counted_and_left_out(fleet):
+    some = fleet.assign(rpo=pd.to_timedelta(["1h", "1h", None, None, "1h"]))
+    row = only(objectives(some, 0.95, by=()))
+    assert (row["vms"], row["no_target"], row["vms_met"]) == (3, 1, 1)
+    assert (row["observed"], row["spent"]) == (hours(48), hours(3))
+    assert row["all_protected"] == pytest.approx(1 - 3 / 24, rel=1e-12)
+    assert not row["passed"]
+    none = only(objectives(fleet, 0.95, by=()))
+    assert (none["no_target"], none["vms_met"]) == (3, 0)
+    assert pd.isna(none["all_protected"])
+
+
+def test_an_objective_is_never_met_while_a_vm_was_never_seen(fleet):
+    policies = pd.DataFrame(
+        {"policy": ["gold"], "backup_server": ["east"], "vms": [["a", "never"]]}
+    )
+    low = only(objectives(fleet, 0.5, "1h", by="policy", policies=policies))
+    assert pd.isna(low["passed"]), "the rest would pass"
+    assert (low["vms"], low["undecided"], low["vms_met"]) == (4, 1, 3)
+    high = only(objectives(fleet, 0.99, "1h", by="policy", policies=policies))
+    assert high["passed"] == False  # noqa: E712 - missed by what is known
+    excluded = pd.DataFrame({"start": [at("23:00")], "end": [at("24:00")], "vm": ["never"]})
+    left_out = only(objectives(fleet, 0.5, "1h", by="policy", policies=policies, exclude=excluded))
+    assert left_out["passed"]
+    earlier = excluded.assign(end=[at("23:30")])
+    again = only(objectives(fleet, 0.5, "1h", by="policy", policies=policies, exclude=earlier))
+    assert pd.isna(again["passed"])
+
+
+def test_an_objective_is_never_met_while_a_vm_is_unknown_at_the_end(fleet):
+    hole = pd.DataFrame({"start": [at("23:00")], "end": [at("23:30")]})
+    ended = fleet.assign(ended=fleet["ended"].mask(fleet["vm"] == "c", at("20:00")))
+    asked = {"target": "1h", "by": "vm", "unobserved": hole, "as_of": at("2026-10-02 00:00")}
+    found = objectives(ended, 0.5, **asked).set_index("vm")
+    assert found["undecided"].to_dict() == {"a": 0, "b": 0, "c": 1}
+    assert found["passed"].isna().to_dict() == {"a": False, "b": False, "c": True}
+    daily = objectives(ended, 0.5, freq="h", **asked)
+    last = daily[daily["period"] == at("22:00")]
+    assert last["undecided"].tolist() == [0, 0, 0]
+
+
+def test_a_group_that_mixes_objectives_has_the_sum_of_the_budgets(fleet):
+    """a and c are promised 0.9, b 0.95: 2.4 + 1.2 + 2.4 h are allowed."""
+    moved = fleet.assign(policy=["gold", "gold", "iron", "iron", "gold"])
+    promises = pd.DataFrame({"policy": ["gold", "iron"], "objective": [0.9, 0.95]})
+    row = only(objectives(moved, promises, "1h", by=()))
+    assert row["budget"] == hours(6.0)
+    assert pd.isna(row["objective"])
+    assert (row["passed"], row["vms_met"]) == (True, 2)
+    assert row["burn_rate"] == pytest.approx(4 / 6)
+    by_policy = objectives(moved, promises, "1h", by="policy")
+    assert by_policy["objective"].tolist() == [0.9, 0.95]
+    for policy, share in zip(promises["policy"], promises["objective"], strict=True):
+        alone = objectives(moved, share, "1h", by="policy")
+        mine = alone[alone["policy"] == policy].reset_index(drop=True)
+        other = by_policy[by_policy["policy"] == policy].reset_index(drop=True)
+        pd.testing.assert_frame_equal(mine, other)
+    with pytest.raises(InputError, match=r"has no row for \['iron'\]; add one"):
+        objectives(moved, promises.iloc[:1], "1h")
+    with pytest.raises(InputError, match=r"names \['gold'\] twice"):
+        objectives(moved, pd.concat([promises, promises.iloc[:1]]), "1h")
+    with pytest.raises(InputError, match="needs the column 'objective' and those that decide it"):
+        objectives(moved, promises.drop(columns="objective"), "1h")
 
 
 def test_an_objective_of_everything_allows_nothing(fleet):

@@ -7,19 +7,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdpanalytics.metrics import durations, gaps, rpo_adherence, sizes
+from cdpanalytics.metrics import (
+    durations,
+    gaps,
+    objectives,
+    recovery_points,
+    rpo_adherence,
+    sizes,
+    status,
+)
 
-from . import oracle
+from . import oracle, oracle_states
 from .strategies import (
     BY,
     FREQUENCIES,
     HOURS,
     MINUTES,
+    ORIGINS,
+    STEP,
     ZONES,
     fleets,
     frame,
     hole_frame,
     holes,
+    instants,
+    journal_frame,
+    journal_rows,
     maintenance,
     maintenance_frame,
     mapping,
@@ -194,3 +207,70 @@ def test_sizes_are_the_oracles(data):
     mine = sizes(frame(rows), policies=unnamed, retire_after=retire_after, **asked)
     theirs = oracle.sizes(rows, policies=policies, retire_after=retire_after, **asked)
     assert_same(mine, theirs, ("rolling",))
+
+
+# -- status, objectives, recovery points -------------------------------------------------
+
+
+def compare_status(rows, policies=(), at=None, **asked):
+    """`at` is kept to instants that are known."""
+    known = oracle.speaks_for(oracle.unique(rows)) if asked["as_of"] is None else asked["as_of"]
+    at = None if at is None else min(at, known)
+    theirs = oracle_states.status(rows, policies=policies, at=at, **oracles(asked))
+    sessions, arguments = ours(rows, policies, **asked)
+    assert_same(status(sessions, at=at, **arguments), theirs)
+
+
+@given(st.data())
+def test_status_is_the_oracles(data):
+    rows = data.draw(fleets())
+    compare_status(
+        rows, data.draw(st.one_of(st.just([]), settings_of_policies())),
+        at=data.draw(st.one_of(st.none(), instants(rows))),
+        target=data.draw(st.one_of(st.none(), MINUTES)),
+        schedule=data.draw(st.one_of(st.none(), HOURS)), schedule_tz=data.draw(st.sampled_from(ZONES)),
+        protects=data.draw(st.sampled_from([("Success", "Warning"), ("Success",)])),
+        **data.draw(windows(rows)), **data.draw(left_out(rows)),
+    )  # fmt: skip
+
+
+@given(with_holes(), st.data())
+def test_status_with_holes_is_the_oracles(question, data):
+    rows, policies, asked = question
+    at = data.draw(st.one_of(st.none(), instants(rows)))
+    compare_status(rows, policies, at=at, **asked)
+
+
+OBJECTIVES = st.sampled_from([0.5, 0.9, 0.99, 1])
+
+
+def compare_objectives(rows, objective, policies=(), **asked):
+    theirs = oracle_states.objectives(rows, objective, policies=policies, **oracles(asked))
+    sessions, arguments = ours(rows, policies, **asked)
+    assert_same(objectives(sessions, objective, **arguments), theirs, ("all_protected",))
+
+
+@given(st.data())
+def test_objectives_are_the_oracles(data):
+    rows = data.draw(fleets())
+    compare_objectives(
+        rows, data.draw(OBJECTIVES), data.draw(st.one_of(st.just([]), settings_of_policies())),
+        by=data.draw(st.sampled_from(BY)), target=data.draw(st.one_of(st.none(), MINUTES)),
+        freq=data.draw(st.sampled_from([None, "D", "h"])),
+        schedule=data.draw(st.one_of(st.none(), HOURS)), schedule_tz=data.draw(st.sampled_from(ZONES)),
+        **data.draw(windows(rows)), **data.draw(left_out(rows)),
+    )  # fmt: skip
+
+
+@given(with_holes(), OBJECTIVES, st.sampled_from(BY), st.sampled_from([None, "D"]))
+def test_objectives_with_holes_are_the_oracles(question, objective, by, freq):
+    rows, policies, asked = question
+    compare_objectives(rows, objective, policies, by=by, freq=freq, **asked)
+
+
+@given(st.lists(journal_rows(), max_size=8), st.integers(-2, 30), st.one_of(st.none(), MINUTES))
+def test_recovery_points_are_the_oracles(rows, quarters, target):
+    at = ORIGINS[0] + quarters * STEP
+    table = recovery_points(journal_frame(rows), at, target)
+    theirs = oracle_states.recovery_points(rows, at, target)
+    assert_same(table, [{k: v for k, v in row.items() if k != "asked"} for row in theirs])

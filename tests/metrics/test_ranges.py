@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
-from cdpanalytics.metrics import gaps, rpo_adherence, what_if
+from cdpanalytics.metrics import gaps, objectives, rpo_adherence, status, what_if
 from cdpanalytics.metrics.core import kernels
 
 from . import strategies as some
@@ -33,6 +33,8 @@ def test_ranges_never_change_a_result(question, by, freq, most):
         yield rpo_adherence(sessions, "15min", by=by, **terms)
         yield what_if(sessions, ["15min", "1h"], by=by, **terms)
         yield gaps(sessions, **terms)
+        yield objectives(sessions, 0.9, "15min", by=by, freq=freq, **terms)
+        yield status(sessions, "15min", **terms)
 
     whole = list(answers())
     with pytest.MonkeyPatch.context() as patch:

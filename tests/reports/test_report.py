@@ -15,9 +15,8 @@ from cdpanalytics import schema
 from cdpanalytics.archive import Archive
 from cdpanalytics.errors import InputError
 from cdpanalytics.presentation import formatting
-from cdpanalytics.presentation.analysis import wilson
+from cdpanalytics.questions import report
 from cdpanalytics.reports import Table
-from cdpanalytics.selection import report
 
 EM = "https://em.tech.local:9398"
 OCT = pd.Timestamp("2026-10-01", tz="UTC")
@@ -85,6 +84,57 @@ def test_the_answer_comes_first(archive: Archive, tmp_path: Path) -> None:
     assert "used 1 h 45 min of the allowed 2 min 52 s" in words
     assert "never-seen (Gold)" in words, "a VM that no session names is listed"
     assert "Failed: <b>boom</b>" in words
+
+
+def test_what_is_unprotected_now_follows_the_verdict(folder: Path, tmp_path: Path) -> None:
+    archive = kept(
+        folder,
+        session("a1", "a", 0, 8), session("b1", "b", 0, 20),
+        session("c1", "c", 0, None), session("d1", "d", 6, 8, result="Failed"),
+    )  # fmt: skip
+    said = words_of(archive.select(until="2026-10-01T22:00").report(tmp_path / "r.html"))
+    now = (
+        "Unprotected now (2026-10-01 22:00 UTC): 3 of 6 VMs, the longest since 2026-10-01 06:00 (d); "
+        "2 never seen."
+    )
+    assert said.index("The longest gap was") < said.index(now) < said.index("Objective 99.90 %")
+    assert "b1 Gold a breached 2026-10-01 08:00 14 h 15 min 2026-10-01 08:00 Success" in said
+
+
+def test_what_was_left_out_is_shown_beside_adherence(archive: Archive, tmp_path: Path) -> None:
+    closed = pd.DataFrame(
+        {"start": [OCT + pd.Timedelta("8h")], "end": [OCT + pd.Timedelta("9h")], "vm": ["db"]}
+    )
+    asked = archive.select(exclude=closed)
+    said = words_of(asked.report(tmp_path / "r.html"))
+    whole = asked.rpo_adherence(by=()).iloc[0]
+    full = formatting.share(whole["adherence_full"])
+    assert whole["adherence_full"] < whole["adherence"]
+    assert f"with what is left out {full}" in said
+    assert "Adherence With what is left out Strict" in said
+    plain = words_of(archive.select().report(tmp_path / "plain.html"))
+    assert "left out" not in plain.split("Definitions")[0]
+
+
+def test_vms_whose_grace_or_retirement_changes_what_was_said_are_named(
+    folder: Path, tmp_path: Path
+) -> None:
+    archive = kept(
+        folder,
+        session("a1", "first", 0, 2, result="Failed"), session("a2", "first", 2, 24),
+        session("b1", "back", 0, 2), session("b2", "back", 18, 24),
+    )  # fmt: skip
+    question = {"since": "2026-10-01T12:00", "until": "2026-10-01T22:00"}
+    said = words_of(
+        archive.select(**question, grace="4h", retire_after="6h").report(tmp_path / "r")
+    )
+    assert "Grace was given though the first attempt lies in the first day" in said
+    assert "before which nothing is known: first." in said
+    assert "Came back after they were retired" in said
+    assert "in earlier periods too: back." in said
+    said = words_of(archive.select(**question).report(tmp_path / "r"))
+    assert "Grace was given" not in said
+    assert "Came back" not in said
 
 
 def words_of(page: Path) -> str:
@@ -240,13 +290,6 @@ def test_a_question_that_makes_no_sense_writes_nothing(
 def test_a_folder_that_is_not_there(archive: Archive, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere is not a directory"):
         report(archive, tmp_path / "nowhere" / "r.html")
-
-
-def test_wilson_as_published() -> None:
-    # Newcombe (1998), Table I, method 3: 81 of 263, and 0 of 20.
-    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
-    assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
-    assert pd.isna(wilson(0, 0)[0])
 
 
 def test_the_heat_map_grows_darker_by_share() -> None:

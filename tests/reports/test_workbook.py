@@ -18,6 +18,7 @@ SHEETS = [
     "Summary",
     "Policies",
     "VMs",
+    "Status",
     "Gaps",
     "Sizes",
     "Trends",

@@ -1218,7 +1218,7 @@ def test_a_page_cache_that_is_taken_later_is_done_without(server, tmp_path, capl
 def test_a_page_cache_on_a_full_disk_is_done_without(server, tmp_path, monkeypatch, caplog):
     full = tmp_path / "full.sqlite"
     full.symlink_to("/dev/full")
-    monkeypatch.setattr(page_cache, "_cache_file", lambda *_: full)
+    monkeypatch.setattr(page_cache, "cache_file", lambda *_: full)
     with connected(server) as em:
         assert len(em.query()) == 24
     assert caplog.text.count("page cache not used: ") == 1

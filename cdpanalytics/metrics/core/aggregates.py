@@ -124,3 +124,37 @@ def join(cells: Cells, parts: Sequence[Aggregates], groups: Sequence[Integers]) 
         sum=joined("sum", np.add, 0), max=joined("max", np.maximum, UNKNOWN),
         min=joined("min", np.minimum, LARGEST),
     )  # fmt: skip
+
+
+_COUNTED_ONCE = {"vms", "unprotected", "undecided"}
+
+
+def regroup(part: Aggregates, by: Sequence[str]) -> Aggregates:
+    """Return the same aggregates by fewer columns; a VM that is in several groups counts once."""
+    per_vm = _by_columns(part, tuple(dict.fromkeys((*by, "backup_server", "vm"))))
+    for name in _COUNTED_ONCE & per_vm.sum.keys():
+        np.minimum(per_vm.sum[name], 1, out=per_vm.sum[name])
+    return _by_columns(per_vm, by)
+
+
+def _by_columns(part: Aggregates, by: Sequence[str]) -> Aggregates:
+    """Add up groups; `join` would keep the last of those that become one."""
+    group, count = grouping.groups_of_tables([part.groups], list(by)), part.window.count
+    cells, size = cells_of(group.of, count), group.count * count
+
+    def added(kind: dict[str, Integers], ufunc: np.ufunc, start: int) -> dict[str, Integers]:
+        return {
+            name: grouping.extreme(cells, values, size, ufunc, start)
+            for name, values in kind.items()
+        }
+
+    return Cells(group, part.window).aggregates(
+        sum=added(part.sum, np.add, 0), max=added(part.max, np.maximum, UNKNOWN),
+        min=added(part.min, np.minimum, LARGEST),
+    )  # fmt: skip
+
+
+def cells_of(group: Integers, count: int) -> Integers:
+    """Return the cells of groups, one per period; -1 of no group."""
+    cells = group[:, None] * count + np.arange(count)
+    return np.where(group[:, None] < 0, -1, cells).ravel()

@@ -11,9 +11,10 @@ import pandas as pd
 from cdpanalytics.metrics.core.arrays import SessionArrays, setting
 from cdpanalytics.metrics.core.codes import KEYS
 from cdpanalytics.metrics.core.coverage import Coverage
-from cdpanalytics.metrics.core.kernels import Integers
+from cdpanalytics.metrics.core.kernels import LARGEST, Flags, Integers, expand
 from cdpanalytics.metrics.core.question import Terms
 from cdpanalytics.metrics.core.schedule import ALWAYS, Clock, clock, week_mask
+from cdpanalytics.metrics.core.values import UNKNOWN
 
 Stretch = tuple[Integers, Integers]
 """A start and a stop per tile."""
@@ -58,6 +59,51 @@ class Clocks:
             inside = (start[tile] <= instants) & (instants < stop[tile])
             instants = np.where(inside, self._runs_from(stop[tile], of), instants)
         return instants
+
+    def stands_since(self, at: Integers, tile: Integers) -> Integers:
+        """Return since when each tile's clock has stood still at `at`; `at` itself where it runs."""
+        of = self.of[tile]
+        since = self._by_clock("reached", at, of)
+        for start, stop in reversed(self.stretches):
+            inside = (start[tile] < since) & (since <= stop[tile])
+            since = np.where(inside, self._by_clock("reached", start[tile], of), since)
+        return since
+
+    def running(
+        self, start: Integers, stop: Integers, tile: Integers
+    ) -> tuple[Integers, Integers, Integers]:
+        """Return the parts of stretches in which their tile's clock runs: stretch, start, stop."""
+        item, first, last = self._scheduled_parts(start, stop, self.of[tile])
+        for begin, end in self.stretches:
+            stands, goes_on = begin[tile[item]], end[tile[item]]
+            cut = (stands < goes_on) & (stands < last) & (first < goes_on)
+            before = np.where(cut, np.minimum(last, stands), last)
+            after = np.where(cut, np.maximum(first, goes_on), last)
+            item = np.concatenate([item, item])
+            first, last = np.concatenate([first, after]), np.concatenate([before, last])
+            some = last > first
+            item, first, last = item[some], first[some], last[some]
+        return item, first, last
+
+    def _scheduled_parts(
+        self, start: Integers, stop: Integers, of: Integers
+    ) -> tuple[Integers, Integers, Integers]:
+        parts = []
+        for kind in np.unique(of):
+            mine, clock = np.flatnonzero(of == kind), self.distinct[kind]
+            low = np.searchsorted(clock.edges, start[mine], side="right") - 1
+            high = np.searchsorted(clock.edges, stop[mine], side="left")
+            item, piece = expand(low, np.maximum(high - low, 0))
+            item, piece = item[clock.running[piece]], piece[clock.running[piece]]
+            edges = np.append(clock.edges, LARGEST)
+            parts.append((
+                mine[item], np.maximum(start[mine][item], edges[piece]),
+                np.minimum(stop[mine][item], edges[piece + 1]),
+            ))  # fmt: skip
+        if not parts:
+            return start, start, stop
+        item, first, last = (np.concatenate(values) for values in zip(*parts, strict=True))
+        return item, first, last
 
     def _scheduled(self, at: Integers, of: Integers) -> Integers:
         return self._by_clock("elapsed", at, of)
@@ -120,6 +166,22 @@ class ClockMaker:
                 self._weeks[week], start, max(self.until, start), self._zones[zone], closed.of(whom)
             )
         return self._made[kind]
+
+    def excluded_at(self, positions: Integers, end: Integers) -> Flags:
+        """Return which positions (sessions or listed VMs) are excluded just before their `end`."""
+        closed = _Closures.read(self.arrays, [self.terms.exclude])
+        excluded = np.zeros(len(positions), dtype=bool)
+        within = (closed.pairs[:, 0] < end.max(initial=UNKNOWN)) & (
+            end.min(initial=LARGEST) <= closed.pairs[:, 1]
+        )
+        for number in np.flatnonzero(within):
+            start, stop = closed.pairs[number]
+            mine = (start < end) & (end <= stop)
+            for key, codes in closed.whom.items():
+                own = self.arrays.keys[key].codes[positions]
+                mine &= (codes[number] == -1) | ((own == codes[number]) & (own >= 0))
+            excluded |= mine
+        return excluded
 
     @cached_property
     def _own_schedules(self) -> tuple[Integers, pd.Series]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
@@ -12,7 +12,7 @@ import pandas as pd
 
 from cdpanalytics.metrics.core.arrays import SessionArrays, as_of_frame, read
 from cdpanalytics.metrics.core.blackouts import blackouts
-from cdpanalytics.metrics.core.clocks import ClockMaker, Clocks
+from cdpanalytics.metrics.core.clocks import ClockMaker, Clocks, Stretch
 from cdpanalytics.metrics.core.coverage import Coverage, sweep, vm_blocks
 from cdpanalytics.metrics.core.frames import facts
 from cdpanalytics.metrics.core.kernels import LARGEST, Integers, expand, parallel_map
@@ -97,8 +97,7 @@ class Exposure:
     By tile: `tiles`, their own `target` and `gaps`. By piece: its observed and exposed time.
     `uncovered` are the pieces not fully covered when only Success counts; by these: how old
     the gap is where the piece begins and ends (0 while covered), and what of it is
-    breached. `retired` are the pieces after retirement, with their time. `left_out` are all
-    pieces, retired or not, with the time that was not fetched, and that was excluded.
+    breached. `clock` is each tile's, and `dark` when its VM was unknown because of a hole.
     """
 
     rows: Integers
@@ -113,6 +112,8 @@ class Exposure:
     final_age: Integers
     breached: Integers
     breached_strict: Integers
+    clock: Clocks
+    dark: Sequence[Stretch]
 
     @cached_property
     def events(self) -> tuple[Integers, Integers]:
@@ -192,6 +193,36 @@ def _block(
 ) -> Block:
     goal = terms.target_us
     target = arrays.rpo[tiles.row] if goal is None else np.full(len(tiles.row), goal)
+    keeper = clocks_of(arrays, terms, rows, tiles, maker)
+    scheduled, included, clock, dark = keeper.scheduled, keeper.included, keeper.clock, keeper.dark
+    retire = None if terms.retire_after is None else duration(terms.retire_after)
+    exposure = _expose(arrays, positions, tiles, target, clock, window, retire)
+    exposure = replace(exposure, dark=dark)
+    left_out = _left_out(exposure, window, (scheduled, included, clock))
+    if included is scheduled and retire is None:
+        return Block(exposure, left_out, None)
+    plain = replace(scheduled, stretches=tuple(dark))
+    return Block(exposure, left_out, _expose(arrays, positions, tiles, target, plain, window, None))
+
+
+@dataclass(frozen=True)
+class TileClocks:
+    """The clocks of tiles: of scheduled time, without what is excluded, and without blackouts.
+
+    `grace` is each tile's, and `dark` when its VM was unknown because of a hole.
+    """
+
+    scheduled: Clocks
+    included: Clocks
+    clock: Clocks
+    grace: Stretch | None
+    dark: Sequence[Stretch]
+
+
+def clocks_of(
+    arrays: SessionArrays, terms: Terms, rows: Integers, tiles: Coverage, maker: ClockMaker
+) -> TileClocks:
+    """Return the clocks of tiles, of which `rows` are all sessions of their VMs."""
     grace = _grace(tiles, terms)
     dark = blackouts(arrays, rows, tiles)
     scheduled = maker.make(tiles, exclude=False)
@@ -201,13 +232,7 @@ def _block(
     clock = included if not dark else replace(
         included, stretches=(*included.stretches, *_outside(dark, grace))
     )  # fmt: skip
-    retire = None if terms.retire_after is None else duration(terms.retire_after)
-    exposure = _expose(arrays, positions, tiles, target, clock, window, retire)
-    left_out = _left_out(exposure, window, (scheduled, included, clock))
-    if included is scheduled and retire is None:
-        return Block(exposure, left_out, None)
-    plain = replace(scheduled, stretches=tuple(dark))
-    return Block(exposure, left_out, _expose(arrays, positions, tiles, target, plain, window, None))
+    return TileClocks(scheduled, included, clock, grace, dark)
 
 
 def _left_out(exposure: Exposure, window: Window, clocks: tuple[Clocks, Clocks, Clocks]) -> LeftOut:
@@ -258,7 +283,7 @@ def _expose(
     window: Window,
     retire: int | None,
 ) -> Exposure:
-    gaps = _gaps(arrays, tiles, target, clock, retire)
+    gaps = gaps_of(arrays, tiles, target, clock, retire)
     pieces = Pieces.cut(tiles.begin, gaps.kept_until, window)
     tile = pieces.tile
     opened, closed = clock.read(pieces.start, tile), clock.read(pieces.stop, tile)
@@ -278,14 +303,14 @@ def _expose(
     return Exposure(
         positions, tiles, target, gaps, pieces, closed - opened, exposed, uncovered, age, final_age,
         np.where(goal == UNKNOWN, 0, late(age, final_age, goal)),
-        np.where(goal == UNKNOWN, 0, late(strict_age, strict_final_age, goal)),
+        np.where(goal == UNKNOWN, 0, late(strict_age, strict_final_age, goal)), clock, (),
     )  # fmt: skip
 
 
-def _gaps(
+def gaps_of(
     arrays: SessionArrays, tiles: Coverage, target: Integers, clock: Clocks, retire: int | None
 ) -> Gaps:
-    """The gap of each tile; those of a VM's leading tiles are put together as one."""
+    """Return the gap of each tile; those of a VM's leading tiles are put together as one."""
     number = np.arange(len(tiles.row))
     since = np.where(tiles.leading, tiles.begin, tiles.covers())
     zero = clock.read(since)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cdpanalytics.metrics.core.arrays import SessionArrays
 from cdpanalytics.metrics.core.codes import Codes, codes_of
@@ -88,7 +90,7 @@ def extreme(cells: Integers, amounts: Integers, size: int, ufunc: np.ufunc, star
     return best
 
 
-def share(part: Integers, whole: Integers, where: Flags) -> pd.Series:
+def share(part: Integers, whole: NDArray[Any], where: Flags) -> pd.Series:
     """Return ``part / whole`` as floats, NaN where it says nothing."""
     ratio = np.full(len(part), np.nan)
     np.divide(part, whole, out=ratio, where=where)

@@ -12,11 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cdpanalytics.metrics.core.aggregates import Aggregates, Cells, join
+from cdpanalytics.metrics.core.aggregates import Aggregates, regroup
 from cdpanalytics.metrics.core.codes import KEYS
-from cdpanalytics.metrics.core.groups import groups_of_tables
-
-_COUNTED_ONCE = {"vms", "unprotected"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,9 +62,11 @@ class Members:
 
         Parameters
         ----------
-        part : Aggregates, tuple of Aggregates or pandas.DataFrame
+        part : Aggregates, tuple of Aggregates, pandas.DataFrame, or with a `restrict` of its own
             Grouped by `widen(by)`, or a table with the three columns.
         """
+        if hasattr(part, "restrict"):
+            return part.restrict(self, by)
         if isinstance(part, tuple):
             return tuple(self.restrict(each, by) for each in part)
         if isinstance(part, pd.DataFrame):
@@ -84,16 +83,7 @@ class Members:
             *({name: values[cells] for name, values in kind.items()}
               for kind in (part.sum, part.max, part.min)),
         )  # fmt: skip
-        # A VM that was under several members counts once.
-        per_vm = _joined(held, tuple(dict.fromkeys((*by, "backup_server", "vm"))))
-        for name in _COUNTED_ONCE & per_vm.sum.keys():
-            np.minimum(per_vm.sum[name], 1, out=per_vm.sum[name])
-        return _joined(per_vm, by)
-
-
-def _joined(part: Aggregates, by: Sequence[str]) -> Aggregates:
-    group = groups_of_tables([part.groups], list(by))
-    return join(Cells(group, part.window), [part], [group.of])
+        return regroup(held, by)
 
 
 def _index(rows: pd.DataFrame) -> pd.MultiIndex:

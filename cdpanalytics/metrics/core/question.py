@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cdpanalytics import timeparse
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.core.codes import KEYS
 from cdpanalytics.metrics.core.schedule import week_mask
 from cdpanalytics.metrics.core.values import (
     UNKNOWN,
-    check_zone,
     duration,
     instant,
     instants,
@@ -100,7 +100,7 @@ class Question:
         InputError
             When one of them cannot be read.
         """
-        zone = "UTC" if tz is UNSET else check_zone(tz)
+        zone = "UTC" if tz is UNSET else timeparse.zone(tz)
         if freq is not None and freq not in FREQUENCIES:
             known = ", ".join(f"{key} ({word})" for key, word in FREQUENCIES.items())
             raise InputError(f"freq={freq!r} is not known; use one of {known}")
@@ -186,7 +186,7 @@ class Terms:
             for name, value in terms.items()
         }
         is_week = isinstance(schedule, str | Mapping)
-        zone = "UTC" if tz is UNSET else check_zone(tz)
+        zone = "UTC" if tz is UNSET else timeparse.zone(tz)
         return cls(
             target=None if target is None else length(target, "target"),
             protects=verdicts_of(protects),
@@ -308,8 +308,8 @@ def _zones(zones: str | Mapping[str, str] | None) -> str | Mapping[str, str]:
     if zones is None:
         return "UTC"
     if isinstance(zones, Mapping):
-        return {server: check_zone(zone) for server, zone in zones.items()}
-    return check_zone(zones)
+        return {server: timeparse.zone(zone) for server, zone in zones.items()}
+    return timeparse.zone(zones)
 
 
 def _optional_length(value: object, name: str) -> pd.Timedelta | None:

@@ -61,6 +61,22 @@ class Clock:
         ahead = np.where(self.running[piece], readings - self.readings[piece], 0)
         return self.edges[piece] + ahead
 
+    def reached(self, instants: Instants) -> Instants:
+        """Return the first instants at which the clock showed what it shows at `instants`.
+
+        Where it runs, the instants themselves; where it stands still, since when it does.
+        """
+        readings = self.elapsed(instants)
+        piece = np.searchsorted(self.readings, readings, side="left")
+        exact = self.readings[np.minimum(piece, len(self.edges) - 1)] == readings
+        stood = self.edges[np.minimum(piece, len(self.edges) - 1)]
+        ran = (
+            self.edges[np.maximum(piece - 1, 0)]
+            + readings
+            - self.readings[np.maximum(piece - 1, 0)]
+        )
+        return np.where(exact & (piece < len(self.edges)), stood, ran)
+
 
 ALWAYS = Clock(np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64), np.ones(1, dtype=bool))
 """The clock of a policy that may run at every hour."""

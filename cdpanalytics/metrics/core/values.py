@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Number
 
 import numpy as np
 import pandas as pd
 
+from cdpanalytics import timeparse
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.core.kernels import Integers
 
@@ -63,61 +63,14 @@ def microseconds(value: object, name: str, tz: str = "UTC") -> int:
 
 
 def instant(value: object, name: str, tz: str = "UTC") -> pd.Timestamp:
-    """Return one instant in UTC, to the microsecond; a time without a zone is of `tz`.
+    """Return one instant in UTC; metrics never read the clock, so none is counted back from now.
 
     Raises
     ------
     InputError
         When it is not a time.
     """
-    try:
-        # A bare number would be read as nanoseconds since 1970.
-        stamp = pd.Timestamp(None if isinstance(value, Number) else value)  # type: ignore[arg-type]
-    except (ValueError, TypeError):
-        raise InputError(
-            f"{name}={value!r} is not a time; write it like 2026-10-01 or 2026-10-01T08:00Z"
-        ) from None
-    if pd.isna(stamp):
-        seen = f"={value!r} is not a time" if isinstance(value, Number) else " is missing"
-        raise InputError(f"{name}{seen}; write it like 2026-10-01 or 2026-10-01T08:00Z")
-    if stamp.tzinfo is None:
-        stamp = _localized(stamp, name, tz)
-    return stamp.tz_convert("UTC").as_unit("us")
-
-
-def _localized(stamp: pd.Timestamp, name: str, tz: str) -> pd.Timestamp:
-    """Give a wall time its zone; a time that the zone skips or has twice is refused."""
-    try:
-        return stamp.tz_localize(tz)
-    except (KeyError, TypeError):
-        raise zone_error(tz) from None
-    except ValueError as error:
-        if stamp == stamp.normalize():  # midnight: the day begins after the skipped hour, or first
-            return stamp.tz_localize(tz, nonexistent="shift_forward", ambiguous=True)
-        raise InputError(
-            f"{name}={stamp} comes twice or never in {tz} ({error}); write it with its offset, "
-            f"like {stamp:%Y-%m-%dT%H:%M}+01:00"
-        ) from None
-
-
-def zone_error(tz: object) -> InputError:
-    """Return the error for what is not a time zone."""
-    return InputError(f"tz={tz!r} is not a time zone; use a name like UTC or Europe/Prague")
-
-
-def check_zone(tz: object) -> str:
-    """Return `tz` where it names a time zone.
-
-    Raises
-    ------
-    InputError
-        When it does not.
-    """
-    try:
-        pd.Timestamp(0, tz="UTC").tz_convert(tz if tz and isinstance(tz, str) else "no zone")
-    except (KeyError, ValueError):
-        raise zone_error(tz) from None
-    return str(tz)
+    return timeparse.instant(value, None, tz, name)
 
 
 def us_of(stamp: pd.Timestamp) -> int:
@@ -139,37 +92,19 @@ def timestamps(us: Integers) -> pd.Series:
 
 
 def length(value: object, name: str) -> pd.Timedelta:
-    """Return one length of time (Timedelta or text like "15min"), not below zero.
+    """Return one length of time, zero or more.
 
     Raises
     ------
     InputError
         When it is not a length.
     """
-    # A number without a unit would be read as nanoseconds, "15" like 15.
-    has_no_unit = isinstance(value, Number) or (isinstance(value, str) and _is_number(value))
-    try:
-        parsed = pd.Timedelta(None if has_no_unit else value)  # type: ignore[arg-type]
-    except (ValueError, TypeError):
-        parsed = pd.NaT  # type: ignore[assignment]
-    if pd.isna(parsed) or parsed < pd.Timedelta(0):
-        raise InputError(
-            f"{name}={value!r} is not a length of time; write it like 30s, 15min or 1h"
-        )
-    return parsed.as_unit("us")
+    return timeparse.length(value, name, zero=True)
 
 
 def duration(value: pd.Timedelta) -> int:
     """Return a length of time in microseconds."""
     return int(value.to_timedelta64().astype("m8[us]").astype(np.int64))
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def durations_of(values: pd.Series, name: str = "rpo") -> Integers:

@@ -1,0 +1,249 @@
+"""Status: how each VM is at one instant, as the data knew it then."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from cdpanalytics.errors import InputError
+from cdpanalytics.metrics.core.arrays import NO_VERDICT, SUCCESS, SessionArrays, read
+from cdpanalytics.metrics.core.frames import Facts, facts
+from cdpanalytics.metrics.core.kernels import Integers
+from cdpanalytics.metrics.core.question import (
+    PROTECTS,
+    UNSET,
+    Exclude,
+    Question,
+    Schedule,
+    Table,
+    Terms,
+    Zone,
+    Zones,
+    columns_of,
+)
+from cdpanalytics.metrics.core.spec import EXPOSURE, MetricSpec
+from cdpanalytics.metrics.core.states import STATES, States, states_at
+from cdpanalytics.metrics.core.values import (
+    UNKNOWN,
+    durations_of,
+    instant,
+    instants,
+    lengths,
+    timestamp,
+    timestamps,
+    us_of,
+)
+from cdpanalytics.metrics.core.windows import effective_as_of, policies_then, resolve_window
+from cdpanalytics.metrics.recovery import newest_points
+from cdpanalytics.metrics.rpo import COLUMNS
+from cdpanalytics.schema import RESULTS
+
+
+def status(
+    sessions: pd.DataFrame,
+    target: object = None,
+    *,
+    at: object = None,
+    tags: Sequence[str] = (),
+    intervals: pd.DataFrame | None = None,
+    since: object = None,
+    until: object = None,
+    as_of: object = None,
+    schedule: Schedule | None = None,
+    tz: Zone = UNSET,
+    schedule_tz: Zones = UNSET,
+    protects: Collection[str] = PROTECTS,
+    policies: Table = UNSET,
+    unobserved: Table = UNSET,
+    exclude: Exclude = UNSET,
+    retire_after: object = UNSET,
+    grace: object = UNSET,
+) -> pd.DataFrame:
+    """Return the state of each VM at one instant, worst first, as the data knew it then.
+
+    A session that ended later was running, and one that began at the instant or later was
+    not there; what is known of the instant today is in `gaps`.
+
+    Parameters
+    ----------
+    sessions : pandas.DataFrame
+        One row per task session, as `rpo_adherence` takes them.
+    at : timestamp-like, optional
+        The instant. Default: the end of the window, or `as_of` where that is earlier.
+    tags : sequence of str
+        Columns of the sessions to show as well.
+    intervals : pandas.DataFrame, optional
+        The journal (``archive.intervals()``): what could be restored to.
+    target, since, until, as_of, schedule, tz, schedule_tz, protects, policies
+        As in `rpo_adherence`, as are `unobserved`, `exclude`, `retire_after` and `grace`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per VM with a session before the instant, or that a policy names; by state,
+        then the longest `age` first. ``backup_server, vm, policy`` (whose time the instant
+        is), the tags, then
+
+        ``state`` : the first that fits:
+
+        - *never seen*: a policy names it, and no session of it was ever attempted;
+        - *retired*: its open gap has lasted longer than `retire_after`;
+        - *unknown*: because of a hole, unless a session that began before the hole is known
+          to end after the instant;
+        - *excluded*: by an exclusion, or grace;
+        - *off schedule*: the hour is forbidden, and the VM was protected at the last
+          scheduled instant. An uncovered VM keeps the state of that instant;
+        - *breached*: uncovered for its target or longer;
+        - *exposed*: uncovered, but not for so long, or without a known target;
+        - *protected*: covered. The end of a session still counts as covered, because what
+          began at that instant is not known.
+
+        ``since`` : exposed and breached: start of the gap; protected: when cover began, at the
+        earliest the start of the window; unknown: start of the unknown time; retired: when it
+        was retired; excluded and off schedule: when its clock stopped. NA where never seen.
+        ``age`` : Timedelta, observed time since cover ended, 0 while covered; NA for unknown
+        and never seen.
+        ``target`` : the RPO it is measured by.
+        ``last_success`` : end of the last session that ended with Success.
+        ``last_result, reason`` : of the finished session that ended last.
+        ``recovery_point, recovery_age`` : the newest instant it could be restored to, and
+        its age, as asked then (`recovery_points`); NA without a journal.
+        ``at`` : the instant.
+
+    Raises
+    ------
+    InputError
+        When `at` is later than what is known, or a column or an argument is wrong.
+
+    See Also
+    --------
+    gaps : what is known today.
+    recovery_points : what could be restored to.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> day = pd.Timestamp("2026-10-01", tz="UTC")
+    >>> sessions = pd.DataFrame({
+    ...     "vm": ["db-01", "db-02"], "created": day,
+    ...     "ended": day + pd.to_timedelta([8, 24], unit="h"), "result": "Success",
+    ... })
+    >>> status(sessions, "15min")[["vm", "state", "since", "age"]]
+          vm      state                     since             age
+    0  db-01   breached 2026-10-01 08:00:00+00:00 0 days 16:00:00
+    1  db-02  protected 2026-10-01 00:00:00+00:00 0 days 00:00:00
+    """
+    question = Question.parse((), since=since, until=until, as_of=as_of, tz=tz)
+    terms = Terms.parse(
+        target, protects=protects, schedule=schedule, schedule_tz=schedule_tz, exclude=exclude,
+        retire_after=retire_after, grace=grace, policies=policies, unobserved=unobserved, tz=tz,
+    )  # fmt: skip
+    return STATUS.evaluate(sessions, question, terms, at=at, tags=tags, intervals=intervals)
+
+
+def _rows(
+    sessions: pd.DataFrame,
+    question: Question,
+    terms: Terms,
+    at: object,
+    tags: Sequence[str],
+    intervals: pd.DataFrame | None,
+) -> pd.DataFrame:
+    known, shown = facts(sessions), columns_of(tags)
+    now = _instant(sessions, known, question, terms, at)
+    then = replace(question, as_of=timestamp(now))
+    begun = instants(sessions, "created") if "created" in sessions else np.array([])
+    past = sessions if not len(begun) else sessions[~(begun >= now)]
+    settings = policies_then(sessions, known, then, terms.policies)
+    arrays = read(past, now + 1, settings, terms.unobserved, shown, known, now)
+    start, _ = resolve_window(known, question)
+    states = states_at(arrays, terms, UNKNOWN if start is None else us_of(start))
+    return _table(arrays, states, shown, now)
+
+
+def _instant(
+    sessions: pd.DataFrame, known: Facts, question: Question, terms: Terms, at: object
+) -> int:
+    now = effective_as_of(sessions, known, question, terms.protects)
+    if at is None:
+        _, until = resolve_window(known, question)
+        return now if until is None else min(now, us_of(until))
+    asked = us_of(instant(at, "at", question.tz))
+    if asked > now and len(sessions):
+        raise InputError(
+            f"at={at} is after {timestamp(now)}, the last instant that is known; use an earlier one"
+        )
+    return asked
+
+
+def _table(arrays: SessionArrays, states: States, tags: Sequence[str], now: int) -> pd.DataFrame:
+    table = pd.DataFrame({
+        name: arrays.codes(name).at(states.row) for name in ("backup_server", "vm", "policy", *tags)
+    })  # fmt: skip
+    table["state"] = pd.Series(np.array(STATES, dtype=object)[states.state], dtype="str")
+    table["since"], table["age"] = timestamps(states.since), lengths(states.age)
+    table["target"] = lengths(states.target)
+    succeeded = np.flatnonzero(arrays.verdict == SUCCESS)
+    table["last_success"] = timestamps(_at(arrays.ended, _newest(arrays, succeeded, states.vm)))
+    last = _newest(arrays, np.flatnonzero(arrays.verdict != NO_VERDICT), states.vm)
+    verdict = np.where(last < 0, NO_VERDICT, _at(arrays.verdict.astype(np.int64), last))
+    words = np.array([None, *RESULTS[1:]], dtype=object)
+    table["last_result"] = pd.Series(words[verdict], dtype="str")
+    reason = pd.Series([None] * len(table), dtype="str")
+    if "reason" in arrays.frame:
+        text = arrays.frame["reason"].astype("str").array
+        reason = pd.Series(text.take(last, allow_fill=True), dtype="str")
+    table["reason"] = reason.where(reason != "")
+    table["at"] = timestamps(np.full(len(table), now))
+    return table
+
+
+def _newest(arrays: SessionArrays, rows: Integers, vm: Integers) -> Integers:
+    """The session of each VM that ended last among `rows`; -1 without one."""
+    order = rows[np.lexsort((
+        arrays.verdict[rows], arrays.created[rows], arrays.ended[rows], arrays.vm[rows]
+    ))]  # fmt: skip
+    newest = np.full(int(max(arrays.vm.max(initial=-1), vm.max(initial=-1))) + 1, -1)
+    newest[arrays.vm[order]] = order
+    return newest[vm]
+
+
+def _at(values: Integers, rows: Integers) -> Integers:
+    if not len(values):
+        return np.full(len(rows), UNKNOWN)
+    return np.where(rows < 0, UNKNOWN, values[np.maximum(rows, 0)])
+
+
+def _combine(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    return pd.concat(tables, ignore_index=True)
+
+
+def _finished(
+    table: pd.DataFrame,
+    question: Question,
+    terms: Terms,
+    at: object,
+    tags: Sequence[str],
+    intervals: pd.DataFrame | None,
+) -> pd.DataFrame:
+    rank = table["state"].map({name: number for number, name in enumerate(STATES)})
+    # A missing age is the shortest.
+    age = np.maximum(durations_of(table["age"]), -1)
+    keys = table.assign(rank=rank, age=-age)
+    order = keys.sort_values(["rank", "age", "backup_server", "vm"], kind="stable").index
+    table = table.loc[order].reset_index(drop=True)
+    points = newest_points(intervals, table, instants(table, "at"))
+    table.insert(len(table.columns) - 1, "recovery_point", points["recovery_point"])
+    table.insert(len(table.columns) - 1, "recovery_age", points["age"])
+    return table
+
+
+STATUS = MetricSpec(
+    name="status", command="status", summary="how each VM is now, or was at an instant",
+    function=status, partial=_rows, combine=_combine, finalize=_finished,
+    columns=(*COLUMNS, "reason"), by=None, takes=EXPOSURE,
+    own={"at": None, "tags": (), "intervals": None},
+)  # fmt: skip
