@@ -16,9 +16,24 @@ from cdpanalytics.errors import InputError
 from cdpanalytics.estate.context import Context
 from cdpanalytics.execution.run import run
 from cdpanalytics.frames import mark
+from cdpanalytics.metrics.core.breaches import Breaches
+from cdpanalytics.metrics.core.clusters import LONGEST
 from cdpanalytics.metrics.core.frames import words_of
+from cdpanalytics.metrics.core.incidents import LEAST, MERGE, WITHIN, Incidents
 from cdpanalytics.metrics.core.members import Members
-from cdpanalytics.metrics.registry import REGISTRY
+from cdpanalytics.metrics.core.policies import listed_vms
+from cdpanalytics.metrics.core.question import columns_of
+from cdpanalytics.metrics.incidents import (
+    BREACHES,
+    found_in,
+    gaps_of,
+    incident_gaps,
+    margin,
+    with_incidents,
+    with_main_incident,
+)
+from cdpanalytics.metrics.offenders import offenders_in
+from cdpanalytics.metrics.registry import REGISTRY, MetricSpec
 from cdpanalytics.metrics.sides import Sides, side_by_side
 from cdpanalytics.patterns import Patterns
 from cdpanalytics.sources import (
@@ -173,15 +188,19 @@ class Selection:
         return self.during(since=since - (stop - since), until=since)
 
     def pinned(self) -> Selection:
-        """Return the same question of what it has read: `where` and `during` then read nothing more."""
+        """Return the same question of what it has read: `where` and `during` then read nothing more.
+
+        What it has read reaches as far beyond the window as incidents are looked for.
+        """
         held = FrameSource(
-            self._frame,
+            self._widened(margin())._frame,
             self.source.policies(ALL_NAMES),
             self.holes,
             self.intervals,
             self.provenance(),
         )
-        return replace(self, source=held)
+        since, until = self.window
+        return replace(self, source=held, period=None, since=since, until=until)
 
     # -- the data ----------------------------------------------------------------------
 
@@ -274,14 +293,85 @@ class Selection:
     # -- the metrics --------------------------------------------------------------------
 
     def rpo_adherence(
-        self, by: By = _BY, *, target: object = None, freq: str | None = None
+        self,
+        by: By = _BY,
+        *,
+        target: object = None,
+        freq: str | None = None,
+        without: Sequence[int] | None = None,
     ) -> pd.DataFrame:
-        """Return how much of the observed time the RPO was met: `metrics.rpo_adherence`."""
-        return self._ask("rpo_adherence", by=by, target=target, freq=freq)
+        """Return how much of the observed time the RPO was met: `metrics.rpo_adherence`.
 
-    def gaps(self, *, target: object = None) -> pd.DataFrame:
-        """Return one row per stretch in which a VM was not replicated: `metrics.gaps`."""
-        return self._ask("gaps", target=target)
+        `without` are numbers of this Selection's `incidents()`.
+        """
+        if without is None:
+            return self._ask("rpo_adherence", by=by, target=target, freq=freq)
+        if target is not None:
+            raise InputError(
+                "without= names incidents of the Selection's own target; use with_terms(target=...)"
+            )
+        gaps = gaps_of(self.breaches(), without)
+        return self._ask("rpo_adherence", by=by, freq=freq, own={"without": gaps})
+
+    def gaps(self, *, target: object = None, incidents: bool = True) -> pd.DataFrame:
+        """Return one row per stretch in which a VM was not replicated: `metrics.gaps`.
+
+        With `incidents`, the column ``incident`` has the number of each gap's incident;
+        missing where it is not in breach inside the window. Numbers are of the Selection's
+        own target: with another `target` there are none.
+        """
+        table = self._ask("gaps", target=target)
+        if not incidents or target is not None:
+            return table
+        return with_incidents(table, self.breaches())
+
+    def incidents(
+        self, *, within: object = WITHIN, least: int = LEAST, merge: object = MERGE
+    ) -> pd.DataFrame:
+        """Return what broke protection, of how many VMs at once: `metrics.incidents`."""
+        return found_in(self._around(margin(within)), within, least, merge).table
+
+    def offenders(self, *, least: int = 3) -> pd.DataFrame:
+        """Return VMs that miss their target again and again by themselves: `metrics.offenders`."""
+        return offenders_in(self._around(margin()), self.tz, least)
+
+    def breaches(self) -> pd.DataFrame:
+        """Return the gaps in breach inside the window, each with the number of its incident.
+
+        Returns
+        -------
+        pandas.DataFrame
+            As `gaps`, and ``breached_from, breached_until`` (instants between which the VM
+            was in breach), ``inside`` (breached time in the window) and ``incident``.
+        """
+        return self._incidents.gaps.copy()
+
+    @cached_property
+    def _incidents(self) -> Incidents:
+        return found_in(self._around(margin()))
+
+    def _around(self, margin: pd.Timedelta, by: Sequence[str] = ()) -> Breaches:
+        """Return the breaches of the window and `margin` on each side, swept once."""
+        key = margin, frozenset(by) - set(_VM)
+        if key not in self._swept:
+            asked = self._widened(margin)
+            since, until = self.window
+            own = {"within": margin / LONGEST}
+            self._swept[key] = asked._ask(BREACHES, since=since, until=until, by=by, own=own)
+        return self._swept[key]
+
+    @cached_property
+    def _swept(self) -> dict[Any, Any]:
+        return {}
+
+    def _widened(self, margin: pd.Timedelta) -> Selection:
+        since, until = self.window
+        if since is None and until is None:
+            return self
+        return self.during(
+            since=None if since is None else since - margin,
+            until=None if until is None else until + margin,
+        )
 
     def what_if(self, targets: Sequence[object], by: By = ()) -> pd.DataFrame:
         """Return adherence under other targets: `metrics.what_if`."""
@@ -313,9 +403,18 @@ class Selection:
         table = pd.concat(known, ignore_index=True).drop_duplicates(ignore_index=True)
         return table.assign(objective=estate.objectives_of(table).fillna(default))
 
-    def worst(self, n: int | None = 10, by: By = _BY) -> pd.DataFrame:
-        """Return the groups with most breached time: `metrics.worst`."""
-        return self._ask("worst", by=by, own={"n": n})
+    def worst(self, n: int | None = 10, by: By = _BY, *, incidents: bool = True) -> pd.DataFrame:
+        """Return the groups with most breached time: `metrics.worst`.
+
+        With `incidents`, ``incident`` is the number of the incident that explains most of the group's breached
+        time, and ``incident_share`` how much of it.
+        """
+        table = self._ask("worst", by=by, own={"n": n})
+        if not incidents:
+            return table
+        names = columns_of(by)
+        groups = incident_gaps(self._around(margin(), names), self._incidents, names)
+        return with_main_incident(table, groups, names)
 
     def compare(
         self, by: By | None = None, *, sides: str | Sequence[str] | Sides | None = None
@@ -452,14 +551,14 @@ class Selection:
 
     def _ask(
         self,
-        name: str,
+        metric: str | MetricSpec,
         *,
         own: Mapping[str, object] | None = None,
         rows: pd.DataFrame | None = None,
         **arguments: object,
     ) -> pd.DataFrame:
         """Return a metric of this question; arguments that are None are the question's own."""
-        spec = REGISTRY[name]
+        spec = REGISTRY[metric] if isinstance(metric, str) else metric
         given = {key: value for key, value in arguments.items() if value is not None}
         terms = {key: value for key, value in self._terms.items() if key in spec.takes}
         ask = Ask(spec, *spec.parse(**{**terms, **given, **(own or {})}))
@@ -499,7 +598,20 @@ class Selection:
         first = rows["created"].min() if len(rows) else self.start
         if first is None or self.as_of is None:
             return None
-        return self.context.windows(rows, first, max(self.as_of, first) + pd.Timedelta("1us"))
+        known = self._with_listed(rows)
+        return self.context.windows(known, first, max(self.as_of, first) + pd.Timedelta("1us"))
+
+    def _with_listed(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return rows with the VMs that a policy names and no session does: they can be excluded too."""
+        listed = listed_vms(self.policies, with_server="backup_server" in rows)
+        columns = [name for name in _VM if name in rows]
+        if not len(listed) or not set(columns) <= set(listed):
+            return rows
+        return self.context.apply(
+            pd.concat(
+                [rows[columns].astype("str"), listed[columns].astype("str")], ignore_index=True
+            ).drop_duplicates(ignore_index=True)
+        )
 
     @cached_property
     def _schedule_zones(self) -> dict[str, str] | None:
@@ -529,7 +641,7 @@ class Selection:
         """Return which rows of tags and exclusions fit nothing, and which VMs have no tag."""
         if self.start is None or self.stop is None:
             return []
-        rows = self._rows(("vm", "policy", "backup_server"))
+        rows = self._with_listed(self._rows(("vm", "policy", "backup_server")))
         return self.context.findings(rows, self.start, max(self.stop, self.start))
 
     # -- pictures, report, explorer -----------------------------------------------------------------
@@ -547,12 +659,13 @@ class Selection:
         *,
         title: str | None = None,
         generated: pd.Timestamp | None = None,
+        order: str = "breached",
         sides: str | Sequence[str] | None = None,
     ) -> Path:
         """Write an HTML report: `reports.report`."""
         from cdpanalytics.reports import report
 
-        return report(self, output, title=title, generated=generated, sides=sides)
+        return report(self, output, title=title, generated=generated, order=order, sides=sides)
 
     def to_excel(self, output: str | os.PathLike[str]) -> Path:
         """Write an Excel workbook: `reports.to_excel`."""

@@ -8,6 +8,7 @@ from cdpanalytics.plots.charts import adherence, durations, exposure, sizes
 from cdpanalytics.plots.figure import Chart, styled
 from cdpanalytics.plots.journal import achieved_rpo
 from cdpanalytics.plots.pairs import side_by_side
+from cdpanalytics.plots.strip import fleet
 from cdpanalytics.plots.vms import heat_map, timeline
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "adherence",
     "durations",
     "exposure",
+    "fleet",
     "heat_map",
     "side_by_side",
     "sizes",
