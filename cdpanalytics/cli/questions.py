@@ -23,7 +23,7 @@ _TERMS: Final = {"target": "rpo", "objective": "objective", "exclude": "exclude"
                  "tag": "tag"}  # fmt: skip
 """The terms of a Selection, and the options they are given by."""
 
-_OWN: Final = ("by", "freq", "within", "least", "merge", "without")
+_OWN: Final = ("by", "freq", "at", "within", "least", "merge", "without")
 """Options that are arguments of the metric itself."""
 
 _LEAST: Final = {
