@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import MethodType
 from typing import Any
 
 import pandas as pd
 
+from cdpanalytics.estate.context import read_estate
+from cdpanalytics.estate.sessions import Reading, read_sessions
 from cdpanalytics.metrics.registry import REGISTRY
 from cdpanalytics.patterns import Patterns
 from cdpanalytics.questions import explore, select
@@ -63,6 +65,11 @@ class CdpAccessor:
         policies: pd.DataFrame | None = None,
         holes: pd.DataFrame | None = None,
         intervals: pd.DataFrame | None = None,
+        columns: Mapping[str, str] | None = None,
+        results: Mapping[str, str] | None = None,
+        units: Mapping[str, str] | None = None,
+        day_first: bool | None = None,
+        decimal: str | None = None,
         **terms: Any,
     ) -> Selection:
         """Return a question about this frame: its metrics, plots and reports are methods.
@@ -78,14 +85,45 @@ class CdpAccessor:
             Names or glob patterns, in any case.
         policies, holes, intervals : pandas.DataFrame, optional
             What is known besides, as `Archive` returns it.
+        columns : mapping, optional
+            The frame's own heads: ``{"vm": "Maschine", "created": "Beginn"}``.
+        results : mapping, optional
+            What its words for results mean: ``{"Fehler": "Failed"}``. A word that is not known
+            is refused.
+        units : mapping, optional
+            ``{"total_size": "GB"}`` (2**30 bytes); without it sizes are bytes.
+        day_first : bool, optional
+            Whether 01.11.2026 is 1 November; needed only where no date has a day above 12.
+        decimal : str, optional
+            The decimal sign of sizes that are text; needed only where none shows it.
         **terms
-            `tz`, `target`, `objective`, `exclude`, `retire_after`.
+            What `Archive.select` takes besides: `tz`, which is also the zone of times without
+            an offset, `target`, `objective`, `tags`, `exclude`, `retire_after`, `grace`.
 
         Returns
         -------
         Selection
+
+        Raises
+        ------
+        InputError
+            When the frame cannot be read so; see `estate.sessions.read_sessions`.
+
+        Examples
+        --------
+        >>> export = pd.DataFrame({
+        ...     "Maschine": "sql-1",
+        ...     "created": ["13.10.2026 08:00", "13.10.2026 16:30"],
+        ...     "ended": ["13.10.2026 16:00", "14.10.2026 00:00"],
+        ... })
+        >>> day = export.cdp.select(columns={"vm": "Maschine"}, tz="Europe/Berlin", target="15min")
+        >>> day.gaps()["exposure"].tolist()
+        [Timedelta('0 days 00:30:00')]
         """
-        source = FrameSource(self.frame, policies, holes, intervals)
+        reading = Reading(
+            columns or {}, results or {}, units or {}, day_first, decimal, _zone(terms)
+        )
+        source = FrameSource(read_sessions(self.frame, reading), policies, holes, intervals)
         return select(source, (period, since, until), Names(policy, vm, server), terms)
 
     def explore(self, **question: Any) -> Any:
@@ -96,6 +134,11 @@ class CdpAccessor:
     def plot(self) -> Any:
         """Pictures of the metrics: those of a Selection of the whole frame."""
         return self.select().plot
+
+
+def _zone(terms: Mapping[str, Any]) -> str | None:
+    """The zone of times without an offset: as asked for, else of an estate file that is named."""
+    return terms.get("tz") or read_estate(terms.get("estate"), "", None).zone
 
 
 def _bind_metrics() -> None:

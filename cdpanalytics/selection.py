@@ -34,6 +34,7 @@ from cdpanalytics.metrics.incidents import (
 )
 from cdpanalytics.metrics.offenders import offenders_in
 from cdpanalytics.metrics.registry import REGISTRY, MetricSpec
+from cdpanalytics.metrics.sides import Sides, side_by_side
 from cdpanalytics.patterns import Patterns
 from cdpanalytics.sources import (
     ALL_NAMES,
@@ -415,15 +416,61 @@ class Selection:
         groups = incident_gaps(self._around(margin(), names), self._incidents, names)
         return with_main_incident(table, groups, names)
 
-    def compare(self, by: By = _BY) -> pd.DataFrame:
-        """Return adherence beside that of the period before: `metrics.compare`."""
+    def compare(
+        self, by: By | None = None, *, sides: str | Sequence[str] | Sides | None = None
+    ) -> pd.DataFrame:
+        """Return adherence beside that of the period before, or of two groups side by side.
+
+        Parameters
+        ----------
+        by : str or sequence of str, optional
+            Default: policy and VM; with `sides` one row for all.
+        sides : str or triple, optional
+            Two groups over this period, ``"backup_server=vbr01*,vbr02*"`` or
+            ``("policy", "Gold", "Silver")``; also of a tag or `vm`. Or all VMs under two
+            targets: ``"target=15min,1h"``.
+
+        Returns
+        -------
+        pandas.DataFrame
+            As `metrics.compare`; with `sides` as `metrics.sides.side_by_side`.
+        """
+        if sides is not None:
+            return self._side_by_side(() if by is None else by, Sides.parse(sides))
         earlier = self.before()
         if earlier is None:
             raise InputError(
                 "compare requires a period with a start: it compares it with the one before"
             )
         wide = self.during(since=earlier.window[0], until=self.window[1])
-        return wide._ask("compare", since=self.window[0], before=earlier.window, by=by)
+        before = earlier.window
+        return wide._ask(
+            "compare", since=self.window[0], before=before, by=_BY if by is None else by
+        )
+
+    def _side_by_side(self, by: By, sides: Sides) -> pd.DataFrame:
+        keys = [by] if isinstance(by, str) else list(by)
+        if sides.column in keys:
+            raise InputError(
+                f"by={by!r}: the sides differ in {sides.column!r}, so no group is in both; leave it out"
+            )
+        left, right = (
+            self._side(sides.column, name).rpo_adherence(by=keys)
+            for name in (sides.left, sides.right)
+        )
+        return side_by_side(left, right, keys, sides)
+
+    def _side(self, column: str, name: str) -> Selection:
+        match column:
+            case "target":
+                return self.with_terms(target=name)
+            case "policy":
+                return self.where(policy=name)
+            case "vm":
+                return self.where(vm=name)
+            case "backup_server":
+                return self.where(server=name)
+        return self.where(tag={column: name})
 
     def durations(self, by: By = _BY) -> pd.DataFrame:
         """Return how long finished sessions lasted: `metrics.durations`."""
@@ -613,11 +660,12 @@ class Selection:
         title: str | None = None,
         generated: pd.Timestamp | None = None,
         order: str = "breached",
+        sides: str | Sequence[str] | None = None,
     ) -> Path:
         """Write an HTML report: `reports.report`."""
         from cdpanalytics.reports import report
 
-        return report(self, output, title=title, generated=generated, order=order)
+        return report(self, output, title=title, generated=generated, order=order, sides=sides)
 
     def to_excel(self, output: str | os.PathLike[str]) -> Path:
         """Write an Excel workbook: `reports.to_excel`."""

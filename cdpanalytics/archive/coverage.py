@@ -31,7 +31,7 @@ def ledger(files: ParquetFiles) -> pd.DataFrame:
         }
         for path, metadata, count in files.metadata_of(files.days("sessions"))
     ]
-    columns = ["source", "day", "as_of", "final", "missing", "counted", "rows", "path"]
+    columns = ["source", "day", "as_of", "final", "missing", "counted", "imported", "rows", "path"]
     frame = pd.DataFrame(rows, columns=columns)
     for column in ("day", "as_of"):
         frame[column] = pd.to_datetime(frame[column], utc=True).dt.as_unit("us")
@@ -118,6 +118,7 @@ def provenance(
         "files": len(paths),
         "as_of": max(times, default=None),
         "sha256": digest.hexdigest(),
+        "imported": {name: sha for _, m, _ in described for name, sha in m.imported},
     }
 
 

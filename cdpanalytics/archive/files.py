@@ -60,7 +60,8 @@ class FileMetadata:
     `as_of` is the instant up to which its rows are known; `final` says that none of them
     can change any more. `missing` are intervals of the day that the server had forgotten
     when they were fetched. `counted` is how many sessions the server had of the day when
-    all of it was last fetched. All of them are empty in tables that have no days.
+    all of it was last fetched. `imported` are names and SHA-256 of the files that rows were
+    imported from. All of them are empty in tables that have no days.
     """
 
     table: str
@@ -72,6 +73,7 @@ class FileMetadata:
     creator: str = ""
     missing: tuple[tuple[str, str], ...] = ()
     counted: int | None = None
+    imported: tuple[tuple[str, str], ...] = ()
 
     def holes(self) -> tuple[Interval, ...]:
         """Return what is missing, as instants."""

@@ -1,4 +1,4 @@
-"""The command that looks after an archive."""
+"""The commands that look after an archive: verify, import, and what doctor says of it."""
 
 from __future__ import annotations
 
@@ -42,6 +42,78 @@ def _run_verify(options: argparse.Namespace) -> int:
         name = f"{source} ({server})" if server else source
         _print(f"hole: {name} is not known from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC")
     _print(f"ok: {len(ledger):,} days, {ledger['rows'].sum():,} sessions, {len(holes):,} holes")
+    return 0
+
+
+def add_import(commands: Any) -> None:
+    """Add ``import``."""
+    command = commands.add_parser(
+        "import", help="add saved pages of the API, or tables of sessions, to an archive",
+        description="Pages of /api/query?type=CdpReplicaTaskSession&format=Entities (also "
+        "CdpReplicaSession, CdpPolicy), as XML or JSON; or tables: CSV, workbook, Parquet.",
+        epilog="Example: cdpanalytics import page-*.json --archive data/archive",
+    )  # fmt: skip
+    command.add_argument("files", nargs="+", metavar="FILE")
+    shared.add_archive(command)
+    command.add_argument(
+        "--source", metavar="NAME", default="import",
+        help="the archive's name for where the files come from; default: %(default)s",
+    )  # fmt: skip
+    command.add_argument(
+        "--as-of", metavar="T", help="when the files were saved; default: the newest time in them"
+    )
+    command.add_argument("--tz", metavar="ZONE", help="zone of times in tables that have no offset")
+    command.add_argument(
+        "--column",
+        action=shared.PairAction,
+        metavar="NAME=HEAD",
+        help="vm=Maschine; may be repeated",
+    )
+    command.add_argument(
+        "--result",
+        action=shared.PairAction,
+        metavar="WORD=RESULT",
+        help="Fehler=Failed; may be repeated",
+    )
+    command.add_argument("--unit", metavar="UNIT", help="of sizes, e.g. GB; default: bytes")
+    order = command.add_mutually_exclusive_group()
+    order.add_argument(
+        "--day-first",
+        dest="day_first",
+        action="store_const",
+        const=True,
+        help="01.11. is 1 November",
+    )
+    order.add_argument(
+        "--month-first",
+        dest="day_first",
+        action="store_const",
+        const=False,
+        help="it is 11 January",
+    )
+    command.set_defaults(run=_run_import)
+
+
+def _run_import(options: argparse.Namespace) -> int:
+    import pandas as pd
+
+    from cdpanalytics.archive import Archive
+    from cdpanalytics.estate.sessions import Reading
+    from cdpanalytics.synchronize.importing import import_files
+    from cdpanalytics.timeparse import instant
+
+    reading = Reading(
+        options.column or {}, options.result or {},
+        {} if options.unit is None else {"total_size": options.unit},
+        options.day_first, tz=options.tz,
+    )  # fmt: skip
+    now = pd.Timestamp.now("UTC")
+    as_of = None if options.as_of is None else instant(options.as_of, now, options.tz or "UTC")
+    archive = Archive(options.archive)
+    result = import_files(
+        archive, options.files, source=options.source, reading=reading, as_of=as_of
+    )
+    output.print_error(f"{archive.path}: {result}")
     return 0
 
 

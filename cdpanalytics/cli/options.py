@@ -103,6 +103,14 @@ def add_frequency(command: argparse.ArgumentParser) -> None:
     command.add_argument("--freq", choices=("h", "D", "W", "MS"), help="split into periods")
 
 
+def add_sides(command: argparse.ArgumentParser) -> None:
+    """Add ``--sides``."""
+    command.add_argument(
+        "--sides", metavar="COLUMN=A,B",
+        help="two groups side by side: policy=Gold,Silver, server=A,B, rpo=15min,1h, or a tag",
+    )  # fmt: skip
+
+
 def add_clusters(command: argparse.ArgumentParser) -> None:
     """Add ``--within`` and ``--merge``."""
     command.add_argument(
@@ -176,6 +184,24 @@ def destination(name: str) -> str:
         message = "the name of the output is empty; name a file, or - for standard output"
         raise argparse.ArgumentTypeError(message)
     return name
+
+
+class PairAction(argparse.Action):
+    """Collect NAME=VALUE pairs as a mapping."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Add one pair."""
+        name, sign, value = str(values).partition("=")
+        if not sign or not name.strip() or not value.strip():
+            parser.error(f"argument {option_string}: {values!r} is not {self.metavar}")
+        pairs = dict(getattr(namespace, self.dest) or {})
+        setattr(namespace, self.dest, {**pairs, name.strip(): value.strip()})
 
 
 class TagAction(argparse.Action):

@@ -58,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     questions.add_report(commands)
     questions.add_check(commands)
     archives.add_verify(commands)
+    archives.add_import(commands)
     simulation.add_simulate(commands)
     servers.add_login(commands)
     servers.add_logout(commands)

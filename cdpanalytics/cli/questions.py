@@ -74,6 +74,8 @@ def _add_options(command: Any, spec: MetricSpec) -> None:
         shared.add_retirement(command)
     if "freq" in spec.takes:
         shared.add_frequency(command)
+    if spec.name == "compare":
+        shared.add_sides(command)
     if "within" in spec.own:
         shared.add_clusters(command)
     if "without" in spec.own:
@@ -107,6 +109,7 @@ def _run_metrics(options: argparse.Namespace) -> int:
     given = {name: getattr(options, name, None) for name in _OWN}
     if "targets" in spec.own:
         given["targets"] = options.rpo.split(",")
+    given["sides"] = getattr(options, "sides", None)
     method = getattr(selection, spec.name)
     table = method(**{name: value for name, value in given.items() if value is not None})
     _tell_holes(selection)
@@ -180,6 +183,7 @@ def add_report(commands: Any) -> None:
     shared.add_objective(command)
     shared.add_excluded(command)
     shared.add_retirement(command)
+    shared.add_sides(command)
     command.add_argument("--title", metavar="TEXT")
     command.add_argument(
         "--order", choices=("breached", "incident"), default="breached",
@@ -189,7 +193,9 @@ def add_report(commands: Any) -> None:
 
 
 def _run_report(options: argparse.Namespace) -> int:
-    path = _selection(options).report(options.output, title=options.title, order=options.order)
+    path = _selection(options).report(
+        options.output, title=options.title, order=options.order, sides=options.sides
+    )
     if not output.is_stdout(options.output):
         output.print_text(f"{path}\n")
     return 0

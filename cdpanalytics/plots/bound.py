@@ -76,3 +76,9 @@ class Plots:
         """Draw how many gaps lasted how long: `plots.exposure`."""
         goal = self.selection.target if target is None else target
         return plots.exposure(self.selection.gaps(target=target), target=goal, ax=ax)
+
+    def side_by_side(
+        self, sides: str | Sequence[str], by: By = (), *, ax: Axes | None = None
+    ) -> Axes:
+        """Draw the adherence of two groups, or under two targets: `plots.side_by_side`."""
+        return plots.side_by_side(self.selection.compare(by=by, sides=sides), ax=ax)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import pandas as pd
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.core.question import Terms
 from cdpanalytics.metrics.ranking import ranked
+from cdpanalytics.metrics.sides import Sides
 from cdpanalytics.presentation import formatting
 
 if TYPE_CHECKING:
@@ -45,6 +47,8 @@ class Analysis:
     order : {"breached", "incident"}
         Order of the VMs in heat map and timeline: most breached time first, or by the
         incident that explains most of it.
+    sides : str or triple, optional
+        Two groups that are compared, as `Selection.compare` takes them.
 
     Raises
     ------
@@ -52,11 +56,23 @@ class Analysis:
         When the order is not known.
     """
 
-    def __init__(self, selection: Selection, order: str = "breached") -> None:
+    def __init__(
+        self,
+        selection: Selection,
+        order: str = "breached",
+        *,
+        sides: str | Sequence[str] | None = None,
+    ) -> None:
         if order not in ORDERS:
             raise InputError(f"order={order!r} is not known; use {' or '.join(ORDERS)}")
         self.selection = selection
         self.order = order
+        self._sides = sides
+
+    @cached_property
+    def sides(self) -> Sides | None:
+        """The two groups that are compared; None where none are asked for."""
+        return Sides.parse(self._sides) if self._sides else None
 
     @property
     def start(self) -> pd.Timestamp | None:
@@ -186,6 +202,16 @@ class Analysis:
     def compared(self, by: list[str]) -> pd.DataFrame:
         """Adherence beside that of the period before, largest change first."""
         return self.selection.compare(by=by)
+
+    @property
+    def side_key(self) -> str:
+        """The column by which two sides are shown in detail: one in which they do not differ."""
+        differs = self.sides is not None and self.sides.column == "policy"
+        return "backup_server" if differs else "policy"
+
+    def side_by_side(self, by: list[str]) -> pd.DataFrame:
+        """Adherence of the two sides, largest difference first."""
+        return self.selection.compare(by=by, sides=self.sides)
 
     @cached_property
     def quality(self) -> pd.DataFrame:

@@ -119,7 +119,11 @@ def words(table: pd.DataFrame, of: str | None = None) -> pd.DataFrame:
 
 
 def unit_name(column: str, table: pd.DataFrame) -> str:
-    """Return the column whose unit a column has: a change is of sizes, or of adherence."""
+    """Return the column whose unit a column has: a change is of sizes or of adherence, a side's of its figure."""
+    if column == "difference":
+        return "change"
+    for side in ("_left", "_right"):  # of two groups side by side
+        column = column.removesuffix(side)
     return "size" if column == "change" and "size" in table else column
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from cdpanalytics.metrics.sides import FIGURES, Sides
 from cdpanalytics.presentation import formatting, happenings
 from cdpanalytics.presentation.analysis import (
     ROWS_SHOWN,
@@ -56,8 +57,8 @@ HEADINGS = {
 _SEEN_AT_ONCE = 12
 _TEXTS = {"backup_server", "policy", "vm", "cause", "source", "start", "end", "open", "period", "first", "last",
           "verdict", "finding", "consequence", "created", "ended", "state", "result", "reason",
-          "policy_result", "since", "last_success", "last_result", "recovery_point", "scope",
-          "chronic", "hour", "weekday"}  # fmt: skip
+          "policy_result", "since", "last_success", "last_result", "recovery_point", "scope", "chronic",
+          "hour", "weekday", "left", "right", "better"}  # fmt: skip
 
 
 @cache
@@ -231,6 +232,15 @@ def table(
         for row, line in zip(exact, shown.to_numpy().tolist(), strict=True)
     ]  # fmt: skip
     return {"id": name, "heads": named, "rows": rows, "tools": tools}
+
+
+def side_headings(sides: Sides) -> dict[str, str]:
+    """Return heads of a table of two sides: each figure with the name of its side."""
+    heads = {**HEADINGS, "difference": "Difference", "better": "Better"}
+    for figure in FIGURES:
+        for side, name in (("left", sides.left), ("right", sides.right)):
+            heads[f"{figure}_{side}"] = f"{HEADINGS[figure]}, {name}"
+    return heads
 
 
 def by_day(sizes: pd.DataFrame, name: str) -> dict[str, Any]:

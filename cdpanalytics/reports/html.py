@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,7 @@ def report(
     title: str | None = None,
     generated: pd.Timestamp | None = None,
     order: str = "breached",
+    sides: str | Sequence[str] | None = None,
 ) -> Path:
     """Write an HTML report of a Selection: one file that requests nothing.
 
@@ -63,6 +65,8 @@ def report(
     order : {"breached", "incident"}
         Order of the VMs in heat map and timeline: most breached time first, or by the
         incident that explains most of it.
+    sides : str or triple, optional
+        Two groups to put side by side, as `Selection.compare` takes them.
 
     Returns
     -------
@@ -79,7 +83,7 @@ def report(
     cdpanalytics.metrics.rpo_adherence : the definitions of its numbers.
     """
     destination.check(output)
-    page = render(Analysis(selection, order), title or "Were we protected?", generated)
+    page = render(Analysis(selection, order, sides=sides), title or "Were we protected?", generated)
     destination.write_text(output, page)
     return Path(output)
 
@@ -117,6 +121,7 @@ def render(analysis: Analysis, title: str, generated: pd.Timestamp | None) -> st
         within=len(analysis.vms) - len(analysis.worst),
         pictures=_pictures(analysis),
         change=sentences.change(analysis),
+        sides=_sides(analysis),
         compared={key: _changes(analysis, by) for key, by in (("policy", ["policy"]), ("vm", VM))},
         breaches_left_out=max(0, len(analysis.breaches) - BREACHES_SHOWN),
         breach_count=len(analysis.breaches),
@@ -185,6 +190,23 @@ def _changes(analysis: Analysis, by: list[str]) -> dict[str, Any] | None:
     compared = analysis.compared(by)
     changed = compared[~compared["verdict"].isin(["same", "unknown"])].head(CHANGES_SHOWN)
     return parts.table(changed[[*by, *_CHANGE]], f"change-{by[-1]}") if len(changed) else None
+
+
+def _sides(analysis: Analysis) -> dict[str, Any] | None:
+    """Return the two sides as a picture and tables; None where none are asked for."""
+    if analysis.sides is None:
+        return None
+    detail = analysis.side_by_side([analysis.side_key])
+    chart = plots.Chart.of(plots.side_by_side(detail), "The numbers are in the table below.")
+    heads = parts.side_headings(analysis.sides)
+    whole = analysis.side_by_side([]).drop(columns=["left", "right"])
+    return {
+        "left": analysis.sides.left,
+        "right": analysis.sides.right,
+        "picture": Markup(chart.svg("sides-")),  # noqa: S704 - matplotlib escapes its text
+        "whole": parts.table(whole, "sides-whole", heads=heads),
+        "detail": parts.table(detail.drop(columns=["left", "right"]), "sides-detail", heads=heads),
+    }
 
 
 def _embedded(table: pd.DataFrame) -> Markup:

@@ -157,7 +157,9 @@ def test_the_code_gives_the_views_numbers(
         "Heat map": found.periods, "Timeline": found.gaps, "Exposure": found.gaps,
         "Durations": found.durations, "Sizes": found.sizes, "Status": found.status,
     }  # fmt: skip
-    if view in tables:
+    if view == "Side by side":
+        pd.testing.assert_frame_equal(got, found.side_by_side([found.side_key]))
+    elif view in tables:
         pd.testing.assert_frame_equal(got, tables[view])
     elif view == "Worst VMs":
         assert got["breached"].tolist() == found.worst["breached"].head(10).tolist()

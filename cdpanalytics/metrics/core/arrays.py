@@ -302,9 +302,23 @@ def _verdict(
         return np.zeros(len(frame), dtype=np.int8)
     words = pd.Categorical(frame["result"])
     place = pd.Index(RESULTS, dtype="str").get_indexer(words.categories.astype("str"))
+    _check_results(words, place)
     codes = np.append(np.maximum(place, NO_VERDICT), NO_VERDICT).astype(np.int8)[words.codes]
     codes[~(completed & (ended >= created))] = NO_VERDICT  # a missing end is the least integer
     return codes
+
+
+def _check_results(words: pd.Categorical, place: NDArray[np.intp]) -> None:
+    """Refuse a word that is not a result: taken for no verdict, it would protect in silence."""
+    unknown = words.categories[place < 0]
+    if not len(unknown):
+        return
+    used = [word for word in unknown if str(word).strip() and (words == word).any()]
+    if used:
+        raise InputError(
+            f"column 'result' holds {str(used[0])!r}, not one of {', '.join(RESULTS)}; say what it "
+            f'means: df.cdp.select(results={{{str(used[0])!r}: "Failed"}})'
+        )
 
 
 # -- holes -----------------------------------------------------------------------------
