@@ -13,7 +13,8 @@ demo: $(VENV)/ready            ## simulated server -> sync -> metrics -> demo/re
 	$(BIN)/cdpanalytics demo --directory demo
 
 check: lint            ## style, types, layers, and each test that is not slow: a minute or two
-	$(BIN)/python -m pytest -q -n auto --dist loadscope --no-loadscope-reorder -m "not slow and not browser"
+	HYPOTHESIS_PROFILE=check $(BIN)/python -m pytest -q -n auto --dist loadscope --no-loadscope-reorder \
+		-m "not slow and not browser"
 
 test: $(VENV)/ready-dev            ## every test
 	$(BIN)/python -m pytest -n auto --dist loadscope --no-loadscope-reorder

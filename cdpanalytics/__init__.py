@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from cdpanalytics import metrics
     from cdpanalytics.archive import Archive
     from cdpanalytics.metrics.quality import quality
-    from cdpanalytics.selection import Selection, explore, report
+    from cdpanalytics.questions import explore, report
+    from cdpanalytics.selection import Selection
     from cdpanalytics.server.client import EnterpriseManager
     from cdpanalytics.server.filters import field
     from cdpanalytics.synchronize import sync
@@ -37,11 +38,11 @@ __all__ = [
 _LAZY = {
     "Archive": "cdpanalytics.archive",
     "EnterpriseManager": "cdpanalytics.server.client",
-    "explore": "cdpanalytics.selection",
+    "explore": "cdpanalytics.questions",
     "field": "cdpanalytics.server.filters",
     "quality": "cdpanalytics.metrics",
     "Selection": "cdpanalytics.selection",
-    "report": "cdpanalytics.selection",
+    "report": "cdpanalytics.questions",
     "sync": "cdpanalytics.synchronize",
 }
 """Names that are imported at first use, and the module each is defined in."""

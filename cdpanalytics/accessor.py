@@ -10,7 +10,8 @@ import pandas as pd
 
 from cdpanalytics.metrics.registry import REGISTRY
 from cdpanalytics.patterns import Patterns
-from cdpanalytics.selection import Selection, explore, select
+from cdpanalytics.questions import explore, select
+from cdpanalytics.selection import Selection
 from cdpanalytics.sources import FrameSource, Names
 from cdpanalytics.timeparse import Moment
 

@@ -13,13 +13,27 @@ import pandas as pd
 
 from cdpanalytics import timeparse
 from cdpanalytics.errors import InputError
-from cdpanalytics.estate.context import Context, read_estate
+from cdpanalytics.estate.context import Context
 from cdpanalytics.execution.run import run
 from cdpanalytics.frames import mark
+from cdpanalytics.metrics.core.breaches import Breaches
+from cdpanalytics.metrics.core.clusters import LONGEST
 from cdpanalytics.metrics.core.frames import words_of
+from cdpanalytics.metrics.core.incidents import LEAST, MERGE, WITHIN, Incidents
 from cdpanalytics.metrics.core.members import Members
 from cdpanalytics.metrics.core.policies import listed_vms
-from cdpanalytics.metrics.registry import REGISTRY
+from cdpanalytics.metrics.core.question import columns_of
+from cdpanalytics.metrics.incidents import (
+    BREACHES,
+    found_in,
+    gaps_of,
+    incident_gaps,
+    margin,
+    with_incidents,
+    with_main_incident,
+)
+from cdpanalytics.metrics.offenders import offenders_in
+from cdpanalytics.metrics.registry import REGISTRY, MetricSpec
 from cdpanalytics.patterns import Patterns
 from cdpanalytics.sources import (
     ALL_NAMES,
@@ -35,23 +49,10 @@ from cdpanalytics.sources import (
 from cdpanalytics.timeparse import Moment, share
 
 if TYPE_CHECKING:
-    from cdpanalytics.archive import Archive
     from cdpanalytics.explorer import Explorer
     from cdpanalytics.plots.bound import Plots
 
 By = str | Sequence[str]
-TERMS = ("target", "memory", "workers")
-"""The terms that only an argument says."""
-
-ESTATE = ("tz", "tags", "exclude", "retire_after", "grace", "objective")
-"""The terms that the estate file says as well."""
-
-QUESTION = ("period", "since", "until", "policy", "vm", "server", "tag", *TERMS, *ESTATE, "estate")
-"""What can be asked of an archive or a frame."""
-
-FRAME_QUESTION = ("policies", "holes", "intervals")
-"""What a frame is told besides."""
-
 DEFAULT_OBJECTIVE = 0.999
 NO_CONTEXT = Context()
 """No estate file, no tags, no exclusions."""
@@ -186,15 +187,19 @@ class Selection:
         return self.during(since=since - (stop - since), until=since)
 
     def pinned(self) -> Selection:
-        """Return the same question of what it has read: `where` and `during` then read nothing more."""
+        """Return the same question of what it has read: `where` and `during` then read nothing more.
+
+        What it has read reaches as far beyond the window as incidents are looked for.
+        """
         held = FrameSource(
-            self._frame,
+            self._widened(margin())._frame,
             self.source.policies(ALL_NAMES),
             self.holes,
             self.intervals,
             self.provenance(),
         )
-        return replace(self, source=held)
+        since, until = self.window
+        return replace(self, source=held, period=None, since=since, until=until)
 
     # -- the data ----------------------------------------------------------------------
 
@@ -287,14 +292,85 @@ class Selection:
     # -- the metrics --------------------------------------------------------------------
 
     def rpo_adherence(
-        self, by: By = _BY, *, target: object = None, freq: str | None = None
+        self,
+        by: By = _BY,
+        *,
+        target: object = None,
+        freq: str | None = None,
+        without: Sequence[int] | None = None,
     ) -> pd.DataFrame:
-        """Return how much of the observed time the RPO was met: `metrics.rpo_adherence`."""
-        return self._ask("rpo_adherence", by=by, target=target, freq=freq)
+        """Return how much of the observed time the RPO was met: `metrics.rpo_adherence`.
 
-    def gaps(self, *, target: object = None) -> pd.DataFrame:
-        """Return one row per stretch in which a VM was not replicated: `metrics.gaps`."""
-        return self._ask("gaps", target=target)
+        `without` are numbers of this Selection's `incidents()`.
+        """
+        if without is None:
+            return self._ask("rpo_adherence", by=by, target=target, freq=freq)
+        if target is not None:
+            raise InputError(
+                "without= names incidents of the Selection's own target; use with_terms(target=...)"
+            )
+        gaps = gaps_of(self.breaches(), without)
+        return self._ask("rpo_adherence", by=by, freq=freq, own={"without": gaps})
+
+    def gaps(self, *, target: object = None, incidents: bool = True) -> pd.DataFrame:
+        """Return one row per stretch in which a VM was not replicated: `metrics.gaps`.
+
+        With `incidents`, the column ``incident`` has the number of each gap's incident;
+        missing where it is not in breach inside the window. Numbers are of the Selection's
+        own target: with another `target` there are none.
+        """
+        table = self._ask("gaps", target=target)
+        if not incidents or target is not None:
+            return table
+        return with_incidents(table, self.breaches())
+
+    def incidents(
+        self, *, within: object = WITHIN, least: int = LEAST, merge: object = MERGE
+    ) -> pd.DataFrame:
+        """Return what broke protection, of how many VMs at once: `metrics.incidents`."""
+        return found_in(self._around(margin(within)), within, least, merge).table
+
+    def offenders(self, *, least: int = 3) -> pd.DataFrame:
+        """Return VMs that miss their target again and again by themselves: `metrics.offenders`."""
+        return offenders_in(self._around(margin()), self.tz, least)
+
+    def breaches(self) -> pd.DataFrame:
+        """Return the gaps in breach inside the window, each with the number of its incident.
+
+        Returns
+        -------
+        pandas.DataFrame
+            As `gaps`, and ``breached_from, breached_until`` (instants between which the VM
+            was in breach), ``inside`` (breached time in the window) and ``incident``.
+        """
+        return self._incidents.gaps.copy()
+
+    @cached_property
+    def _incidents(self) -> Incidents:
+        return found_in(self._around(margin()))
+
+    def _around(self, margin: pd.Timedelta, by: Sequence[str] = ()) -> Breaches:
+        """Return the breaches of the window and `margin` on each side, swept once."""
+        key = margin, frozenset(by) - set(_VM)
+        if key not in self._swept:
+            asked = self._widened(margin)
+            since, until = self.window
+            own = {"within": margin / LONGEST}
+            self._swept[key] = asked._ask(BREACHES, since=since, until=until, by=by, own=own)
+        return self._swept[key]
+
+    @cached_property
+    def _swept(self) -> dict[Any, Any]:
+        return {}
+
+    def _widened(self, margin: pd.Timedelta) -> Selection:
+        since, until = self.window
+        if since is None and until is None:
+            return self
+        return self.during(
+            since=None if since is None else since - margin,
+            until=None if until is None else until + margin,
+        )
 
     def what_if(self, targets: Sequence[object], by: By = ()) -> pd.DataFrame:
         """Return adherence under other targets: `metrics.what_if`."""
@@ -326,9 +402,18 @@ class Selection:
         table = pd.concat(known, ignore_index=True).drop_duplicates(ignore_index=True)
         return table.assign(objective=estate.objectives_of(table).fillna(default))
 
-    def worst(self, n: int | None = 10, by: By = _BY) -> pd.DataFrame:
-        """Return the groups with most breached time: `metrics.worst`."""
-        return self._ask("worst", by=by, own={"n": n})
+    def worst(self, n: int | None = 10, by: By = _BY, *, incidents: bool = True) -> pd.DataFrame:
+        """Return the groups with most breached time: `metrics.worst`.
+
+        With `incidents`, ``incident`` is the number of the incident that explains most of the group's breached
+        time, and ``incident_share`` how much of it.
+        """
+        table = self._ask("worst", by=by, own={"n": n})
+        if not incidents:
+            return table
+        names = columns_of(by)
+        groups = incident_gaps(self._around(margin(), names), self._incidents, names)
+        return with_main_incident(table, groups, names)
 
     def compare(self, by: By = _BY) -> pd.DataFrame:
         """Return adherence beside that of the period before: `metrics.compare`."""
@@ -419,14 +504,14 @@ class Selection:
 
     def _ask(
         self,
-        name: str,
+        metric: str | MetricSpec,
         *,
         own: Mapping[str, object] | None = None,
         rows: pd.DataFrame | None = None,
         **arguments: object,
     ) -> pd.DataFrame:
         """Return a metric of this question; arguments that are None are the question's own."""
-        spec = REGISTRY[name]
+        spec = REGISTRY[metric] if isinstance(metric, str) else metric
         given = {key: value for key, value in arguments.items() if value is not None}
         terms = {key: value for key, value in self._terms.items() if key in spec.takes}
         ask = Ask(spec, *spec.parse(**{**terms, **given, **(own or {})}))
@@ -527,11 +612,12 @@ class Selection:
         *,
         title: str | None = None,
         generated: pd.Timestamp | None = None,
+        order: str = "breached",
     ) -> Path:
         """Write an HTML report: `reports.report`."""
         from cdpanalytics.reports import report
 
-        return report(self, output, title=title, generated=generated)
+        return report(self, output, title=title, generated=generated, order=order)
 
     def to_excel(self, output: str | os.PathLike[str]) -> Path:
         """Write an Excel workbook: `reports.to_excel`."""
@@ -563,108 +649,3 @@ def _listed(value: object) -> str:
 
 def _given(**values: object) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
-
-
-def select(
-    source: Source,
-    period: tuple[str | None, Moment | None, Moment | None],
-    names: Names,
-    terms: Mapping[str, Any],
-) -> Selection:
-    """Return a Selection of a source; `period` is a calendar period, or since and until.
-
-    Raises
-    ------
-    InputError
-        When a term does not exist.
-    """
-    for name in terms:
-        if name not in (*TERMS, *ESTATE, "estate", "tag"):
-            raise InputError(
-                f"select has no {name!r}; use {', '.join((*QUESTION, *FRAME_QUESTION))}"
-            )
-    text, since, until = period
-    estate = read_estate(terms.get("estate"), source.folder, terms.get("tz"))
-    tz = terms.get("tz") or estate.zone or "UTC"
-    names = replace(names, tags=tuple((terms.get("tag") or {}).items()))
-    return Selection(
-        source, since, until, names, text, tz,
-        objective=None if terms.get("objective") is None else share(terms["objective"], "objective"),
-        retire_after=_said(terms.get("retire_after"), estate.retire_after),
-        grace=_said(terms.get("grace"), estate.grace),
-        context=Context.of(estate, terms.get("tags"), terms.get("exclude"), tz),
-        **{name: terms[name] for name in TERMS if name in terms},
-    )  # fmt: skip
-
-
-def _said(argument: object, entry: object) -> object:
-    """Return an argument, else the estate file's entry; False means none."""
-    return None if argument is False else entry if argument is None else argument
-
-
-def explore(source: Archive | pd.DataFrame, **question: Any) -> Explorer:
-    """Explore an archive or a frame of sessions in a notebook.
-
-    Parameters
-    ----------
-    source : Archive or pandas.DataFrame
-    **question
-        What `Archive.select` or ``df.cdp.select`` takes, and the state of an `Explorer`:
-        ``explore(archive, policy="Gold*", view="Sizes", period="last 7 days")``.
-
-    Returns
-    -------
-    Explorer
-        A widget: its traits can be set from another cell.
-
-    Raises
-    ------
-    InputError, ArchiveError
-        When there is nothing to explore, or a name is neither of a question nor of the state.
-    """
-    from cdpanalytics.explorer import Explorer
-
-    state = {name: question.pop(name) for name in Explorer.STATE if name in question}
-    return _selected(source, question, "explore").explore(**state)
-
-
-def report(
-    source: Archive | pd.DataFrame,
-    output: str | os.PathLike[str],
-    *,
-    title: str | None = None,
-    generated: pd.Timestamp | None = None,
-    **question: Any,
-) -> Path:
-    """Write an HTML report of an archive or a frame of sessions.
-
-    Parameters
-    ----------
-    source : Archive or pandas.DataFrame
-    output : path-like
-        The file; its folder must exist.
-    title, generated
-        As in `reports.report`.
-    **question
-        What `Archive.select` or ``df.cdp.select`` takes.
-
-    Returns
-    -------
-    pathlib.Path
-        The file.
-
-    Raises
-    ------
-    InputError, ArchiveError
-        When the question cannot be answered, or the file cannot be written.
-    """
-    return _selected(source, question, "report").report(output, title=title, generated=generated)
-
-
-def _selected(source: Archive | pd.DataFrame, question: dict[str, Any], caller: str) -> Selection:
-    asked: Any = source.cdp.select if isinstance(source, pd.DataFrame) else source.select
-    names = (*QUESTION, *FRAME_QUESTION) if isinstance(source, pd.DataFrame) else QUESTION
-    for name in question:
-        if name not in names:
-            raise InputError(f"{caller} has no {name!r}; use {', '.join(names)}")
-    return asked(**question)

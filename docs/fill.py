@@ -26,7 +26,7 @@ from shown import PARTS as FIGURES
 from shown import part as figures
 
 from cdpanalytics import metrics, plots
-from cdpanalytics.plots import charts
+from cdpanalytics.plots.figure import COVERED, GAP, INK, styled
 from cdpanalytics.presentation import formatting
 
 DOCS = Path(__file__).parent
@@ -103,14 +103,14 @@ def gaps_picture() -> str:
     target = pd.Timedelta("1h")
     whole = metrics.rpo_adherence(sessions, target, by="vm").iloc[0]
     found = metrics.gaps(sessions, target)
-    with charts.styled():
+    with styled():
         figure, (upper, lower) = plt.subplots(
             2, 1, figsize=(8, 4.2), sharex=True, height_ratios=[1, 2], layout="constrained"
         )
         for _, row in sessions.iterrows():
             protects = row["result"] != "Failed"
             upper.barh(0, row["ended"] - row["created"], left=row["created"], height=0.6,
-                       color=charts.COVERED if protects else "white", edgecolor=charts.INK,
+                       color=COVERED if protects else "white", edgecolor=INK,
                        hatch=None if protects else "////")  # fmt: skip
             middle = row["created"] + (row["ended"] - row["created"]) / 2
             upper.annotate(row["result"], (middle, 0), ha="center", va="center",
@@ -119,14 +119,14 @@ def gaps_picture() -> str:
         upper.set_title("Two of three gaps outlast the target of 1 h", loc="left")
         for number, (_, gap) in enumerate(found.iterrows()):
             hours = gap["exposure"] / pd.Timedelta("1h")
-            lower.plot([gap["start"], gap["end"], gap["end"]], [0, hours, 0], color=charts.INK)
+            lower.plot([gap["start"], gap["end"], gap["end"]], [0, hours, 0], color=INK)
             late = gap["start"] + target
             if gap["breached"] > pd.Timedelta(0):
-                lower.fill_between([late, gap["end"]], [1, 1], [1, hours], color=charts.GAP, alpha=0.8,
+                lower.fill_between([late, gap["end"]], [1, 1], [1, hours], color=GAP, alpha=0.8,
                                    label=None if number else "breached", linewidth=0)  # fmt: skip
                 lower.annotate(formatting.duration(gap["breached"]), (gap["end"], hours), xytext=(6, -4),
-                               textcoords="offset points", color=charts.GAP)  # fmt: skip
-        lower.axhline(1, color=charts.INK, linestyle="--", linewidth=1)
+                               textcoords="offset points", color=GAP)  # fmt: skip
+        lower.axhline(1, color=INK, linestyle="--", linewidth=1)
         lower.annotate("target", (DAY, 1), xytext=(4, 4), textcoords="offset points")
         lower.set(ylabel="exposure (h)", xlabel="1 October 2026 (UTC)", ylim=(0, 3.3),
                   xlim=(DAY, at("24:00")))  # fmt: skip
@@ -157,7 +157,7 @@ def verdicts_picture() -> str:
 
 def coverage_picture() -> str:
     """Draw how often the interval of a slope holds it."""
-    with charts.styled():
+    with styled():
         alt = (
             "Intervals by time slots and by resampled increments hold the truth in every setting; "
             "those of pooled sessions and Theil-Sen's own do not."

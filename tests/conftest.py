@@ -20,6 +20,7 @@ _COMMON = {
 }
 
 settings.register_profile("quick", max_examples=50, **_COMMON)
+settings.register_profile("check", max_examples=10, derandomize=True, **_COMMON)
 settings.register_profile("mutants", max_examples=20, derandomize=True, **_COMMON)
 # The verdict on a change is the same each time it is asked for; `make nightly` searches.
 settings.register_profile("ci", max_examples=60, derandomize=True, **_COMMON)

@@ -94,7 +94,7 @@ def test_frames_have_their_cdp_whenever_pandas_is_imported(code: str) -> None:
 
 def test_sync_and_report_are_functions_whatever_was_imported_before() -> None:
     code = (
-        "from cdpanalytics.synchronize import plan; from cdpanalytics.selection import report;"
+        "from cdpanalytics.synchronize import plan; from cdpanalytics.questions import report;"
         "import cdpanalytics as cdp; assert cdp.report is report and callable(cdp.sync);"
         "from cdpanalytics.synchronize import sync; print(cdp.sync is sync)"
     )

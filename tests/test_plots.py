@@ -197,12 +197,12 @@ def test_the_dates_below_a_heat_map_do_not_overlap(days: int, freq: str, first: 
 
 
 def test_the_severity_ramp_falls_in_lightness_so_it_reads_in_grey() -> None:
-    channels = [mcolors.to_rgb(colour) for colour in plots.charts.SEVERITY]
+    channels = [mcolors.to_rgb(colour) for colour in plots.figure.SEVERITY]
     shine = [0.2126 * r**2.2 + 0.7152 * g**2.2 + 0.0722 * b**2.2 for r, g, b in channels]
     lightness = [116 * light ** (1 / 3) - 16 for light in shine]  # CIE L*
     assert all(light - dark > 10 for light, dark in pairwise(lightness))
-    css = Path(plots.charts.__file__).parents[1] / "reports" / "report.css"
-    for colour in plots.charts.SEVERITY:
+    css = Path(plots.figure.__file__).parents[1] / "reports" / "report.css"
+    for colour in plots.figure.SEVERITY:
         assert colour.lower() in css.read_text(), "one ramp in pictures and in maps"
 
 

@@ -167,10 +167,9 @@ class Archive(StoredArchive):
         >>> october.rpo_adherence(by="policy")["policy"].tolist()
         ['Gold']
         """
-        from cdpanalytics.selection import select
-        from cdpanalytics.sources import ArchiveSource, Names
+        from cdpanalytics.questions import select_archive
 
-        return select(ArchiveSource(self), (period, since, until), Names(policy, vm, server), terms)
+        return select_archive(self, (period, since, until), (policy, vm, server), terms)
 
     def read(
         self,

@@ -4,17 +4,11 @@ Colour marks the exception: what is well is pale, what is not stands out, and no
 hangs on colour alone.
 """
 
-from cdpanalytics.plots.charts import (
-    Chart,
-    adherence,
-    durations,
-    exposure,
-    heat_map,
-    sizes,
-    styled,
-    timeline,
-)
+from cdpanalytics.plots.charts import adherence, durations, exposure, sizes
+from cdpanalytics.plots.figure import Chart, styled
 from cdpanalytics.plots.journal import achieved_rpo
+from cdpanalytics.plots.strip import fleet
+from cdpanalytics.plots.vms import heat_map, timeline
 
 __all__ = [
     "Chart",
@@ -22,6 +16,7 @@ __all__ = [
     "adherence",
     "durations",
     "exposure",
+    "fleet",
     "heat_map",
     "sizes",
     "styled",

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
 
-from cdpanalytics.plots import charts, journal
+from cdpanalytics import plots
+from cdpanalytics.plots.vms import MOST_IN_BREACH
+from cdpanalytics.presentation import happenings
+from cdpanalytics.presentation.analysis import Analysis
 
 if TYPE_CHECKING:
     from cdpanalytics.selection import Selection
@@ -23,19 +26,35 @@ class Plots:
 
     selection: Selection
 
-    def timeline(self, *, ax: Axes | None = None) -> Axes:
-        """Draw when the VMs with most exposure were covered, and their gaps: `plots.timeline`."""
+    def fleet(self, *, ax: Axes | None = None) -> Axes:
+        """Draw how many VMs were in breach, with the incidents numbered: `plots.fleet`."""
         asked = self.selection
-        return charts.timeline(asked.sessions, asked.gaps(), since=asked.start, until=asked.stop,
-                              unobserved=asked.holes, ax=ax)  # fmt: skip
+        return plots.fleet(
+            asked.breaches(), asked.incidents(), since=asked.start, until=asked.stop, ax=ax
+        )
 
-    def heat_map(self, *, freq: str = "D", ax: Axes | None = None) -> Axes:
-        """Draw when the VMs with most breached time were in breach: `plots.heat_map`."""
-        return charts.heat_map(self.selection.rpo_adherence(by=_VM, freq=freq), ax=ax)
+    def timeline(self, *, order: str = "breached", ax: Axes | None = None) -> Axes:
+        """Draw when the VMs with most exposure were covered, and their gaps: `plots.timeline`.
+
+        With the order "incident": the worst VMs of the incidents that explain most.
+        """
+        asked = self.selection
+        vms = happenings.timeline_vms(Analysis(asked, order))
+        return plots.timeline(asked.sessions, asked.gaps(), since=asked.start, until=asked.stop,
+                              unobserved=asked.holes, vms=vms, ax=ax)  # fmt: skip
+
+    def heat_map(self, *, freq: str = "D", order: str = "breached", ax: Axes | None = None) -> Axes:
+        """Draw when the VMs with most breached time were in breach: `plots.heat_map`.
+
+        With the order "incident": the worst VMs of the incidents that explain most.
+        """
+        analysis = Analysis(self.selection, order)
+        vms = happenings.vms_in_order(analysis, MOST_IN_BREACH) if order == "incident" else None
+        return plots.heat_map(self.selection.rpo_adherence(by=_VM, freq=freq), vms=vms, ax=ax)
 
     def adherence(self, by: By = "policy", *, freq: str = "D", ax: Axes | None = None) -> Axes:
         """Draw adherence by group and period: `plots.adherence`."""
-        return charts.adherence(
+        return plots.adherence(
             self.selection.rpo_adherence(by=by, freq=freq),
             objective=self.selection.objective,
             ax=ax,
@@ -43,18 +62,18 @@ class Plots:
 
     def durations(self, by: By = "policy", *, ax: Axes | None = None) -> Axes:
         """Draw how long finished sessions lasted: `plots.durations`."""
-        return charts.durations(self.selection.durations(by=by), ax=ax)
+        return plots.durations(self.selection.durations(by=by), ax=ax)
 
     def achieved_rpo(self, by: str = "policy", *, ax: Axes | None = None) -> Axes:
         """Draw the RPO achieved over time, from the journal: `plots.achieved_rpo`."""
         asked = self.selection
-        return journal.achieved_rpo(asked.intervals, target=asked.target, by=by, ax=ax)
+        return plots.achieved_rpo(asked.intervals, target=asked.target, by=by, ax=ax)
 
     def sizes(self, by: By = "policy", *, ax: Axes | None = None) -> Axes:
         """Draw the protected size by period: `plots.sizes`."""
-        return charts.sizes(self.selection.sizes(by=by), ax=ax)
+        return plots.sizes(self.selection.sizes(by=by), ax=ax)
 
     def exposure(self, *, target: object = None, ax: Axes | None = None) -> Axes:
         """Draw how many gaps lasted how long: `plots.exposure`."""
         goal = self.selection.target if target is None else target
-        return charts.exposure(self.selection.gaps(target=target), target=goal, ax=ax)
+        return plots.exposure(self.selection.gaps(target=target), target=goal, ax=ax)

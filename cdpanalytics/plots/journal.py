@@ -10,19 +10,17 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from cdpanalytics.plots.charts import (
-    _DASHES,
-    GAP,
-    INK,
-    _axes,
-    _dates,
-    _groups,
-    _legend,
-    _nothing,
-    _short,
-    _some,
-    styled,
+from cdpanalytics.plots.axes import (
+    DASHES,
+    add_legend,
+    first_groups,
+    format_dates,
+    groups_of,
+    new_axes,
+    nothing,
+    short,
 )
+from cdpanalytics.plots.figure import GAP, INK, styled
 from cdpanalytics.presentation.formatting import duration
 from cdpanalytics.schema import ASKED
 
@@ -49,15 +47,15 @@ def achieved_rpo(
     ax : matplotlib Axes, optional
     """
     with styled():
-        ax = ax or _axes()
+        ax = ax or new_axes()
         rated = intervals[intervals["kind"].astype("str").ne(ASKED) & intervals["rpo"].notna()]
         rated = rated[rated["end"] > rated["start"]]
         if rated.empty:
-            return _nothing(ax, "No restorable intervals: sync with --journal to ask for them")
+            return nothing(ax, "No restorable intervals: sync with --journal to ask for them")
         edges = pd.date_range(rated["start"].min(), rated["end"].max(), periods=_BINS + 1)
-        shown, note = _some(rated, by, -rated["rpo"], "with the longest RPO")
-        for (name, rows), dash in zip(_groups(shown, by), cycle(_DASHES), strict=False):
-            ax.step(edges, _longest(rows, edges), where="post", label=_short(name), linestyle=dash)
+        shown, note = first_groups(rated, by, -rated["rpo"], "with the longest RPO")
+        for (name, rows), dash in zip(groups_of(shown, by), cycle(DASHES), strict=False):
+            ax.step(edges, _longest(rows, edges), where="post", label=short(name), linestyle=dash)
         if target is not None:
             goal = pd.Timedelta(str(target)).total_seconds()
             ax.axhline(goal, color=GAP, linewidth=1, linestyle=(0, (1, 1)))
@@ -75,14 +73,14 @@ def achieved_rpo(
         ax.yaxis.set_major_formatter(FuncFormatter(lambda s, _: duration(pd.Timedelta(s, "s"))))
         worst = rated.iloc[int(rated["rpo"].argmax())]
         ax.set_title(
-            f"Longest RPO achieved: {duration(worst['rpo'])}, by {_short(worst['vm'])} "
+            f"Longest RPO achieved: {duration(worst['rpo'])}, by {short(worst['vm'])} "
             f"on {worst['start']:%d %b}"
         )
         ax.set_ylabel("RPO achieved (log)")
         ax.set_xlabel(f"UTC, as the server was asked then{note}")
         if shown[by].nunique() > 1:
-            _legend(ax)
-        _dates(ax)
+            add_legend(ax)
+        format_dates(ax)
     return ax
 
 

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page
 from pypdf import PdfReader
 
 from cdpanalytics.archive import Archive
-from cdpanalytics.selection import report
+from cdpanalytics.questions import report
 
 from .conftest import ROOT, barriers
 

@@ -12,7 +12,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from cdpanalytics.archive import Archive
-from cdpanalytics.selection import report
+from cdpanalytics.questions import report
 
 from .conftest import ROOT, Lab
 

@@ -15,7 +15,7 @@ from cdpanalytics.explorer import Explorer, app
 from cdpanalytics.explorer.views import VIEWS
 from cdpanalytics.presentation import formatting
 from cdpanalytics.presentation.analysis import VM
-from cdpanalytics.selection import explore
+from cdpanalytics.questions import explore
 from cdpanalytics.server.client import EnterpriseManager
 from cdpanalytics.simulator import Fleet, Simulator
 from cdpanalytics.synchronize import sync

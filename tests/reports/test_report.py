@@ -15,8 +15,8 @@ from cdpanalytics import schema
 from cdpanalytics.archive import Archive
 from cdpanalytics.errors import InputError
 from cdpanalytics.presentation import formatting
+from cdpanalytics.questions import report
 from cdpanalytics.reports import Table
-from cdpanalytics.selection import report
 
 EM = "https://em.tech.local:9398"
 OCT = pd.Timestamp("2026-10-01", tz="UTC")
