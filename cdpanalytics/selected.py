@@ -16,13 +16,12 @@ from cdpanalytics.metrics.core.frames import words_of
 from cdpanalytics.metrics.core.members import Members
 from cdpanalytics.metrics.registry import REGISTRY
 from cdpanalytics.patterns import Patterns
+from cdpanalytics.schema import KEYS, VM
 from cdpanalytics.sources import ALL_NAMES, FrameSource, Names, Source, Window, check_names, named
 from cdpanalytics.timeparse import Moment
 
 NO_CONTEXT = Context()
 """No estate file, no tags, no exclusions."""
-
-_VM = ["backup_server", "policy", "vm"]
 
 
 @dataclass(frozen=True)
@@ -205,7 +204,7 @@ class SelectedSessions:
         chosen = named(rows, self.names)
         if len(chosen) == len(rows):
             return None
-        columns = [name for name in _VM if name in rows]
+        columns = [name for name in KEYS if name in rows]
         return Members(chosen[columns].drop_duplicates().reset_index(drop=True))
 
     def frame(self) -> pd.DataFrame:
@@ -309,9 +308,7 @@ class SelectedSessions:
 
 
 def _vms(rows: pd.DataFrame) -> pd.MultiIndex:
-    columns = [
-        rows[name].astype("str").fillna("") for name in ("backup_server", "vm") if name in rows
-    ]
+    columns = [rows[name].astype("str").fillna("") for name in VM if name in rows]
     return pd.MultiIndex.from_arrays(columns)
 
 

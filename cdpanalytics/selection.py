@@ -14,6 +14,7 @@ from cdpanalytics import timeparse
 from cdpanalytics.errors import InputError
 from cdpanalytics.execution.run import run
 from cdpanalytics.metrics.registry import REGISTRY
+from cdpanalytics.schema import KEYS
 from cdpanalytics.selected import SelectedSessions
 from cdpanalytics.sources import (
     Ask,
@@ -32,7 +33,6 @@ JOURNAL = pd.Timedelta("8D")
 """How far back recovery points are looked for: short-term retention is seven days at most."""
 
 _BY: By = ("policy", "vm")
-_VM = ["backup_server", "policy", "vm"]
 
 
 class Selection(SelectedSessions):
@@ -145,9 +145,9 @@ class Selection(SelectedSessions):
         """
         asked, instant = self._at(at)
         rows = named(asked._rows(("policy",)), self.names)
-        vms = rows.reindex(columns=_VM)[rows["created"] < instant] if instant is not None else rows
+        vms = rows.reindex(columns=KEYS)[rows["created"] < instant] if instant is not None else rows
         journal = asked._journal_before(instant)
-        own = {"at": instant or pd.Timestamp(0, tz="UTC"), "vms": vms.reindex(columns=_VM)}
+        own = {"at": instant or pd.Timestamp(0, tz="UTC"), "vms": vms.reindex(columns=KEYS)}
         return asked._ask("recovery_points", rows=journal, own=own)
 
     def _at(self, at: Moment | None) -> tuple[Selection, pd.Timestamp | None]:

@@ -13,8 +13,7 @@ import pandas as pd
 from cdpanalytics.estate.exclusions import Exclusions
 from cdpanalytics.estate.file import Estate
 from cdpanalytics.estate.tags import Tags
-
-_VM = ["backup_server", "policy", "vm"]
+from cdpanalytics.schema import KEYS
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +72,7 @@ class Context:
         rows = self.estate.renamed(rows) if len(rows) else rows
         if self.tags is None:
             return rows
-        known = rows.assign(**{name: None for name in _VM if name not in rows})
+        known = rows.assign(**{name: None for name in KEYS if name not in rows})
         columns = self.tags.columns_for(known)
         return rows.assign(**{str(name): columns[name].astype("category") for name in columns})
 
@@ -100,7 +99,7 @@ class Context:
         return self.estate.schedule_zones(servers)
 
     def _vms(self, rows: pd.DataFrame) -> pd.DataFrame:
-        columns = [*_VM, *self.names]
+        columns = [*KEYS, *self.names]
         known = rows.assign(**{name: None for name in columns if name not in rows})
         return known[columns].drop_duplicates().reset_index(drop=True)
 

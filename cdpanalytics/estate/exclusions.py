@@ -27,8 +27,9 @@ from cdpanalytics.estate.tables import (
     read_document,
     text_of,
 )
-from cdpanalytics.estate.tags import HEADS, KEYS
+from cdpanalytics.estate.tags import HEADS
 from cdpanalytics.patterns import Names
+from cdpanalytics.schema import KEYS
 from cdpanalytics.timeparse import zone
 
 Source: TypeAlias = (

@@ -17,6 +17,7 @@ from cdpanalytics.errors import CdpError, InputError
 from cdpanalytics.explorer import views
 from cdpanalytics.presentation import html as parts
 from cdpanalytics.presentation.analysis import Analysis
+from cdpanalytics.schema import KEYS
 
 if TYPE_CHECKING:
     from cdpanalytics.selection import Selection
@@ -146,9 +147,7 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
         if self.rpo != OWN_RPO:
             question["target"] = self.rpo
         given = ", ".join(f"{name}={value!r}" for name, value in question.items())
-        call = CALLS[self.view].format(
-            vm=["backup_server", "policy", "vm"], freq=self.analysis.freq
-        )
+        call = CALLS[self.view].format(vm=KEYS, freq=self.analysis.freq)
         return f"archive.select({given}).{call}"
 
     # How it is drawn
@@ -235,9 +234,7 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
     # Controls
 
     def _make_controls(self) -> dict[str, widgets.Widget]:
-        names = {
-            key: _names(self._loaded.sessions, key) for key in ("backup_server", "policy", "vm")
-        }
+        names = {key: _names(self._loaded.sessions, key) for key in KEYS}
         self._names = names["vm"]
         wide = {"layout": widgets.Layout(width="auto"), "style": {"description_width": "72px"}}
         return {

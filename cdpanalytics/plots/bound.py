@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from matplotlib.axes import Axes
 
 from cdpanalytics import plots
+from cdpanalytics.schema import KEYS
 
 if TYPE_CHECKING:
     from cdpanalytics.selection import Selection
 
 By = str | Sequence[str]
-_VM = ["backup_server", "policy", "vm"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Plots:
 
     def heat_map(self, *, freq: str = "D", ax: Axes | None = None) -> Axes:
         """Draw when the VMs with most breached time were in breach: `plots.heat_map`."""
-        return plots.heat_map(self.selection.rpo_adherence(by=_VM, freq=freq), ax=ax)
+        return plots.heat_map(self.selection.rpo_adherence(by=KEYS, freq=freq), ax=ax)
 
     def adherence(self, by: By = "policy", *, freq: str = "D", ax: Axes | None = None) -> Axes:
         """Draw adherence by group and period: `plots.adherence`."""

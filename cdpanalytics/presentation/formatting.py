@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cdpanalytics.schema import KEYS
+
 MISSING = "–"
 """What stands where nothing is known."""
 
@@ -125,7 +127,7 @@ def objective_lines(objectives: pd.DataFrame) -> list[str]:
     """Return a line for each row of `metrics.objectives`: MET, MISSED or UNKNOWN, of whom, and why."""
     said = []
     for row in objectives.to_dict("records"):
-        keys = [row[key] for key in ("backup_server", "policy", "vm") if key in row]
+        keys = [row[key] for key in KEYS if key in row]
         name = " / ".join(word("", key) for key in keys) or "all"
         goal = f"objective {share(row['objective'])}"
         if is_missing(row["passed"]):

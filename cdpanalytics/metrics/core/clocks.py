@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 from cdpanalytics.metrics.core.arrays import SessionArrays, setting
-from cdpanalytics.metrics.core.codes import KEYS
 from cdpanalytics.metrics.core.coverage import Coverage
 from cdpanalytics.metrics.core.kernels import LARGEST, Flags, Integers, expand
 from cdpanalytics.metrics.core.question import Terms
 from cdpanalytics.metrics.core.schedule import ALWAYS, Clock, clock, week_mask
 from cdpanalytics.metrics.core.values import UNKNOWN
+from cdpanalytics.schema import KEYS
 
 Stretch = tuple[Integers, Integers]
 """A start and a stop per tile."""
