@@ -53,7 +53,7 @@ TASK_SESSIONS: Final = pa.schema(
         "total_size": pa.int64(),
     }
 )
-"""A page of task sessions, as `wire` reads it: what the server says and nothing more."""
+"""A page of task sessions, as `server.responses` reads it: what the server says and nothing more."""
 
 SESSIONS: Final = pa.schema(
     {

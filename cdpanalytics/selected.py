@@ -132,10 +132,10 @@ class SelectedSessions:
     def with_terms(self, **terms: Any) -> Self:
         """Return the same question on other terms: `target`, `objective`, `exclude`, `retire_after`."""
         if "exclude" in terms:
-            made = Context.of(
+            context = Context.of(
                 self.context.estate, self.context.tags or False, terms.pop("exclude"), self.tz
             )
-            terms["context"] = made
+            terms["context"] = context
         return replace(self, **terms)
 
     def before(self) -> Self | None:

@@ -220,7 +220,7 @@ class Selection(SelectedSessions):
         return report(self, output, title=title, generated=generated)
 
     def to_excel(self, output: str | os.PathLike[str]) -> Path:
-        """Write an Excel workbook: `reports.to_excel`."""
+        """Write an Excel workbook: `reports.workbook.to_excel`."""
         from cdpanalytics.reports.workbook import to_excel
 
         return to_excel(self, output)

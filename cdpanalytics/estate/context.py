@@ -49,8 +49,8 @@ class Context:
             return cls(estate, chosen, estate.exclusions)
         if exclude is False:
             return cls(estate, chosen)
-        made = exclude if isinstance(exclude, Exclusions) else Exclusions(exclude, tz=tz)
-        return cls(estate, chosen, (made,))
+        exclusions = exclude if isinstance(exclude, Exclusions) else Exclusions(exclude, tz=tz)
+        return cls(estate, chosen, (exclusions,))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -89,10 +89,10 @@ class Context:
     def findings(self, rows: pd.DataFrame, since: pd.Timestamp, until: pd.Timestamp) -> list[str]:
         """Return what fits nothing and which VMs have no tag, one line each."""
         vms = self._vms(rows)
-        found = [] if self.tags is None else self.tags.findings(vms)
+        findings = [] if self.tags is None else self.tags.findings(vms)
         for each in self.exclusions:
-            found += each.findings(vms, since, until)
-        return list(map(str, found))
+            findings += each.findings(vms, since, until)
+        return list(map(str, findings))
 
     def schedule_zones(self, servers: Sequence[str]) -> dict[str, str]:
         """Return the zone of each backup server that the file knows."""

@@ -78,6 +78,10 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
     picked : tuple
         Backup server, policy, VM, and the day's start (or an empty text) of what was
         picked in the map: its sessions are listed below it.
+    controls : dict of str
+        The widgets that set the traits, by name.
+    page : ExplorerView
+        The widget that shows the answer: `tiles`, `main` and `detail` are its HTML.
     """
 
     period = t.Enum(list(PERIODS), "last 30 days")
@@ -105,9 +109,9 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
         self._newest = (self._loaded.stop - pd.Timedelta(1, "us")).tz_convert(zone)
         self._held, self._stale, self._searching = 0, set(self.STATE), False
         self._analysis: Analysis | None = None
-        self._view = ExplorerView()
-        self._controls = self._make_controls()
-        super().__init__([self._control_box(), self._view])
+        self.page = ExplorerView()
+        self.controls = self._make_controls()
+        super().__init__([self._control_box(), self.page])
         self.add_class("cdp-explorer-app")
         with self.batch():
             self.first, self.last = self._days(self.period)
@@ -178,13 +182,13 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
         if stale - {"view", "picked"}:
             self._analysis = None
         try:
-            self._view.tiles = views.cards(self.analysis)
+            self.page.tiles = views.cards(self.analysis)
             if stale - {"picked"}:
-                self._view.main = views.VIEWS[self.view](self.analysis)
-            self._view.detail = self._detail()
+                self.page.main = views.VIEWS[self.view](self.analysis)
+            self.page.detail = self._detail()
         except CdpError as error:
-            self._view.tiles, self._view.detail = "", ""
-            self._view.main = views.alert(str(error))
+            self.page.tiles, self.page.detail = "", ""
+            self.page.main = views.alert(str(error))
 
     def _detail(self) -> str:
         if not self.picked:
@@ -251,7 +255,7 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
         }  # fmt: skip
 
     def _control_box(self) -> widgets.Widget:
-        controls = self._controls
+        controls = self.controls
         columns = [
             [controls["period"], controls["first"], controls["last"]],
             [controls["server"], controls["rpo"], controls["view"]],
@@ -265,20 +269,20 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
 
     def _link(self) -> None:
         for name in ("period", "first", "last", "server", "rpo", "view"):
-            t.link((self, name), (self._controls[name], "value"))
-        t.link((self, "policies"), (self._controls["policies"], "value"))
-        self._controls["search"].observe(self._search, "value")
-        self._controls["vms"].observe(self._choose, "value")
+            t.link((self, name), (self.controls[name], "value"))
+        t.link((self, "policies"), (self.controls["policies"], "value"))
+        self.controls["search"].observe(self._search, "value")
+        self.controls["vms"].observe(self._choose, "value")
         self.observe(self._show_chosen, "vms")
-        self._view.observe(self._pick, "picked")
+        self.page.observe(self._pick, "picked")
 
     def _search(self, _: object) -> None:
         """Narrow the list to a part of a name; chosen VMs stay listed."""
-        part = self._controls["search"].value.casefold()
+        part = self.controls["search"].value.casefold()
         matching = [name for name in self._names if part in name.casefold() or name in self.vms]
         self._searching = True
-        self._controls["vms"].options = matching
-        self._controls["vms"].value = self.vms
+        self.controls["vms"].options = matching
+        self.controls["vms"].value = self.vms
         self._searching = False
 
     def _choose(self, change: dict[str, Any]) -> None:
@@ -286,11 +290,11 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
             self.vms = tuple(change["new"])
 
     def _show_chosen(self, change: dict[str, Any]) -> None:
-        missing = [name for name in change["new"] if name not in self._controls["vms"].options]
+        missing = [name for name in change["new"] if name not in self.controls["vms"].options]
         if missing:
             self._search(None)
-        self._controls["vms"].value = tuple(
-            n for n in change["new"] if n in self._controls["vms"].options
+        self.controls["vms"].value = tuple(
+            n for n in change["new"] if n in self.controls["vms"].options
         )
 
     def _pick(self, change: dict[str, Any]) -> None:

@@ -167,8 +167,8 @@ def _causes(
     explained = np.flatnonzero(reasons >= 0)
     if len(explained):
         with_reason = _last_ended(arrays, lost[explained], reasons[explained], (vm, start, end))
-        found = with_reason >= 0
-        cause[found] = explained[with_reason[found]]
+        has_reason = with_reason >= 0
+        cause[has_reason] = explained[with_reason[has_reason]]
     return Codes(values.codes[cause + 1], values.values)
 
 
@@ -193,8 +193,8 @@ def _last_ended(
     at = last_before(owner, created, vm, end)
     safe = np.maximum(at, 0)
     inside = (latest[safe] > start) | (created[safe] >= start)
-    found = (at >= 0) & (owner[safe] == vm) & inside
-    return np.where(found, order[newest[safe]], -1)
+    has_session = (at >= 0) & (owner[safe] == vm) & inside
+    return np.where(has_session, order[newest[safe]], -1)
 
 
 def _words(arrays: SessionArrays, rows: Integers) -> pd.Series:

@@ -117,13 +117,13 @@ def _stretches(intervals: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     }
     rpo = durations_of(intervals["rpo"])
     asked = intervals["kind"].astype("str").eq(ASKED).to_numpy()
-    made = pd.DataFrame(names).reset_index(drop=True).assign(
+    stretches = pd.DataFrame(names).reset_index(drop=True).assign(
         start=instants(intervals, "start"), end=instants(intervals, "end"),
         asked=asked, rpo=np.where(asked, UNKNOWN, rpo),
     )  # fmt: skip
-    if ((made["start"] == UNKNOWN) | (made["end"] == UNKNOWN)).any():
+    if ((stretches["start"] == UNKNOWN) | (stretches["end"] == UNKNOWN)).any():
         raise InputError("intervals has a row without start or end; drop it")
-    return made
+    return stretches
 
 
 def _pieces(rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:

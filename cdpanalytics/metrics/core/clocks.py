@@ -155,8 +155,8 @@ class ClockMaker:
             own, named = self.arrays.keys[key].codes[tiles.row], closed.names[key]
             columns.append(np.where(np.isin(own, named), own, -1) if len(named) else nothing - 1)
         kinds, of = _distinct(columns)
-        made = tuple(self._clock((int(exclude), *map(int, kind)), closed) for kind in kinds)
-        return Clocks(of, made)
+        clocks = tuple(self._clock((int(exclude), *map(int, kind)), closed) for kind in kinds)
+        return Clocks(of, clocks)
 
     def _clock(self, kind: tuple[int, ...], closed: _Closures) -> Clock:
         if kind not in self._made:
