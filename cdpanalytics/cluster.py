@@ -36,7 +36,7 @@ def sessions(archive: Archive, *, memory: str | int = "500MB", **named: Any) -> 
     memory : str or int
         What a worker may use per partition.
     **named
-        The window and names, as in `Archive.sessions`; the window comes with its neighbours.
+        The window and names, as in `Archive.sessions`; the window comes with its history.
 
     Returns
     -------

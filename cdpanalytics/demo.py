@@ -13,6 +13,9 @@ from cdpanalytics.server.client import EnterpriseManager
 from cdpanalytics.simulator import Fleet, Simulator
 from cdpanalytics.synchronize import SyncResult, sync
 
+INCIDENTS = 4
+"""Incidents of many VMs that are planted besides the storage outage of every simulated estate."""
+
 
 @dataclass(frozen=True)
 class Demonstration:
@@ -56,7 +59,7 @@ def demo(
         raise InputError(f"vms={vms}, days={days}: a demonstration needs at least one of each")
     home = Path(directory)
     archive = Archive(home / "archive")
-    fleet = Fleet.generate(vms=vms, days=days, seed=seed)
+    fleet = Fleet.generate(vms=vms, days=days, seed=seed, incidents=INCIDENTS)
     with (
         Simulator(fleet) as server,
         EnterpriseManager(server.url, "demo", "demo", cache=False) as em,

@@ -14,6 +14,8 @@ from cdpanalytics.estate.context import Context
 from cdpanalytics.frames import mark
 from cdpanalytics.metrics.core.frames import words_of
 from cdpanalytics.metrics.core.members import Members
+from cdpanalytics.metrics.core.policies import listed_vms
+from cdpanalytics.metrics.incidents import margin
 from cdpanalytics.metrics.registry import REGISTRY
 from cdpanalytics.patterns import Patterns
 from cdpanalytics.schema import KEYS, VM
@@ -146,15 +148,28 @@ class SelectedSessions:
         return self.during(since=since - (stop - since), until=since)
 
     def pinned(self) -> Self:
-        """Return the same question of what it has read: `where` and `during` then read nothing more."""
+        """Return the same question of what it has read: `where` and `during` then read nothing more.
+
+        What it has read reaches as far beyond the window as incidents are looked for.
+        """
         held = FrameSource(
-            self._frame,
+            self._widened(margin())._frame,
             self.source.policies(ALL_NAMES),
             self.holes,
             self.intervals,
             self.provenance(),
         )
-        return replace(self, source=held)
+        since, until = self.window
+        return replace(self, source=held, period=None, since=since, until=until)
+
+    def _widened(self, margin: pd.Timedelta) -> Self:
+        since, until = self.window
+        if since is None and until is None:
+            return self
+        return self.during(
+            since=None if since is None else since - margin,
+            until=None if until is None else until + margin,
+        )
 
     # -- the data ----------------------------------------------------------------------
 
@@ -273,7 +288,20 @@ class SelectedSessions:
         first = rows["created"].min() if len(rows) else self.start
         if first is None or self.as_of is None:
             return None
-        return self.context.windows(rows, first, max(self.as_of, first) + pd.Timedelta("1us"))
+        known = self._with_listed(rows)
+        return self.context.windows(known, first, max(self.as_of, first) + pd.Timedelta("1us"))
+
+    def _with_listed(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return rows with the VMs that a policy names and no session does: they can be excluded too."""
+        listed = listed_vms(self.policies, with_server="backup_server" in rows)
+        columns = [name for name in KEYS if name in rows]
+        if not len(listed) or not set(columns) <= set(listed):
+            return rows
+        return self.context.apply(
+            pd.concat(
+                [rows[columns].astype("str"), listed[columns].astype("str")], ignore_index=True
+            ).drop_duplicates(ignore_index=True)
+        )
 
     @cached_property
     def _schedule_zones(self) -> dict[str, str] | None:
@@ -303,7 +331,7 @@ class SelectedSessions:
         """Return which rows of tags and exclusions fit nothing, and which VMs have no tag."""
         if self.start is None or self.stop is None:
             return []
-        rows = self._rows(("vm", "policy", "backup_server"))
+        rows = self._with_listed(self._rows(("vm", "policy", "backup_server")))
         return self.context.findings(rows, self.start, max(self.stop, self.start))
 
 

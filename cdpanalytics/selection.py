@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +14,21 @@ import pandas as pd
 from cdpanalytics import timeparse
 from cdpanalytics.errors import InputError
 from cdpanalytics.execution.run import run
-from cdpanalytics.metrics.registry import REGISTRY
+from cdpanalytics.metrics.core.breaches import Breaches
+from cdpanalytics.metrics.core.clusters import LONGEST
+from cdpanalytics.metrics.core.incidents import LEAST, MERGE, WITHIN, Incidents
+from cdpanalytics.metrics.core.question import columns_of
+from cdpanalytics.metrics.incidents import (
+    BREACHES,
+    found_in,
+    gaps_of,
+    incident_gaps,
+    margin,
+    with_incidents,
+    with_main_incident,
+)
+from cdpanalytics.metrics.offenders import offenders_in
+from cdpanalytics.metrics.registry import REGISTRY, MetricSpec
 from cdpanalytics.schema import KEYS
 from cdpanalytics.selected import SelectedSessions
 from cdpanalytics.sources import (
@@ -46,14 +61,76 @@ class Selection(SelectedSessions):
     # -- the metrics --------------------------------------------------------------------
 
     def rpo_adherence(
-        self, by: By = _BY, *, target: object = None, freq: str | None = None
+        self,
+        by: By = _BY,
+        *,
+        target: object = None,
+        freq: str | None = None,
+        without: Sequence[int] | None = None,
     ) -> pd.DataFrame:
-        """Return how much of the observed time the RPO was met: `metrics.rpo_adherence`."""
-        return self._ask("rpo_adherence", by=by, target=target, freq=freq)
+        """Return how much of the observed time the RPO was met: `metrics.rpo_adherence`.
 
-    def gaps(self, *, target: object = None) -> pd.DataFrame:
-        """Return one row per stretch in which a VM was not replicated: `metrics.gaps`."""
-        return self._ask("gaps", target=target)
+        `without` are numbers of this Selection's `incidents()`.
+        """
+        if without is None:
+            return self._ask("rpo_adherence", by=by, target=target, freq=freq)
+        if target is not None:
+            raise InputError(
+                "without= names incidents of the Selection's own target; use with_terms(target=...)"
+            )
+        gaps = gaps_of(self.breaches(), without)
+        return self._ask("rpo_adherence", by=by, freq=freq, own={"without": gaps})
+
+    def gaps(self, *, target: object = None, incidents: bool = True) -> pd.DataFrame:
+        """Return one row per stretch in which a VM was not replicated: `metrics.gaps`.
+
+        With `incidents`, the column ``incident`` has the number of each gap's incident;
+        missing where it is not in breach inside the window. Numbers are of the Selection's
+        own target: with another `target` there are none.
+        """
+        table = self._ask("gaps", target=target)
+        if not incidents or target is not None:
+            return table
+        return with_incidents(table, self.breaches())
+
+    def incidents(
+        self, *, within: object = WITHIN, least: int = LEAST, merge: object = MERGE
+    ) -> pd.DataFrame:
+        """Return what broke protection, of how many VMs at once: `metrics.incidents`."""
+        return found_in(self._around(margin(within)), within, least, merge).table
+
+    def offenders(self, *, least: int = 3) -> pd.DataFrame:
+        """Return VMs that miss their target again and again by themselves: `metrics.offenders`."""
+        return offenders_in(self._around(margin()), self.tz, least)
+
+    def breaches(self) -> pd.DataFrame:
+        """Return the gaps in breach inside the window, each with the number of its incident.
+
+        Returns
+        -------
+        pandas.DataFrame
+            As `gaps`, and ``breached_from, breached_until`` (instants between which the VM
+            was in breach), ``inside`` (breached time in the window) and ``incident``.
+        """
+        return self._incidents.gaps.copy()
+
+    @cached_property
+    def _incidents(self) -> Incidents:
+        return found_in(self._around(margin()))
+
+    def _around(self, margin: pd.Timedelta, by: Sequence[str] = ()) -> Breaches:
+        """Return the breaches of the window and `margin` on each side, swept once."""
+        key = margin, frozenset(by) - set(KEYS)
+        if key not in self._swept:
+            asked = self._widened(margin)
+            since, until = self.window
+            own = {"within": margin / LONGEST}
+            self._swept[key] = asked._ask(BREACHES, since=since, until=until, by=by, own=own)
+        return self._swept[key]
+
+    @cached_property
+    def _swept(self) -> dict[Any, Any]:
+        return {}
 
     def what_if(self, targets: Sequence[object], by: By = ()) -> pd.DataFrame:
         """Return adherence under other targets: `metrics.what_if`."""
@@ -85,9 +162,18 @@ class Selection(SelectedSessions):
         table = pd.concat(known, ignore_index=True).drop_duplicates(ignore_index=True)
         return table.assign(objective=estate.objectives_of(table).fillna(default))
 
-    def worst(self, n: int | None = 10, by: By = _BY) -> pd.DataFrame:
-        """Return the groups with most breached time: `metrics.worst`."""
-        return self._ask("worst", by=by, own={"n": n})
+    def worst(self, n: int | None = 10, by: By = _BY, *, incidents: bool = True) -> pd.DataFrame:
+        """Return the groups with most breached time: `metrics.worst`.
+
+        With `incidents`, ``incident`` is the number of the incident that explains most of the group's breached
+        time, and ``incident_share`` how much of it.
+        """
+        table = self._ask("worst", by=by, own={"n": n})
+        if not incidents:
+            return table
+        names = columns_of(by)
+        groups = incident_gaps(self._around(margin(), names), self._incidents, names)
+        return with_main_incident(table, groups, names)
 
     def compare(self, by: By = _BY) -> pd.DataFrame:
         """Return adherence beside that of the period before: `metrics.compare`."""
@@ -178,14 +264,14 @@ class Selection(SelectedSessions):
 
     def _ask(
         self,
-        name: str,
+        metric: str | MetricSpec,
         *,
         own: Mapping[str, object] | None = None,
         rows: pd.DataFrame | None = None,
         **arguments: object,
     ) -> pd.DataFrame:
         """Return a metric of this question; arguments that are None are the question's own."""
-        spec = REGISTRY[name]
+        spec = REGISTRY[metric] if isinstance(metric, str) else metric
         given = {key: value for key, value in arguments.items() if value is not None}
         terms = {key: value for key, value in self._terms.items() if key in spec.takes}
         ask = Ask(spec, *spec.parse(**{**terms, **given, **(own or {})}))
@@ -213,11 +299,12 @@ class Selection(SelectedSessions):
         *,
         title: str | None = None,
         generated: pd.Timestamp | None = None,
+        order: str = "breached",
     ) -> Path:
         """Write an HTML report: `reports.report`."""
         from cdpanalytics.reports import report
 
-        return report(self, output, title=title, generated=generated)
+        return report(self, output, title=title, generated=generated, order=order)
 
     def to_excel(self, output: str | os.PathLike[str]) -> Path:
         """Write an Excel workbook: `reports.workbook.to_excel`."""

@@ -24,6 +24,7 @@ from cdpanalytics.metrics.core.arrays import as_of_frame
 from cdpanalytics.metrics.core.frames import facts
 from cdpanalytics.metrics.core.members import Members
 from cdpanalytics.metrics.core.values import timestamp
+from cdpanalytics.metrics.core.windows import resolve_window
 from cdpanalytics.metrics.registry import MetricSpec, Question, Terms, spec_of
 from cdpanalytics.patterns import CALLED, Patterns, fitting, matching
 from cdpanalytics.ranges import Range
@@ -280,8 +281,15 @@ class FrameSource:
     def frame(
         self, window: Window, names: Names, columns: Sequence[str] | None = None
     ) -> pd.DataFrame:
-        """Return all rows: those outside the window are its neighbours."""
+        """Return all rows: those outside the window are its neighbours.
+
+        Raises
+        ------
+        InputError
+            When the frame was read for a smaller window.
+        """
         held = facts(self.sessions)
+        resolve_window(held, Question(since=window[0], until=window[1]))
         if held.with_neighbours and window != (held.since, held.promised_until or held.until):
             return mark(self.sessions, *window, self.as_of, ())
         return self.sessions

@@ -14,9 +14,7 @@ import pyarrow as pa
 from cdpanalytics import schema
 from cdpanalytics.archive import Archive
 from cdpanalytics.execution.run import run
-from cdpanalytics.frames import mark
-from cdpanalytics.sources import ArchiveSource, archive_plan
-from cdpanalytics.timeparse import Moment
+from cdpanalytics.sources import archive_plan
 
 DAY = pd.Timedelta("1D")
 START = pd.Timestamp("2026-10-01", tz="UTC")
@@ -110,15 +108,6 @@ def _sessions(
         })  # fmt: skip
         at += length + pd.Timedelta(minutes=int(rng.choice([0, 0, 1, 40, 300])))
     return rows
-
-
-def with_neighbours(
-    archive: Archive, since: Moment | None = None, until: Moment | None = None
-) -> pd.DataFrame:
-    """Return the sessions of a window and its neighbours, marked, on no terms."""
-    start, stop = archive.window(since, until)
-    rows = archive.read(start, stop, neighbours=True)
-    return mark(rows, start, stop, ArchiveSource(archive).as_of, (), unique=True)
 
 
 def mapped(

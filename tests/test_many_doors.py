@@ -59,7 +59,9 @@ def test_a_frame_answers_as_its_selection(selection: Selection, by: Any) -> None
 
 def test_gaps_of_a_frame_are_those_of_its_selection(selection: Selection) -> None:
     assert_frame_equal(
-        selection.frame().cdp.gaps(**asked(selection)), selection.gaps(), check_exact=True
+        selection.frame().cdp.gaps(**asked(selection)),
+        selection.gaps(incidents=False),
+        check_exact=True,
     )
 
 
@@ -80,6 +82,16 @@ def arguments(drawn: RandomArchive, tmp_path: Path) -> list[str]:
         (["metrics", "sizes", "--by", "policy"], lambda s: s.sizes(by="policy")),
         (["metrics", "objectives", "--by", "policy"], lambda s: s.objectives(by="policy")),
         (["metrics", "worst", "--by", "policy,vm"], lambda s: s.worst()),
+        (["incidents"], lambda s: s.incidents()),
+        (
+            ["metrics", "incidents", "--within", "1h", "--least", "2"],
+            lambda s: s.incidents(within="1h", least=2),
+        ),
+        (["metrics", "offenders", "--least", "2"], lambda s: s.offenders(least=2)),
+        (
+            ["metrics", "rpo", "--by", "policy", "--without", "1,2"],
+            lambda s: s.rpo_adherence(by="policy", without=[1, 2]),
+        ),
         (["metrics", "compare", "--by", "policy"], lambda s: s.compare(by="policy")),
         (["metrics", "durations", "--by", "policy"], lambda s: s.durations(by="policy")),
         (["metrics", "status"], lambda s: s.status()),
@@ -98,7 +110,8 @@ def test_the_command_line_answers_as_the_selection(
     command: list[str],
     table: Callable[[Selection], pd.DataFrame],
 ) -> None:
-    taken = arguments[:6] if command[1] in ("durations", "recovery-points") else arguments
+    partial = {"durations", "recovery-points"}.intersection(command)
+    taken = arguments[:6] if partial else arguments
     assert main([*command, *taken, "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads(formatting.json_text(table(selection)))
 
@@ -176,7 +189,8 @@ def test_a_frame_answers_the_same_whatever_was_done_to_it(
         answer, selection.rpo_adherence(by="policy"), check_exact=True, check_dtype=False
     )
     gaps = changed.cdp.gaps(**terms(selection))
-    assert_frame_equal(gaps, selection.gaps(), check_exact=True, check_dtype=False)
+    expected = selection.gaps(incidents=False)
+    assert_frame_equal(gaps, expected, check_exact=True, check_dtype=False)
 
 
 def test_two_halves_of_a_window_are_the_whole(drawn: RandomArchive, selection: Selection) -> None:
@@ -206,6 +220,10 @@ METRICS: dict[str, Callable[[Selection], pd.DataFrame]] = {
     "worst": lambda s: s.worst(by="vm"),
     "status": lambda s: s.status(),
     "status in the middle": lambda s: s.status(at=MIDDLE),
+    "incidents": lambda s: s.incidents(within="2h", least=2),
+    "breaches": lambda s: s.breaches(),
+    "offenders": lambda s: s.offenders(least=2),
+    "without": lambda s: s.rpo_adherence(by="policy", without=[1, 3]),
 }
 
 
@@ -232,6 +250,48 @@ def test_a_cluster_is_the_whole(selection: Selection) -> None:
             remote.rpo_adherence(by=VM), selection.rpo_adherence(by=VM), check_exact=True
         )
         assert_frame_equal(remote.gaps(), selection.gaps(), check_exact=True)
+        assert_frame_equal(remote.incidents(), selection.incidents(), check_exact=True)
+
+
+# -- incidents: of all VMs together, in a window with its surroundings ------------------------
+
+
+def test_incidents_are_the_same_by_every_door(selection: Selection) -> None:
+    margin = pd.Timedelta("30min")
+    wide = selection.during(since=SINCE - margin, until=UNTIL + margin).frame()
+    expected = selection.incidents()
+    assert_frame_equal(wide.cdp.incidents(**asked(selection)), expected, check_exact=True)
+    assert_frame_equal(selection.pinned().incidents(), expected, check_exact=True)
+    assert_frame_equal(selection.explore(period="all").analysis.selection.incidents(), expected)
+    by_frame = wide.cdp.rpo_adherence(by="policy", without=[1, 2], **asked(selection))
+    assert_frame_equal(
+        by_frame, selection.rpo_adherence(by="policy", without=[1, 2]), check_exact=True
+    )
+
+
+def test_a_frame_without_the_surroundings_of_its_window_is_refused(selection: Selection) -> None:
+    with pytest.raises(InputError, match="with the 30 min before and after the window"):
+        selection.frame().cdp.incidents(**asked(selection))
+
+
+def test_incidents_add_up_to_the_breached_time(drawn: RandomArchive, selection: Selection) -> None:
+    asked_of = [selection, drawn.archive.select()]
+    asked_of += [selection.where(policy=name) for name in ("Gold", "Silver", "Office hours")]
+    for each in asked_of:
+        whole, table = each.rpo_adherence(by=()).iloc[0], each.incidents()
+        assert table["breached"].sum() == whole["breached"]
+        without = each.rpo_adherence(by=VM, freq="D", without=[1, 3])
+        saved = (without["breached"] - without["breached_without"]).sum()
+        assert saved == table["breached"].iloc[[0, 2]].sum()
+
+
+@pytest.mark.parametrize("policy", ["Gold", "Silver"])
+def test_all_of_a_policy_is_the_sum_of_its_vms(drawn: RandomArchive, policy: str) -> None:
+    chosen = drawn.archive.select(since=SINCE, until=UNTIL, policy=policy)
+    whole, vms = chosen.rpo_adherence(by=()).iloc[0], chosen.rpo_adherence(by=VM)
+    for column in ("observed", "exposed", "breached", "gaps", "sessions", "failed"):
+        assert whole[column] == vms[column].sum(), column
+    assert whole["worst_gap"] == vms["worst_gap"].max()
 
 
 @pytest.mark.parametrize("policy", ["Gold", "Silver"])

@@ -131,3 +131,17 @@ def test_a_wrong_estate_file_is_one_line(
     assert "cdpanalytics.toml" in printed.err
     assert "retire" in printed.err
     assert len(printed.err.strip().splitlines()) == 1
+
+
+def test_a_vm_that_was_never_seen_can_be_excluded(drawn: RandomArchive) -> None:
+    question = {"since": SINCE, "until": UNTIL, "policy": "Gold", "objective": 0.91}
+    unknown = drawn.archive.select(**question).objectives(by="policy")
+    assert unknown["undecided"].tolist() == [2], "one on each backup server"
+    everyone = pd.DataFrame(
+        {"start": [SINCE], "end": [UNTIL + pd.Timedelta("1D")], "vm": ["never-*"]}
+    )
+    selection = drawn.archive.select(**question, exclude=everyone)
+    assert selection.objectives(by="policy")["undecided"].tolist() == [0]
+    assert not [line for line in selection.findings() if "never" in line]
+    states = selection.status().set_index("vm")["state"]
+    assert set(states["never-seen"]) == {"excluded"}

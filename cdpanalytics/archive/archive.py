@@ -36,7 +36,7 @@ from cdpanalytics.archive.files import (
     TABLES,
     ParquetFiles,
 )
-from cdpanalytics.archive.neighbours import NeighbourRules, default_rules
+from cdpanalytics.archive.neighbours import LATEST, NeighbourRules, default_rules
 from cdpanalytics.archive.scan import Rows, Scan, plan_scan, read_rows
 from cdpanalytics.archive.stored import StoredArchive
 from cdpanalytics.errors import InputError
@@ -85,6 +85,7 @@ class Archive(StoredArchive):
         policy: Patterns = None,
         vm: Patterns = None,
         server: Patterns = None,
+        history: bool = False,
     ) -> pd.DataFrame:
         """Return the task sessions created in ``[since, until)``.
 
@@ -94,15 +95,18 @@ class Archive(StoredArchive):
             Text without a zone is UTC; a length counts back from the newest as_of.
         policy, vm, server : str or sequence of str, optional
             Names or glob patterns, in any case; a row matches one of them.
+        history : bool
+            Also return the sessions outside the window that decide how each VM entered and left
+            it; see `read`.
 
         Returns
         -------
         pandas.DataFrame
             `schema.SESSIONS` columns, ordered by source, day, VM and time; each uid
-            once, as the newest as_of has it. Then `window`, what was read: metrics keep to the
-            window and refuse a larger one. A gap at its edges is decided by sessions outside
-            it, which `Selection.frame` returns as well. Without a window all sessions are
-            here, and `neighbour` and `terms` say so (`frames.mark`).
+            once, as the newest as_of has it. Then `window`, what was read; with `history`, or
+            without a window, also `neighbour` and `terms` (`frames.mark`): metrics keep to
+            the window, refuse a larger one, and judge a gap that goes on beyond it only with
+            its `history`.
 
         Raises
         ------
@@ -113,11 +117,13 @@ class Archive(StoredArchive):
         """
         start, stop = self.window(since, until)
         patterns: dict[str, Patterns] = {"policy": policy, "vm": vm, "backup_server": server}
-        wanted = Rows("sessions", tuple(schema.SESSIONS.names), start, stop, patterns)
+        rules = LATEST if history else None
+        wanted = Rows("sessions", tuple(schema.SESSIONS.names), start, stop, patterns, rules)
 
         def read(files: ParquetFiles) -> pd.DataFrame:
             frame = read_rows(files, wanted)[schema.SESSIONS.names]
-            terms = () if start is None and stop is None else None
+            whole = history or (start is None and stop is None)
+            terms = () if whole else None
             return mark(frame, start, stop, coverage.as_of(files), terms, unique=True)
 
         return self._consistent(read)

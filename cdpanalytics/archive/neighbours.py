@@ -62,12 +62,17 @@ class NeighbourRules:
     until: Values
 
 
-def default_rules(holes: Sequence[pd.Timestamp] = ()) -> NeighbourRules:
-    """Return the rules that decide a VM's gap, its grace and its cadence.
+_NEWEST = (Extreme("created"), Extreme("ended"), Extreme("ended", ended_by=True))
 
-    Before the window, of each state and result: the latest start, the latest end, the latest
-    end by the window's start, and the first finished session; also the first attempt, and the
-    longest finished session.
+LATEST = NeighbourRules(_NEWEST, schema.SUCCEEDED)
+"""Per VM, state and result the latest start, the latest end, and the latest end by the window's start."""
+
+
+def default_rules(holes: Sequence[pd.Timestamp] = ()) -> NeighbourRules:
+    """Return `LATEST` and what decides grace and cadence.
+
+    That is: each VM's first attempt, the first finished session of each state and result,
+    and the longest finished session.
 
     Parameters
     ----------
@@ -75,9 +80,7 @@ def default_rules(holes: Sequence[pd.Timestamp] = ()) -> NeighbourRules:
         Where holes begin before the window: also what was newest and longest by then.
     """
     extremes = [
-        Extreme("created"),
-        Extreme("ended"),
-        Extreme("ended", ended_by=True),
+        *_NEWEST,
         Extreme("created", per=(), smallest=True, without=schema.NOT_ATTEMPTED),
         Extreme("created", smallest=True, finished=True),
         Extreme("length", per=(), finished=True),

@@ -111,6 +111,18 @@ def add_instant(command: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_clusters(command: argparse.ArgumentParser) -> None:
+    """Add ``--within`` and ``--merge``."""
+    command.add_argument(
+        "--within", metavar="LENGTH", default="10min",
+        help="how far apart gaps of one incident may begin; default: %(default)s",
+    )  # fmt: skip
+    command.add_argument(
+        "--merge", metavar="LENGTH", default="1h",
+        help="shorter protection between two gaps of a VM does not separate them; default: %(default)s",
+    )  # fmt: skip
+
+
 def add_output(command: argparse.ArgumentParser) -> None:
     """Add ``--format`` and ``--output`` of a table."""
     command.add_argument("--format", choices=FORMATS, default="table", help="default: %(default)s")
@@ -123,6 +135,14 @@ def add_output(command: argparse.ArgumentParser) -> None:
 def keys(text: str) -> list[str]:
     """Read "policy,vm" as a list of keys; "none" is one row for everything."""
     return [] if text == "none" else [key.strip() for key in text.split(",") if key.strip()]
+
+
+def numbers(text: str) -> list[int]:
+    """Read "1,3" as numbers of incidents."""
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers; write 1,3") from None
 
 
 def percentage(text: str) -> float:

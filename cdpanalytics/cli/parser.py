@@ -54,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
     servers.add_query(commands)
     questions.add_metrics(commands)
     questions.add_status(commands)
+    questions.add_incidents(commands)
     questions.add_report(commands)
     questions.add_check(commands)
     archives.add_verify(commands)

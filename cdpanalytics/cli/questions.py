@@ -23,6 +23,14 @@ _TERMS: Final = {"target": "rpo", "objective": "objective", "exclude": "exclude"
                  "tag": "tag"}  # fmt: skip
 """The terms of a Selection, and the options they are given by."""
 
+_OWN: Final = ("by", "freq", "within", "least", "merge", "without")
+"""Options that are arguments of the metric itself."""
+
+_LEAST: Final = {
+    "incidents": "VMs that an incident of many has at least; default: %(default)s",
+    "offenders": "incidents of its own that a VM has at least; default: %(default)s",
+}
+
 TARGETS: Final = "1min,5min,15min,1h"
 
 
@@ -35,6 +43,11 @@ def add_metrics(commands: Any) -> None:
     names = command.add_subparsers(title="metrics", metavar="METRIC", dest="metric", required=True)
     for spec in REGISTRY.values():
         _add_metric(names, spec)
+
+
+def add_incidents(commands: Any) -> None:
+    """Add ``incidents``: the metric as a command of its own, for it is the first question."""
+    _add_metric(commands, REGISTRY["incidents"])
 
 
 def _add_metric(names: Any, spec: MetricSpec) -> None:
@@ -63,6 +76,19 @@ def _add_options(command: Any, spec: MetricSpec) -> None:
         shared.add_frequency(command)
     if "at" in spec.own:
         shared.add_instant(command)
+    if "within" in spec.own:
+        shared.add_clusters(command)
+    if "without" in spec.own:
+        command.add_argument(
+            "--without", type=shared.numbers, metavar="N,...",
+            help="also say adherence without these incidents, by their numbers in: incidents",
+        )  # fmt: skip
+    if spec.name in ("incidents", "offenders"):
+        command.add_argument(
+            "--least", type=shared.whole_number(1, 10**9), metavar="N",
+            default=spec.own["least"],
+            help=_LEAST[spec.name],
+        )  # fmt: skip
     if spec.name == "gaps":
         command.add_argument(
             "--longest", type=shared.whole_number(1, 10**9), metavar="N", help="the N longest only"
@@ -78,7 +104,7 @@ def _run_metrics(options: argparse.Namespace) -> int:
     freq = getattr(options, "freq", None)
     if freq is not None:
         _check_periods(selection, freq)
-    given = {"by": getattr(options, "by", None), "freq": freq, "at": getattr(options, "at", None)}
+    given = {name: getattr(options, name, None) for name in _OWN}
     if "targets" in spec.own:
         given["targets"] = options.rpo.split(",")
     method = getattr(selection, spec.name)
@@ -155,11 +181,15 @@ def add_report(commands: Any) -> None:
     shared.add_excluded(command)
     shared.add_retirement(command)
     command.add_argument("--title", metavar="TEXT")
+    command.add_argument(
+        "--order", choices=("breached", "incident"), default="breached",
+        help="VMs in heat map and timeline: most breached time first (default), or by incident",
+    )  # fmt: skip
     command.set_defaults(run=_run_report)
 
 
 def _run_report(options: argparse.Namespace) -> int:
-    path = _selection(options).report(options.output, title=options.title)
+    path = _selection(options).report(options.output, title=options.title, order=options.order)
     if not output.is_stdout(options.output):
         output.print_text(f"{path}\n")
     return 0

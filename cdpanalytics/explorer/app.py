@@ -15,8 +15,9 @@ import traitlets as t
 
 from cdpanalytics.errors import CdpError, InputError
 from cdpanalytics.explorer import views
+from cdpanalytics.presentation import happenings
 from cdpanalytics.presentation import html as parts
-from cdpanalytics.presentation.analysis import Analysis
+from cdpanalytics.presentation.analysis import ORDERS, Analysis
 from cdpanalytics.schema import KEYS
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ CALLS = {
     "Journal": "journal_adherence(by={vm})", "Status": "status()",
 }  # fmt: skip
 """The metric of each view, as a method of a Selection."""
+
+NARROWED = ("period", "first", "last", "server", "vms", "picked")
+"""Traits that showing one incident changes."""
 
 OWN_RPO = "each policy's own"
 RPOS = (OWN_RPO, "15s", "30s", "1min", "5min", "15min", "1h", "4h")
@@ -49,6 +53,7 @@ class ExplorerView(anywidget.AnyWidget):
     main = t.Unicode("").tag(sync=True)
     detail = t.Unicode("").tag(sync=True)
     picked: t.List[Any] = t.List([]).tag(sync=True)
+    incident: t.List[Any] = t.List([]).tag(sync=True)
 
     def __init__(self) -> None:
         super().__init__(_css=views.style())
@@ -75,6 +80,9 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
         A target like "15min", or "each policy's own".
     view : str
         One of `VIEWS`.
+    order : str
+        Order of the VMs in heat map and timeline: "breached" (most breached time first) or
+        "incident" (by the incident that explains most of it).
     picked : tuple
         Backup server, policy, VM, and the day's start (or an empty text) of what was
         picked in the map: its sessions are listed below it.
@@ -92,9 +100,12 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
     vms = t.Tuple()
     rpo = t.Unicode(OWN_RPO)
     view = t.Enum(list(views.VIEWS), next(iter(views.VIEWS)))
+    order = t.Enum(list(ORDERS), ORDERS[0])
     picked = t.Tuple()
 
-    STATE = ("period", "first", "last", "server", "policies", "vms", "rpo", "view", "picked")
+    STATE = (
+        "period", "first", "last", "server", "policies", "vms", "rpo", "view", "order", "picked",
+    )  # fmt: skip
 
     def __init__(self, selection: Selection, **state: Any) -> None:
         self._loaded = selection.pinned()
@@ -109,6 +120,7 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
         self._newest = (self._loaded.stop - pd.Timedelta(1, "us")).tz_convert(zone)
         self._held, self._stale, self._searching = 0, set(self.STATE), False
         self._analysis: Analysis | None = None
+        self._before: dict[str, Any] = {}
         self.page = ExplorerView()
         self.controls = self._make_controls()
         super().__init__([self._control_box(), self.page])
@@ -154,6 +166,43 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
         call = CALLS[self.view].format(vm=KEYS, freq=self.analysis.freq)
         return f"archive.select({given}).{call}"
 
+    def narrow(self, incident: int) -> None:
+        """Show only the days and VMs of one incident, in every view; 0: what was shown before.
+
+        Parameters
+        ----------
+        incident : int
+            A number of `incidents()` of the `selection` shown. Narrowed, it is a question of
+            its own, whose incidents have numbers of their own.
+
+        Raises
+        ------
+        InputError
+            When there is no such incident.
+        """
+        with self.batch():
+            if incident:
+                chosen = self._days_and_vms_of(incident)
+                self._before = self._before or {name: getattr(self, name) for name in NARROWED}
+            else:
+                chosen, self._before = self._before, {}
+            for name, value in chosen.items():
+                setattr(self, name, value)
+
+    def _days_and_vms_of(self, incident: int) -> dict[str, Any]:
+        gaps = happenings.vms_of(self.analysis, incident)
+        if gaps.empty:
+            raise InputError(f"there is no incident {incident} among those shown")
+        zone, servers = self._question.tz, gaps["backup_server"].unique()
+        first, last = (
+            edge.tz_convert(zone).date() for edge in (gaps["start"].min(), gaps["end"].max())
+        )
+        return {
+            "period": "own dates", "first": max(first, self._oldest.date()),
+            "last": min(last, self._newest.date()), "vms": tuple(sorted(gaps["vm"].unique())),
+            "server": str(servers[0]) if len(servers) == 1 else self.server, "picked": (),
+        }  # fmt: skip
+
     # How it is drawn
 
     @contextmanager
@@ -179,12 +228,15 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
 
     def _draw(self) -> None:
         stale, self._stale = self._stale, set()
-        if stale - {"view", "picked"}:
+        if stale - {"view", "picked", "order"}:
             self._analysis = None
         try:
+            self.analysis.order = self.order
             self.page.tiles = views.cards(self.analysis)
             if stale - {"picked"}:
-                self.page.main = views.VIEWS[self.view](self.analysis)
+                self.page.main = views.with_incidents(
+                    self.view, self.analysis, narrowed=bool(self._before)
+                )
             self.page.detail = self._detail()
         except CdpError as error:
             self.page.tiles, self.page.detail = "", ""
@@ -212,7 +264,9 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
         if since >= until:
             raise InputError(f"the period ends {self.last} before it begins {self.first}")
         narrowed = self._loaded.during(since=since, until=until).where(**self._chosen())
-        return Analysis(narrowed if self.rpo == OWN_RPO else narrowed.with_terms(target=self.rpo))
+        if self.rpo != OWN_RPO:
+            narrowed = narrowed.with_terms(target=self.rpo)
+        return Analysis(narrowed, self.order)
 
     def _chosen(self) -> dict[str, Any]:
         """What is chosen, as arguments of `Selection.where`; nothing where it is all."""
@@ -249,6 +303,8 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
             "rpo": widgets.Combobox(options=RPOS, description="RPO", ensure_option=False,
                                     continuous_update=False, **wide),
             "view": widgets.Dropdown(options=list(views.VIEWS), description="View", **wide),
+            "order": widgets.Dropdown(options=[("most breached first", "breached"), ("by incident", "incident")],
+                                      description="Order", **wide),
             "policies": widgets.SelectMultiple(options=names["policy"], description="Policies", rows=5, **wide),
             "search": widgets.Text(description="Find VM", placeholder="part of a name", **wide),
             "vms": widgets.SelectMultiple(options=names["vm"], description="VMs", rows=5, **wide),
@@ -258,7 +314,7 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
         controls = self.controls
         columns = [
             [controls["period"], controls["first"], controls["last"]],
-            [controls["server"], controls["rpo"], controls["view"]],
+            [controls["server"], controls["rpo"], controls["view"], controls["order"]],
             [controls["policies"]], [controls["search"], controls["vms"]],
         ]  # fmt: skip
         return widgets.GridBox(
@@ -268,13 +324,14 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
         )  # fmt: skip
 
     def _link(self) -> None:
-        for name in ("period", "first", "last", "server", "rpo", "view"):
+        for name in ("period", "first", "last", "server", "rpo", "view", "order"):
             t.link((self, name), (self.controls[name], "value"))
         t.link((self, "policies"), (self.controls["policies"], "value"))
         self.controls["search"].observe(self._search, "value")
         self.controls["vms"].observe(self._choose, "value")
         self.observe(self._show_chosen, "vms")
         self.page.observe(self._pick, "picked")
+        self.page.observe(self._pick_incident, "incident")
 
     def _search(self, _: object) -> None:
         """Narrow the list to a part of a name; chosen VMs stay listed."""
@@ -300,6 +357,10 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
     def _pick(self, change: dict[str, Any]) -> None:
         if change["new"]:
             self.picked = tuple(change["new"][:4])
+
+    def _pick_incident(self, change: dict[str, Any]) -> None:
+        if change["new"]:
+            self.narrow(int(change["new"][0]))
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         """Give widgets where they run, and the same view as static HTML where none can."""

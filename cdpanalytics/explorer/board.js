@@ -24,6 +24,12 @@ function render({ model, el }) {
 
   el.addEventListener("click", (event) => {
     const button = event.target.closest("button");
+    if (button?.dataset.incident !== undefined) {
+      number += 1;
+      model.set("incident", [Number(button.dataset.incident), number]);
+      model.save_changes();
+      return;
+    }
     if (button?.dataset.start === undefined) return;
     const { server, policy, vm } = button.closest("tr").dataset;
     number += 1;

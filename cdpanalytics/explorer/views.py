@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 
 from cdpanalytics import plots
 from cdpanalytics.presentation import analysis as sentences
-from cdpanalytics.presentation import formatting
+from cdpanalytics.presentation import formatting, happenings
 from cdpanalytics.presentation import html as parts
 from cdpanalytics.presentation.analysis import Analysis, periods_by_vm
 
@@ -29,6 +29,30 @@ _INKS = {
     "#8c959f": "var(--soft)", "#eaeef2": "var(--line)", "#ffffff": "var(--paper)",
 }  # fmt: skip
 """The colours of the packaged style that follow the theme."""
+
+
+WITH_STRIP = ("Heat map", "Timeline")
+"""Views below the strip over the fleet."""
+
+
+def with_incidents(view: str, analysis: Analysis, *, narrowed: bool = False) -> Markup:
+    """A view; heat map and timeline below the strip over the fleet and its incidents."""
+    back = _BACK if narrowed else Markup("")
+    if view not in WITH_STRIP or analysis.incidents.empty:
+        return back + VIEWS[view](analysis)
+    strip = plots.fleet(
+        analysis.in_breach, analysis.incidents, since=analysis.start, until=analysis.stop
+    )
+    listed = parts.macro("happened")(
+        happenings.sentences(analysis), happenings.remainder(analysis), pick=True
+    )
+    return back + picture(strip, "fleet-") + listed + VIEWS[view](analysis)
+
+
+_BACK = Markup(
+    '<p><button type="button" class="back" data-incident="0">'
+    "Show what was shown before this incident</button></p>"
+)
 
 
 def heat_map(analysis: Analysis) -> Markup:
@@ -51,6 +75,7 @@ def timeline(analysis: Analysis) -> Markup:
         unobserved=analysis.selection.holes,
         since=analysis.start,
         until=analysis.stop,
+        vms=happenings.timeline_vms(analysis),
     )
     longest = analysis.gaps.nlargest(GAPS_SHOWN, "exposure")
     causes = analysis.causes.head(CAUSES_SHOWN)
@@ -82,7 +107,7 @@ def sizes(analysis: Analysis) -> Markup:
 
 def worst(analysis: Analysis) -> Markup:
     """The VMs with most breached time, each with its days as a line of bars."""
-    shown = analysis.worst.head(WORST_SHOWN)
+    shown = happenings.by_incident(analysis).head(WORST_SHOWN)
     if shown.empty:
         return _paragraphs("No VM missed its target in this selection.")
     whole = analysis.worst["breached"].sum()
@@ -91,11 +116,12 @@ def worst(analysis: Analysis) -> Markup:
         who = {"server": vm["backup_server"], "policy": vm["policy"], "vm": vm["vm"]}
         rows.append(Markup(
             '<tr{}><th scope="row">{}</th><td>{}</td><td class="number">{}</td><td class="number">{}</td>'
-            '<td class="number">{}</td><td class="number">{}</td><td>{}</td></tr>'
+            '<td class="number">{}</td><td class="number">{}</td><td class="number">{}</td><td>{}</td></tr>'
         ).format(
             parts.macro("whose")(who), parts.macro("picked")("", vm["vm"]),
             vm["policy"], formatting.duration(vm["breached"]), formatting.share(vm["breached"] / whole),
-            formatting.duration(vm["worst_gap"]), formatting.share(vm["adherence"]), sparkline(days),
+            formatting.duration(vm["worst_gap"]), formatting.share(vm["adherence"]),
+            formatting.word("incident", vm["incident"]), sparkline(days),
         ))  # fmt: skip
     heads = (
         "VM",
@@ -104,6 +130,7 @@ def worst(analysis: Analysis) -> Markup:
         "of all breached",
         "Longest gap",
         "Adherence",
+        "Incident",
         "Day by day",
     )
     head = Markup("").join(Markup('<th scope="col">{}</th>').format(name) for name in heads)
@@ -181,9 +208,9 @@ def alert(message: str) -> Markup:
     return Markup('<p role="alert" class="alert">{}</p>').format(message)
 
 
-def picture(ax: Axes) -> Markup:
-    """A plot as SVG whose colours follow the theme."""
-    svg = plots.Chart.of(ax, "The numbers are in the table below.").svg("cdp-")
+def picture(ax: Axes, prefix: str = "") -> Markup:
+    """A plot as SVG whose colours follow the theme; `prefix` for a second one on the page."""
+    svg = plots.Chart.of(ax, "The numbers are in the table below.").svg(f"cdp-{prefix}")
     for colour, ink in _INKS.items():
         svg = re.sub(re.escape(colour), ink, svg, flags=re.I)
     drawn = Markup(svg)  # noqa: S704 - matplotlib escapes its text
@@ -192,7 +219,7 @@ def picture(ax: Axes) -> Markup:
 
 def static_html(analysis: Analysis, view: str) -> Markup:
     """The view where no widget runs: plain tables, and pictures as images."""
-    drawn = VIEWS[view](analysis)
+    drawn = with_incidents(view, analysis)
     for svg in re.findall(r"<figure>(<svg.*?</svg>)\s*</figure>", drawn, re.S):
         alt = html.unescape(re.search(r'aria-label="([^"]*)"', svg)[1])  # type: ignore[index]
         data = base64.b64encode(_light(svg).encode()).decode()

@@ -2,8 +2,10 @@
 
 from cdpanalytics.metrics.durations import durations as durations
 from cdpanalytics.metrics.gaps import gaps as gaps
+from cdpanalytics.metrics.incidents import incidents as incidents
 from cdpanalytics.metrics.journal import journal_adherence as journal_adherence
 from cdpanalytics.metrics.objectives import objectives as objectives
+from cdpanalytics.metrics.offenders import offenders as offenders
 from cdpanalytics.metrics.quality import quality as quality
 from cdpanalytics.metrics.ranking import compare as compare
 from cdpanalytics.metrics.ranking import worst as worst

@@ -7,15 +7,10 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import pandas as pd
 
-from cdpanalytics.metrics.core.arrays import NO_VERDICT, SessionArrays
-from cdpanalytics.metrics.core.codes import Codes, codes_of
-from cdpanalytics.metrics.core.exposure import Block, arrays_of, measure
-from cdpanalytics.metrics.core.kernels import (
-    Integers,
-    last_before,
-    running_maximum,
-    sort_by_vm_and_time,
-)
+from cdpanalytics.metrics.core.arrays import SessionArrays
+from cdpanalytics.metrics.core.causes import causes
+from cdpanalytics.metrics.core.exposure import COLUMNS, Block, arrays_of, measure
+from cdpanalytics.metrics.core.kernels import Integers, sort_by_vm_and_time
 from cdpanalytics.metrics.core.question import (
     PROTECTS,
     UNSET,
@@ -30,8 +25,6 @@ from cdpanalytics.metrics.core.question import (
 from cdpanalytics.metrics.core.spec import MetricSpec, identity
 from cdpanalytics.metrics.core.values import UNKNOWN, lengths, timestamps
 from cdpanalytics.metrics.core.windows import window
-from cdpanalytics.metrics.rpo import COLUMNS
-from cdpanalytics.schema import RESULTS
 
 
 def gaps(
@@ -112,7 +105,7 @@ def _gap_rows(sessions: pd.DataFrame, question: Question, terms: Terms) -> pd.Da
     arrays = arrays_of(sessions, question, terms)
     parts = measure(arrays, terms, window(arrays, question), _gaps)
     columns = [np.concatenate(values) for values in zip(*parts, strict=True)]
-    cause = _causes(arrays, terms.protects, *columns[1:4])
+    cause = causes(arrays, terms.protects, *columns[1:4])
     order = _by_start(arrays, columns[0], columns[2])
     row, _, start, end, length, goal = (values[order] for values in columns)
     table = pd.DataFrame(
@@ -148,69 +141,6 @@ def _by_start(arrays: SessionArrays, row: Integers, start: Integers) -> Integers
 def _combine(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     every = pd.concat(tables, ignore_index=True)
     return every.sort_values(["start", "backup_server", "vm"], kind="stable", ignore_index=True)
-
-
-def _causes(
-    arrays: SessionArrays, protects: Collection[str], vm: Integers, start: Integers, end: Integers
-) -> Codes:
-    """Verdict and reason of the session that did not protect and ended last in each gap.
-
-    Of those with a reason, where any has one.
-    """
-    none = pd.Series(["no session"], dtype="str")
-    lost = np.flatnonzero((arrays.verdict != NO_VERDICT) & ~arrays.protecting(protects))
-    if not len(lost) or not len(vm):
-        return Codes(np.zeros(len(vm), dtype=np.int64), pd.Index(none))
-    words, reasons = _words(arrays, lost), _reasons(arrays, lost)
-    values = codes_of(pd.concat([none, words]))
-    cause = _last_ended(arrays, lost, reasons, (vm, start, end))
-    explained = np.flatnonzero(reasons >= 0)
-    if len(explained):
-        with_reason = _last_ended(arrays, lost[explained], reasons[explained], (vm, start, end))
-        has_reason = with_reason >= 0
-        cause[has_reason] = explained[with_reason[has_reason]]
-    return Codes(values.codes[cause + 1], values.values)
-
-
-def _last_ended(
-    arrays: SessionArrays, rows: Integers, rank: Integers, gaps: tuple[Integers, Integers, Integers]
-) -> Integers:
-    """Which of `rows` lies in each gap and ended last, -1 where none does.
-
-    In order of beginning, the running maximum of the ends says at each session how far the
-    sessions up to it reach: the last one begun before the gap's end tells which of all that
-    begun before ended last, and whether that was after the gap began.
-    """
-    vm, start, end = gaps
-    verdict, stop = arrays.verdict[rows], arrays.stop[rows]
-    order = sort_by_vm_and_time(
-        arrays.vm[rows], arrays.created[rows],
-        lambda tied: (stop[tied], verdict[tied], rank[tied]),
-    )  # fmt: skip
-    owner, created, stop = arrays.vm[rows[order]], arrays.created[rows[order]], stop[order]
-    latest = running_maximum(stop, owner)
-    newest = np.maximum.accumulate(np.where(stop == latest, np.arange(len(order)), 0))
-    at = last_before(owner, created, vm, end)
-    safe = np.maximum(at, 0)
-    inside = (latest[safe] > start) | (created[safe] >= start)
-    has_session = (at >= 0) & (owner[safe] == vm) & inside
-    return np.where(has_session, order[newest[safe]], -1)
-
-
-def _words(arrays: SessionArrays, rows: Integers) -> pd.Series:
-    verdict = pd.Series(np.array(RESULTS, dtype=object)[arrays.verdict[rows]]).astype("str")
-    if "reason" not in arrays.frame:
-        return verdict
-    reason = arrays.frame["reason"].iloc[rows].astype("str").reset_index(drop=True)
-    return (verdict + ": " + reason).where(reason.notna() & (reason != ""), verdict)
-
-
-def _reasons(arrays: SessionArrays, rows: Integers) -> Integers:
-    """The rank of each reason as text, -1 for none, so that the order of rows never decides."""
-    if "reason" not in arrays.frame:
-        return np.full(len(rows), -1)
-    reason = arrays.frame["reason"].iloc[rows].astype("str")
-    return pd.Categorical(reason.where(reason != "")).codes.astype(np.int64)
 
 
 GAPS = MetricSpec(

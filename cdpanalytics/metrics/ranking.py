@@ -11,6 +11,7 @@ import pandas as pd
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.core.aggregates import Aggregates, combine
 from cdpanalytics.metrics.core.arrays import as_of_frame
+from cdpanalytics.metrics.core.exposure import COLUMNS
 from cdpanalytics.metrics.core.frames import facts
 from cdpanalytics.metrics.core.question import (
     PROTECTS,
@@ -27,7 +28,7 @@ from cdpanalytics.metrics.core.question import (
 from cdpanalytics.metrics.core.spec import MetricSpec
 from cdpanalytics.metrics.core.values import instant, timestamp
 from cdpanalytics.metrics.core.windows import resolve_window
-from cdpanalytics.metrics.rpo import COLUMNS, adherence_table, exposure_aggregates
+from cdpanalytics.metrics.rpo import adherence_table, exposure_aggregates
 
 
 def worst(
@@ -156,7 +157,7 @@ def compare(
     ----------
     sessions : pandas.DataFrame
         One row a task session; needs `vm`, `created`, `ended`, of both periods, and
-        their neighbours.
+        their history.
     since, until : timestamp-like
         The period, ``[since, until)``; `until` defaults to the end of what the
         frame was read for, else to `as_of`, and is cut there.

@@ -17,8 +17,10 @@ from cdpanalytics.metrics.core.question import UNSET, Question, Terms
 from cdpanalytics.metrics.core.spec import REQUIRED, MetricSpec
 from cdpanalytics.metrics.durations import DURATIONS
 from cdpanalytics.metrics.gaps import GAPS
+from cdpanalytics.metrics.incidents import INCIDENTS
 from cdpanalytics.metrics.journal import JOURNAL_ADHERENCE
 from cdpanalytics.metrics.objectives import OBJECTIVES
+from cdpanalytics.metrics.offenders import OFFENDERS
 from cdpanalytics.metrics.quality import QUALITY
 from cdpanalytics.metrics.ranking import COMPARE, WORST
 from cdpanalytics.metrics.recovery import RECOVERY_POINTS
@@ -32,7 +34,7 @@ __all__ = ["REGISTRY", "REQUIRED", "UNSET", "MetricSpec", "Question", "Terms", "
 REGISTRY: Final[Mapping[str, MetricSpec]] = MappingProxyType({
     spec.name: spec
     for spec in (
-        RPO_ADHERENCE, GAPS, WHAT_IF, OBJECTIVES, WORST, COMPARE, DURATIONS, SIZES, SIZE_TREND,
+        RPO_ADHERENCE, GAPS, INCIDENTS, OFFENDERS, WHAT_IF, OBJECTIVES, WORST, COMPARE, DURATIONS, SIZES, SIZE_TREND,
         SIZE_ANOMALIES, JOURNAL_ADHERENCE, QUALITY, STATUS, RECOVERY_POINTS,
     )
 })  # fmt: skip

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
+from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.core import adherence as sums_of
+from cdpanalytics.metrics.core import groups as grouping
 from cdpanalytics.metrics.core.adherence import BlockCells
 from cdpanalytics.metrics.core.aggregates import Aggregates, Cells, cells_for, combine
 from cdpanalytics.metrics.core.arrays import SessionArrays
-from cdpanalytics.metrics.core.exposure import Exposure, arrays_of
+from cdpanalytics.metrics.core.exposure import COLUMNS, Exposure, arrays_of
 from cdpanalytics.metrics.core.groups import share
-from cdpanalytics.metrics.core.kernels import LARGEST
+from cdpanalytics.metrics.core.kernels import LARGEST, Integers
 from cdpanalytics.metrics.core.question import (
     PROTECTS,
     UNSET,
@@ -28,16 +31,15 @@ from cdpanalytics.metrics.core.question import (
 )
 from cdpanalytics.metrics.core.spec import EXPOSURE, MetricSpec
 from cdpanalytics.metrics.core.uncertainty import count_slots, success_interval
-from cdpanalytics.metrics.core.values import UNKNOWN, lengths
+from cdpanalytics.metrics.core.values import UNKNOWN, lengths, timestamps
 from cdpanalytics.metrics.core.windows import window
+from cdpanalytics.metrics.incidents import INCIDENT_GAPS, gaps_of
+
+Without = Sequence[int] | pd.DataFrame | None
+"""Numbers of incidents, or a table of gaps."""
 
 LEFT_OUT = ("unobserved", "excluded", "retired")
 """Times left out of observed time, each a column."""
-
-COLUMNS = (
-    "uid", "vm", "policy", "backup_server", "created", "ended", "state", "result", "rpo", "as_of",
-)  # fmt: skip
-"""Columns that exposure reads."""
 
 
 def rpo_adherence(
@@ -58,6 +60,7 @@ def rpo_adherence(
     exclude: Exclude = UNSET,
     retire_after: object = UNSET,
     grace: object = UNSET,
+    without: Without = None,
 ) -> pd.DataFrame:
     """Return how much of the observed time kept its recovery point objective.
 
@@ -75,7 +78,7 @@ def rpo_adherence(
     sessions : pandas.DataFrame
         One row per task session; needs `vm`, `created`, `ended`. A window also needs the
         sessions outside it that decide its edges: `Selection.frame` and
-        ``Archive.read(neighbours=True)`` return them.
+        ``archive.sessions(since=..., until=..., history=True)`` bring them.
     target : timedelta-like, optional
         The RPO. Default: each policy's own, from the sessions' `rpo`, else from
         `policies`.
@@ -125,6 +128,10 @@ def rpo_adherence(
     grace : timedelta-like, optional
         Leave out the time from each VM's first attempt to its first protecting session, up
         to this length: a first copy may take a day.
+    without : sequence of int or pandas.DataFrame, optional
+        Numbers of incidents, as `incidents` gives them for the same frame, window and terms,
+        or a table of gaps (``backup_server, vm, start``): also say what adherence would be
+        without their breached time.
 
     Returns
     -------
@@ -165,6 +172,10 @@ def rpo_adherence(
         ``observed`` makes up all scheduled time since the first attempt.
         ``adherence_full`` : adherence without exclusions, grace and retirement; time
         unknown because of holes stays out.
+        ``breached_without`` : only with `without`: Timedelta, `breached` less the breached
+        time of those incidents. Over all groups the difference is what they explain.
+        ``adherence_without`` : only with `without`: ``1 - breached_without / observed``.
+        Nothing else changes: their gaps stay exposed and are counted.
 
     Raises
     ------
@@ -201,13 +212,31 @@ def rpo_adherence(
         target, protects=protects, schedule=schedule, schedule_tz=schedule_tz, exclude=exclude,
         retire_after=retire_after, grace=grace, policies=policies, unobserved=unobserved, tz=tz,
     )  # fmt: skip
-    return RPO_ADHERENCE.evaluate(sessions, question, terms)
+    if without is not None and not isinstance(without, pd.DataFrame):
+        whole = replace(question, by=(), freq=None)
+        every = INCIDENT_GAPS.evaluate(sessions, whole, terms, **INCIDENT_GAPS.own)
+        without = gaps_of(every, without)
+    return RPO_ADHERENCE.evaluate(sessions, question, terms, without=without)
 
 
-def exposure_aggregates(sessions: pd.DataFrame, question: Question, terms: Terms) -> Aggregates:
+def exposure_aggregates(
+    sessions: pd.DataFrame, question: Question, terms: Terms, without: Without = None
+) -> Aggregates:
     """Return the sums that `rpo_adherence` is made of."""
+    if without is not None and not isinstance(without, pd.DataFrame):
+        raise InputError(
+            f"without={without!r}: incidents are found in all VMs together; ask a Selection, or give "
+            "a table of gaps with backup_server, vm and start"
+        )
     arrays = arrays_of(sessions, question, terms)
-    return sum_cells(arrays, terms, cells_for(arrays, question.by, window(arrays, question)))
+    cells = cells_for(arrays, question.by, window(arrays, question))
+    if without is None:
+        return sum_cells(arrays, terms, cells)
+
+    def add_saved(exposure: Exposure, places: BlockCells, sums: Aggregates) -> None:
+        sums.sum["saved"] = _saved(arrays, exposure, places, without)
+
+    return sum_cells(arrays, terms, cells, add_saved)
 
 
 def sum_cells(
@@ -237,8 +266,32 @@ def sum_cells(
     )
 
 
+def _saved(
+    arrays: SessionArrays, exposure: Exposure, places: BlockCells, gaps: pd.DataFrame
+) -> Integers:
+    """The breached time of some gaps in each cell."""
+    tile = exposure.pieces.tile[exposure.uncovered]
+    late = np.flatnonzero(exposure.breached > 0)
+    tile = tile[late]
+    server, vm = (arrays.keys[key].at(exposure.tiles.row[tile]) for key in ("backup_server", "vm"))
+    saved = _gap_index(server, vm, timestamps(exposure.gaps.start[tile])).isin(
+        _gap_index(gaps["backup_server"], gaps["vm"], gaps["start"])
+    )
+    piece = exposure.uncovered[late[saved]]
+    cells = places.of_tiles(exposure, tile[saved], exposure.pieces.period[piece])
+    return grouping.total(cells, exposure.breached[late[saved]], places.size)
+
+
+def _gap_index(server: pd.Series, vm: pd.Series, start: pd.Series) -> pd.MultiIndex:
+    names = [column.astype("str").fillna("") for column in (server, vm)]
+    return pd.MultiIndex.from_arrays([*names, start.dt.as_unit("us")])
+
+
 def adherence_table(
-    sums: Aggregates, question: Question | None = None, terms: Terms | None = None
+    sums: Aggregates,
+    question: Question | None = None,
+    terms: Terms | None = None,
+    without: Without = None,
 ) -> pd.DataFrame:
     """Return the table of `rpo_adherence`: sums as they are, and ratios of sums."""
     added, observed = sums.sum, sums.sum["observed"]
@@ -270,9 +323,14 @@ def adherence_table(
     table["success_low"], table["success_high"] = interval
     full = added["observed_full"]
     judged = (full > 0) & (added["without_target_full"] == 0)
-    return table.assign(
+    table = table.assign(
         **left_out_of(sums), adherence_full=1 - share(added["breached_full"], full, judged)
     )
+    if "saved" in added:
+        left = added["breached"] - added["saved"]
+        table["breached_without"] = lengths(np.where(known, left, UNKNOWN))
+        table["adherence_without"] = 1 - share(left, observed, (observed > 0) & known)
+    return table
 
 
 def left_out_of(sums: Aggregates) -> dict[str, pd.Series]:
@@ -283,5 +341,5 @@ def left_out_of(sums: Aggregates) -> dict[str, pd.Series]:
 RPO_ADHERENCE = MetricSpec(
     name="rpo_adherence", command="rpo", summary="how much of the observed time kept its RPO",
     function=rpo_adherence, partial=exposure_aggregates, combine=combine, finalize=adherence_table,
-    columns=COLUMNS, takes=EXPOSURE | {"freq"},
+    columns=COLUMNS, takes=EXPOSURE | {"freq"}, own={"without": None},
 )  # fmt: skip

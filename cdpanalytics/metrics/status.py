@@ -10,6 +10,7 @@ import pandas as pd
 
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.core.arrays import NO_VERDICT, SUCCESS, SessionArrays, read
+from cdpanalytics.metrics.core.exposure import COLUMNS
 from cdpanalytics.metrics.core.frames import Facts, facts
 from cdpanalytics.metrics.core.kernels import Integers
 from cdpanalytics.metrics.core.question import (
@@ -38,7 +39,6 @@ from cdpanalytics.metrics.core.values import (
 )
 from cdpanalytics.metrics.core.windows import effective_as_of, policies_then, resolve_window
 from cdpanalytics.metrics.recovery import newest_points
-from cdpanalytics.metrics.rpo import COLUMNS
 from cdpanalytics.schema import RESULTS
 
 

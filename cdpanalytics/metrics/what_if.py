@@ -13,7 +13,7 @@ from cdpanalytics.metrics.core import adherence as sums_of
 from cdpanalytics.metrics.core import groups as grouping
 from cdpanalytics.metrics.core.adherence import BlockCells
 from cdpanalytics.metrics.core.aggregates import Aggregates, cells_for, combine
-from cdpanalytics.metrics.core.exposure import Exposure, arrays_of, late
+from cdpanalytics.metrics.core.exposure import COLUMNS, Exposure, arrays_of, late
 from cdpanalytics.metrics.core.groups import share
 from cdpanalytics.metrics.core.question import (
     PROTECTS,
@@ -30,7 +30,7 @@ from cdpanalytics.metrics.core.question import (
 from cdpanalytics.metrics.core.spec import EXPOSURE, REQUIRED, MetricSpec
 from cdpanalytics.metrics.core.values import duration, length, lengths
 from cdpanalytics.metrics.core.windows import window
-from cdpanalytics.metrics.rpo import COLUMNS, left_out_of
+from cdpanalytics.metrics.rpo import left_out_of
 
 
 def what_if(

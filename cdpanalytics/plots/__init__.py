@@ -7,6 +7,7 @@ hangs on colour alone.
 from cdpanalytics.plots.charts import adherence, durations, exposure, sizes
 from cdpanalytics.plots.figure import Chart, styled
 from cdpanalytics.plots.journal import achieved_rpo
+from cdpanalytics.plots.strip import fleet
 from cdpanalytics.plots.vms import heat_map, timeline
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "adherence",
     "durations",
     "exposure",
+    "fleet",
     "heat_map",
     "sizes",
     "styled",

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 from matplotlib.axes import Axes
 
 from cdpanalytics import plots
+from cdpanalytics.plots.vms import MOST_IN_BREACH
+from cdpanalytics.presentation import happenings
+from cdpanalytics.presentation.analysis import Analysis
 from cdpanalytics.schema import KEYS
 
 if TYPE_CHECKING:
@@ -23,15 +26,31 @@ class Plots:
 
     selection: Selection
 
-    def timeline(self, *, ax: Axes | None = None) -> Axes:
-        """Draw when the VMs with most exposure were covered, and their gaps: `plots.timeline`."""
+    def fleet(self, *, ax: Axes | None = None) -> Axes:
+        """Draw how many VMs were in breach, with the incidents numbered: `plots.fleet`."""
         asked = self.selection
-        return plots.timeline(asked.sessions, asked.gaps(), since=asked.start, until=asked.stop,
-                              unobserved=asked.holes, ax=ax)  # fmt: skip
+        return plots.fleet(
+            asked.breaches(), asked.incidents(), since=asked.start, until=asked.stop, ax=ax
+        )
 
-    def heat_map(self, *, freq: str = "D", ax: Axes | None = None) -> Axes:
-        """Draw when the VMs with most breached time were in breach: `plots.heat_map`."""
-        return plots.heat_map(self.selection.rpo_adherence(by=KEYS, freq=freq), ax=ax)
+    def timeline(self, *, order: str = "breached", ax: Axes | None = None) -> Axes:
+        """Draw when the VMs with most exposure were covered, and their gaps: `plots.timeline`.
+
+        With the order "incident": the worst VMs of the incidents that explain most.
+        """
+        asked = self.selection
+        vms = happenings.timeline_vms(Analysis(asked, order))
+        return plots.timeline(asked.sessions, asked.gaps(), since=asked.start, until=asked.stop,
+                              unobserved=asked.holes, vms=vms, ax=ax)  # fmt: skip
+
+    def heat_map(self, *, freq: str = "D", order: str = "breached", ax: Axes | None = None) -> Axes:
+        """Draw when the VMs with most breached time were in breach: `plots.heat_map`.
+
+        With the order "incident": the worst VMs of the incidents that explain most.
+        """
+        analysis = Analysis(self.selection, order)
+        vms = happenings.vms_in_order(analysis, MOST_IN_BREACH) if order == "incident" else None
+        return plots.heat_map(self.selection.rpo_adherence(by=KEYS, freq=freq), vms=vms, ax=ax)
 
     def adherence(self, by: By = "policy", *, freq: str = "D", ax: Axes | None = None) -> Axes:
         """Draw adherence by group and period: `plots.adherence`."""

@@ -17,7 +17,7 @@ from cdpanalytics.presentation.formatting import duration, percent, severity
 from cdpanalytics.schema import KEYS, VM
 
 _MOST = 12
-_MOST_IN_BREACH = 30
+MOST_IN_BREACH = 30
 _FINEST = 5000
 
 _Vm = tuple[object, ...]
@@ -152,13 +152,17 @@ def _holes(unobserved: pd.DataFrame, gaps: pd.DataFrame) -> pd.DataFrame:
     return unobserved[concerned]
 
 
-def heat_map(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+def heat_map(
+    table: pd.DataFrame, *, vms: pd.DataFrame | None = None, ax: Axes | None = None
+) -> Axes:
     """Draw when VMs were in breach, one row per VM, those with most breached time on top.
 
     Parameters
     ----------
     table : pandas.DataFrame
         From ``metrics.rpo_adherence(..., freq=...)``, by `vm` at least.
+    vms : pandas.DataFrame, optional
+        VMs to draw in this order, by the same keys as `table`.
     ax : matplotlib Axes, optional
 
     Returns
@@ -171,7 +175,12 @@ def heat_map(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         keys = [key for key in KEYS if key in table]
         late = table.groupby(keys, observed=True, dropna=False)["breached"].sum()
         late = late[late > pd.Timedelta(0)].sort_values(ascending=False, kind="stable")
-        shown = late.index[:_MOST_IN_BREACH]
+        shown = late.index[:MOST_IN_BREACH]
+        if vms is not None:
+            chosen = (
+                pd.MultiIndex.from_frame(vms[keys]) if len(keys) > 1 else pd.Index(vms[keys[0]])
+            )
+            shown = chosen[chosen.isin(late.index)]
         if shown.empty:
             return nothing(ax or new_axes(), "No VM missed its RPO")
         ax = ax or new_axes(height=1.2 + 0.22 * len(shown))
@@ -201,6 +210,7 @@ def heat_map(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         more = (
             f"; {len(late) - len(shown):,} more VMs missed theirs" if len(late) > len(shown) else ""
         )
-        ax.set_title(f"{names[0]} missed its RPO longest: {duration(late.iloc[0])}{more}")
+        worst = short(late.index[0][-1] if isinstance(late.index[0], tuple) else late.index[0])
+        ax.set_title(f"{worst} missed its RPO longest: {duration(late.iloc[0])}{more}")
         ax.set_xlabel("period (UTC); number: % of it in breach, white: not observed")
     return ax

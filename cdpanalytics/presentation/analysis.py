@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.core.question import Terms
 from cdpanalytics.metrics.ranking import ranked
 from cdpanalytics.presentation import formatting
@@ -26,6 +27,9 @@ ROWS_SHOWN = 30
 NAMES_SHOWN = 20
 """VMs that a sentence names."""
 
+ORDERS = ("breached", "incident")
+"""Orders of the VMs in heat map and timeline."""
+
 TARGETS = ("15s", "1min", "5min", "15min", "1h", "4h")
 """Targets of the what-if table."""
 
@@ -37,10 +41,21 @@ class Analysis:
     ----------
     selection : Selection
         The question.
+    order : {"breached", "incident"}
+        Order of the VMs in heat map and timeline: most breached time first, or by the
+        incident that explains most of it.
+
+    Raises
+    ------
+    InputError
+        When the order is not known.
     """
 
-    def __init__(self, selection: Selection) -> None:
+    def __init__(self, selection: Selection, order: str = "breached") -> None:
+        if order not in ORDERS:
+            raise InputError(f"order={order!r} is not known; use {' or '.join(ORDERS)}")
         self.selection = selection
+        self.order = order
 
     @property
     def start(self) -> pd.Timestamp | None:
@@ -135,6 +150,21 @@ class Analysis:
     def worst(self) -> pd.DataFrame:
         """VMs that missed their target, most breached time first."""
         return ranked(self.vms, KEYS).dropna(subset=["breached"])
+
+    @cached_property
+    def incidents(self) -> pd.DataFrame:
+        """What broke protection, of how many VMs at once, most breached time first."""
+        return self.selection.incidents()
+
+    @cached_property
+    def in_breach(self) -> pd.DataFrame:
+        """The gaps in breach inside the window, each with its incident."""
+        return self.selection.breaches()
+
+    @cached_property
+    def offenders(self) -> pd.DataFrame:
+        """VMs that missed their target again and again by themselves."""
+        return self.selection.offenders()
 
     @cached_property
     def causes(self) -> pd.DataFrame:
@@ -290,13 +320,19 @@ def budget(objective: pd.Series) -> tuple[str, str]:
     return ("met" if objective["passed"] else "missed"), f"used {used} of the allowed {allowed}"
 
 
-def heat_map_rows(analysis: Analysis) -> tuple[list[pd.Timestamp], list[HeatRow]]:
-    """Return the periods and the worst VMs, policies with most breached time first."""
-    shown = analysis.worst.head(ROWS_SHOWN)
-    total = shown.groupby("policy", dropna=False)["breached"].transform("sum")
-    ordered = shown.assign(total=total).sort_values(
-        ["total", "policy", "breached"], ascending=[False, True, False], kind="stable"
-    )
+def heat_map_rows(
+    analysis: Analysis, ordered: pd.DataFrame | None = None
+) -> tuple[list[pd.Timestamp], list[HeatRow]]:
+    """Return the periods and the worst VMs, policies with most breached time first.
+
+    `ordered` are VMs of `Analysis.worst` to show in their own order instead.
+    """
+    if ordered is None:
+        shown = analysis.worst.head(ROWS_SHOWN)
+        total = shown.groupby("policy", dropna=False)["breached"].transform("sum")
+        ordered = shown.assign(total=total).sort_values(
+            ["total", "policy", "breached"], ascending=[False, True, False], kind="stable"
+        )
     periods = sorted(analysis.periods["period"].unique())
     vms = [vm for _, vm in ordered.iterrows()]
     rows = zip(vms, periods_by_vm(analysis, ordered), strict=True)

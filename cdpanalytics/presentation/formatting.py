@@ -24,7 +24,9 @@ _BYTES = ("size", "rolling", "projected", "projected_low", "projected_high", "to
 _SLOPES = ("slope", "slope_low", "slope_high")
 _SHARES = ("adherence", "adherence_strict", "gap_adherence", "success_rate", "on_cadence", "growth",
            "restorable_share", "share", "objective", "elapsed", "explains", "explained",
-           "adherence_before", "adherence_full", "success_low", "success_high", "all_protected")  # fmt: skip
+           "adherence_before", "adherence_full", "success_low", "success_high", "all_protected", "cause_share",
+           "incident_share", "hour_share", "weekday_share", "adherence_without")  # fmt: skip
+_CHANCES = ("chance", "hour_chance", "weekday_chance")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -198,6 +200,35 @@ def share(ratio: float) -> str:
     return f"{cut:.0f} %" if cut in (0, 100) else f"{cut:.2f} %"
 
 
+def whole_percent(ratio: float) -> str:
+    """Return a ratio in whole percents, cut and not rounded, for a sentence.
+
+    Examples
+    --------
+    >>> whole_percent(0.396), whole_percent(0.004), whole_percent(1.0)
+    ('39 %', 'less than 1 %', '100 %')
+    """
+    if pd.isna(ratio):
+        return MISSING
+    cut = math.floor(100 * ratio + 1e-9)
+    return f"{cut} %" if cut >= 1 else "less than 1 %"
+
+
+def chance(probability: float) -> str:
+    """Return a probability in percent, small ones as what they are below.
+
+    Examples
+    --------
+    >>> chance(1.0), chance(0.083), chance(0.00012), chance(3e-10)
+    ('100 %', '8 %', '0.01 %', '<0.01 %')
+    """
+    if pd.isna(probability):
+        return MISSING
+    if probability < 0.0001:
+        return "<0.01 %"
+    return f"{100 * probability:.2f} %" if probability < 0.01 else f"{100 * probability:.0f} %"
+
+
 def severity(adherence: float) -> int | None:
     """Return how dark a cell of a map is, 0 for no breach; None where nothing is known.
 
@@ -297,6 +328,7 @@ _BY_NAME: tuple[tuple[tuple[str, ...], Callable[[Any], str]], ...] = (
     (_BYTES, size),
     (_SLOPES, lambda value: f"{size(value)}/d"),
     (_SHARES, share),
+    (_CHANCES, chance),
     (("burn_rate", "score"), _number),
     (("change",), lambda value: f"{100 * value:+,.2f} points"),
 )

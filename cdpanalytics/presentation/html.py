@@ -13,8 +13,14 @@ import pandas as pd
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from cdpanalytics.presentation import formatting
-from cdpanalytics.presentation.analysis import Analysis, budget, heat_map_rows, unprotected
+from cdpanalytics.presentation import formatting, happenings
+from cdpanalytics.presentation.analysis import (
+    ROWS_SHOWN,
+    Analysis,
+    budget,
+    heat_map_rows,
+    unprotected,
+)
 
 _HERE = "cdpanalytics.presentation"
 
@@ -40,12 +46,18 @@ HEADINGS = {
     "recovery_age": "Age of that", "adherence_full": "With what is left out",
     "unobserved": "Unknown", "excluded": "Excluded", "retired": "Retired",
     "success_low": "Success rate, low", "success_high": "Success rate, high",
+    "incident": "Incident", "incident_share": "of its breached time", "scope": "Scope", "longest": "Longest",
+    "recovery": "Median length", "cause_share": "Gaps with that cause", "incidents": "By itself",
+    "chance": "Chance", "chronic": "Chronic", "breached_with_others": "Breached with others", "every": "Every",
+    "hour": "Hour from", "hour_share": "in that hour", "hour_chance": "by chance", "weekday": "Weekday",
+    "weekday_share": "on that day", "weekday_chance": "by chance",
     "policy_result": "Policy's result", "total_size": "Size", "rolling": "7-day mean",
 }  # fmt: skip
 _SEEN_AT_ONCE = 12
 _TEXTS = {"backup_server", "policy", "vm", "cause", "source", "start", "end", "open", "period", "first", "last",
           "verdict", "finding", "consequence", "created", "ended", "state", "result", "reason",
-          "policy_result", "since", "last_success", "last_result", "recovery_point"}  # fmt: skip
+          "policy_result", "since", "last_success", "last_result", "recovery_point", "scope", "chronic",
+          "hour", "weekday"}  # fmt: skip
 
 
 @cache
@@ -132,13 +144,19 @@ def objectives(analysis: Analysis) -> list[dict[str, str]]:
 
 
 def heat_map(analysis: Analysis) -> dict[str, Any]:
-    """Return the worst VMs by period, each cell with its level, label and title."""
-    periods, vms = heat_map_rows(analysis)
+    """Return the worst VMs by period, each cell with its level, label and title.
+
+    With the order "incident" rows are grouped by the incident that explains most of them.
+    """
+    by_incident = analysis.order == "incident"
+    shown = happenings.vms_in_order(analysis, ROWS_SHOWN) if by_incident else None
+    periods, vms = heat_map_rows(analysis, shown)
     zone = analysis.selection.tz
     rows = [
         {"vm": row.vm["vm"], "policy": row.vm["policy"], "server": row.vm["backup_server"],
          "cells": [_cell(str(row.vm["vm"]), cell, zone) for cell in row.periods.to_dict("records")],
-         "total": formatting.duration(row.vm["breached"])}
+         "total": formatting.duration(row.vm["breached"]),
+         "group": f"Incident {row.vm['incident']}" if by_incident else row.vm["policy"]}
         for row in vms
     ]  # fmt: skip
     zoned = [period.tz_convert(zone) for period in periods]

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from cdpanalytics import plots
 from cdpanalytics.presentation import analysis as sentences
-from cdpanalytics.presentation import formatting
+from cdpanalytics.presentation import formatting, happenings
 from cdpanalytics.presentation import html as parts
 from cdpanalytics.presentation import output as destination
 from cdpanalytics.presentation.analysis import Analysis
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cdpanalytics.selection import Selection
 
 GAPS_SHOWN = 15
+INCIDENTS_SHOWN = 30
 BREACHES_SHOWN = 1000
 VMS_SHOWN = 15
 CAUSES_SHOWN = 10
@@ -45,6 +46,7 @@ def report(
     *,
     title: str | None = None,
     generated: pd.Timestamp | None = None,
+    order: str = "breached",
 ) -> Path:
     """Write an HTML report of a Selection: one file that requests nothing.
 
@@ -59,6 +61,9 @@ def report(
     generated : timestamp, optional
         The time at which the report says it was made. Default: the data's as_of, so that
         the same data gives the same bytes.
+    order : {"breached", "incident"}
+        Order of the VMs in heat map and timeline: most breached time first, or by the
+        incident that explains most of it.
 
     Returns
     -------
@@ -75,7 +80,7 @@ def report(
     cdpanalytics.metrics.rpo_adherence : the definitions of its numbers.
     """
     destination.check(output)
-    page = render(Analysis(selection), title or "Were we protected?", generated)
+    page = render(Analysis(selection, order), title or "Were we protected?", generated)
     destination.write_text(output, page)
     return Path(output)
 
@@ -104,6 +109,11 @@ def render(analysis: Analysis, title: str, generated: pd.Timestamp | None) -> st
         cards=parts.summary_cards(analysis),
         objectives=parts.objectives(analysis),
         heat_map=parts.heat_map(analysis),
+        order=analysis.order,
+        sentences=happenings.sentences(analysis),
+        remainder=happenings.remainder(analysis),
+        chronic=happenings.chronic(analysis),
+        incident_count=len(analysis.incidents),
         more=max(0, len(analysis.worst) - sentences.ROWS_SHOWN),
         within=len(analysis.vms) - len(analysis.worst),
         pictures=_pictures(analysis),
@@ -130,7 +140,9 @@ def _tables(analysis: Analysis) -> dict[str, Any]:
         "gaps": parts.table(longest.head(GAPS_SHOWN), "gaps"),
         "breaches": parts.table(analysis.breaches.head(BREACHES_SHOWN), "breaches", tools=True),
         "causes": parts.table(analysis.causes.head(CAUSES_SHOWN), "causes"),
-        "worst": parts.table(analysis.worst.head(VMS_SHOWN), "worst"),
+        "worst": parts.table(happenings.by_incident(analysis).head(VMS_SHOWN), "worst"),
+        "incidents": parts.table(analysis.incidents.head(INCIDENTS_SHOWN), "incidents"),
+        "offenders": parts.table(analysis.offenders, "offenders"),
         "what_if": parts.table(analysis.what_if[_WHAT_IF], "what-if"),
         "journal": parts.table(journal.head(VMS_SHOWN), "journal") if len(journal) else None,
         "vms": parts.table(vms, "vms", tools=True),
@@ -152,8 +164,11 @@ def _not_protected(analysis: Analysis) -> pd.DataFrame:
 def _pictures(analysis: Analysis) -> dict[str, Markup]:
     selection = analysis.selection
     axes = {
+        "fleet": plots.fleet(analysis.in_breach, analysis.incidents, since=analysis.start,
+                             until=analysis.stop),
         "timeline": plots.timeline(selection.sessions, analysis.gaps, since=analysis.start,
-                                   until=analysis.stop, unobserved=selection.holes),
+                                   until=analysis.stop, unobserved=selection.holes,
+                                   vms=happenings.timeline_vms(analysis)),
         "exposure": plots.exposure(analysis.gaps, target=selection.target),
         "sizes": plots.sizes(analysis.sizes),
     }  # fmt: skip

@@ -35,7 +35,7 @@ DEFINITIONS = [
 
 
 def to_excel(selection: Selection, output: str | os.PathLike[str]) -> Path:
-    """Write a workbook of a Selection: summary, policies, VMs, status, gaps, sizes, quality, definitions.
+    """Write a workbook of a Selection: summary, policies, VMs, status, incidents, gaps, sizes, quality, definitions.
 
     Times are in the Selection's zone, which each head names; where its offset changes in
     the period, a UTC column follows them. Durations are real durations, shares real
@@ -67,6 +67,7 @@ def to_excel(selection: Selection, output: str | os.PathLike[str]) -> Path:
     book.add_table("Policies", analysis.policies.merge(_budgets(analysis), on="policy", how="left"))
     book.add_table("VMs", analysis.vms)
     book.add_table("Status", analysis.status)
+    book.add_table("Incidents", analysis.incidents)
     book.add_table("Gaps", analysis.gaps)
     book.add_table("Sizes", analysis.sizes)
     book.add_table("Trends", analysis.trends)

@@ -12,7 +12,7 @@ import pytest
 from cdpanalytics import metrics, schema
 from cdpanalytics.archive import Archive
 from cdpanalytics.errors import ArchiveError, InputError
-from tests.builders import mapped, with_neighbours
+from tests.builders import mapped
 
 EM = "https://em.tech.local:9398"
 OCT = pd.Timestamp("2026-10-01", tz="UTC")
@@ -102,7 +102,7 @@ def test_names_are_found_by_pattern_in_any_case(folder: Path) -> None:
         archive.sessions(policy="Bronze")
 
 
-def test_neighbours_bring_what_decides_how_a_vm_left_the_window(folder: Path) -> None:
+def test_history_brings_what_decides_how_a_vm_left_the_window(folder: Path) -> None:
     """A gap from 20:00 that goes on until 06:00 is ten hours long, whichever day is asked for."""
     archive = Archive(folder)
     put(archive, OCT, session("1", "a", 0, 20), session("2", "gone", 0, 22), as_of=100)
@@ -125,7 +125,7 @@ def test_neighbours_bring_what_decides_how_a_vm_left_the_window(folder: Path) ->
         as_of=100,
     )
     window = {"since": OCT, "until": OCT + DAY}
-    part, whole = with_neighbours(archive, **window), archive.sessions()
+    part, whole = archive.sessions(**window, history=True), archive.sessions()
     assert part["uid"].tolist() == ["1", "2", "3", "4", "5", "6"], (
         "of a up to its success, of new none"
     )
@@ -141,15 +141,15 @@ def test_neighbours_bring_what_decides_how_a_vm_left_the_window(folder: Path) ->
         )
 
 
-def test_without_its_neighbours_a_window_is_judged_no_further_than_it_reaches(folder: Path) -> None:
+def test_without_its_history_a_window_is_judged_no_further_than_it_reaches(folder: Path) -> None:
     archive = Archive(folder)
     put(archive, OCT, session("1", "a", 0, 20), as_of=100)
     put(archive, OCT + DAY, session("2", "a", 30, 48, result="Warning"), as_of=100)
     window = {"since": OCT, "until": OCT + DAY}
     (gap,) = archive.sessions(**window).cdp.gaps("15min").to_dict("records")
     assert (gap["exposure"], gap["open"]) == (pd.Timedelta("4h"), True)
-    rows = with_neighbours(archive, **window)
-    (gap,) = rows.cdp.gaps("15min").to_dict("records")
+    with_history = archive.sessions(**window, history=True)
+    (gap,) = with_history.cdp.gaps("15min").to_dict("records")
     assert (gap["exposure"], gap["open"]) == (pd.Timedelta("10h"), False)
     retired = archive.sessions(**window).cdp.rpo_adherence("15min", by="vm", retire_after="5h")
     assert retired["retired"].tolist() == [pd.Timedelta(0)], "four hours are known, not a hundred"
@@ -159,7 +159,7 @@ def test_where_success_does_not_protect_what_followed_is_not_enough(folder: Path
     archive = Archive(folder)
     put(archive, OCT, session("1", "a", 0, 20, result="Warning"), as_of=100)
     put(archive, OCT + DAY, session("2", "a", 30, 40), session("3", "a", 41, 48, result="Warning"))
-    rows = with_neighbours(archive, OCT, OCT + DAY)
+    rows = archive.sessions(OCT, OCT + DAY, history=True)
     (gap,) = rows.cdp.gaps("15min", protects=["Warning"]).to_dict("records")
     assert (gap["exposure"], gap["open"]) == (pd.Timedelta("4h"), True)
 
@@ -177,7 +177,7 @@ def test_an_estate_that_stopped_is_judged_to_what_the_archive_speaks_for(folder:
     pd.testing.assert_frame_equal(found, archive.sessions().cdp.gaps("15min"))
 
 
-def test_neighbours_bring_what_decides_how_a_vm_entered_the_window(folder: Path) -> None:
+def test_history_brings_what_decides_how_a_vm_entered_the_window(folder: Path) -> None:
     archive = Archive(folder)
     put(
         archive, OCT,
@@ -188,14 +188,14 @@ def test_neighbours_bring_what_decides_how_a_vm_entered_the_window(folder: Path)
         session("gone", "b", 0, 3),
     )  # fmt: skip
     put(archive, OCT + DAY, session("in", "a", 30, 38))
-    rows = with_neighbours(archive, since=OCT + DAY)
-    assert set(rows["uid"]) == {"old", "long", "newest", "failed", "gone", "in"}
+    with_history = archive.sessions(since=OCT + DAY, history=True)
+    assert set(with_history["uid"]) == {"long", "newest", "failed", "gone", "in"}
     whole = archive.sessions()
     window = {"since": OCT + DAY, "until": OCT + 2 * DAY, "target": "15min"}
     pd.testing.assert_frame_equal(
-        rows.cdp.rpo_adherence(**window), whole.cdp.rpo_adherence(**window)
+        with_history.cdp.rpo_adherence(**window), whole.cdp.rpo_adherence(**window)
     )
-    pd.testing.assert_frame_equal(rows.cdp.gaps(**window), whole.cdp.gaps(**window))
+    pd.testing.assert_frame_equal(with_history.cdp.gaps(**window), whole.cdp.gaps(**window))
 
 
 def test_one_session_from_two_addresses_of_a_server_counts_once(folder: Path) -> None:

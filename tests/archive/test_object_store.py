@@ -128,9 +128,11 @@ def test_the_archive_on_s3_equals_the_truth_and_the_one_on_a_disk(
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(place.body(name))
     same = Archive(folder)
-    window = {"since": "3D", "neighbours": True}
+    window = {"since": "3D", "history": True}
     for asked in ({}, {"vm": "*1"}, {"policy": "Gold*"}, {"vm": ["*2", "*3"], "server": "*"}):
-        pd.testing.assert_frame_equal(archive.read(**window, **asked), same.read(**window, **asked))
+        pd.testing.assert_frame_equal(
+            archive.sessions(**window, **asked), same.sessions(**window, **asked)
+        )
     pd.testing.assert_frame_equal(archive.policies(), same.policies())
     pd.testing.assert_frame_equal(archive.policy_sessions("2D"), same.policy_sessions("2D"))
     assert archive.provenance("4D") == same.provenance("4D"), "the same bytes, the same sum"

@@ -16,7 +16,7 @@ from cdpanalytics.errors import InputError
 from cdpanalytics.server.client import EnterpriseManager
 from cdpanalytics.simulator import Fleet, Simulator
 from cdpanalytics.synchronize import sync
-from tests.builders import mapped, with_neighbours
+from tests.builders import mapped
 
 WINDOW = {"since": "2026-10-16", "until": "2026-10-18"}
 
@@ -46,11 +46,11 @@ def archive(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Archive:
 
 
 @pytest.mark.parametrize("name", METRICS)
-@pytest.mark.parametrize("neighbours", [False, True])
+@pytest.mark.parametrize("history", [False, True])
 def test_a_metric_that_is_given_no_window_keeps_to_it(
-    archive: Archive, name: str, neighbours: bool
+    archive: Archive, name: str, history: bool
 ) -> None:
-    rows = with_neighbours(archive, **WINDOW) if neighbours else archive.sessions(**WINDOW)
+    rows = archive.sessions(**WINDOW, history=history)
     pd.testing.assert_frame_equal(METRICS[name](rows), METRICS[name](rows, **WINDOW))
 
 
@@ -58,7 +58,7 @@ def test_the_days_after_it_are_no_gap(archive: Archive) -> None:
     every = archive.sessions()
     assert (every["as_of"] > pd.Timestamp("2026-10-18", tz="UTC")).any()
     whole = metrics.rpo_adherence(every, by=(), **WINDOW)
-    part = metrics.rpo_adherence(with_neighbours(archive, **WINDOW), by=())
+    part = metrics.rpo_adherence(archive.sessions(**WINDOW, history=True), by=())
     columns = ["observed", "exposed", "breached", "gaps", "breaches", "worst_gap", "adherence"]
     pd.testing.assert_frame_equal(part[columns], whole[columns])
 
@@ -73,12 +73,12 @@ def whose(rows: pd.DataFrame) -> pd.Series:
     hours=st.integers(1, 60),
     after=st.sampled_from([None, "6h", "2D"]),
 )
-def test_a_window_with_its_neighbours_answers_as_the_whole(
+def test_a_window_with_its_history_answers_as_the_whole(
     archive: Archive, first: int, hours: int, after: str | None
 ) -> None:
     since = pd.Timestamp("2026-10-14", tz="UTC") + pd.Timedelta(hours=first)
     window = {"since": since, "until": since + pd.Timedelta(hours=hours)}
-    every, part = archive.sessions(), with_neighbours(archive, **window)
+    every, part = archive.sessions(), archive.sessions(**window, history=True)
     asked = {"by": ("backup_server", "vm"), "retire_after": after}
     among = every[whose(every).isin(whose(every[every["created"] < window["until"]]))]
     pd.testing.assert_frame_equal(part.cdp.gaps("1min"), among.cdp.gaps("1min", **window))
@@ -104,19 +104,19 @@ def test_a_window_with_its_neighbours_answers_as_the_whole(
     "larger", [{"since": "2026-10-15T23:59:59"}, {"until": "2026-10-18T00:00:01"}]
 )
 def test_a_larger_window_is_refused(archive: Archive, name: str, larger: dict[str, str]) -> None:
-    rows = with_neighbours(archive, **WINDOW)
+    rows = archive.sessions(**WINDOW, history=True)
     with pytest.raises(InputError, match=f"{next(iter(larger))}=.* is outside .* read more"):
         METRICS[name](rows, **larger)
 
 
 def test_a_smaller_one_is_as_of_everything(archive: Archive) -> None:
     inner = {"since": "2026-10-16T06:00", "until": "2026-10-17T06:00"}
-    found = metrics.gaps(with_neighbours(archive, **WINDOW), **inner)
+    found = metrics.gaps(archive.sessions(**WINDOW, history=True), **inner)
     pd.testing.assert_frame_equal(found, metrics.gaps(archive.sessions(), **inner))
 
 
 def test_periods_to_compare_must_have_been_read(archive: Archive) -> None:
-    rows = with_neighbours(archive, **WINDOW)
+    rows = archive.sessions(**WINDOW, history=True)
     with pytest.raises(InputError, match=r"since=.* is outside"):
         metrics.compare(rows, since="2026-10-16", until="2026-10-18")
     found = metrics.compare(rows, since="2026-10-17")

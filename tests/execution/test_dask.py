@@ -129,7 +129,7 @@ def test_a_metric_is_mapped_over_its_partitions(client: Client) -> None:
     assert_same(found.compute().reset_index(drop=True), metrics.rpo_adherence(rows, by="vm"))
 
 
-def test_a_frame_of_a_window_has_its_neighbours(client: Client) -> None:
+def test_a_frame_of_a_window_has_its_history(client: Client) -> None:
     since, until = SAMPLE.window("10D", "2D")
     rows = SAMPLE.read(since, until, vm="*", neighbours=True)
     frame = cluster.sessions(SAMPLE, since="10D", until="2D", vm="*", memory=holding(400))

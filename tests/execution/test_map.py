@@ -32,7 +32,7 @@ from cdpanalytics.metrics.core.spec import identity
 from cdpanalytics.metrics.registry import REGISTRY, REQUIRED, MetricSpec, spec_of
 from cdpanalytics.sources import archive_plan
 from tests.archive.test_archive import EM, OCT, at, put, session
-from tests.builders import mapped, with_neighbours
+from tests.builders import mapped
 from tests.metrics import strategies as some
 
 Metric = Callable[..., pd.DataFrame]
@@ -130,9 +130,9 @@ def test_periods_are_the_same_in_every_range(freq: str) -> None:
 
 
 @pytest.mark.parametrize("metric", [metrics.rpo_adherence, metrics.gaps, metrics.sizes])
-def test_a_window_is_read_with_its_neighbours(metric: Metric) -> None:
+def test_a_window_is_read_with_its_history(metric: Metric) -> None:
     since, until = SAMPLE.window("20D", "10D")
-    rows = with_neighbours(SAMPLE, since, until)
+    rows = SAMPLE.sessions(since, until, history=True)
     whole = metric(rows, since=since, until=until)
     assert_same(mapped(SAMPLE, metric, since="20D", until="10D", memory=holding(300)), whole)
 
@@ -254,10 +254,8 @@ def test_any_fleet_in_any_number_of_ranges(asked: tuple[Any, ...]) -> None:
         archive = written(Path(folder) / "archive", rows)
         window = {name: named.get(name) for name in ("since", "until")}
         back = {"since": None} if metric is metrics.compare else {}
-        read = (
-            with_neighbours if "since" in inspect.signature(metric).parameters else Archive.sessions
-        )
-        sessions = read(archive, **(window | back))
+        history = "since" in inspect.signature(metric).parameters
+        sessions = archive.sessions(**(window | back), history=history)
         try:
             whole, refused = metric(sessions, **named), None
         except InputError as error:

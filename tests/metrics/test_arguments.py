@@ -52,14 +52,14 @@ VALUES: dict[str, object] = {
     "schedule": NOON, "tz": "Asia/Kolkata",
     "schedule_tz": "Asia/Kolkata", "protects": ["Success"], "policies": SETTINGS,
     "unobserved": HOLE, "exclude": NOON, "retire_after": "5h", "reading": "volume", "horizon": "90D",
-    "z": 9.0, "n": 1, "objective": 0.5, "before": (at(0), at(20)),
+    "z": 9.0, "n": 1, "without": [1], "objective": 0.5, "before": (at(0), at(20)),
 }  # fmt: skip
 USUAL: dict[str, dict[str, object]] = {
     "rpo_adherence": {"target": "1h", "freq": "D"}, "gaps": {"target": "1h"},
     "what_if": {"targets": ["1h", "2h"]}, "objectives": {"objective": 0.9, "target": "1h"},
     "worst": {"target": "1h"}, "compare": {"since": at(96), "target": "1h"}, "durations": {},
     "sizes": {"by": "vm"}, "size_trend": {"by": "vm"}, "size_anomalies": {"by": (), "z": 1.0},
-    "quality": {},
+    "quality": {}, "incidents": {"target": "1h"}, "offenders": {"target": "1h", "least": 1},
 }  # fmt: skip
 SILENT = {("sizes", "unobserved"), ("size_trend", "unobserved"), ("size_anomalies", "unobserved"),
           ("size_anomalies", "policies"), ("sizes", "exclude"), ("size_trend", "exclude"),

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.core.clusters import Beginnings, clusters
-from cdpanalytics.metrics.core.incidents import Incidents, breached_without, find_incidents
+from cdpanalytics.metrics.core.incidents import Incidents, find_incidents
+
+from .incident_oracle import incidents as oracle
 
 DAY = pd.Timestamp("2026-10-01", tz="UTC")
 WINDOW = (DAY, DAY + pd.Timedelta(days=30))
@@ -78,7 +79,7 @@ def test_gaps_of_one_vm_merge_below_an_hour_of_protection() -> None:
 def test_a_long_chain_is_cut_at_its_widest_step() -> None:
     minutes = np.array([0, 8, 16, 25, 32, 40])  # 40 minutes are more than three times 10
     code = np.arange(6)
-    starts = Beginnings(minutes * MINUTE, 0 * code, code, 30 * 1440 * MINUTE)
+    starts = Beginnings(minutes * MINUTE, 0 * code, code, 30 * 1440 * MINUTE, np.array([6]))
     assert clusters(starts, 10 * MINUTE, 3).tolist() == [0, 0, 0, 1, 1, 1]
 
 
@@ -114,14 +115,63 @@ def test_every_breached_gap_is_in_one_incident_whatever_the_order_of_rows(seed: 
     pd.testing.assert_frame_equal(found.table, shuffled.table)
 
 
-def test_without_an_incident_groups_save_what_it_explains() -> None:
-    found = find(gap_table(*outage("b1", 600), ("b2", "vm-9", 5000, 5015)))
-    (row,) = breached_without(found, [1], ()).to_dict("records")
-    assert (row["saved"], row["remaining"]) == (pd.Timedelta("228min"), pd.Timedelta("10min"))
-    per_vm = breached_without(found, [1], ("backup_server", "vm"))
-    assert per_vm["saved"].sum() == found.table["breached"].iloc[0]
+def plain(gaps: pd.DataFrame) -> list[dict[str, object]]:
+    """Gaps as the oracle takes them."""
+    rows = gaps.assign(inside=gaps.get("inside", gaps["breached"])).to_dict("records")
+    return [
+        {name: value.to_pytimedelta() if isinstance(value, pd.Timedelta)
+         else value.to_pydatetime() if isinstance(value, pd.Timestamp) else value
+         for name, value in row.items()}
+        for row in rows
+    ]  # fmt: skip
 
 
-def test_a_number_of_no_incident_is_refused() -> None:
-    with pytest.raises(InputError, match=r"without=\[7\]: no such incident; there are 1"):
-        breached_without(find(gap_table(*outage("b1", 600))), [7])
+def in_some_order(rows: list[dict[str, object]], columns: list[str]) -> list[str]:
+    return sorted(
+        str(
+            [
+                round(row[name], 12) if isinstance(row[name], float) else row[name]
+                for name in columns
+            ]
+        )
+        for row in rows
+    )
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_incidents_are_the_oracles(seed: int) -> None:
+    """Noise of two servers on a coarse grid, with ties, outages and a midnight at which all begin."""
+    random = np.random.default_rng([seed, 18])
+    count = int(random.integers(0, 120))
+    rows = [(f"b{random.integers(1, 3)}", f"vm-{random.integers(10)}", 5.0 * start, 5.0 * start + length)
+            for start, length in zip(random.integers(0, 8600, count), random.integers(1, 120, count),
+                                     strict=True)]  # fmt: skip
+    for _ in range(int(random.integers(0, 4))):
+        first, many = float(random.integers(0, 43000)), int(random.integers(2, 9))
+        rows += outage(f"b{random.integers(1, 3)}", first, many)
+        rows += outage("b2", first + float(random.integers(0, 15)), many)
+    if seed % 3 == 0:
+        rows += [
+            ("b1", f"vm-{n}", 1440.0 * day, 1440.0 * day + 30)
+            for day in range(30)
+            for n in range(3)
+        ]
+    gaps = gap_table(*rows, cause="no session")
+    gaps["policy"] = random.choice(["Gold", "Silver"], len(gaps))
+    gaps["cause"] = random.choice(["no session", "Failed: a", "Failed: b"], len(gaps))
+    within, least = pd.Timedelta(random.choice([5, 10, 30]), "min"), int(random.integers(2, 5))
+    merge = pd.Timedelta(random.choice([0, 60, 300]), "min")
+    found = find(gaps, within=within, least=least, merge=merge)
+    vms = {(server, f"vm-{n}"): WINDOW for server in ("b1", "b2") for n in range(10)}
+    theirs = oracle(
+        plain(gaps),
+        vms,
+        WINDOW,
+        within.to_pytimedelta(),
+        least,
+        merge.to_pytimedelta(),
+    )
+    columns = ["start", "end", "open", "scope", "vms", "share", "breached", "explains", "longest",
+               "recovery", "cause", "cause_share"]  # fmt: skip
+    mine = plain(found.table.assign(inside=found.table["breached"]))
+    assert in_some_order(mine, columns) == in_some_order(theirs, columns)

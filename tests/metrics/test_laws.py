@@ -13,7 +13,9 @@ from cdpanalytics.metrics import (
     compare,
     durations,
     gaps,
+    incidents,
     objectives,
+    offenders,
     quality,
     rpo_adherence,
     size_anomalies,
@@ -23,6 +25,7 @@ from cdpanalytics.metrics import (
     what_if,
     worst,
 )
+from cdpanalytics.metrics.registry import REGISTRY
 
 from .strategies import (
     BY,
@@ -64,6 +67,8 @@ BESIDE = {
         table, table["created"].min() + HALF_A_DAY, target=TARGET,
         as_of=table["created"].min() + 2 * HALF_A_DAY,
     ),
+    "incidents": lambda table: incidents(table, TARGET, within="2h", least=2),
+    "offenders": lambda table: offenders(table, TARGET, least=1),
 }  # fmt: skip
 """With those that rank groups, or count rows, and so are no sum of their parts."""
 HALF_A_DAY = pd.Timedelta("12h")
@@ -413,3 +418,35 @@ def test_types_and_indexes_never_change_a_result_and_inputs_stay_as_they_are(row
     before = dressed.copy(deep=True)
     assert_frame_equal(metric(dressed), metric(plain))
     assert_frame_equal(dressed, before)
+
+
+@given(data=st.data())
+def test_incidents_add_up_to_the_breached_time_and_parts_to_the_whole(data):
+    rows = data.draw(fleets())
+    asked = {
+        "target": data.draw(MINUTES), "schedule": data.draw(st.one_of(st.none(), HOURS)),
+        "exclude": maintenance_frame(data.draw(maintenance(rows))),
+        "retire_after": data.draw(st.one_of(st.none(), MINUTES)), **data.draw(windows(rows)),
+    }  # fmt: skip
+    fleet = frame(rows)
+    table = incidents(fleet, within="1h", least=2, **asked)
+    whole = rpo_adherence(fleet, by=(), **asked).iloc[0]
+    assert table["breached"].sum() == whole["breached"]
+    assert table["breached"].is_monotonic_decreasing
+    assert table["explains"].sum() == pytest.approx(float(len(table) > 0))
+    spec = REGISTRY["incidents"]
+    own = {"within": "1h", "least": 2, "merge": "1h"}
+    names = {key: value for key, value in asked.items() if key != "as_of"}
+    question, terms, own = spec.parse(**names, as_of=effective(fleet, asked), **own)
+    parts = [
+        spec.partial_of(vm.reset_index(drop=True), question, terms, **own)
+        for _, vm in fleet.groupby(["backup_server", "vm"])
+    ]
+    joined = spec.finalize(spec.combine(parts), question, terms, **own)
+    assert_frame_equal(joined, incidents(fleet, within="1h", least=2, **asked))
+
+
+def effective(fleet, asked):
+    """The as_of that all ranges of an archive share."""
+    stamps = [fleet["as_of"].max(), fleet[["created", "ended"]].max(axis=None)]
+    return asked["as_of"] or next(stamp for stamp in stamps if not pd.isna(stamp))

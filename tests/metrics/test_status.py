@@ -208,3 +208,12 @@ def test_a_larger_target_never_breaches_more(data):
     )
     pairs = [set(zip(t["backup_server"], t["vm"], strict=True)) for t in (large, small)]
     assert pairs[0] <= pairs[1]
+
+
+def test_the_reason_is_that_of_the_session_that_ended_last():
+    day = sessions(
+        "a", (0, 4, "Failed"), (2, 3, "Failed"), (5, 6, "Failed"), reason=["late", "x", ""]
+    )
+    assert only(status(day, "1h", at=at(4.5)))["reason"] == "late"
+    assert pd.isna(only(status(day, "1h"))["reason"]), "an empty text is no reason"
+    assert pd.isna(only(status(A, "1h"))["reason"])

@@ -19,6 +19,7 @@ SHEETS = [
     "Policies",
     "VMs",
     "Status",
+    "Incidents",
     "Gaps",
     "Sizes",
     "Trends",

@@ -117,7 +117,7 @@ def join(cells: Cells, parts: Sequence[Aggregates], groups: Sequence[Integers]) 
         result = {name: np.full(cells.size, start) for name in getattr(parts[0], kind)}
         for place, part in zip(places, parts, strict=True):
             for name, values in getattr(part, kind).items():
-                result[name][place] = ufunc(result[name][place], values)
+                ufunc.at(result[name], place, values)  # several groups may become one
         return result
 
     return cells.aggregates(

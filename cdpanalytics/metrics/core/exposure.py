@@ -20,6 +20,11 @@ from cdpanalytics.metrics.core.question import Question, Terms
 from cdpanalytics.metrics.core.values import UNKNOWN, duration
 from cdpanalytics.metrics.core.windows import Window, effective_as_of, policies_then
 
+COLUMNS = (
+    "uid", "vm", "policy", "backup_server", "created", "ended", "state", "result", "rpo", "as_of",
+)  # fmt: skip
+"""Columns that exposure reads."""
+
 Result = TypeVar("Result")
 
 
@@ -141,11 +146,13 @@ class Block:
     """The exposure of a block of VMs, what was left out of it, and what it would be without that.
 
     `full` is the exposure without exclusions, grace and retirement; None where there are none.
+    `clock` is the clock of each tile of `exposure`.
     """
 
     exposure: Exposure
     left_out: LeftOut
     full: Exposure | None
+    clock: Clocks
 
 
 def arrays_of(sessions: pd.DataFrame, question: Question, terms: Terms) -> SessionArrays:
@@ -200,9 +207,10 @@ def _block(
     exposure = replace(exposure, dark=dark)
     left_out = _left_out(exposure, window, (scheduled, included, clock))
     if included is scheduled and retire is None:
-        return Block(exposure, left_out, None)
+        return Block(exposure, left_out, None, clock)
     plain = replace(scheduled, stretches=tuple(dark))
-    return Block(exposure, left_out, _expose(arrays, positions, tiles, target, plain, window, None))
+    full = _expose(arrays, positions, tiles, target, plain, window, None)
+    return Block(exposure, left_out, full, clock)
 
 
 @dataclass(frozen=True)

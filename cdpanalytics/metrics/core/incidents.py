@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,55 +70,27 @@ def find_incidents(
     if "inside" not in late:
         late = late.assign(inside=late["breached"])
     episode = _episodes(late, duration(merge))
-    label = _labels(late, episode, window, duration(within), least)
+    label = _labels(late, episode, _machines(late, observed), window, duration(within), least)
     late = late.assign(incident=label)
     table, number = _table(late, observed)
     late["incident"] = number[label] if len(late) else number
     return Incidents(table, late[late["inside"] > _ZERO].reset_index(drop=True))
 
 
-def breached_without(
-    found: Incidents, without: Collection[int], by: Sequence[str] = ("policy",)
-) -> pd.DataFrame:
-    """Return what each group's breached time would have been without some incidents.
-
-    Parameters
-    ----------
-    found : Incidents
-        From `find_incidents`. The numbers hold for this window and these terms only.
-    without : collection of int
-        Numbers of incidents to leave out.
-    by : sequence of str
-        Columns of the gaps to group by; ``()`` for one row in all.
-
-    Returns
-    -------
-    pandas.DataFrame
-        The keys, ``breached``, ``saved`` (breached time of those incidents) and
-        ``remaining``. The sum of `saved` is the incidents' own `breached`.
+def check_numbers(numbers: Collection[int], incidents: pd.Series) -> None:
+    """Refuse numbers that are not those of incidents.
 
     Raises
     ------
     InputError
-        When a number is not one of these incidents.
+        When there is one.
     """
-    unknown = sorted(set(without) - set(found.table["incident"].tolist()))
+    unknown = sorted(set(numbers) - set(incidents.tolist()))
     if unknown:
         raise InputError(
-            f"without={unknown}: no such incident; there are {len(found.table)}, "
+            f"without={unknown}: no such incident; there are {incidents.nunique()}, "
             "numbered from 1 for this window and these terms"
         )
-    left_out = found.gaps["incident"].isin(list(without))
-    sums = pd.DataFrame({
-        **{key: found.gaps[key] for key in by},
-        "breached": found.gaps["inside"],
-        "saved": found.gaps["inside"].where(left_out, _ZERO),
-    })  # fmt: skip
-    if by:
-        table = sums.groupby(list(by), observed=True, dropna=False).sum().reset_index()
-    else:
-        table = sums.sum().to_frame().T.astype(sums.dtypes.to_dict())
-    return table.assign(remaining=table["breached"] - table["saved"])
 
 
 def _codes(frame: pd.DataFrame, *keys: str) -> Integers:
@@ -139,9 +111,17 @@ def _episodes(late: pd.DataFrame, merge: int) -> Integers:
     return np.asarray(episode)
 
 
+def _machines(late: pd.DataFrame, observed: pd.DataFrame) -> Integers:
+    """Return the number of VMs of each backup server with a gap in breach, in order of name."""
+    vms = pd.concat([table[["backup_server", "vm"]] for table in (observed, late)])
+    counts = vms.drop_duplicates().groupby("backup_server", dropna=False, observed=True).size()
+    servers = late.groupby("backup_server", dropna=False, observed=True).size().index
+    return np.asarray(counts.reindex(servers), dtype=np.int64)
+
+
 def _labels(
-    late: pd.DataFrame, episode: Integers, window: tuple[pd.Timestamp, pd.Timestamp],
-    within: int, least: int,
+    late: pd.DataFrame, episode: Integers, machines: Integers,
+    window: tuple[pd.Timestamp, pd.Timestamp], within: int, least: int,
 ) -> Integers:  # fmt: skip
     """Return the incident of each gap, numbered from 0 in no particular order."""
     if not len(late):
@@ -151,7 +131,8 @@ def _labels(
     first = order[np.flatnonzero(np.diff(episode[order], prepend=-1))]
     server, vm = _codes(late, "backup_server"), _codes(late, "backup_server", "vm")
     length = max(duration(window[1] - window[0]), 1)
-    cluster = clusters(Beginnings(start[first], server[first], vm[first], length), within, least)
+    beginnings = Beginnings(start[first], server[first], vm[first], length, machines)
+    cluster = clusters(beginnings, within, least)
     alone = cluster < 0
     cluster[alone] = cluster.max(initial=-1) + 1 + np.arange(alone.sum())
     return np.asarray(cluster[episode])

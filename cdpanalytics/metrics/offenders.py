@@ -1,0 +1,268 @@
+"""Repeated offenders: VMs with incidents of their own again and again, and their rhythm."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cdpanalytics.errors import InputError
+from cdpanalytics.metrics.core import breaches as late
+from cdpanalytics.metrics.core.breaches import Breaches
+from cdpanalytics.metrics.core.clusters import CHANCE, DAY, log_tail
+from cdpanalytics.metrics.core.exposure import COLUMNS
+from cdpanalytics.metrics.core.incidents import Incidents
+from cdpanalytics.metrics.core.kernels import Integers
+from cdpanalytics.metrics.core.question import (
+    PROTECTS,
+    UNSET,
+    Exclude,
+    Question,
+    Schedule,
+    Table,
+    Terms,
+    Zone,
+    Zones,
+)
+from cdpanalytics.metrics.core.spec import MetricSpec
+from cdpanalytics.metrics.incidents import found_in, margin
+
+LEAST = 3
+"""Incidents of its own that a VM has at least to be listed."""
+
+HOUR = DAY // 24
+_VM = ["backup_server", "vm"]
+_ZERO = pd.Timedelta(0)
+_WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
+
+def offenders(
+    sessions: pd.DataFrame,
+    target: object = None,
+    *,
+    least: int = LEAST,
+    since: object = None,
+    until: object = None,
+    as_of: object = None,
+    schedule: Schedule | None = None,
+    tz: Zone = UNSET,
+    schedule_tz: Zones = UNSET,
+    protects: Collection[str] = PROTECTS,
+    policies: Table = UNSET,
+    unobserved: Table = UNSET,
+    exclude: Exclude = UNSET,
+    retire_after: object = UNSET,
+    grace: object = UNSET,
+) -> pd.DataFrame:
+    """Return the VMs that miss their target again and again by themselves, and with which rhythm.
+
+    Counted are incidents of one VM, as `incidents` finds them: what began together with
+    other VMs is acute, and is counted apart. A VM is *chronic* where chance does not explain
+    how often it fails: the Poisson probability of so many incidents of its own, at the mean
+    of the other VMs' (and one more), times the number of VMs, is below 0.001.
+
+    Parameters
+    ----------
+    sessions : pandas.DataFrame
+        As in `incidents`.
+    target, since, until, as_of, schedule, schedule_tz, protects, policies
+        As in `rpo_adherence`, as are `unobserved`, `exclude`, `retire_after` and `grace`.
+    least : int
+        Incidents of its own that a VM has at least to be listed.
+    tz : str
+        Zone of weekdays and times of day.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Most incidents of their own first, then by VM:
+
+        ``backup_server, policy, vm`` : the policy is missing where incidents lie in several.
+        ``incidents`` : incidents of this VM alone.
+        ``chance`` : the probability above, at most 1.
+        ``chronic`` : whether it is below 0.001.
+        ``breached`` : Timedelta, breached time of these incidents inside the window.
+        ``breached_with_others`` : that of incidents of many.
+        ``explains`` : `breached` over all breached time of the window.
+        ``every`` : the median time from one beginning to the next.
+        ``first, last`` : the first and the last beginning.
+        ``hour`` : the time of day, "HH:MM" in `tz`, from which on most of them begin within
+        60 minutes; ``hour_share`` : the share that does; ``hour_chance`` : an upper bound
+        of the probability that as many of so many begin within any 60 minutes of the day,
+        were all times of day alike.
+        ``weekday`` : the weekday on which most begin, of equals the first; ``weekday_share``
+        and ``weekday_chance`` : likewise, were all weekdays alike.
+        ``cause`` : the most frequent cause; of equals the first by name.
+
+    Raises
+    ------
+    InputError
+        When a column is missing or of the wrong kind, an argument is, or the frame lacks
+        the sessions around its window.
+
+    See Also
+    --------
+    incidents : what broke protection of many at once.
+
+    Notes
+    -----
+    `hour_chance` is ``n P(Binomial(n - 1, 1/24) >= k - 1)`` for k of n, for a densest hour
+    begins at one of the beginnings; `weekday_chance` is ``7 P(Binomial(n, 1/7) >= k)``. Both
+    are at most 1. They do not correct for the number of VMs looked at.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> day = pd.Timestamp("2026-10-01", tz="UTC")
+    >>> nights = day + pd.to_timedelta([26, 74, 122, 170], unit="h")
+    >>> sessions = pd.DataFrame({
+    ...     "vm": "web-187",
+    ...     "created": [day, *(nights + pd.Timedelta("1h"))],
+    ...     "ended": [*nights, day + pd.Timedelta("9D")],
+    ... })
+    >>> row = offenders(sessions, "15min").iloc[0]
+    >>> int(row["incidents"]), row["every"], row["hour"], float(round(row["hour_chance"], 5))
+    (4, Timedelta('2 days 00:00:00'), '02:00', 0.00029)
+    """
+    question = Question.parse((), since=since, until=until, as_of=as_of, tz=tz)
+    terms = Terms.parse(
+        target, protects=protects, schedule=schedule, schedule_tz=schedule_tz, exclude=exclude,
+        retire_after=retire_after, grace=grace, policies=policies, unobserved=unobserved, tz=tz,
+    )  # fmt: skip
+    return OFFENDERS.evaluate(sessions, question, terms, least=least)
+
+
+def _breaches(sessions: pd.DataFrame, question: Question, terms: Terms, least: int) -> Breaches:
+    _check(least)
+    return late.breaches(sessions, question, terms, margin())
+
+
+def _check(least: int) -> None:
+    if isinstance(least, bool) or not isinstance(least, int | np.integer) or least < 1:
+        raise InputError(f"least={least!r} is not a positive whole number")
+
+
+def _table(breaches: Breaches, question: Question, terms: Terms, least: int) -> pd.DataFrame:
+    return offenders_in(breaches, question.tz, least)
+
+
+def offenders_in(breaches: Breaches, tz: str, least: int = LEAST) -> pd.DataFrame:
+    """Return the repeated offenders of all breaches together.
+
+    Raises
+    ------
+    InputError
+        When `least` is not a positive whole number.
+    """
+    _check(least)
+    found = found_in(breaches)
+    own, together = _by_kind(found)
+    groups = own.groupby(_VM, dropna=False, sort=True, observed=True)
+    table = groups.agg(
+        policies=("policy", "nunique"), policy=("policy", "first"),
+        incidents=("incident", "nunique"), breached=("inside", "sum"),
+        first=("start", "min"), last=("start", "max"), cause=("cause", _most_frequent),
+    )  # fmt: skip
+    table["policy"] = table["policy"].where(table["policies"] <= 1)
+    machines = len(late.observed_vms(breaches[1]))
+    table["chance"] = chance_of(table["incidents"].to_numpy(dtype=np.int64), machines)
+    table["chronic"] = table["chance"] < CHANCE
+    table["explains"] = (table["breached"] / found.table["breached"].sum()).astype(float)
+    shared = together.groupby(_VM, dropna=False, observed=True)["inside"].sum()
+    table["breached_with_others"] = shared.reindex(table.index).fillna(_ZERO)
+    listed = (table["incidents"] >= least).to_numpy(dtype=bool)
+    rhythms = _rhythms(own, listed, tz)
+    table = table[listed].reset_index().join(rhythms)
+    return table.sort_values(
+        ["incidents", *_VM], ascending=[False, True, True], kind="stable", ignore_index=True
+    )[list(_COLUMNS)]
+
+
+def _by_kind(found: Incidents) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The gaps of incidents of one VM, and those of incidents of many."""
+    alone = found.table.loc[found.table["scope"] == "VM", "incident"]
+    own = found.gaps["incident"].isin(alone)
+    return found.gaps[own], found.gaps[~own]
+
+
+def _most_frequent(causes: pd.Series) -> str:
+    return str(causes.mode().iloc[0])  # in order of name
+
+
+def chance_of(incidents: Integers, machines: int) -> NDArray[np.float64]:
+    """Return how probable it is that some VM has so many, at the mean of the others' and one more.
+
+    Examples
+    --------
+    >>> chance_of(np.array([1, 1, 12]), 10).round(6).tolist()
+    [1.0, 1.0, 0.0]
+    """
+    total = incidents.sum()
+    mean = (total - incidents + 1) / max(machines - 1, 1)
+    return np.minimum(np.exp(log_tail(incidents, mean)) * machines, 1.0)
+
+
+def _rhythms(own: pd.DataFrame, listed: NDArray[np.bool_], tz: str) -> pd.DataFrame:
+    """One row per VM that is listed, in order of VM."""
+    begun = own.groupby([*_VM, "incident"], dropna=False, sort=True, observed=True)["start"].min()
+    groups = begun.groupby(level=_VM, dropna=False, sort=True)
+    rows = [_rhythm(starts, tz) for (_, starts), shown in zip(groups, listed, strict=True) if shown]
+    columns = zip(*rows, strict=True) if rows else [()] * len(_RHYTHM)
+    pairs = zip(_RHYTHM.items(), columns, strict=True)
+    return pd.DataFrame({name: pd.Series(values, dtype=kind) for (name, kind), values in pairs})
+
+
+_RHYTHM: dict[str, Any] = {
+    "every": "timedelta64[us]", "hour": "str", "hour_share": float, "hour_chance": float,
+    "weekday": "str", "weekday_share": float, "weekday_chance": float,
+}  # fmt: skip
+_COLUMNS = (
+    "backup_server", "policy", "vm", "incidents", "chance", "chronic", "breached",
+    "breached_with_others", "explains", "first", "last", *_RHYTHM, "cause",
+)  # fmt: skip
+
+
+def _rhythm(starts: pd.Series, tz: str) -> tuple[object, ...]:
+    """How far apart beginnings lie, and their densest hour and weekday."""
+    wall = starts.sort_values().dt.tz_convert(tz).dt.tz_localize(None).dt.as_unit("us")
+    every = starts.sort_values().diff().median()
+    time = np.sort(wall.to_numpy(dtype="M8[us]").view(np.int64) % DAY)
+    count = len(time)
+    inside = np.searchsorted(np.append(time, time + DAY), time + HOUR) - np.arange(count)
+    place = int(inside.argmax())
+    most = int(inside[place])
+    minutes = int(time[place]) // (HOUR // 60)
+    weekdays = np.bincount(wall.dt.day_of_week, minlength=7)
+    weekday = int(weekdays.argmax())
+    return (
+        every, f"{minutes // 60:02}:{minutes % 60:02}", most / count,
+        min(1.0, count * binomial_tail(count - 1, 1 / 24, most - 1)),
+        _WEEKDAYS[weekday], weekdays[weekday] / count,
+        min(1.0, 7 * binomial_tail(count, 1 / 7, int(weekdays[weekday]))),
+    )  # fmt: skip
+
+
+def binomial_tail(count: int, chance: float, least: int) -> float:
+    """Return the probability of at least `least` successes in `count` trials.
+
+    Examples
+    --------
+    >>> binomial_tail(3, 0.5, 2)
+    0.5
+    """
+    return sum(
+        math.comb(count, k) * chance**k * (1 - chance) ** (count - k)
+        for k in range(least, count + 1)
+    )
+
+
+OFFENDERS = MetricSpec(
+    name="offenders", command="offenders",
+    summary="VMs that miss their target again and again by themselves, and with which rhythm",
+    function=offenders, partial=_breaches, combine=late.combine, finalize=_table,
+    columns=(*COLUMNS, "reason"), by=None, own={"least": LEAST},
+)  # fmt: skip

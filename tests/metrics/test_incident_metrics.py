@@ -1,0 +1,146 @@
+"""Incidents and repeated offenders of sessions, worked out by hand."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from cdpanalytics.errors import InputError
+from cdpanalytics.metrics import gaps, incidents, offenders, rpo_adherence
+
+DAY = pd.Timestamp("2026-10-01", tz="UTC")
+HOUR = pd.Timedelta("1h")
+Gap = tuple[float, float]
+
+
+def at(hours: float) -> pd.Timestamp:
+    return DAY + hours * HOUR
+
+
+def sessions(
+    outages: dict[str, list[Gap]], *, days: int = 30, server: str = "b1", policy: str = "Gold",
+    reason: str | None = None,
+) -> pd.DataFrame:  # fmt: skip
+    """Sessions that cover each VM for some days but for its outages, in hours from the first."""
+    rows = []
+    for vm, missed in outages.items():
+        edges = [0.0, *(edge for outage in missed for edge in outage), 24.0 * days]
+        rows += [(vm, a, b, "Success", None) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+        rows += [(vm, a, b, "Failed", reason) for a, b in missed if reason is not None]
+    frame = pd.DataFrame(rows, columns=["vm", "created", "ended", "result", "reason"])
+    return frame.assign(
+        created=frame["created"].map(at), ended=frame["ended"].map(at), state="Completed",
+        backup_server=server, policy=policy,
+    )  # fmt: skip
+
+
+STORAGE = sessions({f"vm-{n}": [(100 + n / 30, 102.0)] for n in range(4)}, reason="No storage")
+"""Four VMs of Gold whose storage fails at hour 100, one each two minutes, until hour 102."""
+ALONE = sessions(
+    {"web-187": [(48.0 * n + 3, 48.0 * n + 4) for n in range(1, 8)], "quiet": []}, server="b2"
+)
+"""A VM that fails for an hour every second day at 03:00, and one that never does."""
+ESTATE = pd.concat([STORAGE, ALONE], ignore_index=True)
+
+
+def test_an_outage_of_storage_is_one_incident_and_a_flaky_vm_is_seven() -> None:
+    table = incidents(ESTATE, "15min")
+    first = table.iloc[0]
+    assert (first["scope"], first["vms"], first["policy"]) == ("policy", 4, "Gold")
+    assert (first["start"], first["end"]) == (at(100), at(102))
+    # 2 h, 1 h 58, 1 h 56 and 1 h 54 min, each less its target of 15 min.
+    assert first["breached"] == pd.Timedelta("6h 48min")
+    assert (first["longest"], first["recovery"]) == (2 * HOUR, pd.Timedelta("1h 57min"))
+    assert (first["cause"], first["cause_share"]) == ("Failed: No storage", 1.0)
+    assert first["share"] == 4 / 6
+    assert table["scope"].tolist() == ["policy", *["VM"] * 7]
+    assert table["breached"].iloc[1:].eq(pd.Timedelta("45min")).all()
+    # 6 h 48 min of 6 h 48 min and 5 h 15 min.
+    assert first["explains"] == 408 / 723
+
+
+def test_incidents_add_up_to_the_breached_time() -> None:
+    whole = rpo_adherence(ESTATE, "15min", by=()).iloc[0]
+    assert incidents(ESTATE, "15min")["breached"].sum() == whole["breached"]
+
+
+def test_adherence_without_an_incident_is_that_of_the_rest() -> None:
+    table = rpo_adherence(ESTATE, "15min", by="backup_server", without=[1])
+    storage, alone = table.to_dict("records")
+    assert storage["breached"] == pd.Timedelta("6h 48min")
+    assert (storage["breached_without"], storage["adherence_without"]) == (pd.Timedelta(0), 1.0)
+    assert alone["breached_without"] == alone["breached"] == pd.Timedelta("5h 15min")
+    assert alone["adherence_without"] == alone["adherence"]
+    same = rpo_adherence(ESTATE, "15min", by="backup_server")
+    pd.testing.assert_frame_equal(table[list(same)], same)
+
+
+def test_without_takes_the_gaps_themselves() -> None:
+    found = gaps(ESTATE, "15min")
+    one = found[found["vm"] == "vm-0"]
+    row = rpo_adherence(ESTATE, "15min", by=(), without=one).iloc[0]
+    assert row["breached"] - row["breached_without"] == pd.Timedelta("1h 45min")
+
+
+@pytest.mark.parametrize(("without", "message"), [
+    ([9], r"without=\[9\]: no such incident; there are 8"), ("1,3", "not a list of numbers"),
+])  # fmt: skip
+def test_without_refuses_what_is_not_an_incident(without: object, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        rpo_adherence(ESTATE, "15min", without=without)  # type: ignore[arg-type]
+
+
+def test_a_window_counts_what_lies_in_it_and_names_the_whole() -> None:
+    table = incidents(STORAGE, "15min", since=at(101), until=at(200))
+    assert table["start"].tolist() == [at(100)]
+    assert table["breached"].tolist() == [4 * HOUR]
+    assert table["longest"].tolist() == [2 * HOUR]
+
+
+def test_what_begins_at_the_edge_of_a_window_is_found_with_its_surroundings() -> None:
+    """Three VMs begin before midnight and two after it: one incident in the second day as well."""
+    spread = {f"vm-{n}": [(23.9 + n / 20, 25.0)] for n in range(5)}
+    table = incidents(sessions(spread), "15min", since=at(24), until=at(48))
+    assert table[["scope", "vms"]].to_numpy().tolist() == [["policy", 5]]
+
+
+def test_a_repeated_offender_is_chronic_and_has_a_rhythm() -> None:
+    (row,) = offenders(ESTATE, "15min").to_dict("records")
+    assert (row["vm"], row["incidents"]) == ("web-187", 7)
+    assert row["every"] == pd.Timedelta("2D")
+    assert (row["hour"], row["hour_share"]) == ("03:00", 1.0)
+    # Once one of the seven is given, each of the others is in its hour with chance 1/24.
+    assert row["hour_chance"] == pytest.approx(7 / 24**6)
+    # The 3rd, 5th, ... 15th of October: each weekday once.
+    assert row["weekday_share"] == 1 / 7
+    assert row["weekday_chance"] == 1.0
+    assert row["breached"] == pd.Timedelta("5h 15min")
+    assert row["explains"] == 315 / 723
+    # All seven are its own, so the mean of the five others and one more is 1/5: 6 P(X >= 7).
+    assert row["chance"] == pytest.approx(6 * 2.13e-9, rel=0.01)
+    assert row["chronic"]
+
+
+def test_what_happened_with_others_is_counted_apart() -> None:
+    chronic = {"vm-0": [(100.0, 102.0), *((200.0 + 40 * n, 201.0 + 40 * n) for n in range(4))]}
+    estate = sessions(chronic | {f"vm-{n}": [(100.0, 102.0)] for n in range(1, 4)})
+    (row,) = offenders(estate, "15min").to_dict("records")
+    assert (row["vm"], row["incidents"], row["breached"]) == ("vm-0", 4, 3 * HOUR)
+    assert row["breached_with_others"] == pd.Timedelta("1h 45min")
+
+
+def test_the_rhythm_is_of_the_zone() -> None:
+    row = offenders(ESTATE, "15min", tz="Asia/Kolkata").iloc[0]
+    assert row["hour"] == "08:30"
+
+
+@pytest.mark.parametrize("least", [0, -1, 1.5, True])
+def test_least_is_a_positive_whole_number(least: object) -> None:
+    with pytest.raises(InputError, match="is not a positive whole number"):
+        offenders(ESTATE, "15min", least=least)  # type: ignore[arg-type]
+
+
+def test_no_gap_no_incident() -> None:
+    quiet = sessions({"a": [], "b": []})
+    assert incidents(quiet, "15min").empty
+    assert offenders(quiet, "15min").empty
