@@ -137,7 +137,7 @@ def test_the_report_answers_as_the_selection(selection: Selection, tmp_path: Pat
 def test_the_explorer_answers_as_the_selection(selection: Selection) -> None:
     explorer = selection.explore(period="all")
     whole = selection.rpo_adherence(by=()).iloc[0]
-    assert f'<dd class="value">{formatting.share(whole["adherence"])}</dd>' in explorer._view.tiles
+    assert f'<dd class="value">{formatting.share(whole["adherence"])}</dd>' in explorer.page.tiles
     assert_frame_equal(explorer.analysis.vms, selection.rpo_adherence(by=VM), check_exact=True)
 
 

@@ -208,9 +208,9 @@ class ParquetFiles:
     def _listed(self, table: str) -> list[Name]:
         """Return a table's files by source and day: only names of ours, of sources we have."""
         listed = self.storage.walk(Name(table))
-        found = {name for name in names.regular(listed) if names.is_ours(name)}
-        found.update(name for name in self.staged if name.parts[0] == table)
-        return [name for name in sorted(found) if self._is_of_source(name, found)]
+        present = {name for name in names.regular(listed) if names.is_ours(name)}
+        present.update(name for name in self.staged if name.parts[0] == table)
+        return [name for name in sorted(present) if self._is_of_source(name, present)]
 
     def _is_of_source(self, name: Name, listed: Collection[Name]) -> bool:
         """Whether a name's folder is of one of our sources, not one that the user made.

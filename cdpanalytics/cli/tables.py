@@ -32,10 +32,10 @@ def emit(table: pd.DataFrame, options: argparse.Namespace) -> int:
     elif options.format == "table" and output.is_stdout(options.output):
         output.print_table(formatting.text(table))
     else:
-        made = {
+        writers = {
             "json": formatting.json_text,
             "csv": formatting.csv_text,
             "table": formatting.text,
         }
-        output.write_text(options.output, made[options.format](table))
+        output.write_text(options.output, writers[options.format](table))
     return 0

@@ -18,6 +18,7 @@ from cdpanalytics.explorer import views
 from cdpanalytics.presentation import happenings
 from cdpanalytics.presentation import html as parts
 from cdpanalytics.presentation.analysis import ORDERS, Analysis
+from cdpanalytics.schema import KEYS
 
 if TYPE_CHECKING:
     from cdpanalytics.selection import Selection
@@ -90,6 +91,10 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
     picked : tuple
         Backup server, policy, VM, and the day's start (or an empty text) of what was
         picked in the map: its sessions are listed below it.
+    controls : dict of str
+        The widgets that set the traits, by name.
+    page : ExplorerView
+        The widget that shows the answer: `tiles`, `main` and `detail` are its HTML.
     """
 
     period = t.Enum(list(PERIODS), "last 30 days")
@@ -168,7 +173,7 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
         given = ", ".join(f"{name}={value!r}" for name, value in question.items())
         key = self.analysis.side_key if self.view == SIDES else None
         call = CALLS[self.view].format(
-            vm=["backup_server", "policy", "vm"], freq=self.analysis.freq, side_key=key, sides=self.sides
+            vm=KEYS, freq=self.analysis.freq, side_key=key, sides=self.sides
         )  # fmt: skip
         return f"archive.select({given}).{call}"
 
@@ -298,9 +303,7 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
     # Controls
 
     def _make_controls(self) -> dict[str, widgets.Widget]:
-        names = {
-            key: _names(self._loaded.sessions, key) for key in ("backup_server", "policy", "vm")
-        }
+        names = {key: _names(self._loaded.sessions, key) for key in KEYS}
         self._names = names["vm"]
         wide = {"layout": widgets.Layout(width="auto"), "style": {"description_width": "72px"}}
         return {

@@ -11,12 +11,12 @@ from matplotlib.axes import Axes
 from cdpanalytics import plots
 from cdpanalytics.presentation import happenings
 from cdpanalytics.presentation.analysis import ROWS_SHOWN, Analysis
+from cdpanalytics.schema import KEYS
 
 if TYPE_CHECKING:
     from cdpanalytics.selection import Selection
 
 By = str | Sequence[str]
-_VM = ["backup_server", "policy", "vm"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Plots:
         """
         analysis = Analysis(self.selection, order)
         vms = happenings.vms_in_order(analysis, ROWS_SHOWN) if order == "incident" else None
-        return plots.heat_map(self.selection.rpo_adherence(by=_VM, freq=freq), vms=vms, ax=ax)
+        return plots.heat_map(self.selection.rpo_adherence(by=KEYS, freq=freq), vms=vms, ax=ax)
 
     def adherence(self, by: By = "policy", *, freq: str = "D", ax: Axes | None = None) -> Axes:
         """Draw adherence by group and period: `plots.adherence`."""

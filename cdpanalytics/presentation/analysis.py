@@ -14,12 +14,11 @@ from cdpanalytics.metrics.core.question import Terms
 from cdpanalytics.metrics.ranking import ranked
 from cdpanalytics.metrics.sides import Sides
 from cdpanalytics.presentation import formatting
+from cdpanalytics.schema import KEYS
 
 if TYPE_CHECKING:
     from cdpanalytics.selection import Selection
 
-VM = ["backup_server", "policy", "vm"]
-"""Columns that identify a VM in tables: names repeat on other servers, and VMs move between policies."""
 
 DAYS_SHOWN = 62
 """A longer period is drawn by weeks instead of days."""
@@ -104,7 +103,7 @@ class Analysis:
     @cached_property
     def vms(self) -> pd.DataFrame:
         """Adherence by VM."""
-        return self.selection.rpo_adherence(by=VM)
+        return self.selection.rpo_adherence(by=KEYS)
 
     @cached_property
     def policies(self) -> pd.DataFrame:
@@ -119,7 +118,7 @@ class Analysis:
     @cached_property
     def periods(self) -> pd.DataFrame:
         """Adherence by VM and period."""
-        return self.selection.rpo_adherence(by=VM, freq=self.freq)
+        return self.selection.rpo_adherence(by=KEYS, freq=self.freq)
 
     @cached_property
     def status(self) -> pd.DataFrame:
@@ -159,14 +158,14 @@ class Analysis:
 
     @cached_property
     def journal(self) -> pd.DataFrame:
-        """The RPO achieved, by VM, worst first; no rows without restorable intervals."""
-        table = self.selection.journal_adherence(by=VM)
-        return table.sort_values(["adherence", *VM], kind="stable", ignore_index=True)
+        """The RPO achieved, by KEYS, worst first; no rows without restorable intervals."""
+        table = self.selection.journal_adherence(by=KEYS)
+        return table.sort_values(["adherence", *KEYS], kind="stable", ignore_index=True)
 
     @cached_property
     def worst(self) -> pd.DataFrame:
         """VMs that missed their target, most breached time first."""
-        return ranked(self.vms, VM).dropna(subset=["breached"])
+        return ranked(self.vms, KEYS).dropna(subset=["breached"])
 
     @cached_property
     def incidents(self) -> pd.DataFrame:
@@ -253,7 +252,7 @@ def unprotected(analysis: Analysis) -> pd.DataFrame:
     """Return the VMs that nothing protects at the end, the longest first."""
     table = analysis.status
     late = table[table["state"].isin(["breached", "exposed"])]
-    return late.sort_values(["since", *VM], kind="stable", ignore_index=True)
+    return late.sort_values(["since", *KEYS], kind="stable", ignore_index=True)
 
 
 def now(analysis: Analysis) -> str:
@@ -368,6 +367,6 @@ def heat_map_rows(
 
 def periods_by_vm(analysis: Analysis, vms: pd.DataFrame) -> list[pd.DataFrame]:
     """Return for each VM its rows of `Analysis.periods`, in order of time."""
-    position = vms[VM].assign(position=range(len(vms)))
-    table = analysis.periods.merge(position, on=VM).sort_values("period", kind="stable")
+    position = vms[KEYS].assign(position=range(len(vms)))
+    table = analysis.periods.merge(position, on=KEYS).sort_values("period", kind="stable")
     return [rows for _, rows in table.groupby("position")]

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cdpanalytics.schema import KEYS
+
 MISSING = "–"
 """What stands where nothing is known."""
 
@@ -75,7 +77,7 @@ def text(table: pd.DataFrame) -> str:
     """Return a table for a terminal: words with units, no control characters."""
     if table.empty:
         return "nothing to show\n"
-    return words(side_by_side(table)).to_string(index=False) + "\n"
+    return format_table(side_by_side(table)).to_string(index=False) + "\n"
 
 
 def side_by_side(table: pd.DataFrame) -> pd.DataFrame:
@@ -99,7 +101,7 @@ def leaves_out(adherence: Mapping[Any, Any] | pd.Series) -> bool:
     return bool(adherence["excluded"] or adherence["retired"])
 
 
-def words(table: pd.DataFrame, of: str | None = None) -> pd.DataFrame:
+def format_table(table: pd.DataFrame, of: str | None = None) -> pd.DataFrame:
     """Return a table with each value as a person reads it; column names as they were.
 
     Parameters
@@ -129,19 +131,19 @@ def unit_name(column: str, table: pd.DataFrame) -> str:
 
 def objective_lines(objectives: pd.DataFrame) -> list[str]:
     """Return a line for each row of `metrics.objectives`: MET, MISSED or UNKNOWN, of whom, and why."""
-    said = []
+    lines = []
     for row in objectives.to_dict("records"):
-        keys = [row[key] for key in ("backup_server", "policy", "vm") if key in row]
+        keys = [row[key] for key in KEYS if key in row]
         name = " / ".join(word("", key) for key in keys) or "all"
         goal = f"objective {share(row['objective'])}"
         if is_missing(row["passed"]):
-            said.append(f"UNKNOWN {name}: {why_unknown(row)}; {goal}")
+            lines.append(f"UNKNOWN {name}: {why_unknown(row)}; {goal}")
             continue
         spent = f"used {duration(row['spent'])} of the allowed {duration(row['budget'])}"
         verdict = "MET" if row["passed"] else "MISSED"
         seen = f"{share(row['adherence'])} of {duration(row['observed'])}"
-        said.append(f"{verdict} {name}: within RPO {seen}, {goal}, {spent}")
-    return said
+        lines.append(f"{verdict} {name}: within RPO {seen}, {goal}, {spent}")
+    return lines
 
 
 def why_unknown(objective: Mapping[Any, Any] | pd.Series) -> str:

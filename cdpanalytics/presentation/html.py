@@ -196,7 +196,7 @@ class Table:
     table : pandas.DataFrame
         A metric's, or any other; it keeps its exact values.
     of : str, optional
-        As in `tables.words`.
+        As in `formatting.format_table`.
     """
 
     def __init__(self, table: pd.DataFrame, of: str | None = None) -> None:
@@ -208,9 +208,11 @@ class Table:
     def _repr_html_(self) -> str:
         text = self.table.to_csv(index=False)
         name = f"table-{zlib.crc32(text.encode()):08x}"  # the same table, the same page
-        made = table(self.table, name, tools=len(self.table) > _SEEN_AT_ONCE, of=self.of, heads={})
+        content = table(
+            self.table, name, tools=len(self.table) > _SEEN_AT_ONCE, of=self.of, heads={}
+        )
         style = Markup(source("sheet.css"))  # noqa: S704 - our own file
-        return Markup("<style>{}</style>{}").format(style, macro("table")(made))
+        return Markup("<style>{}</style>{}").format(style, macro("table")(content))
 
 
 def table(
@@ -221,10 +223,10 @@ def table(
     of: str | None = None,
     heads: Mapping[str, str] = HEADINGS,
 ) -> dict[str, Any]:
-    """Return a table with its words, and what to sort them by; `of` as in `tables.words`."""
+    """Return a table with its words, and what to sort them by; `of` as in `formatting.format_table`."""
     table = formatting.side_by_side(table)
     exact = formatting.records(table)
-    shown = formatting.words(table, of)
+    shown = formatting.format_table(table, of)
     named = [{"name": heads.get(c, c), "number": c not in _TEXTS} for c in table.columns]
     rows = [
         [{"text": text, "sort": "" if row[c] is None else row[c], "number": c not in _TEXTS}

@@ -17,7 +17,8 @@ from cdpanalytics.presentation import analysis as sentences
 from cdpanalytics.presentation import formatting, happenings
 from cdpanalytics.presentation import html as parts
 from cdpanalytics.presentation import output as destination
-from cdpanalytics.presentation.analysis import VM, Analysis
+from cdpanalytics.presentation.analysis import Analysis
+from cdpanalytics.schema import KEYS
 
 if TYPE_CHECKING:
     from cdpanalytics.selection import Selection
@@ -122,10 +123,10 @@ def render(analysis: Analysis, title: str, generated: pd.Timestamp | None) -> st
         pictures=_pictures(analysis),
         change=sentences.change(analysis),
         sides=_sides(analysis),
-        compared={key: _changes(analysis, by) for key, by in (("policy", ["policy"]), ("vm", VM))},
+        compared={key: _changes(analysis, by) for key, by in (("policy", ["policy"]), ("vm", KEYS))},
         breaches_left_out=max(0, len(analysis.breaches) - BREACHES_SHOWN),
         breach_count=len(analysis.breaches),
-        never_seen=analysis.never_seen[VM].astype("str").to_numpy().tolist(),
+        never_seen=analysis.never_seen[KEYS].astype("str").to_numpy().tolist(),
         versions=_versions(),
         generated=parts.instant(generated if generated is not None else analysis.stop, "UTC"),
         data=_embedded(analysis.vms),
@@ -136,7 +137,7 @@ def render(analysis: Analysis, title: str, generated: pd.Timestamp | None) -> st
 def _tables(analysis: Analysis) -> dict[str, Any]:
     longest = analysis.gaps.sort_values("exposure", ascending=False, kind="stable")
     beside = _LEFT_OUT if formatting.leaves_out(analysis.whole) else []
-    vms = analysis.vms[[*VM, *_ADHERENCE, *beside]]
+    vms = analysis.vms[[*KEYS, *_ADHERENCE, *beside]]
     policies = analysis.policies[["policy", "exposed", *_ADHERENCE, *beside]]
     journal = analysis.journal
     return {
@@ -162,7 +163,7 @@ def _tables(analysis: Analysis) -> dict[str, Any]:
 def _not_protected(analysis: Analysis) -> pd.DataFrame:
     """Return the VMs that are not plainly protected at the end, worst first."""
     table = analysis.status[~analysis.status["state"].isin(["protected", "off schedule"])]
-    return table[[*VM, *_STATUS]].head(VMS_SHOWN)
+    return table[[*KEYS, *_STATUS]].head(VMS_SHOWN)
 
 
 def _pictures(analysis: Analysis) -> dict[str, Markup]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.core import policies as settings
-from cdpanalytics.metrics.core.codes import KEYS, Codes, codes_of, common_codes
+from cdpanalytics.metrics.core.codes import Codes, codes_of, common_codes
 from cdpanalytics.metrics.core.frames import NO_FACTS, Facts
 from cdpanalytics.metrics.core.kernels import (
     Flags,
@@ -28,7 +28,7 @@ from cdpanalytics.metrics.core.values import (
     timestamp,
     us_of,
 )
-from cdpanalytics.schema import RESULTS, SESSIONS
+from cdpanalytics.schema import KEYS, RESULTS, SESSIONS
 
 NO_VERDICT, SUCCESS, WARNING, FAILED = range(4)
 
