@@ -1,7 +1,7 @@
 """Two other ways to find incidents, by the same measure: change points, and a scan statistic.
 
 Run ``python -m benchmarks.incidents_tried [SEEDS]``. The change points need ruptures
-(``pip install ruptures``), which is not a dependency of the package.
+(``pip install ruptures``), which the package itself does not need.
 """
 
 from __future__ import annotations

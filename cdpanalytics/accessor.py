@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from cdpanalytics.foreign import Translation
+from cdpanalytics.estate.context import read_estate
+from cdpanalytics.estate.sessions import Reading, read_sessions
 from cdpanalytics.metrics.registry import REGISTRY
 from cdpanalytics.patterns import Patterns
 from cdpanalytics.questions import explore, select
@@ -68,6 +69,7 @@ class CdpAccessor:
         results: Mapping[str, str] | None = None,
         units: Mapping[str, str] | None = None,
         day_first: bool | None = None,
+        decimal: str | None = None,
         **terms: Any,
     ) -> Selection:
         """Return a question about this frame: its metrics, plots and reports are methods.
@@ -84,17 +86,19 @@ class CdpAccessor:
         policies, holes, intervals : pandas.DataFrame, optional
             What is known besides, as `Archive` returns it.
         columns : mapping, optional
-            Our columns to the frame's: ``{"vm": "Maschine", "created": "Beginn"}``.
+            The frame's own heads: ``{"vm": "Maschine", "created": "Beginn"}``.
         results : mapping, optional
-            The frame's results to ours: ``{"Erfolg": "Success", "Fehler": "Failed"}``.
+            What its words for results mean: ``{"Fehler": "Failed"}``. A word that is not known
+            is refused.
         units : mapping, optional
-            Units of sizes: ``{"total_size": "GB"}`` (2**30 bytes). Default: bytes.
+            ``{"total_size": "GB"}`` (2**30 bytes); without it sizes are bytes.
         day_first : bool, optional
-            Whether 01/11/2026 is 1 November. Default: with dots, 01.11.2026, it is; else a day
-            above 12 in the column decides.
+            Whether 01.11.2026 is 1 November; needed only where no date has a day above 12.
+        decimal : str, optional
+            The decimal sign of sizes that are text; needed only where none shows it.
         **terms
-            `tz` (of periods, of the frame's times without an offset, and of display), `tag`,
-            `tags`, `target`, `objective`, `exclude`, `retire_after`, `grace`, `estate`.
+            What `Archive.select` takes besides: `tz`, which is also the zone of times without
+            an offset, `target`, `objective`, `tags`, `exclude`, `retire_after`, `grace`.
 
         Returns
         -------
@@ -103,27 +107,23 @@ class CdpAccessor:
         Raises
         ------
         InputError
-            When a time has no offset and no `tz` is given, comes twice or never, or cannot be
-            read; a result is unknown; sizes are not bytes and have no unit.
+            When the frame cannot be read so; see `estate.sessions.read_sessions`.
 
         Examples
         --------
-        >>> import pandas as pd
         >>> export = pd.DataFrame({
-        ...     "Maschine": "sql-1", "Beginn": ["01.10.2026 08:00", "01.10.2026 16:30"],
-        ...     "Ende": ["01.10.2026 16:00", "02.10.2026 00:00"], "Ergebnis": ["Erfolg", "Warnung"],
+        ...     "Maschine": "sql-1",
+        ...     "created": ["13.10.2026 08:00", "13.10.2026 16:30"],
+        ...     "ended": ["13.10.2026 16:00", "14.10.2026 00:00"],
         ... })
-        >>> export.cdp.select(
-        ...     columns={"vm": "Maschine", "created": "Beginn", "ended": "Ende", "result": "Ergebnis"},
-        ...     results={"Erfolg": "Success", "Warnung": "Warning"}, tz="Europe/Berlin",
-        ... ).gaps()["exposure"].tolist()
+        >>> day = export.cdp.select(columns={"vm": "Maschine"}, tz="Europe/Berlin", target="15min")
+        >>> day.gaps()["exposure"].tolist()
         [Timedelta('0 days 00:30:00')]
         """
-        translation = Translation(
-            columns or {}, terms.get("tz"), results or {}, units or {}, day_first
+        reading = Reading(
+            columns or {}, results or {}, units or {}, day_first, decimal, _zone(terms)
         )
-        sessions = self.frame if "terms" in self.frame else translation.sessions(self.frame)
-        source = FrameSource(sessions, policies, holes, intervals)
+        source = FrameSource(read_sessions(self.frame, reading), policies, holes, intervals)
         return select(source, (period, since, until), Names(policy, vm, server), terms)
 
     def explore(self, **question: Any) -> Any:
@@ -134,6 +134,11 @@ class CdpAccessor:
     def plot(self) -> Any:
         """Pictures of the metrics: those of a Selection of the whole frame."""
         return self.select().plot
+
+
+def _zone(terms: Mapping[str, Any]) -> str | None:
+    """The zone of times without an offset: as asked for, else of an estate file that is named."""
+    return terms.get("tz") or read_estate(terms.get("estate"), "", None).zone
 
 
 def _bind_metrics() -> None:

@@ -12,6 +12,8 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from cdpanalytics.schema import VM
+
 WINDOW: Final = "window"
 """Column: the ISO 8601 interval that the sessions were read for; ``..`` where it has no bound."""
 
@@ -24,8 +26,6 @@ TERMS: Final = "terms"
 MARKS: Final = (WINDOW, NEIGHBOUR, TERMS)
 
 OPEN: Final = ".."
-
-_VM = ("backup_server", "vm")
 
 
 def mark(
@@ -128,7 +128,7 @@ def _categorical(codes: Any, labels: list[str]) -> pd.Categorical:
 def vm_codes(frame: pd.DataFrame) -> np.ndarray:
     """Return each row's VM, its backup server and name, as a number."""
     code = np.zeros(len(frame), dtype=np.int64)
-    for name in _VM:
+    for name in VM:
         if name in frame:
             labels = pd.Categorical(frame[name])
             code = code * (len(labels.categories) + 1) + labels.codes + 1

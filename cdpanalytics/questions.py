@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,7 +44,9 @@ _QUESTION = (
 )
 """What can be asked of an archive or a frame."""
 
-_FRAME_QUESTION = ("policies", "holes", "intervals", "columns", "results", "units", "day_first")
+_FRAME_QUESTION = (
+    "policies", "holes", "intervals", "columns", "results", "units", "day_first", "decimal",
+)  # fmt: skip
 """What a frame is told besides."""
 
 
@@ -127,6 +129,7 @@ def report(
     *,
     title: str | None = None,
     generated: pd.Timestamp | None = None,
+    sides: str | Sequence[str] | None = None,
     **question: Any,
 ) -> Path:
     """Write an HTML report of an archive or a frame of sessions.
@@ -136,7 +139,7 @@ def report(
     source : Archive or pandas.DataFrame
     output : path-like
         The file; its folder must exist.
-    title, generated
+    title, generated, sides
         As in `reports.report`.
     **question
         What `Archive.select` or ``df.cdp.select`` takes.
@@ -151,7 +154,8 @@ def report(
     InputError, ArchiveError
         When the question cannot be answered, or the file cannot be written.
     """
-    return _selected(source, question, "report").report(output, title=title, generated=generated)
+    asked = _selected(source, question, "report")
+    return asked.report(output, title=title, generated=generated, sides=sides)
 
 
 def _selected(source: Archive | pd.DataFrame, question: dict[str, Any], caller: str) -> Selection:

@@ -27,6 +27,12 @@ SUCCEEDED: Final = {"state": ("Completed",), "result": ("Success",)}
 NOT_ATTEMPTED: Final = {"state": ("Pending",)}
 """Values of a session that has not begun to work: no attempt yet."""
 
+VM: Final = ["backup_server", "vm"]
+"""The columns that identify a VM."""
+
+KEYS: Final = ["backup_server", "policy", "vm"]
+"""The columns that name whose a session is."""
+
 INSTANT: Final = pa.timestamp("us", tz="UTC")
 SPAN: Final = pa.duration("us")
 LABEL: Final = pa.dictionary(pa.int32(), pa.string())
@@ -47,7 +53,7 @@ TASK_SESSIONS: Final = pa.schema(
         "total_size": pa.int64(),
     }
 )
-"""A page of task sessions, as `wire` reads it: what the server says and nothing more."""
+"""A page of task sessions, as `server.responses` reads it: what the server says and nothing more."""
 
 SESSIONS: Final = pa.schema(
     {

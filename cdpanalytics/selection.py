@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from cdpanalytics import periods, timeparse
+from cdpanalytics import timeparse
 from cdpanalytics.errors import InputError
-from cdpanalytics.estate.context import Context
 from cdpanalytics.execution.run import run
-from cdpanalytics.frames import mark
 from cdpanalytics.metrics.core.breaches import Breaches
 from cdpanalytics.metrics.core.clusters import LONGEST
-from cdpanalytics.metrics.core.frames import words_of
 from cdpanalytics.metrics.core.incidents import LEAST, MERGE, WITHIN, Incidents
-from cdpanalytics.metrics.core.members import Members
-from cdpanalytics.metrics.core.policies import listed_vms
 from cdpanalytics.metrics.core.question import columns_of
 from cdpanalytics.metrics.incidents import (
     BREACHES,
@@ -35,16 +30,12 @@ from cdpanalytics.metrics.incidents import (
 from cdpanalytics.metrics.offenders import offenders_in
 from cdpanalytics.metrics.ranking import beside
 from cdpanalytics.metrics.registry import REGISTRY, MetricSpec
-from cdpanalytics.patterns import Patterns
+from cdpanalytics.metrics.sides import Sides, side_by_side
+from cdpanalytics.schema import KEYS
+from cdpanalytics.selected import SelectedSessions
 from cdpanalytics.sources import (
-    ALL_NAMES,
     Ask,
-    FrameSource,
-    Names,
-    Source,
     Tagged,
-    Window,
-    check_names,
     named,
 )
 from cdpanalytics.timeparse import Moment, share
@@ -55,257 +46,19 @@ if TYPE_CHECKING:
 
 By = str | Sequence[str]
 DEFAULT_OBJECTIVE = 0.999
-NO_CONTEXT = Context()
-"""No estate file, no tags, no exclusions."""
-
 JOURNAL = pd.Timedelta("8D")
 """How far back recovery points are looked for: short-term retention is seven days at most."""
 
 _BY: By = ("policy", "vm")
-_VM = ["backup_server", "policy", "vm"]
 
 
-@dataclass(frozen=True)
-class Selection:
+class Selection(SelectedSessions):
     """Sessions of a period and the terms they are judged on: a question that metrics answer.
 
     It is made by `Archive.select` or ``df.cdp.select``, never changes, and reads nothing
     until a metric is asked. Two questions about the same sessions differ only in what the
     methods take: `by`, `freq`, `target`.
     """
-
-    source: Source
-    since: Moment | None = None
-    until: Moment | None = None
-    names: Names = ALL_NAMES
-    period: str | None = None
-    tz: str = "UTC"
-    target: object = None
-    objective: float | None = None
-    retire_after: object = None
-    grace: object = None
-    context: Context = NO_CONTEXT
-    memory: str | int | None = None
-    workers: int | None = None
-    client: Any = None
-
-    # -- what is asked ---------------------------------------------------------------
-
-    @cached_property
-    def window(self) -> Window:
-        """The period asked for, as instants; None where it has no bound."""
-        return self.source.window(self.period, self.since, self.until, self.tz)
-
-    @cached_property
-    def start(self) -> pd.Timestamp | None:
-        """Start of the window; the first session's start where the question has none."""
-        since = self.window[0]
-        if since is not None:
-            return since
-        begun = self._rows(("created",))["created"]
-        return begun.min() if len(begun) else None
-
-    @cached_property
-    def stop(self) -> pd.Timestamp | None:
-        """End of the window: the earlier of the period's end and as_of."""
-        until, as_of = self.window[1], self.as_of
-        return until if as_of is None else as_of if until is None else min(until, as_of)
-
-    @property
-    def as_of(self) -> pd.Timestamp | None:
-        """The newest instant that the source has data for."""
-        return self.source.as_of
-
-    def as_of_by_source(self) -> dict[str, pd.Timestamp]:
-        """Return the newest instant of the data of each server that was read."""
-        return self.source.as_of_by_source()
-
-    def dated_period(self, clock: pd.Timestamp | None = None) -> periods.Period | None:
-        """Return the calendar period asked for with its dates; None where none was named.
-
-        Parameters
-        ----------
-        clock : pandas.Timestamp, optional
-            The time by this machine's clock: `Period.conflict` then says where it gives
-            other dates than the newest fetch, from which "last month" counts.
-        """
-        if self.period is None:
-            return None
-        return periods.period(self.period, self.tz, self.source.fetched, clock)
-
-    def clip(self, since: pd.Timestamp, until: pd.Timestamp) -> tuple[pd.Timestamp, pd.Timestamp]:
-        """Return the part of a period that lies in this one."""
-        first, last = self.window
-        return (since if first is None else max(first, since)), (
-            until if last is None else min(last, until)
-        )
-
-    def filters(self) -> list[str]:
-        """Return what narrows the question, one text per filter."""
-        narrowed = {"policy": self.names.policy, "VM": self.names.vm, "backup server": self.names.server,
-                    **dict(self.names.tags), "RPO": self.target}  # fmt: skip
-        return [
-            f"{name}: {_listed(value)}" for name, value in narrowed.items() if value is not None
-        ]
-
-    def __repr__(self) -> str:
-        asked = self.period or f"{self.since or 'first'} to {self.until or 'newest'}"
-        period = f"{asked} {self.tz}"
-        return f"Selection({', '.join([period, *self.filters()])} of {self.source!r})"
-
-    def where(
-        self,
-        *,
-        policy: Patterns = None,
-        vm: Patterns = None,
-        server: Patterns = None,
-        tag: Mapping[str, Patterns] | None = None,
-    ) -> Selection:
-        """Return the same question for fewer sessions."""
-        given = _given(policy=policy, vm=vm, server=server)
-        tags = {**dict(self.names.tags), **(tag or {})}
-        return replace(self, names=replace(self.names, **given, tags=tuple(tags.items())))
-
-    def during(
-        self, period: str | None = None, *, since: Moment | None = None, until: Moment | None = None
-    ) -> Selection:
-        """Return the same question for another period."""
-        return replace(self, since=since, until=until, period=period)
-
-    def using(
-        self, client: Any = None, *, memory: str | int | None = None, workers: int | None = None
-    ) -> Selection:
-        """Return the same question, computed by ranges of VMs: on a Dask client, or on processes.
-
-        Parameters
-        ----------
-        client : distributed.Client or str, optional
-            A Dask client, or the address of its scheduler.
-        memory : str or int, optional
-            What all processes may use together, like "1GB".
-        workers : int, optional
-            How many processes; default: one per CPU.
-        """
-        return replace(self, client=client, memory=memory, workers=workers)
-
-    def with_terms(self, **terms: Any) -> Selection:
-        """Return the same question on other terms: `target`, `objective`, `exclude`, `retire_after`."""
-        if "exclude" in terms:
-            made = Context.of(
-                self.context.estate, self.context.tags or False, terms.pop("exclude"), self.tz
-            )
-            terms["context"] = made
-        return replace(self, **terms)
-
-    def before(self) -> Selection | None:
-        """Return the same question for the period of equal length before; None without a start."""
-        since, stop = self.window[0], self.stop
-        if since is None or stop is None or since >= stop:
-            return None
-        return self.during(since=since - (stop - since), until=since)
-
-    def pinned(self) -> Selection:
-        """Return the same question of what it has read: `where` and `during` then read nothing more.
-
-        What it has read reaches as far beyond the window as incidents are looked for.
-        """
-        held = FrameSource(
-            self._widened(margin())._frame,
-            self.source.policies(ALL_NAMES),
-            self.holes,
-            self.intervals,
-            self.provenance(),
-        )
-        since, until = self.window
-        return replace(self, source=held, period=None, since=since, until=until)
-
-    # -- the data ----------------------------------------------------------------------
-
-    def _rows(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Return these columns of all sessions of the VMs asked about, read at most once."""
-        wanted = None if columns is None else frozenset(columns)
-        for held, rows in self._read.items():
-            if held is None or (wanted is not None and wanted <= held):
-                return rows
-        rows = self._chosen(columns)
-        self._read[wanted] = rows
-        return rows
-
-    @cached_property
-    def _read(self) -> dict[frozenset[str] | None, pd.DataFrame]:
-        return {}
-
-    def _chosen(self, columns: Sequence[str] | None) -> pd.DataFrame:
-        """Read the VMs that have a session with the names asked for, under all their policies."""
-        if not self.names.columns():
-            return self.context.apply(self.source.frame(self.window, ALL_NAMES, columns))
-        try:
-            # The new name of a VM is known to the estate file only, so all names are read.
-            names = ALL_NAMES if self.context.estate.renames else self.names
-            rows = self.context.apply(self.source.frame(self.window, names, columns))
-            check_names(rows, self.names)
-        except InputError:
-            # Names that exist but never meet select nothing; one that does not exist is refused.
-            rows = self.context.apply(self.source.frame(self.window, ALL_NAMES, columns))
-            check_names(rows, self.names)
-        vms = _vms(named(rows, self.names))
-        return rows[_vms(rows).isin(vms)].reset_index(drop=True)
-
-    @property
-    def _frame(self) -> pd.DataFrame:
-        """All columns."""
-        return self._rows()
-
-    @cached_property
-    def _members(self) -> Members | None:
-        """Whose time is asked about; None where it is that of all rows."""
-        if self.names.policy is None and not self.names.tags:
-            return None
-        rows = self._rows(("policy",))
-        if "policy" not in rows:
-            return None
-        chosen = named(rows, self.names)
-        if len(chosen) == len(rows):
-            return None
-        columns = [name for name in _VM if name in rows]
-        return Members(chosen[columns].drop_duplicates().reset_index(drop=True))
-
-    def frame(self) -> pd.DataFrame:
-        """Return the sessions of the window and the neighbours that decide its edges.
-
-        The columns `window`, `neighbour` and `terms` say what it was read for, so that
-        ``df.cdp`` answers as this Selection does, or refuses.
-        """
-        _, terms, _ = REGISTRY["rpo_adherence"].parse(**self._terms)
-        words = words_of(terms, self.tz)
-        if self._members is not None:
-            words.append(f"members={self._members.label()}")
-        return mark(self._frame, *self.window, self.as_of, words)
-
-    @cached_property
-    def sessions(self) -> pd.DataFrame:
-        """The sessions that begin in the window."""
-        rows = named(self.frame(), self.names)
-        return rows[~rows["neighbour"]].drop(columns="neighbour").reset_index(drop=True)
-
-    @cached_property
-    def policies(self) -> pd.DataFrame | None:
-        """Settings of the policies, as they were at each sync."""
-        return self.source.policies(self.names)
-
-    @cached_property
-    def holes(self) -> pd.DataFrame:
-        """Stretches that were never fetched."""
-        return self.source.holes()
-
-    @cached_property
-    def intervals(self) -> pd.DataFrame:
-        """Restorable intervals of the selected VMs in the window."""
-        return self.source.intervals(self.window, self.names).reset_index(drop=True)
-
-    def provenance(self) -> dict[str, Any]:
-        """Return where the sessions come from: sources, files, rows, SHA-256."""
-        return {**self.source.provenance(self.window), "estate": self.context.files}
 
     # -- the metrics --------------------------------------------------------------------
 
@@ -369,7 +122,7 @@ class Selection:
 
     def _around(self, margin: pd.Timedelta, by: Sequence[str] = ()) -> Breaches:
         """Return the breaches of the window and `margin` on each side, swept once."""
-        key = margin, frozenset(by) - set(_VM)
+        key = margin, frozenset(by) - set(KEYS)
         if key not in self._swept:
             asked = self._widened(margin)
             since, until = self.window
@@ -380,15 +133,6 @@ class Selection:
     @cached_property
     def _swept(self) -> dict[Any, Any]:
         return {}
-
-    def _widened(self, margin: pd.Timedelta) -> Selection:
-        since, until = self.window
-        if since is None and until is None:
-            return self
-        return self.during(
-            since=None if since is None else since - margin,
-            until=None if until is None else until + margin,
-        )
 
     def what_if(self, targets: Sequence[object], by: By = ()) -> pd.DataFrame:
         """Return adherence under other targets: `metrics.what_if`."""
@@ -433,27 +177,71 @@ class Selection:
         groups = incident_gaps(self._around(margin(), names), self._incidents, names)
         return with_main_incident(table, groups, names)
 
-    def compare(self, by: By = _BY, *, other: Selection | None = None) -> pd.DataFrame:
-        """Return adherence beside that of the period before, or of another question.
+    def compare(
+        self,
+        by: By | None = None,
+        *,
+        sides: str | Sequence[str] | Sides | None = None,
+        other: Selection | None = None,
+    ) -> pd.DataFrame:
+        """Return adherence beside that of the period before, of another question, or of two groups.
 
         Parameters
         ----------
-        by : str or sequence of str
-            What makes a row.
+        by : str or sequence of str, optional
+            Default: policy and VM; with `sides` one row for all.
+        sides : str or triple, optional
+            Two groups over this period, ``"backup_server=vbr01*,vbr02*"`` or
+            ``("policy", "Gold", "Silver")``; also of a tag or `vm`. Or all VMs under two
+            targets: ``"target=15min,1h"``.
         other : Selection, optional
-            Another group, site, tag, target or period: the columns of `metrics.compare` are
-            then named ``rpo_other``, ``adherence_other`` and so on, and `change` is this
-            question's adherence less the other's. Default: the period of equal length before.
+            Another question, of any period: `change` is this one's adherence less the other's.
+
+        Returns
+        -------
+        pandas.DataFrame
+            As `metrics.compare`, with `other` its columns are ``adherence_other`` and so on;
+            with `sides` as `metrics.sides.side_by_side`.
         """
+        if sides is not None:
+            return self._side_by_side(() if by is None else by, Sides.parse(sides))
         if other is not None:
-            return beside(self.rpo_adherence(by=by), other.rpo_adherence(by=by), by)
+            names = _BY if by is None else by
+            return beside(self.rpo_adherence(by=names), other.rpo_adherence(by=names), names)
         earlier = self.before()
         if earlier is None:
             raise InputError(
                 "compare requires a period with a start: it compares it with the one before"
             )
         wide = self.during(since=earlier.window[0], until=self.window[1])
-        return wide._ask("compare", since=self.window[0], before=earlier.window, by=by)
+        before = earlier.window
+        return wide._ask(
+            "compare", since=self.window[0], before=before, by=_BY if by is None else by
+        )
+
+    def _side_by_side(self, by: By, sides: Sides) -> pd.DataFrame:
+        keys = [by] if isinstance(by, str) else list(by)
+        if sides.column in keys:
+            raise InputError(
+                f"by={by!r}: the sides differ in {sides.column!r}, so no group is in both; leave it out"
+            )
+        left, right = (
+            self._side(sides.column, name).rpo_adherence(by=keys)
+            for name in (sides.left, sides.right)
+        )
+        return side_by_side(left, right, keys, sides)
+
+    def _side(self, column: str, name: str) -> Selection:
+        match column:
+            case "target":
+                return self.with_terms(target=name)
+            case "policy":
+                return self.where(policy=name)
+            case "vm":
+                return self.where(vm=name)
+            case "backup_server":
+                return self.where(server=name)
+        return self.where(tag={column: name})
 
     def durations(self, by: By = _BY) -> pd.DataFrame:
         """Return how long finished sessions lasted: `metrics.durations`."""
@@ -501,9 +289,9 @@ class Selection:
         """
         asked, instant = self._at(at)
         rows = named(asked._rows(("policy",)), self.names)
-        vms = rows.reindex(columns=_VM)[rows["created"] < instant] if instant is not None else rows
+        vms = rows.reindex(columns=KEYS)[rows["created"] < instant] if instant is not None else rows
         journal = asked._journal_before(instant)
-        own = {"at": instant or pd.Timestamp(0, tz="UTC"), "vms": vms.reindex(columns=_VM)}
+        own = {"at": instant or pd.Timestamp(0, tz="UTC"), "vms": vms.reindex(columns=KEYS)}
         return asked._ask("recovery_points", rows=journal, own=own)
 
     def _at(self, at: Moment | None) -> tuple[Selection, pd.Timestamp | None]:
@@ -554,98 +342,6 @@ class Selection:
         plan = replace(plan, members=self._members, source=Tagged(plan.source, self.context))
         return run(plan, memory=self.memory, workers=self.workers, client=self.client)
 
-    @property
-    def _vm_names(self) -> Names:
-        """The names of VMs to read by ranges: with a filter of policies or tags, those that fit."""
-        if self.names.policy is None and not self.names.tags:
-            return self.names
-        vms = self._rows(("policy",))["vm"].astype("str").unique().tolist()
-        return Names(vm=vms, server=self.names.server)
-
-    @cached_property
-    def _terms(self) -> dict[str, object]:
-        """The question as arguments of a metric."""
-        since, until = self.window
-        return {
-            "since": since, "until": until, "policies": self.policies, "target": self.target, "tz": self.tz,
-            "unobserved": self.holes if len(self.holes) else None, "exclude": self._excluded,
-            "retire_after": self.retire_after, "grace": self.grace, "schedule_tz": self._schedule_zones,
-        }  # fmt: skip
-
-    @cached_property
-    def _excluded(self) -> pd.DataFrame | None:
-        """Exclusions with exact names, of all the time that can matter."""
-        if not self.context.exclusions:
-            return None
-        rows = self._rows(("vm", "policy", "backup_server", "created"))
-        first = rows["created"].min() if len(rows) else self.start
-        if first is None or self.as_of is None:
-            return None
-        known = self._with_listed(rows)
-        return self.context.windows(known, first, max(self.as_of, first) + pd.Timedelta("1us"))
-
-    def _with_listed(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return rows with the VMs that a policy names and no session does: they can be excluded too."""
-        listed = listed_vms(self.policies, with_server="backup_server" in rows)
-        columns = [name for name in _VM if name in rows]
-        if not len(listed) or not set(columns) <= set(listed):
-            return rows
-        return self.context.apply(
-            pd.concat(
-                [rows[columns].astype("str"), listed[columns].astype("str")], ignore_index=True
-            ).drop_duplicates(ignore_index=True)
-        )
-
-    @cached_property
-    def _schedule_zones(self) -> dict[str, str] | None:
-        """Zones of the backup servers that the estate file knows."""
-        if not self.context.estate.zones:
-            return None
-        servers = self._rows(("backup_server",))["backup_server"].dropna().astype("str").unique()
-        return self.context.schedule_zones(sorted(servers)) or None
-
-    @property
-    def exclusions(self) -> pd.DataFrame:
-        """What is left out on purpose: windows with exact names, reason, owner, source and line."""
-        columns = [
-            "start",
-            "end",
-            "backup_server",
-            "policy",
-            "vm",
-            "reason",
-            "owner",
-            "source",
-            "line",
-        ]
-        return pd.DataFrame(columns=columns) if self._excluded is None else self._excluded[columns]
-
-    def findings(self) -> list[str]:
-        """Return what is odd about the customer's own words, one line each.
-
-        Rows of tags and exclusions that fit nothing, VMs without a tag, and backup servers
-        whose schedules are read as UTC because the estate file does not name their zone.
-        """
-        if self.start is None or self.stop is None:
-            return []
-        rows = self._with_listed(self._rows(("vm", "policy", "backup_server")))
-        found = self.context.findings(rows, self.start, max(self.stop, self.start))
-        return [*found, *self._schedules_in_utc()]
-
-    def _schedules_in_utc(self) -> list[str]:
-        """Return one line where schedules are of backup servers whose zone is not known."""
-        policies = self.policies
-        if policies is None or not {"schedule", "backup_server"} <= set(policies):
-            return []
-        servers = policies.loc[policies["schedule"].notna(), "backup_server"].dropna().astype("str")
-        selected = set(self._rows(("backup_server",))["backup_server"].dropna().astype("str"))
-        unknown = sorted(set(servers) & selected - set(self._schedule_zones or {}))
-        if not unknown:
-            return []
-        return [
-            f"schedules of {', '.join(unknown)} are read as UTC; name their zone under [zones] in cdpanalytics.toml"
-        ]
-
     # -- pictures, report, explorer -----------------------------------------------------------------
 
     @property
@@ -663,14 +359,23 @@ class Selection:
         generated: pd.Timestamp | None = None,
         summary: bool = False,
         order: str = "breached",
+        sides: str | Sequence[str] | None = None,
     ) -> Path:
         """Write an HTML report: `reports.report`."""
         from cdpanalytics.reports import report
 
-        return report(self, output, title=title, generated=generated, order=order, summary=summary)
+        return report(
+            self,
+            output,
+            title=title,
+            generated=generated,
+            order=order,
+            sides=sides,
+            summary=summary,
+        )
 
     def to_excel(self, output: str | os.PathLike[str]) -> Path:
-        """Write an Excel workbook: `reports.to_excel`."""
+        """Write an Excel workbook: `reports.workbook.to_excel`."""
         from cdpanalytics.reports.workbook import to_excel
 
         return to_excel(self, output)
@@ -680,22 +385,3 @@ class Selection:
         from cdpanalytics.explorer import Explorer
 
         return Explorer(self, **state)
-
-
-def _vms(rows: pd.DataFrame) -> pd.MultiIndex:
-    columns = [
-        rows[name].astype("str").fillna("") for name in ("backup_server", "vm") if name in rows
-    ]
-    return pd.MultiIndex.from_arrays(columns)
-
-
-def _listed(value: object) -> str:
-    return (
-        str(value)
-        if isinstance(value, str) or not isinstance(value, Sequence)
-        else ", ".join(map(str, value))
-    )
-
-
-def _given(**values: object) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}

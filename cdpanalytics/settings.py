@@ -103,8 +103,8 @@ def credentials(
     """
     _guard(url)
     name = user or environment.get(USERNAME) or _keyring_user(url) or ask("user", url, USERNAME)
-    found = password or environment.get(PASSWORD) or _keyring_password(url, name)
-    return Credentials(name, Secret(found or ask("password", url, PASSWORD)))
+    secret = password or environment.get(PASSWORD) or _keyring_password(url, name)
+    return Credentials(name, Secret(secret or ask("password", url, PASSWORD)))
 
 
 def ca_bundle(path: str | None = None, environment: Mapping[str, str] = os.environ) -> str | None:
@@ -117,10 +117,10 @@ def ca_bundle(path: str | None = None, environment: Mapping[str, str] = os.envir
     ConfigError
         If the file does not exist.
     """
-    found = path or environment.get(CA_BUNDLE) or environment.get("REQUESTS_CA_BUNDLE") or None
-    if found is not None and not os.path.exists(found):
-        raise ConfigError(f"no CA bundle at {found}; give a PEM file, or set {CA_BUNDLE}")
-    return found
+    bundle = path or environment.get(CA_BUNDLE) or environment.get("REQUESTS_CA_BUNDLE") or None
+    if bundle is not None and not os.path.exists(bundle):
+        raise ConfigError(f"no CA bundle at {bundle}; give a PEM file, or set {CA_BUNDLE}")
+    return bundle
 
 
 def proxies(url: str) -> dict[str, str]:
@@ -208,8 +208,8 @@ def _keyring_user(url: str) -> str | None:
     with suppress(Exception):
         import keyring
 
-        found = keyring.get_credential(_service(url), None)
-        return found.username if found else None
+        credential = keyring.get_credential(_service(url), None)
+        return credential.username if credential else None
     return None
 
 

@@ -28,6 +28,7 @@ from cdpanalytics.metrics.core.windows import resolve_window
 from cdpanalytics.metrics.registry import MetricSpec, Question, Terms, spec_of
 from cdpanalytics.patterns import CALLED, Patterns, fitting, matching
 from cdpanalytics.ranges import Range
+from cdpanalytics.schema import KEYS
 from cdpanalytics.timeparse import Moment, instant
 
 LAG = pd.Timedelta("15min")
@@ -38,8 +39,6 @@ _NEEDED = ("uid", "vm", "policy", "backup_server", "created", "as_of")
 
 Window = tuple[pd.Timestamp | None, pd.Timestamp | None]
 """Start and end of a period; None where it has no bound."""
-
-_VM = ["backup_server", "policy", "vm"]
 
 
 @dataclass(frozen=True)
@@ -337,7 +336,7 @@ class FrameSource:
     def intervals(self, window: Window, names: Names) -> pd.DataFrame:
         """Return the intervals that begin in the window; none unless they were given."""
         if self.journal is None:
-            return pd.DataFrame(columns=[*_VM, "start", "end", "rpo", "kind"])
+            return pd.DataFrame(columns=[*KEYS, "start", "end", "rpo", "kind"])
         return named(self.journal[inside(self.journal["start"], window)], names)
 
     def provenance(self, window: Window) -> dict[str, Any]:

@@ -1,8 +1,10 @@
-"""Files become an archive: saved pages in each spelling, and exported tables; the source says so."""
+"""Saved pages of the API and exports in CSV become an archive that says where it comes from."""
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -13,121 +15,193 @@ from pandas.testing import assert_frame_equal
 from cdpanalytics.archive import Archive
 from cdpanalytics.cli import main
 from cdpanalytics.errors import CdpError, InputError
-from cdpanalytics.foreign import Translation
-from cdpanalytics.importing import import_files
+from cdpanalytics.presentation import formatting
 from cdpanalytics.server.client import EnterpriseManager
 from cdpanalytics.simulator import Fleet, Simulator
 from cdpanalytics.synchronize import sync
-from tests.conftest import UNTIL
+from cdpanalytics.synchronize.importing import import_files
 
 SAMPLES = Path(__file__).resolve().parents[2] / "shared" / "samples"
-PAGES = ("CdpReplicaTaskSession", "CdpReplicaSession", "CdpPolicy")
+KINDS = ("CdpReplicaTaskSession", "CdpReplicaSession", "CdpPolicy")
+Save = Callable[..., list[Path]]
 
 
-def saved_pages(server: Simulator, folder: Path, accept: str) -> list[Path]:
-    """Save all pages of the three queries, as a person would with a browser or curl."""
-    session = requests.Session()
-    session.headers["Accept"] = accept
-    answer = session.post(
-        f"{server.url}/api/sessionMngr/?v=latest", auth=("demo", "demo"), timeout=30
+@pytest.fixture(scope="module")
+def saved(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Save:
+    """Save all pages of the three queries, as a person with a browser would."""
+
+    def save(accept: str, size: int = 100) -> list[Path]:
+        folder = tmp_path_factory.mktemp("pages")
+        with Simulator(fleet) as server, requests.Session() as session:
+            logon = session.post(f"{server.url}/api/sessionMngr/?v=v1_7", auth=("demo", "demo"))
+            session.headers["X-RestSvcSessionId"] = logon.headers["X-RestSvcSessionId"]
+            session.headers["Accept"] = f"application/{accept}"
+            paths = []
+            for kind in KINDS:
+                number, count = 1, 1
+                while number <= count:
+                    question = {"type": kind, "format": "Entities", "pageSize": str(size),
+                                "page": str(number), "sortAsc": "CreationTimeUTC"}  # fmt: skip
+                    if kind == "CdpPolicy":
+                        question["sortAsc"] = "Name"
+                    answer = session.get(f"{server.url}/api/query", params=question)
+                    assert answer.ok, answer.text
+                    paths.append(folder / f"{kind}-{number}.{accept}")
+                    paths[-1].write_bytes(answer.content)
+                    count = page_count(answer.content, accept)
+                    number += 1
+        return paths
+
+    return save
+
+
+def page_count(body: bytes, accept: str) -> int:
+    pattern = rb'PagesCount="(\d+)"' if accept == "xml" else rb'"[Pp]agesCount"\s*:\s*(\d+)'
+    match = re.search(pattern, body)
+    assert match is not None
+    return int(match[1])
+
+
+@pytest.fixture(scope="module")
+def synced(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Archive:
+    archive = Archive(tmp_path_factory.mktemp("synced") / "archive")
+    with (
+        Simulator(fleet) as server,
+        EnterpriseManager(server.url, "demo", "demo", cache=False) as em,
+    ):
+        sync(em, archive, "90D", progress=False)
+    return archive
+
+
+@pytest.mark.parametrize("accept", ["xml", "json"])
+def test_an_archive_of_saved_pages_answers_as_one_that_was_synced(
+    accept: str, saved: Save, synced: Archive, tmp_path: Path
+) -> None:
+    pages = saved(accept)
+    as_of = next(iter(synced.as_of_by_source().values()))
+    archive = Archive(tmp_path / "archive")
+    result = import_files(archive, pages, as_of=as_of)
+    assert result.added == result.sessions == len(synced.sessions())
+    start = synced.sessions()["created"].min().ceil("D")
+    columns = ["vm", "observed", "breached", "adherence"]
+    ours, theirs = (
+        each.select(since=start, until=as_of).rpo_adherence(by=["policy", "vm"])[columns]
+        for each in (archive, synced)
     )
-    session.headers["X-RestSvcSessionId"] = answer.headers["X-RestSvcSessionId"]
-    files = []
-    for kind in PAGES:
-        pages, number = 1, 0
-        while number < pages:
-            number += 1
-            query = {"type": kind, "format": "Entities", "pageSize": "100", "page": str(number)}
-            page = session.get(f"{server.url}/api/query", params=query, timeout=30)
-            page.raise_for_status()
-            pages = int(re.search(rb'(?i)pagescount"?[=:]\s*"?(\d+)', page.content)[1])  # type: ignore[index]
-            path = folder / f"{kind}-{number}.page"
-            path.write_bytes(page.content)
-            files.append(path)
-    return files
+    assert_frame_equal(ours, theirs)
+    assert archive.verify().empty
+    again = import_files(archive, pages, as_of=as_of)
+    assert again.added == 0
+    assert len(archive.sessions()) == result.sessions
 
 
-@pytest.mark.parametrize("accept", ["application/json", "application/xml"])
-def test_saved_pages_answer_as_a_sync(accept: str, tmp_path: Path) -> None:
-    fleet = Fleet.generate(vms=4, days=3, seed=3, until=UNTIL, policies=2)
-    with Simulator(fleet) as server:
-        files = saved_pages(server, tmp_path, accept)
-        imported = Archive(tmp_path / "imported")
-        with EnterpriseManager(server.url, "demo", "demo") as em:
-            sync(em, Archive(tmp_path / "synced"), since="4D")
-    synced = Archive(tmp_path / "synced")
-    as_of = max(synced.as_of_by_source().values())
-    result = import_files(imported, files, as_of=as_of)
-    assert not [note for note in result.notes if "pages of" in note]
-    since = as_of - pd.Timedelta("2D")
-    by = ["backup_server", "policy", "vm"]
-    tables = [
-        each.select(since=since, until=as_of).rpo_adherence(by=by) for each in (imported, synced)
-    ]
-    assert_frame_equal(*tables, check_exact=True)
-    assert (tables[0]["sessions"] > 0).any()
-    assert imported.select().provenance()["sources"] == ["import://files"]
-    # Again: nothing is doubled.
-    assert import_files(imported, files, as_of=as_of).sessions == result.sessions
-    assert len(imported.sessions()) == result.sessions
+def test_provenance_says_that_no_server_was_asked(saved: Save, tmp_path: Path) -> None:
+    pages = saved("json")
+    archive = Archive(tmp_path / "archive")
+    import_files(archive, pages, source="mail of 5 October")
+    made = archive.provenance()
+    assert made["sources"] == ["mail of 5 October"]
+    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in pages}
+    assert made["imported"] == digests
+    page = archive.select().report(tmp_path / "report.html").read_text()
+    assert all(digest in page for digest in digests.values())
 
 
-def test_an_export_in_german_becomes_an_archive(
+def test_a_missing_page_is_refused(saved: Save, tmp_path: Path) -> None:
+    pages = saved("json", 40)
+    without = [path for path in pages if path.name != "CdpReplicaTaskSession-2.json"]
+    assert len(without) == len(pages) - 1
+    with pytest.raises(InputError, match=r"page 2 of \d+ of CdpReplicaTaskSession is missing"):
+        import_files(Archive(tmp_path / "archive"), without)
+    assert not (tmp_path / "archive" / "sessions").exists()
+
+
+def test_a_csv_export_becomes_an_archive(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     export = tmp_path / "export.csv"
-    export.write_bytes(
-        "Maschine;Beginn;Ende;Ergebnis\nsql-1;01.10.2026 08:00;01.10.2026 16:00;Erfolg\n"
-        "sql-1;01.10.2026 16:30;02.10.2026 00:00;Fehler\n".encode("cp1252")
+    export.write_text(
+        "Maschine;Beginn;Ende;Ergebnis;Größe (GB)\n"
+        "sql-1;01.10.2026 08:00;01.10.2026 16:00;Erfolg;16,0\n"
+        "sql-1;01.10.2026 16:30;02.10.2026 00:00;Warnung;16,0\n"
+        "sql-1;02.10.2026 00:00;02.10.2026 08:00;Fehler;16,0\n",
+        encoding="cp1252",
     )
     folder = tmp_path / "archive"
-    words = [
-        "import",
-        str(export),
-        "--archive",
-        str(folder),
-        "--tz",
-        "Europe/Berlin",
-        "--name",
-        "vienna",
-    ]
-    for pair in ("vm=Maschine", "created=Beginn", "ended=Ende", "result=Ergebnis"):
-        words += ["--column", pair]
-    assert main([*words, "--result", "Erfolg=Success"]) == 1
-    assert "has the result 'Fehler' in 1 rows" in capsys.readouterr().err
-    assert main([*words, "--result", "Erfolg=Success", "--result", "Fehler=Failed"]) == 0
-    told = capsys.readouterr().err
-    assert (
-        "2 sessions of 1 files, 2026-10-01 06:00 to 2026-10-01 22:00 UTC, as source import://vienna"
-        in told
-    )
-    assert "SHA-256 of the files: " in told
-    gaps = Archive(folder).select(target="15min").gaps()
-    assert gaps["exposure"].tolist() == [pd.Timedelta("8h")]
-    assert len(Archive(folder).verify()) == 0
+    words = ["import", str(export), "--archive", str(folder), "--tz", "Europe/Berlin", "--day-first",
+             "--unit", "GB", "--column", "vm=Maschine", "--column", "created=Beginn",
+             "--column", "ended=Ende", "--column", "result=Ergebnis", "--column",
+             "total_size=Größe (GB)", "--result", "Erfolg=Success", "--result", "Warnung=Warning"]  # fmt: skip
+    assert main(words) == 1
+    assert "export.csv, line 4: result 'Fehler' is not one of" in capsys.readouterr().err
+    assert main([*words, "--result", "Fehler=Failed"]) == 0
+    assert "3 sessions of 1 files, 3 new; as of 2026-10-02 06:00 UTC" in capsys.readouterr().err
+    row = Archive(folder).select(target="15min").rpo_adherence(by="vm").iloc[0]
+    assert (row["observed"], row["breached"]) == (pd.Timedelta("24h"), pd.Timedelta("8h"))
+    assert Archive(folder).sessions()["total_size"].tolist() == [16 * 2**30] * 3
+    assert main([*words, "--result", "Fehler=Failed"]) == 0
+    assert "0 new" in capsys.readouterr().err
 
 
-def test_what_cannot_be_imported_is_told(tmp_path: Path) -> None:
+def test_an_archives_own_csv_comes_back_the_same(synced: Archive, tmp_path: Path) -> None:
+    path = tmp_path / "sessions.csv"
+    held = synced.sessions()
+    path.write_text(formatting.csv_text(held), encoding="utf-8")
     archive = Archive(tmp_path / "archive")
-    page = tmp_path / "page.json"
-    page.write_text('{"Refs": []}')
-    with pytest.raises(CdpError, match=r"page\.json: "):
-        import_files(archive, [page])
-    table = tmp_path / "table.csv"
-    table.write_text("vm,created\na,2026-10-01T00:00Z\n")
-    with pytest.raises(InputError, match=r"table\.csv has no column 'ended' .*--column ended=HEAD"):
-        import_files(archive, [table], translation=Translation())
-    table.write_text("vm,created,ended\n")
-    with pytest.raises(CdpError):
-        import_files(archive, [table])
+    import_files(archive, [path])
+    columns = ["uid", "vm", "policy", "backup_server", "created", "ended", "state", "result",
+               "policy_result", "reason", "total_size", "rpo"]  # fmt: skip
+    back = archive.sessions()[columns].sort_values("uid", ignore_index=True)
+    assert_frame_equal(
+        back, held[columns].sort_values("uid", ignore_index=True), check_dtype=False,
+        check_categorical=False,
+    )  # fmt: skip
 
 
-@pytest.mark.skipif(not SAMPLES.is_dir(), reason="the recorded samples are not in this repository")
-def test_recorded_pages_are_taken(tmp_path: Path) -> None:
-    names = ("xml_docs_query_CdpReplicaTaskSession_entities.xml", "xml_docs_query_CdpPolicy_entities.xml",
-             "xml_docs_query_CdpReplicaSession_entities_CdpPolicySession_child.xml")  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "body", "said"),
+    [
+        (
+            "jobs.json",
+            b'{"Entities": {"Jobs": {"Jobs": []}}}',
+            "jobs.json is not a page of task sessions",
+        ),
+        ("x.csv", b"name;when\na;b\n", r"x.csv: each row needs 'vm' \(has: name, when\)"),
+        ("y.csv", b"vm,created\na,2099-10-01T00:00Z\n", "as of 2099-10-01 00:00 UTC: not between"),
+        ("page.xml", b"<QueryResult><Entities><CdpReplicaTaskSessions>", "page.xml: "),
+        ("none.csv", b"", "none.csv is empty"),
+    ],
+)
+def test_what_is_not_of_sessions_is_refused_in_a_line(
+    name: str, body: bytes, said: str, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(body)
+    with pytest.raises(CdpError, match=said) as caught:
+        import_files(Archive(tmp_path / "archive"), [path])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["task_sessions.v13.json", "task_sessions.xml"])
+def test_each_spelling_is_read_alike(name: str, tmp_path: Path) -> None:
+    wire = Path(__file__).parent / "server" / "wire"
+    frames = []
+    for body in ("task_sessions.v12.json", name):
+        archive = Archive(tmp_path / body)
+        import_files(archive, [wire / body])
+        frames.append(archive.sessions())
+    assert len(frames[0]) > 0
+    assert_frame_equal(frames[0], frames[1])
+
+
+@pytest.mark.skipif(not SAMPLES.is_dir(), reason="../shared/samples is not beside this checkout")
+def test_bodies_of_the_vendors_manual_are_imported(tmp_path: Path) -> None:
+    names = ["CdpReplicaTaskSession_entities", "CdpPolicy_entities",
+             "CdpReplicaSession_entities_CdpPolicySession_child"]  # fmt: skip
+    files = [SAMPLES / f"xml_docs_query_{name}.xml" for name in names]
     archive = Archive(tmp_path / "archive")
-    result = import_files(archive, [SAMPLES / name for name in names])
-    assert result.sessions > 0
-    assert len(archive.sessions()) == result.sessions
-    assert len(archive.verify()) == 0
+    result = import_files(archive, files)
+    assert (result.sessions, result.added) == (3, 3)
+    sessions = archive.sessions()
+    assert set(sessions["vm"]) == {"virt03-ubuntu01"}
+    assert sessions["created"].min() == pd.Timestamp("2025-06-15 07:00:06.787Z")

@@ -110,8 +110,8 @@ def test_the_command_line_answers_as_the_selection(
     command: list[str],
     table: Callable[[Selection], pd.DataFrame],
 ) -> None:
-    partial = {"durations", "recovery-points"}.intersection(command)
-    taken = arguments[:6] if partial else arguments
+    of_sessions = {"durations", "recovery-points"} & set(command)
+    taken = arguments[:6] if of_sessions else arguments
     assert main([*command, *taken, "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads(formatting.json_text(table(selection)))
 
@@ -139,7 +139,7 @@ def test_the_report_answers_as_the_selection(selection: Selection, tmp_path: Pat
 def test_the_explorer_answers_as_the_selection(selection: Selection) -> None:
     explorer = selection.explore(period="all")
     whole = selection.rpo_adherence(by=()).iloc[0]
-    assert f'<dd class="value">{formatting.share(whole["adherence"])}</dd>' in explorer._view.tiles
+    assert f'<dd class="value">{formatting.share(whole["adherence"])}</dd>' in explorer.page.tiles
     assert_frame_equal(explorer.analysis.vms, selection.rpo_adherence(by=VM), check_exact=True)
 
 
@@ -220,12 +220,12 @@ METRICS: dict[str, Callable[[Selection], pd.DataFrame]] = {
     "objectives": lambda s: s.objectives(by=()),
     "sizes": lambda s: s.sizes(by="policy"),
     "worst": lambda s: s.worst(by="vm"),
-    "status": lambda s: s.status(),
-    "status in the middle": lambda s: s.status(at=MIDDLE),
     "incidents": lambda s: s.incidents(within="2h", least=2),
     "breaches": lambda s: s.breaches(),
     "offenders": lambda s: s.offenders(least=2),
     "without": lambda s: s.rpo_adherence(by="policy", without=[1, 3]),
+    "status": lambda s: s.status(),
+    "status in the middle": lambda s: s.status(at=MIDDLE),
 }
 
 

@@ -396,8 +396,9 @@ class Archive(StoredArchive):
         Returns
         -------
         dict
-            ``sources``, ``rows``, ``files``, ``as_of`` (newest, Timestamp or None) and
-            ``sha256``: of the files' bytes, in order of their names.
+            ``sources``, ``rows``, ``files``, ``as_of`` (newest, Timestamp or None),
+            ``sha256``: of the files' bytes, in order of their names, and ``imported``: name and
+            SHA-256 of the files that sessions were imported from, for which no server was asked.
         """
         start, stop = self.window(since, until)
         return self._consistent(lambda files: coverage.provenance(files, start, stop))

@@ -31,7 +31,7 @@ def ledger(files: ParquetFiles) -> pd.DataFrame:
         }
         for path, metadata, count in files.metadata_of(files.days("sessions"))
     ]
-    columns = ["source", "day", "as_of", "final", "missing", "counted", "rows", "path"]
+    columns = ["source", "day", "as_of", "final", "missing", "counted", "imported", "rows", "path"]
     frame = pd.DataFrame(rows, columns=columns)
     for column in ("day", "as_of"):
         frame[column] = pd.to_datetime(frame[column], utc=True).dt.as_unit("us")
@@ -63,18 +63,18 @@ def holes(files: ParquetFiles) -> pd.DataFrame:
     """Return the intervals of which nothing is known; see `Archive.holes`."""
     known, first_held = _known(files)
     newest = max((end for intervals in known.values() for _, end in intervals), default=_NEVER)
-    found: list[_Hole] = []
+    holes: list[_Hole] = []
     for source, intervals in known.items():
         # A day that was held once counts where it is missing now; of a day that is held only
         # what is known of it, because before its first session nothing need have existed.
         gone = [day for day in first_days(files, source) if day < first_held[source]]
         gone += damaged_days(files, source)
         first = min([intervals[0][0], *gone])
-        found += [(source, None, *hole) for hole in subtract([(first, newest)], intervals)]
-    if found and len(known) > 1:
+        holes += [(source, None, *hole) for hole in subtract([(first, newest)], intervals)]
+    if holes and len(known) > 1:
         servers = {source: _backup_servers(files, source) for source in known}
-        found = _by_server(found, known, servers)
-    frame = pd.DataFrame(found, columns=["source", "backup_server", "start", "end"])
+        holes = _by_server(holes, known, servers)
+    frame = pd.DataFrame(holes, columns=["source", "backup_server", "start", "end"])
     for column in ("start", "end"):
         frame[column] = pd.to_datetime(frame[column], utc=True).dt.as_unit("us")
     return frame.astype({"source": "str", "backup_server": "str"})
@@ -118,6 +118,7 @@ def provenance(
         "files": len(paths),
         "as_of": max(times, default=None),
         "sha256": digest.hexdigest(),
+        "imported": {name: sha for _, m, _ in described for name, sha in m.imported},
     }
 
 

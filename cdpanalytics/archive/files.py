@@ -60,7 +60,8 @@ class FileMetadata:
     `as_of` is the instant up to which its rows are known; `final` says that none of them
     can change any more. `missing` are intervals of the day that the server had forgotten
     when they were fetched. `counted` is how many sessions the server had of the day when
-    all of it was last fetched. All of them are empty in tables that have no days.
+    all of it was last fetched. `imported` are names and SHA-256 of the files that rows were
+    imported from. All of them are empty in tables that have no days.
     """
 
     table: str
@@ -72,6 +73,7 @@ class FileMetadata:
     creator: str = ""
     missing: tuple[tuple[str, str], ...] = ()
     counted: int | None = None
+    imported: tuple[tuple[str, str], ...] = ()
 
     def holes(self) -> tuple[Interval, ...]:
         """Return what is missing, as instants."""
@@ -206,9 +208,9 @@ class ParquetFiles:
     def _listed(self, table: str) -> list[Name]:
         """Return a table's files by source and day: only names of ours, of sources we have."""
         listed = self.storage.walk(Name(table))
-        found = {name for name in names.regular(listed) if names.is_ours(name)}
-        found.update(name for name in self.staged if name.parts[0] == table)
-        return [name for name in sorted(found) if self._is_of_source(name, found)]
+        present = {name for name in names.regular(listed) if names.is_ours(name)}
+        present.update(name for name in self.staged if name.parts[0] == table)
+        return [name for name in sorted(present) if self._is_of_source(name, present)]
 
     def _is_of_source(self, name: Name, listed: Collection[Name]) -> bool:
         """Whether a name's folder is of one of our sources, not one that the user made.

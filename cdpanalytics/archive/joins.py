@@ -36,15 +36,15 @@ def enrich(tasks: pa.Table, policy_sessions: pa.Table, policies: pa.Table) -> pa
     ended = pc.is_valid(policy_sessions["ended"])
     verdict = pc.if_else(ended, policy_sessions["result"], pa.scalar(None, pa.string()))
     policy_uid = _flat(policy_sessions["policy_uid"]).take(parent)
-    made = {
+    enriched = {
         "policy": pc.coalesce(_flat(policy_sessions["policy"]).take(parent), name),
         "policy_uid": policy_uid,
         "policy_result": _flat(verdict).take(parent),
         "rpo": _rpo(policy_uid, tasks["created"], policies),
     }
     if "as_of" not in tasks.column_names:
-        made["as_of"] = pa.nulls(tasks.num_rows, schema.INSTANT)
-    columns = [_cast(made.get(f.name), tasks, f) for f in schema.SESSIONS]
+        enriched["as_of"] = pa.nulls(tasks.num_rows, schema.INSTANT)
+    columns = [_cast(enriched.get(f.name), tasks, f) for f in schema.SESSIONS]
     return pa.table(columns, schema=schema.SESSIONS)
 
 
@@ -79,10 +79,10 @@ def _rpo(policy_uid: pa.Array, created: pa.ChunkedArray, policies: pa.Table) -> 
     keys = of_policy * step + np.searchsorted(ladder, since, "right")
     order = np.argsort(keys, kind="stable")
     wanted = of_row * step + np.searchsorted(ladder, _microseconds(created), "right")
-    found = np.searchsorted(keys[order], wanted, "right") - 1
-    found = np.maximum(found, np.searchsorted(of_policy[order], of_row, "left"))
+    place = np.searchsorted(keys[order], wanted, "right") - 1
+    place = np.maximum(place, np.searchsorted(of_policy[order], of_row, "left"))
     nowhere = of_row < 0
-    rows = pa.array(np.where(nowhere, 0, found), pa.int64(), mask=nowhere)
+    rows = pa.array(np.where(nowhere, 0, place), pa.int64(), mask=nowhere)
     return _flat(policies["rpo"]).take(pa.array(order)).take(rows)
 
 

@@ -91,12 +91,12 @@ def _outside(rows: Iterable[Row], start: datetime, end: datetime) -> Iterator[Ro
 
 
 def _touching(rows: Iterable[Row]) -> list[Row]:
-    made: list[Row] = []
+    joined: list[Row] = []
     for row in sorted(rows, key=lambda row: row["start"]):
-        last = made[-1] if made else None
+        last = joined[-1] if joined else None
         same = ("rpo", "kind", "policy_uid")
         if last and last["end"] == row["start"] and all(last[n] == row[n] for n in same):
-            made[-1] = {**row, "start": last["start"]}
+            joined[-1] = {**row, "start": last["start"]}
         else:
-            made.append(row)
-    return made
+            joined.append(row)
+    return joined

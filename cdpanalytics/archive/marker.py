@@ -42,7 +42,7 @@ class Marker:
     def with_day(self, source: str, day: str | None) -> Marker:
         """Return the marker once a day of a source is held, or the source without a day."""
         first = self.sources.get(source)
-        days = [one for one in (first, day) if one is not None]
+        days = [first_day for first_day in (first, day) if first_day is not None]
         if source in self.sources and min(days, default=None) == first:
             return self
         return replace(self, sources={**self.sources, source: min(days, default=None)})

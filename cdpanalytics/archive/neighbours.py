@@ -24,9 +24,6 @@ from cdpanalytics.archive.names import Name
 from cdpanalytics.archive.tables import append_and_compact, scalar
 from cdpanalytics.ranges import FULL_RANGE, Range
 
-MACHINE = ["backup_server", "vm"]
-"""The columns that name a VM."""
-
 _NARROW = ("backup_server", "vm", "created", "ended", "state", "result")
 _KIND = ("state", "result")
 Values = Mapping[str, tuple[str, ...]]
@@ -123,7 +120,7 @@ class Neighbourhood:
     def after(self, stop: pd.Timestamp, machines: pd.DataFrame) -> pa.Table:
         """Return of each of these VMs what began at `stop` or later, up to what ends the search."""
         paths = self.files.days("sessions", stop)
-        keys = _keys(machines[MACHINE].drop_duplicates()).unique()
+        keys = _keys(machines[schema.VM].drop_duplicates()).unique()
         waiting, chosen = np.ones(len(keys), dtype=bool), [_NO_ROWS.to_pandas()]
         for table in self._narrow(paths):
             if not waiting.any():
@@ -150,8 +147,8 @@ class Neighbourhood:
 
         A VM's sessions under other policies count too, so policies are not among them.
         """
-        named = {column: given for column, given in self.named.items() if column in MACHINE}
-        return named, self.within if self.within.column in MACHINE else FULL_RANGE
+        named = {column: given for column, given in self.named.items() if column in schema.VM}
+        return named, self.within if self.within.column in schema.VM else FULL_RANGE
 
     def _narrow(self, paths: Sequence[Name]) -> Iterator[pa.Table]:
         """Yield what the rules look at, of each file, with the file's number and the row's place."""
@@ -218,7 +215,7 @@ def _extreme_rows(tables: Sequence[pa.Table], rule: Extreme) -> pa.Table:
     """
     rows = pa.concat_tables(tables).unify_dictionaries()
     group = np.zeros(len(rows), dtype=np.int64)
-    for name in (*MACHINE, *rule.per):
+    for name in (*schema.VM, *rule.per):
         labels = rows[name].combine_chunks()
         codes = pc.fill_null(labels.indices, -1).to_numpy()
         group = group * (len(labels.dictionary) + 1) + codes + 1
@@ -237,5 +234,5 @@ def _microseconds(times: pa.ChunkedArray) -> NDArray[np.int64]:
 
 
 def _keys(rows: pd.DataFrame) -> pd.MultiIndex:
-    names = [rows[name].astype("str").fillna("") for name in MACHINE]
-    return pd.MultiIndex.from_arrays(names, names=MACHINE)
+    names = [rows[name].astype("str").fillna("") for name in schema.VM]
+    return pd.MultiIndex.from_arrays(names, names=schema.VM)

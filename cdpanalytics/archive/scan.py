@@ -15,9 +15,8 @@ from cdpanalytics import schema
 from cdpanalytics.archive.files import TABLES, WHEN, Named, ParquetFiles, inside
 from cdpanalytics.archive.marker import read_marker
 from cdpanalytics.archive.names import Name
-from cdpanalytics.archive.neighbours import MACHINE, Neighbourhood, NeighbourRules
+from cdpanalytics.archive.neighbours import Neighbourhood, NeighbourRules
 from cdpanalytics.archive.tables import (
-    WHO,
     append_and_compact,
     clip_to_window,
     count_rows,
@@ -87,7 +86,7 @@ def _read(
     files: ParquetFiles, wanted: Rows, within: Range, several: bool, named: Named
 ) -> pd.DataFrame:
     extra = [wanted.when, *wanted.named, *(["uid", "as_of"] if several else [])]
-    extra += MACHINE if wanted.wants_neighbours() else []
+    extra += schema.VM if wanted.wants_neighbours() else []
     columns = tuple(dict.fromkeys([*wanted.columns, *extra]))
     rows = _window(files, replace(wanted, columns=columns), within, named)
     if wanted.rules is not None and wanted.wants_neighbours():
@@ -95,7 +94,7 @@ def _read(
         if wanted.start is not None:
             rows = pa.concat_tables([hood.before(wanted.start), rows])
         if wanted.stop is not None:
-            machines = schema.to_frame(rows.select(MACHINE))
+            machines = schema.to_frame(rows.select(schema.VM))
             rows = pa.concat_tables([rows, hood.after(wanted.stop, machines)])
     rows = newest(rows) if several else rows
     if wanted.rules is not None:
@@ -221,7 +220,7 @@ def plan_scan(
     if rules is not None and wanted.start is not None:
         before = Neighbourhood(files, rules, everything).before(wanted.start)
         before = newest(before) if several else before
-    narrow = [*(["uid", "as_of"] if several else []), *WHO, wanted.when]
+    narrow = [*(["uid", "as_of"] if several else []), *schema.KEYS, wanted.when]
     narrow = [name for name in narrow if name in expected.names]
     counting = Scan(files, replace(wanted, columns=tuple(narrow)), as_of, several)
     tables = chain(counting.days(FULL_RANGE), [] if before is None else [before.select(narrow)])
@@ -233,7 +232,7 @@ def plan_scan(
     names = {name: frozenset(rows[name].dropna()) for name in wanted.named}
     servers = tuple(sorted(rows["backup_server"].dropna().unique()))
     if rules is not None and wanted.stop is not None:
-        after = Neighbourhood(files, rules, everything).after(wanted.stop, rows[MACHINE])
+        after = Neighbourhood(files, rules, everything).after(wanted.stop, rows[schema.VM])
         after = newest(after) if several else after
         before = after if before is None else pa.concat_tables([before, after])
     return Scan(files, wanted, as_of, several, before, names, servers), rows

@@ -102,6 +102,7 @@ class StoredArchive:
         final: bool = False,
         missing: Iterable[Interval] = (),
         counted: int | None = None,
+        imported: Mapping[str, str] | None = None,
     ) -> None:
         """Replace one day atomically; within `writing` it is current for readers at the end of that."""
         lost = tuple((start.isoformat(), end.isoformat()) for start, end in missing)
@@ -113,6 +114,7 @@ class StoredArchive:
             final,
             missing=lost,
             counted=counted,
+            imported=tuple((imported or {}).items()),
         )
         self._writer.put(names.day_file(table, source, day), ordered(rows), metadata)
 

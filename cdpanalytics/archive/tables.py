@@ -17,13 +17,7 @@ from cdpanalytics.patterns import Patterns
 
 T = TypeVar("T", pa.Table, pd.DataFrame)
 
-WHO = ["backup_server", "policy", "vm"]
-"""The columns that rows are counted by."""
-
 COMPACT_AFTER_ROWS = 100_000
-
-_CALLED = {"policy": "policy", "vm": "VM", "backup_server": "backup server"}
-"""What a column's names are called in messages."""
 
 
 def scalar(instant: pd.Timestamp) -> pa.Scalar:
@@ -49,20 +43,24 @@ def newest(table: pa.Table) -> pa.Table:
 
 def count_rows(table: pa.Table, when: str) -> pa.Table:
     """Return how many rows each backup server, policy and VM has, and when the first began."""
-    who = [table[name].unify_dictionaries().combine_chunks() for name in WHO]
+    who = [table[name].unify_dictionaries().combine_chunks() for name in schema.KEYS]
     codes = [labels.indices for labels in who]  # numbers are grouped several times faster than text
-    plain = pa.table([*codes, table[when]], names=[*WHO, "begun"])
-    counts = plain.group_by(WHO).aggregate([([], "count_all"), ("begun", "min")])
-    for place, (name, labels) in enumerate(zip(WHO, who, strict=True)):
+    plain = pa.table([*codes, table[when]], names=[*schema.KEYS, "begun"])
+    counts = plain.group_by(schema.KEYS).aggregate([([], "count_all"), ("begun", "min")])
+    for place, (name, labels) in enumerate(zip(schema.KEYS, who, strict=True)):
         texts = labels.dictionary.cast(pa.string()).take(counts[name].combine_chunks())
         counts = counts.set_column(place, name, texts)
-    return counts.rename_columns([*WHO, "rows", "begun"])
+    return counts.rename_columns([*schema.KEYS, "rows", "begun"])
 
 
 def sum_counts(counts: Sequence[pa.Table]) -> pa.Table:
     """Return the sum of counts of several files."""
-    total = pa.concat_tables(counts).group_by(WHO).aggregate([("rows", "sum"), ("begun", "min")])
-    return total.rename_columns([*WHO, "rows", "begun"])
+    total = (
+        pa.concat_tables(counts)
+        .group_by(schema.KEYS)
+        .aggregate([("rows", "sum"), ("begun", "min")])
+    )
+    return total.rename_columns([*schema.KEYS, "rows", "begun"])
 
 
 def append_and_compact(kept: list[T], more: T, combine: Callable[[list[T]], T]) -> None:
@@ -83,7 +81,7 @@ def matching(frame: pd.DataFrame, patterns: dict[str, Patterns]) -> pd.DataFrame
     """Return the rows whose names match; a pattern that matches nothing is an error."""
     for column, given in patterns.items():
         if given is not None:
-            names = patterns_of.matching(frame[column].unique(), given, _CALLED[column])
+            names = patterns_of.matching(frame[column].unique(), given, patterns_of.CALLED[column])
             frame = frame[frame[column].isin(names)]
     return frame
 

@@ -95,8 +95,8 @@ class Digests:
             new = np.append(True, records["digest"][1:] != records["digest"][:-1])[: len(records)]
             first = np.flatnonzero(new)[np.cumsum(new) - 1]
             pairs = np.stack([records["file"][first], records["file"]], axis=1)[~new]
-            for one, other in np.unique(pairs, axis=0):
-                yield self.paths[one], self.paths[other]
+            for first_file, other in np.unique(pairs, axis=0):
+                yield self.paths[first_file], self.paths[other]
 
     def close(self) -> None:
         """Remove the temporary files."""

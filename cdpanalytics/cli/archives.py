@@ -1,4 +1,4 @@
-"""The commands that look after an archive, and that take files into one."""
+"""The commands that look after an archive: verify, import, and what doctor says of it."""
 
 from __future__ import annotations
 
@@ -48,39 +48,48 @@ def _run_verify(options: argparse.Namespace) -> int:
 def add_import(commands: Any) -> None:
     """Add ``import``."""
     command = commands.add_parser(
-        "import", help="take saved API pages or exported tables into an archive",
-        epilog="Example: cdpanalytics import page-*.json export.csv --archive data/archive",
+        "import", help="add saved pages of the API, or tables of sessions, to an archive",
+        description="Pages of /api/query?type=CdpReplicaTaskSession&format=Entities (also "
+        "CdpReplicaSession, CdpPolicy), as XML or JSON; or tables: CSV, workbook, Parquet.",
+        epilog="Example: cdpanalytics import page-*.json --archive data/archive",
     )  # fmt: skip
-    command.add_argument(
-        "files",
-        nargs="+",
-        metavar="FILE",
-        help="pages as JSON or XML; tables as CSV, xlsx, Parquet",
-    )
+    command.add_argument("files", nargs="+", metavar="FILE")
     shared.add_archive(command)
     command.add_argument(
-        "--name", default="files", metavar="NAME", help="of the source; default: %(default)s"
-    )
+        "--source", metavar="NAME", default="import",
+        help="the archive's name for where the files come from; default: %(default)s",
+    )  # fmt: skip
     command.add_argument(
         "--as-of", metavar="T", help="when the files were saved; default: the newest time in them"
     )
+    command.add_argument("--tz", metavar="ZONE", help="zone of times in tables that have no offset")
     command.add_argument(
-        "--tz", metavar="ZONE", help="of times without an offset; without it they are refused"
+        "--column",
+        action=shared.PairAction,
+        metavar="NAME=HEAD",
+        help="vm=Maschine; may be repeated",
     )
-    for option, name, example in (
-        ("--column", "columns", "created=Beginn"), ("--result", "results", "Fehler=Failed"),
-        ("--unit", "units", "total_size=GB"),
-    ):  # fmt: skip
-        command.add_argument(
-            option, dest=name, action=shared.PairAction, metavar="NAME=VALUE",
-            help=f"of tables, e.g. {example}; may be repeated",
-        )  # fmt: skip
     command.add_argument(
-        "--month-first", dest="day_first", action="store_false", default=None,
-        help="01/11/2026 is 11 January",
-    )  # fmt: skip
-    command.add_argument(
-        "--day-first", dest="day_first", action="store_true", help="01/11/2026 is 1 November"
+        "--result",
+        action=shared.PairAction,
+        metavar="WORD=RESULT",
+        help="Fehler=Failed; may be repeated",
+    )
+    command.add_argument("--unit", metavar="UNIT", help="of sizes, e.g. GB; default: bytes")
+    order = command.add_mutually_exclusive_group()
+    order.add_argument(
+        "--day-first",
+        dest="day_first",
+        action="store_const",
+        const=True,
+        help="01.11. is 1 November",
+    )
+    order.add_argument(
+        "--month-first",
+        dest="day_first",
+        action="store_const",
+        const=False,
+        help="it is 11 January",
     )
     command.set_defaults(run=_run_import)
 
@@ -88,26 +97,23 @@ def add_import(commands: Any) -> None:
 def _run_import(options: argparse.Namespace) -> int:
     import pandas as pd
 
-    from cdpanalytics import timeparse
     from cdpanalytics.archive import Archive
-    from cdpanalytics.foreign import Translation
-    from cdpanalytics.importing import import_files
+    from cdpanalytics.estate.sessions import Reading
+    from cdpanalytics.synchronize.importing import import_files
+    from cdpanalytics.timeparse import instant
 
-    as_of = None
-    if options.as_of is not None:
-        now = pd.Timestamp.now("UTC")
-        as_of = timeparse.instant(options.as_of, now, options.tz or "UTC")
-    translation = Translation(
-        options.columns or {}, options.tz, options.results or {}, options.units or {},
-        options.day_first,
+    reading = Reading(
+        options.column or {}, options.result or {},
+        {} if options.unit is None else {"total_size": options.unit},
+        options.day_first, tz=options.tz,
     )  # fmt: skip
+    now = pd.Timestamp.now("UTC")
+    as_of = None if options.as_of is None else instant(options.as_of, now, options.tz or "UTC")
     archive = Archive(options.archive)
     result = import_files(
-        archive, options.files, name=options.name, as_of=as_of, translation=translation
+        archive, options.files, source=options.source, reading=reading, as_of=as_of
     )
     output.print_error(f"{archive.path}: {result}")
-    for note in result.notes:
-        output.print_error(note)
     return 0
 
 

@@ -80,9 +80,9 @@ def _run(words: list[str]) -> int:
             import argcomplete
 
             argcomplete.autocomplete(root)
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         options: argparse.Namespace = root.parse_args(words)
-    for warning in told:  # shown once the whole line is known to be right
+    for warning in caught:  # shown once the whole line is known to be right
         warnings.warn(warning.message, stacklevel=2)
     if options.run is None:
         root.print_help()

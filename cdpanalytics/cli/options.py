@@ -104,11 +104,11 @@ def add_frequency(command: argparse.ArgumentParser) -> None:
     command.add_argument("--freq", choices=("h", "D", "W", "MS"), help="split into periods")
 
 
-def add_instant(command: argparse.ArgumentParser) -> None:
-    """Add ``--at``."""
+def add_sides(command: argparse.ArgumentParser) -> None:
+    """Add ``--sides``."""
     command.add_argument(
-        "--at", metavar="T",
-        help="2026-10-14T14:05, or 2h back from the newest data; default: the period's end",
+        "--sides", metavar="COLUMN=A,B",
+        help="two groups side by side: policy=Gold,Silver, server=A,B, rpo=15min,1h, or a tag",
     )  # fmt: skip
 
 
@@ -121,6 +121,14 @@ def add_clusters(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--merge", metavar="LENGTH", default="1h",
         help="shorter protection between two gaps of a VM does not separate them; default: %(default)s",
+    )  # fmt: skip
+
+
+def add_instant(command: argparse.ArgumentParser) -> None:
+    """Add ``--at``."""
+    command.add_argument(
+        "--at", metavar="T",
+        help="2026-10-14T14:05, or 2h back from the newest data; default: the period's end",
     )  # fmt: skip
 
 

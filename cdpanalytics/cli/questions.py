@@ -23,7 +23,7 @@ _TERMS: Final = {"target": "rpo", "objective": "objective", "exclude": "exclude"
                  "tag": "tag"}  # fmt: skip
 """The terms of a Selection, and the options they are given by."""
 
-_OWN: Final = ("by", "freq", "within", "least", "merge", "without")
+_OWN: Final = ("by", "freq", "at", "within", "least", "merge", "without")
 """Options that are arguments of the metric itself."""
 
 _LEAST: Final = {
@@ -74,8 +74,8 @@ def _add_options(command: Any, spec: MetricSpec) -> None:
         shared.add_retirement(command)
     if "freq" in spec.takes:
         shared.add_frequency(command)
-    if "at" in spec.own:
-        shared.add_instant(command)
+    if spec.name == "compare":
+        shared.add_sides(command)
     if "within" in spec.own:
         shared.add_clusters(command)
     if "without" in spec.own:
@@ -89,6 +89,8 @@ def _add_options(command: Any, spec: MetricSpec) -> None:
             default=spec.own["least"],
             help=_LEAST[spec.name],
         )  # fmt: skip
+    if "at" in spec.own:
+        shared.add_instant(command)
     if spec.name == "gaps":
         command.add_argument(
             "--longest", type=shared.whole_number(1, 10**9), metavar="N", help="the N longest only"
@@ -107,6 +109,7 @@ def _run_metrics(options: argparse.Namespace) -> int:
     given = {name: getattr(options, name, None) for name in _OWN}
     if "targets" in spec.own:
         given["targets"] = options.rpo.split(",")
+    given["sides"] = getattr(options, "sides", None)
     method = getattr(selection, spec.name)
     table = method(**{name: value for name, value in given.items() if value is not None})
     tell(selection)
@@ -234,6 +237,7 @@ def add_report(commands: Any) -> None:
         help="a file, pipe or device; - is standard output",
     )  # fmt: skip
     _add_question(command)
+    shared.add_sides(command)
     command.add_argument("--title", metavar="TEXT")
     command.add_argument(
         "--summary", action="store_true", help="one page without scripts, for the body of a mail"
@@ -248,8 +252,9 @@ def add_report(commands: Any) -> None:
 def _run_report(options: argparse.Namespace) -> int:
     selection = selection_of(options)
     path = selection.report(
-        options.output, title=options.title, summary=options.summary, order=options.order
-    )
+        options.output, title=options.title, summary=options.summary, order=options.order,
+        sides=options.sides,
+    )  # fmt: skip
     tell(selection)
     if not output.is_stdout(options.output):
         output.print_text(f"{path}\n")

@@ -130,10 +130,10 @@ class Calendar:
         self, series: list[Event], since: pd.Timestamp, until: pd.Timestamp
     ) -> Iterator[Occurrence]:
         by_line = {str(event.line): event for event in series}
-        for found in _starts(series, since - _longest(series), until, self.source):
-            event = by_line[str(found[_LINE])]
-            start = _instant(found["DTSTART"].dt, self.tz)
-            end = _end(start, found["DTSTART"].dt, event.length, self.tz)
+        for occurrence in _starts(series, since - _longest(series), until, self.source):
+            event = by_line[str(occurrence[_LINE])]
+            start = _instant(occurrence["DTSTART"].dt, self.tz)
+            end = _end(start, occurrence["DTSTART"].dt, event.length, self.tz)
             if start < until and end > since:
                 yield Occurrence(start, end, event)
 

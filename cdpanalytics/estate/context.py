@@ -13,8 +13,7 @@ import pandas as pd
 from cdpanalytics.estate.exclusions import Exclusions
 from cdpanalytics.estate.file import Estate
 from cdpanalytics.estate.tags import Tags
-
-_VM = ["backup_server", "policy", "vm"]
+from cdpanalytics.schema import KEYS
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +49,8 @@ class Context:
             return cls(estate, chosen, estate.exclusions)
         if exclude is False:
             return cls(estate, chosen)
-        made = exclude if isinstance(exclude, Exclusions) else Exclusions(exclude, tz=tz)
-        return cls(estate, chosen, (made,))
+        exclusions = exclude if isinstance(exclude, Exclusions) else Exclusions(exclude, tz=tz)
+        return cls(estate, chosen, (exclusions,))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -73,7 +72,7 @@ class Context:
         rows = self.estate.renamed(rows) if len(rows) else rows
         if self.tags is None:
             return rows
-        known = rows.assign(**{name: None for name in _VM if name not in rows})
+        known = rows.assign(**{name: None for name in KEYS if name not in rows})
         columns = self.tags.columns_for(known)
         return rows.assign(**{str(name): columns[name].astype("category") for name in columns})
 
@@ -90,17 +89,17 @@ class Context:
     def findings(self, rows: pd.DataFrame, since: pd.Timestamp, until: pd.Timestamp) -> list[str]:
         """Return what fits nothing and which VMs have no tag, one line each."""
         vms = self._vms(rows)
-        found = [] if self.tags is None else self.tags.findings(vms)
+        findings = [] if self.tags is None else self.tags.findings(vms)
         for each in self.exclusions:
-            found += each.findings(vms, since, until)
-        return list(map(str, found))
+            findings += each.findings(vms, since, until)
+        return list(map(str, findings))
 
     def schedule_zones(self, servers: Sequence[str]) -> dict[str, str]:
         """Return the zone of each backup server that the file knows."""
         return self.estate.schedule_zones(servers)
 
     def _vms(self, rows: pd.DataFrame) -> pd.DataFrame:
-        columns = [*_VM, *self.names]
+        columns = [*KEYS, *self.names]
         known = rows.assign(**{name: None for name in columns if name not in rows})
         return known[columns].drop_duplicates().reset_index(drop=True)
 

@@ -27,8 +27,9 @@ from cdpanalytics.estate.tables import (
     read_document,
     text_of,
 )
-from cdpanalytics.estate.tags import HEADS, KEYS
+from cdpanalytics.estate.tags import HEADS
 from cdpanalytics.patterns import Names
+from cdpanalytics.schema import KEYS
 from cdpanalytics.timeparse import zone
 
 Source: TypeAlias = (
@@ -231,7 +232,7 @@ class Exclusions:
         """
         self._check_tags(vms)
         known = _Combinations(vms)
-        found: dict[Finding, None] = {}
+        findings: dict[Finding, None] = {}
         for part, row in self._windows(since, until):
             if not len(known.exact(row.names)):
                 message = f"names nothing known: {_whom(row.names)}"
@@ -239,8 +240,8 @@ class Exclusions:
                 message = f"lies outside the period: {row.start:%Y-%m-%d %H:%M} UTC to {row.end:%Y-%m-%d %H:%M} UTC"
             else:
                 continue
-            found[Finding(part.source, row.line, message)] = None
-        return [*found, *self._silent_events(since, until)]
+            findings[Finding(part.source, row.line, message)] = None
+        return [*findings, *self._silent_events(since, until)]
 
     def _silent_events(self, since: pd.Timestamp, until: pd.Timestamp) -> list[Finding]:
         return [

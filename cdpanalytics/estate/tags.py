@@ -24,11 +24,10 @@ from cdpanalytics.estate.tables import (
     text_of,
 )
 from cdpanalytics.patterns import Names, literal_characters
+from cdpanalytics.schema import KEYS
 
 Source: TypeAlias = str | os.PathLike[str] | pd.DataFrame | Document
 
-KEYS: Final = ("backup_server", "policy", "vm")
-"""What a row of the customer's tables can be about."""
 
 HEADS: Final[Mapping[str, tuple[str, ...]]] = {
     "backup_server": ("backupserver", "server", "vbr", "vbrserver", "sicherungsserver"),

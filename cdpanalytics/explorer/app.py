@@ -18,6 +18,7 @@ from cdpanalytics.explorer import views
 from cdpanalytics.presentation import happenings
 from cdpanalytics.presentation import html as parts
 from cdpanalytics.presentation.analysis import ORDERS, Analysis
+from cdpanalytics.schema import KEYS
 
 if TYPE_CHECKING:
     from cdpanalytics.selection import Selection
@@ -26,10 +27,12 @@ DAY = pd.Timedelta(days=1)
 PERIODS: dict[str, int | None] = {
     "last 7 days": 7, "last 30 days": 30, "last 90 days": 90, "all": None, "own dates": None,
 }  # fmt: skip
+SIDES = "Side by side"
 CALLS = {
     "Heat map": "rpo_adherence(by={vm}, freq={freq!r})", "Timeline": "gaps()", "Exposure": "gaps()",
     "Worst VMs": "worst(by={vm})", "Durations": "durations(by='policy')", "Sizes": "sizes(by='policy')",
     "Journal": "journal_adherence(by={vm})", "Status": "status()",
+    SIDES: "compare(by={side_key!r}, sides={sides!r})",
 }  # fmt: skip
 """The metric of each view, as a method of a Selection."""
 
@@ -79,12 +82,19 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
         A target like "15min", or "each policy's own".
     view : str
         One of `VIEWS`.
+    sides : str
+        What the view "Side by side" compares, like "policy=Gold,Silver". It begins with the
+        first two backup servers, else policies.
     order : str
         Order of the VMs in heat map and timeline: "breached" (most breached time first) or
         "incident" (by the incident that explains most of it).
     picked : tuple
         Backup server, policy, VM, and the day's start (or an empty text) of what was
         picked in the map: its sessions are listed below it.
+    controls : dict of str
+        The widgets that set the traits, by name.
+    page : ExplorerView
+        The widget that shows the answer: `tiles`, `main` and `detail` are its HTML.
     """
 
     period = t.Enum(list(PERIODS), "last 30 days")
@@ -95,11 +105,13 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
     vms = t.Tuple()
     rpo = t.Unicode(OWN_RPO)
     view = t.Enum(list(views.VIEWS), next(iter(views.VIEWS)))
+    sides = t.Unicode("")
     order = t.Enum(list(ORDERS), ORDERS[0])
     picked = t.Tuple()
 
     STATE = (
-        "period", "first", "last", "server", "policies", "vms", "rpo", "view", "order", "picked",
+        "period", "first", "last", "server", "policies", "vms", "rpo", "view", "order", "sides",
+        "picked",
     )  # fmt: skip
 
     def __init__(self, selection: Selection, **state: Any) -> None:
@@ -116,12 +128,13 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
         self._held, self._stale, self._searching = 0, set(self.STATE), False
         self._analysis: Analysis | None = None
         self._before: dict[str, Any] = {}
-        self._view = ExplorerView()
-        self._controls = self._make_controls()
-        super().__init__([self._control_box(), self._view])
+        self.page = ExplorerView()
+        self.controls = self._make_controls()
+        super().__init__([self._control_box(), self.page])
         self.add_class("cdp-explorer-app")
         with self.batch():
             self.first, self.last = self._days(self.period)
+            self.sides = _first_sides(self._loaded.sessions)
             self.observe(self._changed, list(self.STATE))
             self._link()
             for name, value in state.items():
@@ -158,9 +171,10 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
         if self.rpo != OWN_RPO:
             question["target"] = self.rpo
         given = ", ".join(f"{name}={value!r}" for name, value in question.items())
+        key = self.analysis.side_key if self.view == SIDES else None
         call = CALLS[self.view].format(
-            vm=["backup_server", "policy", "vm"], freq=self.analysis.freq
-        )
+            vm=KEYS, freq=self.analysis.freq, side_key=key, sides=self.sides
+        )  # fmt: skip
         return f"archive.select({given}).{call}"
 
     def narrow(self, incident: int) -> None:
@@ -229,15 +243,15 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
             self._analysis = None
         try:
             self.analysis.order = self.order
-            self._view.tiles = views.cards(self.analysis)
+            self.page.tiles = views.cards(self.analysis)
             if stale - {"picked"}:
-                self._view.main = views.with_incidents(
+                self.page.main = views.with_incidents(
                     self.view, self.analysis, narrowed=bool(self._before)
                 )
-            self._view.detail = self._detail()
+            self.page.detail = self._detail()
         except CdpError as error:
-            self._view.tiles, self._view.detail = "", ""
-            self._view.main = views.alert(str(error))
+            self.page.tiles, self.page.detail = "", ""
+            self.page.main = views.alert(str(error))
 
     def _detail(self) -> str:
         if not self.picked:
@@ -265,7 +279,7 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
         narrowed = self._loaded.during(since=since, until=until).where(**self._chosen())
         if self.rpo != OWN_RPO:
             narrowed = narrowed.with_terms(target=self.rpo)
-        return Analysis(narrowed, self.order)
+        return Analysis(narrowed, self.order, sides=self.sides)
 
     def _chosen(self) -> dict[str, Any]:
         """What is chosen, as arguments of `Selection.where`; nothing where it is all."""
@@ -291,9 +305,7 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
     # Controls
 
     def _make_controls(self) -> dict[str, widgets.Widget]:
-        names = {
-            key: _names(self._loaded.sessions, key) for key in ("backup_server", "policy", "vm")
-        }
+        names = {key: _names(self._loaded.sessions, key) for key in KEYS}
         self._names = names["vm"]
         wide = {"layout": widgets.Layout(width="auto"), "style": {"description_width": "72px"}}
         return {
@@ -304,6 +316,8 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
             "rpo": widgets.Combobox(options=RPOS, description="RPO", ensure_option=False,
                                     continuous_update=False, **wide),
             "view": widgets.Dropdown(options=list(views.VIEWS), description="View", **wide),
+            "sides": widgets.Text(description="Sides", placeholder="policy=Gold,Silver",
+                                  continuous_update=False, **wide),
             "order": widgets.Dropdown(options=[("most breached first", "breached"), ("by incident", "incident")],
                                       description="Order", **wide),
             "policies": widgets.SelectMultiple(options=names["policy"], description="Policies", rows=5, **wide),
@@ -312,10 +326,13 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
         }  # fmt: skip
 
     def _control_box(self) -> widgets.Widget:
-        controls = self._controls
+        controls = self.controls
         columns = [
             [controls["period"], controls["first"], controls["last"]],
-            [controls["server"], controls["rpo"], controls["view"], controls["order"]],
+            [
+                controls["server"], controls["rpo"], controls["view"], controls["order"],
+                controls["sides"],
+            ],
             [controls["policies"]], [controls["search"], controls["vms"]],
         ]  # fmt: skip
         return widgets.GridBox(
@@ -325,22 +342,22 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
         )  # fmt: skip
 
     def _link(self) -> None:
-        for name in ("period", "first", "last", "server", "rpo", "view", "order"):
-            t.link((self, name), (self._controls[name], "value"))
-        t.link((self, "policies"), (self._controls["policies"], "value"))
-        self._controls["search"].observe(self._search, "value")
-        self._controls["vms"].observe(self._choose, "value")
+        for name in ("period", "first", "last", "server", "rpo", "view", "order", "sides"):
+            t.link((self, name), (self.controls[name], "value"))
+        t.link((self, "policies"), (self.controls["policies"], "value"))
+        self.controls["search"].observe(self._search, "value")
+        self.controls["vms"].observe(self._choose, "value")
         self.observe(self._show_chosen, "vms")
-        self._view.observe(self._pick, "picked")
-        self._view.observe(self._pick_incident, "incident")
+        self.page.observe(self._pick, "picked")
+        self.page.observe(self._pick_incident, "incident")
 
     def _search(self, _: object) -> None:
         """Narrow the list to a part of a name; chosen VMs stay listed."""
-        part = self._controls["search"].value.casefold()
+        part = self.controls["search"].value.casefold()
         matching = [name for name in self._names if part in name.casefold() or name in self.vms]
         self._searching = True
-        self._controls["vms"].options = matching
-        self._controls["vms"].value = self.vms
+        self.controls["vms"].options = matching
+        self.controls["vms"].value = self.vms
         self._searching = False
 
     def _choose(self, change: dict[str, Any]) -> None:
@@ -348,11 +365,11 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
             self.vms = tuple(change["new"])
 
     def _show_chosen(self, change: dict[str, Any]) -> None:
-        missing = [name for name in change["new"] if name not in self._controls["vms"].options]
+        missing = [name for name in change["new"] if name not in self.controls["vms"].options]
         if missing:
             self._search(None)
-        self._controls["vms"].value = tuple(
-            n for n in change["new"] if n in self._controls["vms"].options
+        self.controls["vms"].value = tuple(
+            n for n in change["new"] if n in self.controls["vms"].options
         )
 
     def _pick(self, change: dict[str, Any]) -> None:
@@ -384,3 +401,12 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
 
 def _names(sessions: pd.DataFrame, key: str) -> list[str]:
     return sorted(sessions[key].dropna().astype("str").unique()) if key in sessions else []
+
+
+def _first_sides(sessions: pd.DataFrame) -> str:
+    """Return two groups to begin with; nothing where there are no two that can be written."""
+    for key in ("backup_server", "policy"):
+        names = [name for name in _names(sessions, key) if "," not in name]
+        if len(names) > 1:
+            return f"{key}={names[0]},{names[1]}"
+    return ""

@@ -192,9 +192,28 @@ def journal(analysis: Analysis) -> Markup:
     )
 
 
+def sides(analysis: Analysis) -> Markup:
+    """Two groups over the period, or all VMs under two targets."""
+    if analysis.sides is None:
+        return _paragraphs(
+            "Write in Sides what to compare: backup_server=vbr01,vbr02 or policy=Gold,Silver, a tag, "
+            "or target=15min,1h."
+        )
+    detail = analysis.side_by_side([analysis.side_key])
+    heads = parts.side_headings(analysis.sides)
+    tables = [
+        parts.macro("table")(parts.table(table.drop(columns=["left", "right"]), name, heads=heads))
+        for table, name in (
+            (analysis.side_by_side([]), "cdp-sides"), (detail, "cdp-sides-detail"),
+        )
+    ]  # fmt: skip
+    return tables[0] + picture(plots.side_by_side(detail)) + tables[1]
+
+
 VIEWS: dict[str, Callable[[Analysis], Markup]] = {
     "Heat map": heat_map, "Timeline": timeline, "Exposure": exposure, "Worst VMs": worst,
     "Durations": durations, "Sizes": sizes, "Journal": journal, "Status": status,
+    "Side by side": sides,
 }  # fmt: skip
 """The views by the name that an analyst chooses."""
 

@@ -23,9 +23,7 @@ from cdpanalytics.metrics.core.values import (
     lengths,
     require,
 )
-from cdpanalytics.schema import ASKED
-
-_VM = ["backup_server", "policy", "vm"]
+from cdpanalytics.schema import ASKED, KEYS, VM
 
 
 def journal_adherence(
@@ -91,7 +89,7 @@ def journal_adherence(
 
 def _lengths_of(intervals: pd.DataFrame, question: Question, terms: Terms) -> pd.DataFrame:
     """How long each VM was asked about, could be restored to, and to within which RPO."""
-    keys = tuple(dict.fromkeys((*_VM, *question.by)))
+    keys = tuple(dict.fromkeys((*KEYS, *question.by)))
     pieces = _pieces(_stretches(intervals, keys), keys)
     alike = [name for name in pieces if name != "length"]
     return pieces.groupby(alike, dropna=False, sort=False, as_index=False)[["length"]].sum()
@@ -109,28 +107,28 @@ def _table(pieces: pd.DataFrame, question: Question, terms: Terms) -> pd.DataFra
 def _stretches(intervals: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     require(intervals, ("vm", "start", "end", "rpo", "kind"), "; intervals need")
     for name in keys:
-        if name not in intervals and name not in _VM:
+        if name not in intervals and name not in KEYS:
             raise unknown_column(name, intervals)
     names = {
-        key: (intervals[key].astype("str") if key in _VM else intervals[key])
+        key: (intervals[key].astype("str") if key in KEYS else intervals[key])
         if key in intervals
         else pd.Series([None] * len(intervals), dtype="str", index=intervals.index)
         for key in keys
     }
     rpo = durations_of(intervals["rpo"])
     asked = intervals["kind"].astype("str").eq(ASKED).to_numpy()
-    made = pd.DataFrame(names).reset_index(drop=True).assign(
+    stretches = pd.DataFrame(names).reset_index(drop=True).assign(
         start=instants(intervals, "start"), end=instants(intervals, "end"),
         asked=asked, rpo=np.where(asked, UNKNOWN, rpo),
     )  # fmt: skip
-    if ((made["start"] == UNKNOWN) | (made["end"] == UNKNOWN)).any():
+    if ((stretches["start"] == UNKNOWN) | (stretches["end"] == UNKNOWN)).any():
         raise InputError("intervals has a row without start or end; drop it")
-    return made
+    return stretches
 
 
 def _pieces(rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     """Cut each VM's stretches at all their edges: one row per piece, with the rows that cover it."""
-    vm = rows.groupby(["backup_server", "vm"], dropna=False, observed=True).ngroup().to_numpy()
+    vm = rows.groupby(VM, dropna=False, observed=True).ngroup().to_numpy()
     count = len(rows)
     who, when = np.concatenate([vm, vm]), np.concatenate([rows["start"], rows["end"]])
     order = np.lexsort((when, who))

@@ -44,10 +44,11 @@ from cdpanalytics.metrics.core.question import (
     Zones,
 )
 from cdpanalytics.metrics.core.shares import Objective, Shares
-from cdpanalytics.metrics.core.spec import EXPOSURE, VM, MetricSpec
+from cdpanalytics.metrics.core.spec import EXPOSURE, MetricSpec
 from cdpanalytics.metrics.core.values import UNKNOWN, lengths, microseconds
 from cdpanalytics.metrics.core.windows import Window, effective_as_of, window
 from cdpanalytics.metrics.rpo import adherence_table, sum_cells
+from cdpanalytics.schema import VM
 
 _FIGURES = frozenset({
     "unprotected", "sessions", "success", "warning", "failed", "unknown", "exposed",

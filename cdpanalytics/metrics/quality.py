@@ -159,7 +159,7 @@ def _findings(arrays: SessionArrays) -> dict[str, tuple[Flags, str]]:
     ended = instants(frame, "ended")
     over = arrays.completed & (arrays.ended != UNKNOWN)
     backwards = over & (arrays.ended < arrays.created)
-    found = {
+    findings = {
         "no vm": (frame["vm"].isna().to_numpy(), "one VM without a name"),
         "begins after as_of": (arrays.created >= arrays.as_of, "covers nothing yet"),
         "ends after as_of": (
@@ -174,32 +174,32 @@ def _findings(arrays: SessionArrays) -> dict[str, tuple[Flags, str]]:
         "running": (arrays.running, "covers, no verdict yet"),
     }
     if "state" in frame:
-        found["pending"] = (_is(frame["state"], ["Pending"]), "does not cover, no verdict yet")
-        found["unknown state"] = (~_is(frame["state"], STATES), "no span, no verdict")
+        findings["pending"] = (_is(frame["state"], ["Pending"]), "does not cover, no verdict yet")
+        findings["unknown state"] = (~_is(frame["state"], STATES), "no span, no verdict")
     if "result" in frame:
         known = arrays.verdict != NO_VERDICT
-        found["no known result"] = (over & ~backwards & ~known, "covers, but not strictly")
+        findings["no known result"] = (over & ~backwards & ~known, "covers, but not strictly")
     overlaps, first = _in_their_vm(arrays)
-    found["overlaps an earlier one"] = (overlaps, "cover is their union")
-    found["first of its VM"] = (first, "may hold the initial synchronisation")
+    findings["overlaps an earlier one"] = (overlaps, "cover is their union")
+    findings["first of its VM"] = (first, "may hold the initial synchronisation")
     if "policy_result" in frame:
         fine = arrays.protecting(RESULTS[1:3]) & (arrays.verdict != NO_VERDICT)
-        found["policy failed"] = (
+        findings["policy failed"] = (
             fine & _is(frame["policy_result"], ["Failed"]),
             "covers: both verdicts are kept",
         )
     if "policy" in frame:
-        found["no policy"] = (frame["policy"].isna().to_numpy(), "grouped under a missing name")
+        findings["no policy"] = (frame["policy"].isna().to_numpy(), "grouped under a missing name")
     if "rpo" in frame or (arrays.rpo != UNKNOWN).any():
-        found["no target"] = (arrays.rpo == UNKNOWN, "adherence is NA")
+        findings["no target"] = (arrays.rpo == UNKNOWN, "adherence is NA")
     if "total_size" in frame:
         size = amounts(frame)
-        found["no size"] = (arrays.finished & size.isna().to_numpy(), "left out of sizes")
-        found["negative size"] = (
+        findings["no size"] = (arrays.finished & size.isna().to_numpy(), "left out of sizes")
+        findings["negative size"] = (
             (size < 0).fillna(False).to_numpy(dtype=bool),
             "taken as it is",
         )
-    return found
+    return findings
 
 
 def _is(column: pd.Series, words: object) -> Flags:

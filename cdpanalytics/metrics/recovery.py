@@ -23,9 +23,8 @@ from cdpanalytics.metrics.core.values import (
     timestamps,
     us_of,
 )
-from cdpanalytics.schema import ASKED
+from cdpanalytics.schema import ASKED, VM
 
-VM = ["backup_server", "vm"]
 _KEYS = [*VM, "policy"]
 
 

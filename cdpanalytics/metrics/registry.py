@@ -34,8 +34,8 @@ __all__ = ["REGISTRY", "REQUIRED", "UNSET", "MetricSpec", "Question", "Terms", "
 REGISTRY: Final[Mapping[str, MetricSpec]] = MappingProxyType({
     spec.name: spec
     for spec in (
-        RPO_ADHERENCE, GAPS, INCIDENTS, OFFENDERS, WHAT_IF, OBJECTIVES, WORST, COMPARE, DURATIONS, SIZES, SIZE_TREND,
-        SIZE_ANOMALIES, JOURNAL_ADHERENCE, QUALITY, STATUS, RECOVERY_POINTS,
+        RPO_ADHERENCE, GAPS, INCIDENTS, OFFENDERS, WHAT_IF, OBJECTIVES, WORST, COMPARE, DURATIONS,
+        SIZES, SIZE_TREND, SIZE_ANOMALIES, JOURNAL_ADHERENCE, QUALITY, STATUS, RECOVERY_POINTS,
     )
 })  # fmt: skip
 """The metrics by the names of their functions, in the order in which they are shown."""

@@ -7,6 +7,7 @@ hangs on colour alone.
 from cdpanalytics.plots.charts import adherence, durations, exposure, sizes
 from cdpanalytics.plots.figure import Chart, styled
 from cdpanalytics.plots.journal import achieved_rpo
+from cdpanalytics.plots.pairs import side_by_side
 from cdpanalytics.plots.strip import fleet
 from cdpanalytics.plots.vms import heat_map, timeline
 
@@ -18,6 +19,7 @@ __all__ = [
     "exposure",
     "fleet",
     "heat_map",
+    "side_by_side",
     "sizes",
     "styled",
     "timeline",

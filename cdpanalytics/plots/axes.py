@@ -10,6 +10,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from cdpanalytics.schema import KEYS
+
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 """Line styles, one after the other, so that lines differ without colour."""
 
@@ -85,9 +87,7 @@ def groups_of(table: pd.DataFrame, key: str | None) -> Iterator[tuple[str, pd.Da
 
 def label(row: pd.Series) -> str:
     """Return all names of a row, joined."""
-    return " · ".join(
-        str(row[key]) for key in ("backup_server", "policy", "vm") if key in row.index
-    )
+    return " · ".join(str(row[key]) for key in KEYS if key in row.index)
 
 
 def short(name: object) -> str:

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING
 from matplotlib.axes import Axes
 
 from cdpanalytics import plots
-from cdpanalytics.plots.vms import MOST_IN_BREACH
 from cdpanalytics.presentation import happenings
-from cdpanalytics.presentation.analysis import Analysis
+from cdpanalytics.presentation.analysis import ROWS_SHOWN, Analysis
+from cdpanalytics.schema import KEYS
 
 if TYPE_CHECKING:
     from cdpanalytics.selection import Selection
 
 By = str | Sequence[str]
-_VM = ["backup_server", "policy", "vm"]
 
 
 @dataclass(frozen=True)
@@ -54,9 +53,9 @@ class Plots:
         With the order "incident": the worst VMs of the incidents that explain most.
         """
         analysis = Analysis(self.selection, order)
-        vms = happenings.vms_in_order(analysis, MOST_IN_BREACH) if order == "incident" else None
+        vms = happenings.vms_in_order(analysis, ROWS_SHOWN) if order == "incident" else None
         return plots.heat_map(
-            self.selection.rpo_adherence(by=_VM, freq=freq), vms=vms, tz=self.selection.tz, ax=ax
+            self.selection.rpo_adherence(by=KEYS, freq=freq), vms=vms, tz=self.selection.tz, ax=ax
         )
 
     def adherence(self, by: By = "policy", *, freq: str = "D", ax: Axes | None = None) -> Axes:
@@ -85,3 +84,9 @@ class Plots:
         """Draw how many gaps lasted how long: `plots.exposure`."""
         goal = self.selection.target if target is None else target
         return plots.exposure(self.selection.gaps(target=target), target=goal, ax=ax)
+
+    def side_by_side(
+        self, sides: str | Sequence[str], by: By = (), *, ax: Axes | None = None
+    ) -> Axes:
+        """Draw the adherence of two groups, or under two targets: `plots.side_by_side`."""
+        return plots.side_by_side(self.selection.compare(by=by, sides=sides), ax=ax)

@@ -14,11 +14,11 @@ from matplotlib.colors import ListedColormap
 from cdpanalytics.plots.axes import bar, format_dates, new_axes, nothing, short, unique_names
 from cdpanalytics.plots.figure import COVERED, GAP, INK, SEVERITY, styled
 from cdpanalytics.presentation.formatting import duration, percent, severity
+from cdpanalytics.schema import KEYS, VM
 
 _MOST = 12
-MOST_IN_BREACH = 30
+_MOST_IN_BREACH = 30
 _FINEST = 5000
-_VM = ["backup_server", "vm"]
 
 _Vm = tuple[object, ...]
 """Backup server and name."""
@@ -63,7 +63,7 @@ def timeline(
         time shown, thinner than a line, are left to the table.
     """
     sessions, gaps = _with_server(sessions), _with_server(gaps)
-    first = sessions.groupby(_VM, observed=True, dropna=False)["created"].min()
+    first = sessions.groupby(VM, observed=True, dropna=False)["created"].min()
     shown = _vms(gaps, first, vms)
     with styled():
         ax = ax or new_axes(height=1.1 + 0.26 * max(len(shown), 2))
@@ -101,12 +101,12 @@ class _Row:
 
 def _vms(gaps: pd.DataFrame, first: pd.Series, names: Sequence[str] | None) -> list[_Vm]:
     """Return the VMs to draw: by name, or the twelve with most exposure."""
-    exposure = gaps.groupby(_VM, observed=True, dropna=False)["exposure"].sum()
+    exposure = gaps.groupby(VM, observed=True, dropna=False)["exposure"].sum()
     ranked = list(exposure.sort_values(ascending=False, kind="stable").index)
     if names is not None:
         every = dict.fromkeys([*ranked, *first.index])
         return [vm for name in names for vm in every if vm[1] == name]
-    of_longest = list(gaps.nlargest(1, "exposure")[_VM].itertuples(index=False, name=None))
+    of_longest = list(gaps.nlargest(1, "exposure")[VM].itertuples(index=False, name=None))
     return list(dict.fromkeys([*ranked[: _MOST - 1], *of_longest, *ranked[_MOST - 1 :]]))[:_MOST]
 
 
@@ -177,14 +177,13 @@ def heat_map(
         and white is not observed. Each cell in breach has its share of the period in percent.
     """
     with styled():
-        keys = [key for key in ("backup_server", "policy", "vm") if key in table]
+        keys = [key for key in KEYS if key in table]
         late = table.groupby(keys, observed=True, dropna=False)["breached"].sum()
         late = late[late > pd.Timedelta(0)].sort_values(ascending=False, kind="stable")
-        shown = late.index[:MOST_IN_BREACH]
+        shown = late.index[:_MOST_IN_BREACH]
         if vms is not None:
-            chosen = (
-                pd.MultiIndex.from_frame(vms[keys]) if len(keys) > 1 else pd.Index(vms[keys[0]])
-            )
+            several = len(keys) > 1
+            chosen = pd.MultiIndex.from_frame(vms[keys]) if several else pd.Index(vms[keys[0]])
             shown = chosen[chosen.isin(late.index)]
         if shown.empty:
             return nothing(ax or new_axes(), "No VM missed its RPO")
@@ -216,7 +215,9 @@ def heat_map(
         more = (
             f"; {len(late) - len(shown):,} more VMs missed theirs" if len(late) > len(shown) else ""
         )
-        worst = short(late.index[0][-1] if isinstance(late.index[0], tuple) else late.index[0])
-        ax.set_title(f"{worst} missed its RPO longest: {duration(late.iloc[0])}{more}")
+        place = late.index.get_indexer(shown)  # in order of breached time
+        worst = int(place.argmin())
+        longest = f"{names[worst]} missed its RPO longest: {duration(late.iloc[place[worst]])}"
+        ax.set_title(f"{longest}{more}")
         ax.set_xlabel(f"period ({tz}); number: % of it in breach, white: not observed")
     return ax

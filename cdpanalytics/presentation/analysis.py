@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -11,13 +12,13 @@ import pandas as pd
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.core.question import Terms
 from cdpanalytics.metrics.ranking import ranked
+from cdpanalytics.metrics.sides import Sides
 from cdpanalytics.presentation import formatting
+from cdpanalytics.schema import KEYS
 
 if TYPE_CHECKING:
     from cdpanalytics.selection import Selection
 
-VM = ["backup_server", "policy", "vm"]
-"""Columns that identify a VM in tables: names repeat on other servers, and VMs move between policies."""
 
 DAYS_SHOWN = 62
 """A longer period is drawn by weeks instead of days."""
@@ -25,11 +26,11 @@ DAYS_SHOWN = 62
 ROWS_SHOWN = 30
 """VMs in the heat map."""
 
-NAMES_SHOWN = 20
-"""VMs that a sentence names."""
-
 ORDERS = ("breached", "incident")
 """Orders of the VMs in heat map and timeline."""
+
+NAMES_SHOWN = 20
+"""VMs that a sentence names."""
 
 TARGETS = ("15s", "1min", "5min", "15min", "1h", "4h")
 """Targets of the what-if table."""
@@ -45,6 +46,8 @@ class Analysis:
     order : {"breached", "incident"}
         Order of the VMs in heat map and timeline: most breached time first, or by the
         incident that explains most of it.
+    sides : str or triple, optional
+        Two groups that are compared, as `Selection.compare` takes them.
 
     Raises
     ------
@@ -52,11 +55,23 @@ class Analysis:
         When the order is not known.
     """
 
-    def __init__(self, selection: Selection, order: str = "breached") -> None:
+    def __init__(
+        self,
+        selection: Selection,
+        order: str = "breached",
+        *,
+        sides: str | Sequence[str] | None = None,
+    ) -> None:
         if order not in ORDERS:
             raise InputError(f"order={order!r} is not known; use {' or '.join(ORDERS)}")
         self.selection = selection
         self.order = order
+        self._sides = sides
+
+    @cached_property
+    def sides(self) -> Sides | None:
+        """The two groups that are compared; None where none are asked for."""
+        return Sides.parse(self._sides) if self._sides else None
 
     @property
     def start(self) -> pd.Timestamp | None:
@@ -88,7 +103,7 @@ class Analysis:
     @cached_property
     def vms(self) -> pd.DataFrame:
         """Adherence by VM."""
-        return self.selection.rpo_adherence(by=VM)
+        return self.selection.rpo_adherence(by=KEYS)
 
     @cached_property
     def policies(self) -> pd.DataFrame:
@@ -103,7 +118,7 @@ class Analysis:
     @cached_property
     def periods(self) -> pd.DataFrame:
         """Adherence by VM and period."""
-        return self.selection.rpo_adherence(by=VM, freq=self.freq)
+        return self.selection.rpo_adherence(by=KEYS, freq=self.freq)
 
     @cached_property
     def status(self) -> pd.DataFrame:
@@ -143,14 +158,14 @@ class Analysis:
 
     @cached_property
     def journal(self) -> pd.DataFrame:
-        """The RPO achieved, by VM, worst first; no rows without restorable intervals."""
-        table = self.selection.journal_adherence(by=VM)
-        return table.sort_values(["adherence", *VM], kind="stable", ignore_index=True)
+        """The RPO achieved, by KEYS, worst first; no rows without restorable intervals."""
+        table = self.selection.journal_adherence(by=KEYS)
+        return table.sort_values(["adherence", *KEYS], kind="stable", ignore_index=True)
 
     @cached_property
     def worst(self) -> pd.DataFrame:
         """VMs that missed their target, most breached time first."""
-        return ranked(self.vms, VM).dropna(subset=["breached"])
+        return ranked(self.vms, KEYS).dropna(subset=["breached"])
 
     @cached_property
     def incidents(self) -> pd.DataFrame:
@@ -186,6 +201,16 @@ class Analysis:
     def compared(self, by: list[str]) -> pd.DataFrame:
         """Adherence beside that of the period before, largest change first."""
         return self.selection.compare(by=by)
+
+    @property
+    def side_key(self) -> str:
+        """The column by which two sides are shown in detail: one in which they do not differ."""
+        differs = self.sides is not None and self.sides.column == "policy"
+        return "backup_server" if differs else "policy"
+
+    def side_by_side(self, by: list[str]) -> pd.DataFrame:
+        """Adherence of the two sides, largest difference first."""
+        return self.selection.compare(by=by, sides=self.sides)
 
     @cached_property
     def quality(self) -> pd.DataFrame:
@@ -236,7 +261,7 @@ def left_out(selection: Selection) -> pd.DataFrame:
     for _, windows in table.groupby(["start", "end"], sort=True):
         since, until = windows["start"].iloc[0], windows["end"].iloc[0]
         inside = everything.during(since=max(since, start), until=min(until, stop))
-        observed = inside.rpo_adherence(by=VM)
+        observed = inside.rpo_adherence(by=KEYS)
         for names, window in windows.groupby(EXCLUDED, sort=False, dropna=False):
             concerned = observed[_named_by(window, observed)]
             rows.append({
@@ -250,7 +275,7 @@ def left_out(selection: Selection) -> pd.DataFrame:
 def _named_by(window: pd.DataFrame, observed: pd.DataFrame) -> pd.Series:
     """Return which VMs the rows of one exclusion name; an empty name is everyone's."""
     concerned = pd.Series(False, index=observed.index)
-    for names in window[VM].to_dict("records"):
+    for names in window[KEYS].to_dict("records"):
         fits = pd.Series(True, index=observed.index)
         for column, name in names.items():
             if not pd.isna(name):
@@ -287,7 +312,7 @@ def unprotected(analysis: Analysis) -> pd.DataFrame:
     """Return the VMs that nothing protects at the end, the longest first."""
     table = analysis.status
     late = table[table["state"].isin(["breached", "exposed"])]
-    return late.sort_values(["since", *VM], kind="stable", ignore_index=True)
+    return late.sort_values(["since", *KEYS], kind="stable", ignore_index=True)
 
 
 def now(analysis: Analysis) -> str:
@@ -402,6 +427,6 @@ def heat_map_rows(
 
 def periods_by_vm(analysis: Analysis, vms: pd.DataFrame) -> list[pd.DataFrame]:
     """Return for each VM its rows of `Analysis.periods`, in order of time."""
-    position = vms[VM].assign(position=range(len(vms)))
-    table = analysis.periods.merge(position, on=VM).sort_values("period", kind="stable")
+    position = vms[KEYS].assign(position=range(len(vms)))
+    table = analysis.periods.merge(position, on=KEYS).sort_values("period", kind="stable")
     return [rows for _, rows in table.groupby("position")]

@@ -25,8 +25,8 @@ _BYTES = ("size", "rolling", "projected", "projected_low", "projected_high", "to
 _SLOPES = ("slope", "slope_low", "slope_high")
 _SHARES = ("adherence", "adherence_strict", "gap_adherence", "success_rate", "on_cadence", "growth",
            "restorable_share", "share", "objective", "elapsed", "explains", "explained",
-           "adherence_before", "adherence_full", "success_low", "success_high", "all_protected", "cause_share",
-           "incident_share", "hour_share", "weekday_share", "adherence_without")  # fmt: skip
+           "adherence_before", "adherence_full", "success_low", "success_high", "all_protected",
+           "cause_share", "incident_share", "hour_share", "weekday_share", "adherence_without")  # fmt: skip
 _CHANCES = ("chance", "hour_chance", "weekday_chance")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -165,7 +165,7 @@ def text(table: pd.DataFrame, tz: str = "UTC") -> str:
     if table.empty:
         return "nothing to show\n"
     table = side_by_side(table)
-    shown = words(zoned(table, tz))
+    shown = format_table(zoned(table, tz))
     shown.columns = pd.Index([zoned_head(str(name), table[name], tz) for name in table.columns])
     return shown.to_string(index=False) + "\n"
 
@@ -208,7 +208,7 @@ def leaves_out(adherence: Mapping[Any, Any] | pd.Series) -> bool:
     return bool(adherence["excluded"] or adherence["retired"])
 
 
-def words(table: pd.DataFrame, of: str | None = None) -> pd.DataFrame:
+def format_table(table: pd.DataFrame, of: str | None = None) -> pd.DataFrame:
     """Return a table with each value as a person reads it; column names as they were.
 
     Parameters
@@ -228,7 +228,11 @@ def words(table: pd.DataFrame, of: str | None = None) -> pd.DataFrame:
 
 
 def unit_name(column: str, table: pd.DataFrame) -> str:
-    """Return the column whose unit a column has: a change is of sizes, or of adherence."""
+    """Return the column whose unit a column has: a change is of sizes or of adherence, a side's of its figure."""
+    if column == "difference":
+        return "change"
+    for side in ("_left", "_right"):  # of two groups side by side
+        column = column.removesuffix(side)
     return "size" if column == "change" and "size" in table else column
 
 

@@ -9,7 +9,8 @@ import pandas as pd
 
 from cdpanalytics.metrics.incidents import with_main_incident
 from cdpanalytics.presentation import formatting
-from cdpanalytics.presentation.analysis import VM, Analysis
+from cdpanalytics.presentation.analysis import Analysis
+from cdpanalytics.schema import KEYS
 
 SHOWN = 5
 """Incidents that get a sentence."""
@@ -112,7 +113,7 @@ def _rhythm(row: Mapping[Hashable, Any]) -> str:
 
 def by_incident(analysis: Analysis) -> pd.DataFrame:
     """Return `Analysis.worst` with the incident that explains most of each VM's breached time."""
-    return with_main_incident(analysis.worst, analysis.in_breach, VM)
+    return with_main_incident(analysis.worst, analysis.in_breach, KEYS)
 
 
 def vms_in_order(analysis: Analysis, rows: int) -> pd.DataFrame:

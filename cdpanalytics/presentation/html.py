@@ -13,6 +13,7 @@ import pandas as pd
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from cdpanalytics.metrics.sides import FIGURES, Sides
 from cdpanalytics.presentation import formatting, happenings
 from cdpanalytics.presentation.analysis import (
     ROWS_SHOWN,
@@ -58,7 +59,7 @@ _SEEN_AT_ONCE = 12
 _TEXTS = {"owner", "backup_server", "policy", "vm", "cause", "source", "start", "end", "open", "period", "first",
           "last", "verdict", "finding", "consequence", "created", "ended", "state", "result", "reason",
           "policy_result", "since", "last_success", "last_result", "recovery_point", "scope", "chronic",
-          "hour", "weekday"}  # fmt: skip
+          "hour", "weekday", "left", "right", "better"}  # fmt: skip
 
 
 @cache
@@ -196,7 +197,7 @@ class Table:
     table : pandas.DataFrame
         A metric's, or any other; it keeps its exact values.
     of : str, optional
-        As in `tables.words`.
+        As in `formatting.format_table`.
     """
 
     def __init__(self, table: pd.DataFrame, of: str | None = None) -> None:
@@ -208,9 +209,11 @@ class Table:
     def _repr_html_(self) -> str:
         text = self.table.to_csv(index=False)
         name = f"table-{zlib.crc32(text.encode()):08x}"  # the same table, the same page
-        made = table(self.table, name, tools=len(self.table) > _SEEN_AT_ONCE, of=self.of, heads={})
+        content = table(
+            self.table, name, tools=len(self.table) > _SEEN_AT_ONCE, of=self.of, heads={}
+        )
         style = Markup(source("sheet.css"))  # noqa: S704 - our own file
-        return Markup("<style>{}</style>{}").format(style, macro("table")(made))
+        return Markup("<style>{}</style>{}").format(style, macro("table")(content))
 
 
 def table(
@@ -224,11 +227,11 @@ def table(
 ) -> dict[str, Any]:
     """Return a table with its words, and what to sort them by; heads of times name their zone.
 
-    `of` is as in `formatting.words`.
+    `of` is as in `formatting.format_table`.
     """
     table = formatting.side_by_side(table)
     exact = formatting.records(table)
-    shown = formatting.words(formatting.zoned(table, tz), of)
+    shown = formatting.format_table(formatting.zoned(table, tz), of)
     named = [
         {"name": formatting.zoned_head(heads.get(c, c), table[c], tz), "number": c not in _TEXTS}
         for c in table.columns
@@ -239,6 +242,15 @@ def table(
         for row, line in zip(exact, shown.to_numpy().tolist(), strict=True)
     ]  # fmt: skip
     return {"id": name, "heads": named, "rows": rows, "tools": tools}
+
+
+def side_headings(sides: Sides) -> dict[str, str]:
+    """Return heads of a table of two sides: each figure with the name of its side."""
+    heads = {**HEADINGS, "difference": "Difference", "better": "Better"}
+    for figure in FIGURES:
+        for side, name in (("left", sides.left), ("right", sides.right)):
+            heads[f"{figure}_{side}"] = f"{HEADINGS[figure]}, {name}"
+    return heads
 
 
 def by_day(sizes: pd.DataFrame, name: str, tz: str = "UTC") -> dict[str, Any]:

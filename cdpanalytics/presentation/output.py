@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TextIO, cast
 
+from cdpanalytics.archive.storage.local import sync_folder
 from cdpanalytics.errors import InputError
 
 STDOUT: Final = "-"
@@ -331,7 +332,7 @@ def _replace(path: Path, body: bytes, old: os.stat_result | None) -> None:
             os.fsync(file.fileno())
         if kept:
             os.replace(beside, path)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
     finally:
         beside.unlink(missing_ok=True)
     if not kept:  # another user's file that we may write: writing into it keeps its owner
@@ -358,14 +359,3 @@ def _keep_owner_and_mode(handle: int, old: os.stat_result) -> bool:
     except PermissionError:
         return False
     return True
-
-
-def _sync_folder(folder: Path) -> None:
-    """Bring a folder's names to the disk, where the system can."""
-    if os.name == "nt":  # pragma: no cover
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,7 +18,8 @@ from cdpanalytics.presentation import analysis as sentences
 from cdpanalytics.presentation import formatting, happenings
 from cdpanalytics.presentation import html as parts
 from cdpanalytics.presentation import output as destination
-from cdpanalytics.presentation.analysis import VM, Analysis
+from cdpanalytics.presentation.analysis import Analysis
+from cdpanalytics.schema import KEYS
 
 if TYPE_CHECKING:
     from cdpanalytics.selection import Selection
@@ -48,6 +50,7 @@ def report(
     generated: pd.Timestamp | None = None,
     summary: bool = False,
     order: str = "breached",
+    sides: str | Sequence[str] | None = None,
 ) -> Path:
     """Write an HTML report of a Selection: one file that requests nothing.
 
@@ -68,6 +71,8 @@ def report(
     order : {"breached", "incident"}
         Order of the VMs in heat map and timeline: most breached time first, or by the
         incident that explains most of it.
+    sides : str or triple, optional
+        Two groups to put side by side, as `Selection.compare` takes them.
 
     Returns
     -------
@@ -84,7 +89,8 @@ def report(
     cdpanalytics.metrics.rpo_adherence : the definitions of its numbers.
     """
     destination.check(output)
-    page = render(Analysis(selection, order), title or "Were we protected?", generated, summary)
+    analysis = Analysis(selection, order, sides=sides)
+    page = render(analysis, title or "Were we protected?", generated, summary)
     destination.write_text(output, page)
     return Path(output)
 
@@ -105,7 +111,6 @@ def render(
         digest=parts.digest(script),
         selection=selection,
         provenance=selection.provenance(),
-        estate_files=[(Path(name).name, digest) for name, digest in selection.context.files.items()],
         unmatched=selection.findings(),
         dated=selection.dated_period(),
         sessions_read=len(selection.frame()),
@@ -128,10 +133,11 @@ def render(
         within=len(analysis.vms) - len(analysis.worst),
         pictures={} if summary else _pictures(analysis),
         change=sentences.change(analysis),
-        compared={key: _changes(analysis, by) for key, by in (("policy", ["policy"]), ("vm", VM))},
+        sides=_sides(analysis),
+        compared={key: _changes(analysis, by) for key, by in (("policy", ["policy"]), ("vm", KEYS))},
         breaches_left_out=max(0, len(analysis.breaches) - BREACHES_SHOWN),
         breach_count=len(analysis.breaches),
-        never_seen=analysis.never_seen[VM].astype("str").to_numpy().tolist(),
+        never_seen=analysis.never_seen[KEYS].astype("str").to_numpy().tolist(),
         versions=_versions(),
         generated=parts.instant(generated if generated is not None else analysis.stop, zone),
         data=_embedded(analysis.vms),
@@ -142,7 +148,7 @@ def render(
 def _tables(analysis: Analysis) -> dict[str, Any]:
     longest = analysis.gaps.sort_values("exposure", ascending=False, kind="stable")
     beside = _LEFT_OUT if formatting.leaves_out(analysis.whole) else []
-    vms = analysis.vms[[*VM, *_ADHERENCE, *beside]]
+    vms = analysis.vms[[*KEYS, *_ADHERENCE, *beside]]
     policies = analysis.policies[["policy", "exposed", *_ADHERENCE, *beside]]
     journal = analysis.journal
     table = partial(parts.table, tz=analysis.selection.tz)
@@ -170,7 +176,7 @@ def _tables(analysis: Analysis) -> dict[str, Any]:
 def _not_protected(analysis: Analysis) -> pd.DataFrame:
     """Return the VMs that are not plainly protected at the end, worst first."""
     table = analysis.status[~analysis.status["state"].isin(["protected", "off schedule"])]
-    return table[[*VM, *_STATUS]].head(VMS_SHOWN)
+    return table[[*KEYS, *_STATUS]].head(VMS_SHOWN)
 
 
 def _pictures(analysis: Analysis) -> dict[str, Markup]:
@@ -198,6 +204,23 @@ def _changes(analysis: Analysis, by: list[str]) -> dict[str, Any] | None:
     compared = analysis.compared(by)
     changed = compared[~compared["verdict"].isin(["same", "unknown"])].head(CHANGES_SHOWN)
     return parts.table(changed[[*by, *_CHANGE]], f"change-{by[-1]}") if len(changed) else None
+
+
+def _sides(analysis: Analysis) -> dict[str, Any] | None:
+    """Return the two sides as a picture and tables; None where none are asked for."""
+    if analysis.sides is None:
+        return None
+    detail = analysis.side_by_side([analysis.side_key])
+    chart = plots.Chart.of(plots.side_by_side(detail), "The numbers are in the table below.")
+    heads = parts.side_headings(analysis.sides)
+    whole = analysis.side_by_side([]).drop(columns=["left", "right"])
+    return {
+        "left": analysis.sides.left,
+        "right": analysis.sides.right,
+        "picture": Markup(chart.svg("sides-")),  # noqa: S704 - matplotlib escapes its text
+        "whole": parts.table(whole, "sides-whole", heads=heads),
+        "detail": parts.table(detail.drop(columns=["left", "right"]), "sides-detail", heads=heads),
+    }
 
 
 def _embedded(table: pd.DataFrame) -> Markup:

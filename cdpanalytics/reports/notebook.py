@@ -74,7 +74,7 @@ class Still(Preprocessor):
 
 def _title(nb: Any) -> str:
     for cell in nb.cells:
-        found = re.match(r"# (.+)", cell.source) if cell.cell_type == "markdown" else None
-        if found:
-            return found[1].strip()
+        heading = re.match(r"# (.+)", cell.source) if cell.cell_type == "markdown" else None
+        if heading:
+            return heading[1].strip()
     return "Notebook"

@@ -50,11 +50,11 @@ class EnterpriseManager:
     Parameters
     ----------
     url : str, optional
-        ``https://host[:9398]``; see `config.base_url`.
+        ``https://host[:9398]``; see `settings.base_url`.
     user, password : str, optional
-        Argument, environment, keyring, prompt; see `config.credentials`.
+        Argument, environment, keyring, prompt; see `settings.credentials`.
     ca_bundle : str, optional
-        PEM file that signed the server's certificate; see `config.ca_bundle`.
+        PEM file that signed the server's certificate; see `settings.ca_bundle`.
     verify : bool
         False trusts any certificate: for a look, not for work.
     cache : bool
@@ -196,8 +196,8 @@ class EnterpriseManager:
             pc.less(table["created"], pa.scalar(stop, schema.INSTANT)),
         )
         frame = schema.to_frame(table.filter(inside).sort_by("created"))
-        found = matching_rows(frame, policy=policy, vm=vm, backup_server=server)
-        return mark(found, start, None if until is None else stop)
+        matching = matching_rows(frame, policy=policy, vm=vm, backup_server=server)
+        return mark(matching, start, None if until is None else stop)
 
     def query(
         self,
@@ -299,8 +299,8 @@ class EnterpriseManager:
             return 0
         text = ",".join(str(field("Id") == _guid(uid)) for uid in uids)
         pages = self.pages("CdpReplicaTaskSession", filter=text, fresh=True)
-        found = {uid for dated in pages for uid in dated.page.table["uid"].to_pylist()}
-        return len(found.intersection(uids))
+        present = {uid for dated in pages for uid in dated.page.table["uid"].to_pylist()}
+        return len(present.intersection(uids))
 
     def _first(
         self, by: str, filter: str | None, *, descending: bool = False
@@ -356,9 +356,9 @@ class EnterpriseManager:
             if problem.status == 404:
                 return schema.REPLICA_VMS.empty_table()
             raise
-        with workers(self.parallel) as crew:
+        with workers(self.parallel) as pool:
             return pa.concat_tables(
-                [schema.REPLICA_VMS.empty_table(), *crew.map(self._vapp, listed)]
+                [schema.REPLICA_VMS.empty_table(), *pool.map(self._vapp, listed)]
             )
 
     def _vapp(self, uid: str) -> pa.Table:
@@ -403,7 +403,7 @@ class EnterpriseManager:
         Parameters
         ----------
         kind : str
-            One of `wire.KINDS`.
+            One of `server.responses.KINDS`.
         filter, sort, descending, references
             See `query`; sessions are sorted by ``CreationTimeUTC`` when `sort` is None.
         page_size : int, optional
@@ -429,7 +429,7 @@ class EnterpriseManager:
     def _read(
         self, read: Callable[..., Made], path: str, params: dict[str, str] | None = None
     ) -> Made:
-        """Return what a reader of `wire` makes of the resource at a path."""
+        """Return what a reader of `server.responses` makes of the resource at a path."""
         origin = f"{self.url} {path}"
         answer = self._connection.get(path, origin, params)
         return self._connection.read(read, answer, origin=origin)
@@ -465,8 +465,8 @@ class EnterpriseManager:
     ) -> pa.Table:
         """Ask by whole UTC days, so that the same days are the same requests next time."""
         days = pd.date_range(start.floor("D"), stop, freq="D", inclusive="left")
-        with workers(self.parallel) as crew:
-            return pa.concat_tables(crew.map(lambda day: ask(day, day + _DAY), days))
+        with workers(self.parallel) as pool:
+            return pa.concat_tables(pool.map(lambda day: ask(day, day + _DAY), days))
 
 
 def _aware(moment: pd.Timestamp) -> pd.Timestamp:

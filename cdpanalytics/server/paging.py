@@ -56,14 +56,14 @@ class Query:
 
     def parameters(self, number: int) -> dict[str, str]:
         """Return the parameters of ``/api/query`` for one of its pages."""
-        made = {"type": self.kind}
+        params = {"type": self.kind}
         if not self.references:
-            made["format"] = "Entities"
+            params["format"] = "Entities"
         if self.filter:
-            made["filter"] = self.filter
+            params["filter"] = self.filter
         if self.sort:
-            made["sortDesc" if self.descending else "sortAsc"] = self.sort
-        return {**made, "pageSize": str(self.page_size), "page": str(number)}
+            params["sortDesc" if self.descending else "sortAsc"] = self.sort
+        return {**params, "pageSize": str(self.page_size), "page": str(number)}
 
 
 class _AnotherPage(WireError):
@@ -136,9 +136,9 @@ class Pager:
     def _attempt(self, query: Query, caching: Caching) -> list[DatedPage]:
         pages = [self._page(query, 1, caching)]
         _check_count(query, pages[0].page)
-        with workers(self.parallel) as crew:
+        with workers(self.parallel) as pool:
             numbers = range(2, pages[0].page.count + 1)
-            for later in crew.map(lambda number: self._page(query, number, caching), numbers):
+            for later in pool.map(lambda number: self._page(query, number, caching), numbers):
                 _check_next(pages, later)
                 pages.append(later)
         self._look_further(query, caching, pages)
@@ -192,11 +192,11 @@ class Pager:
 @contextmanager
 def workers(parallel: int) -> Iterator[ThreadPoolExecutor]:
     """Give threads that drop what is waiting when the first one fails."""
-    crew = ThreadPoolExecutor(parallel, thread_name_prefix="cdpanalytics")
+    pool = ThreadPoolExecutor(parallel, thread_name_prefix="cdpanalytics")
     try:
-        yield crew
+        yield pool
     finally:
-        crew.shutdown(cancel_futures=True)
+        pool.shutdown(cancel_futures=True)
 
 
 def _check_count(query: Query, first: responses.Page) -> None:

@@ -338,7 +338,7 @@ class _Sync:
         held = self.archive.day("sessions", self.em.url, day.start)
         merged = merge(held.select(_RAW), _cap_as_of(fetched, self.as_of).select(_RAW))
         rows = self._enriched(day.start, merged)
-        final = len(merged) > 0 and self.over >= day.start + DAY and _all_completed(merged)
+        final = len(merged) > 0 and self.over >= day.start + DAY and all_completed(merged)
         counted = len(fetched) if day.end == day.start + DAY else None
         if not (final and self._is_held(day, held, rows, counted)):
             self.archive.put_day(
@@ -439,7 +439,7 @@ def _cap_as_of(rows: pa.Table, most: pd.Timestamp) -> pa.Table:
     return rows.set_column(rows.column_names.index("as_of"), "as_of", capped)
 
 
-def _all_completed(rows: pa.Table) -> bool:
+def all_completed(rows: pa.Table) -> bool:
     """Return whether every session is Completed with an end, so that none can change any more."""
     completed = pc.and_(
         pc.equal(rows["state"].cast(pa.string()), "Completed"), pc.is_valid(rows["ended"])

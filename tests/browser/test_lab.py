@@ -39,7 +39,7 @@ def _as_it_was(request: pytest.FixtureRequest) -> Iterator[None]:
             "    explorer.period, explorer.server, explorer.view = 'last 30 days', 'all', 'Heat map'\n"
             '    explorer.rpo, explorer.policies = "each policy\'s own", ()\n'
             "    explorer.vms = explorer.picked = ()\n"
-            "explorer._controls['search'].value = ''\n"
+            "explorer.controls['search'].value = ''\n"
         )
 
 

@@ -14,8 +14,8 @@ from cdpanalytics.errors import InputError
 from cdpanalytics.explorer import Explorer, app
 from cdpanalytics.explorer.views import VIEWS
 from cdpanalytics.presentation import formatting
-from cdpanalytics.presentation.analysis import VM
 from cdpanalytics.questions import explore
+from cdpanalytics.schema import KEYS
 from cdpanalytics.server.client import EnterpriseManager
 from cdpanalytics.simulator import Fleet, Simulator
 from cdpanalytics.synchronize import sync
@@ -38,7 +38,7 @@ def explorer(archive: Archive) -> Explorer:
 
 
 def tile(explorer: Explorer, name: str) -> str:
-    found = re.search(rf'<dt>{name}</dt><dd class="value">(.*?)</dd>', explorer._view.tiles)
+    found = re.search(rf'<dt>{name}</dt><dd class="value">(.*?)</dd>', explorer.page.tiles)
     assert found is not None
     return found[1]
 
@@ -59,14 +59,14 @@ def test_each_view_is_drawn_and_stands_still_where_no_widget_runs(
     explorer: Explorer, view: str
 ) -> None:
     explorer.view = view
-    assert "alert" not in re.sub("&lt;script&gt;alert", "", explorer._view.main)
-    assert "<script" not in explorer._view.main
+    assert "alert" not in re.sub("&lt;script&gt;alert", "", explorer.page.main)
+    assert "<script" not in explorer.page.main
     bundle = explorer._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in bundle
     still = bundle["text/html"]
     assert "<script" not in still
     assert "<button" not in still
-    if "<figure>" in explorer._view.main:
+    if "<figure>" in explorer.page.main:
         assert re.search(r'<img alt="[^"]{20,}" src="data:image/svg\+xml;base64,', still)
     assert tile(explorer, "Adherence") in still
 
@@ -80,17 +80,17 @@ def test_periods_and_dates_follow_each_other(explorer: Explorer) -> None:
     explorer.period = "all"
     assert explorer.first < newest - dt.timedelta(days=1)
     explorer.first, explorer.last = newest, newest - dt.timedelta(days=2)
-    assert 'role="alert"' in explorer._view.main
+    assert 'role="alert"' in explorer.page.main
     explorer.period = "all"
-    assert 'role="alert"' not in explorer._view.main
+    assert 'role="alert"' not in explorer.page.main
 
 
 def test_what_cannot_be_answered_is_told_where_the_answer_would_stand(explorer: Explorer) -> None:
     explorer.rpo = "soon"
-    assert "is not a length of time; write it like" in explorer._view.main
-    assert explorer._view.tiles == ""
+    assert "is not a length of time; write it like" in explorer.page.main
+    assert explorer.page.tiles == ""
     explorer.rpo = "15min"
-    assert explorer._view.tiles
+    assert explorer.page.tiles
 
 
 def test_a_selection_is_handed_back(explorer: Explorer, archive: Archive) -> None:
@@ -102,41 +102,41 @@ def test_a_selection_is_handed_back(explorer: Explorer, archive: Archive) -> Non
     vm = explorer.data["vm"].astype("str").iloc[0]
     explorer.vms = (vm,)
     assert set(explorer.data["vm"].astype("str")) == {vm}
-    assert explorer._controls["vms"].value == (vm,)
+    assert explorer.controls["vms"].value == (vm,)
     explorer.period = "last 7 days"
     until = pd.Timestamp(explorer.last, tz="UTC") + pd.Timedelta("1D")
     assert (explorer.data["created"] < until).all()
 
 
 def test_searching_keeps_what_was_chosen(explorer: Explorer) -> None:
-    names = explorer._controls["vms"].options
+    names = explorer.controls["vms"].options
     explorer.vms = (names[0],)
-    explorer._controls["search"].value = names[-1][:3].upper()
-    assert names[0] in explorer._controls["vms"].options
-    assert names[-1] in explorer._controls["vms"].options
-    assert len(explorer._controls["vms"].options) < len(names)
+    explorer.controls["search"].value = names[-1][:3].upper()
+    assert names[0] in explorer.controls["vms"].options
+    assert names[-1] in explorer.controls["vms"].options
+    assert len(explorer.controls["vms"].options) < len(names)
     assert explorer.vms == (names[0],)
-    explorer._controls["search"].value = ""
-    assert explorer._controls["vms"].options == names
+    explorer.controls["search"].value = ""
+    assert explorer.controls["vms"].options == names
     assert explorer.vms == (names[0],)
 
 
 def test_what_is_picked_shows_its_sessions(explorer: Explorer) -> None:
     explorer.period = "all"
-    server, policy, vm = explorer.analysis.worst[VM].iloc[0]
-    explorer._view.picked = [server, policy, vm, "", 1]
+    server, policy, vm = explorer.analysis.worst[KEYS].iloc[0]
+    explorer.page.picked = [server, policy, vm, "", 1]
     mine = explorer.data.query("backup_server == @server and vm == @vm and policy == @policy")
-    assert f"{len(mine):,} sessions" in explorer._view.detail
+    assert f"{len(mine):,} sessions" in explorer.page.detail
     day = explorer.analysis.periods["period"].iloc[0]
-    explorer._view.picked = [server, policy, vm, day.isoformat(), 2]
-    assert f"{day:%Y-%m-%d}: " in explorer._view.detail
+    explorer.page.picked = [server, policy, vm, day.isoformat(), 2]
+    assert f"{day:%Y-%m-%d}: " in explorer.page.detail
     explorer.view = "Worst VMs"
-    assert f'data-vm="{vm}"' in explorer._view.main or "&" in explorer._view.main
+    assert f'data-vm="{vm}"' in explorer.page.main or "&" in explorer.page.main
 
 
 def test_several_changes_are_drawn_once(explorer: Explorer) -> None:
     drawn = []
-    explorer._view.observe(drawn.append, "main")
+    explorer.page.observe(drawn.append, "main")
     with explorer.batch():
         explorer.view, explorer.rpo, explorer.period = "Sizes", "5min", "all"
     assert len(drawn) == 1
@@ -157,12 +157,14 @@ def test_the_code_gives_the_views_numbers(
         "Heat map": found.periods, "Timeline": found.gaps, "Exposure": found.gaps,
         "Durations": found.durations, "Sizes": found.sizes, "Status": found.status,
     }  # fmt: skip
-    if view in tables:
+    if view == "Side by side":
+        pd.testing.assert_frame_equal(got, found.side_by_side([found.side_key]))
+    elif view in tables:
         pd.testing.assert_frame_equal(got, tables[view])
     elif view == "Worst VMs":
         assert got["breached"].tolist() == found.worst["breached"].head(10).tolist()
     else:
-        got = got.sort_values(["adherence", *VM], kind="stable", ignore_index=True)
+        got = got.sort_values(["adherence", *KEYS], kind="stable", ignore_index=True)
         pd.testing.assert_frame_equal(got, found.journal)
 
 

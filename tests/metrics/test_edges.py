@@ -21,6 +21,8 @@ from cdpanalytics.metrics.core.kernels import running_maximum
 
 DAY = pd.Timestamp("2026-10-01", tz="UTC")
 
+ZONE = 'say of which zone they are: df.cdp.select(tz="Europe/Berlin")'
+
 
 def one_target(sessions, by="vm", **asked):
     return what_if(sessions, ["1h"], by=by, **asked)
@@ -90,10 +92,7 @@ def test_times_as_text_are_taken_with_an_offset_only(metric, column, sessions):
     text = sessions.assign(**{column: sessions[column].astype("str")})
     pd.testing.assert_frame_equal(metric(text), metric(sessions))
     bare = text.assign(**{column: text[column].str.slice(0, 19)})
-    line = f"df['{column}'] = pd.to_datetime(df['{column}'], utc=True)"
-    assert error(metric, bare) == (
-        f"column '{column}' holds str, not times with a zone; convert it: {line}"
-    )
+    assert error(metric, bare) == f"column '{column}' holds str, not times with a zone; {ZONE}"
 
 
 @pytest.mark.parametrize("metric", [sizes, size_trend, size_anomalies])
@@ -101,7 +100,7 @@ def test_sizes_as_text_are_refused_with_the_line_that_converts_them(metric, sess
     text = sessions.assign(total_size=["10", "12"])
     assert error(metric, text) == (
         "column 'total_size' holds str, not bytes; "
-        "convert it: df['total_size'] = pd.to_numeric(df['total_size'])"
+        'say what they are: df.cdp.select(units={"total_size": "GB"})'
     )
 
 
@@ -114,7 +113,7 @@ def test_sizes_as_numbers_of_any_kind_are_taken_and_parts_of_a_byte_are_not(sess
     assert nothing["size"].isna().all()
     assert error(sizes, sessions.assign(total_size=[1.5, 2.0])) == (
         "column 'total_size' holds parts of a byte; "
-        "convert it: df['total_size'] = df['total_size'].round().astype('Int64')"
+        'say its unit: df.cdp.select(units={"total_size": "GB"})'
     )
     assert "holds bool, not bytes" in error(sizes, sessions.assign(total_size=True))
 
@@ -122,10 +121,8 @@ def test_sizes_as_numbers_of_any_kind_are_taken_and_parts_of_a_byte_are_not(sess
 @pytest.mark.parametrize("odd", ["2026-10-01", "1.10.2026 08:00", "soon", "2026-13-01T00:00Z", ""])
 def test_other_text_is_refused_with_the_line_that_converts_it(sessions, odd):
     text = sessions.assign(created=["2026-10-01T00:00:00Z", odd])
-    line = "df['created'] = pd.to_datetime(df['created'], utc=True)"
-    assert error(rpo_adherence, text) == (
-        f"column 'created' holds str, not times with a zone; convert it: {line}"
-    )
+    message = error(rpo_adherence, text)
+    assert message == f"column 'created' holds str, not times with a zone; {ZONE}"
 
 
 @pytest.mark.parametrize("dtype", ["datetime64[us]", "timestamp[us][pyarrow]", "string[pyarrow]"])
@@ -133,7 +130,7 @@ def test_times_without_a_zone_are_refused_whatever_holds_them(sessions, dtype):
     naive = sessions["ended"].dt.tz_localize(None)
     message = error(durations, sessions.assign(ended=naive.astype(dtype)))
     assert message.startswith("column 'ended' holds ")
-    assert message.endswith("convert it: df['ended'] = pd.to_datetime(df['ended'], utc=True)")
+    assert message.endswith(ZONE)
 
 
 def test_text_in_arrow_is_refused_too(sessions):
@@ -266,13 +263,21 @@ def test_without_states_results_policies_and_servers_there_is_still_an_answer():
     assert pd.isna(row["adherence_strict"])
 
 
-def test_a_state_or_result_never_heard_of_protects_nobody_and_is_counted(sessions):
+def test_a_state_never_heard_of_protects_no_vm_and_is_counted(sessions):
     stopped = sessions.assign(state=["Completed", "Stopped"], result=["Success", "Success"])
     row = rpo_adherence(stopped, "1h", as_of=DAY + pd.Timedelta("16h")).iloc[0]
     assert (row["success"], row["unknown"], row["breached"]) == (1, 1, pd.Timedelta("7h"))
+
+
+def test_a_word_that_is_not_a_result_is_refused(sessions):
+    """Taken for no verdict, a failed session would protect in silence."""
     odd = sessions.assign(state="Completed", result=["Success", "Splendid"])
-    row = rpo_adherence(odd, "1h").iloc[0]
-    assert (row["success"], row["unknown"]) == (1, 1)
+    assert error(rpo_adherence, odd) == (
+        "column 'result' holds 'Splendid', not one of None, Success, Warning, Failed; "
+        "say what it means: df.cdp.select(results={'Splendid': \"Failed\"})"
+    )
+    unused = sessions.assign(result=pd.Categorical(["Success"] * 2, ["Success", "Splendid"]))
+    assert rpo_adherence(unused, "1h").iloc[0]["success"] == 2
 
 
 @pytest.mark.parametrize("until", [None, DAY + pd.Timedelta("9h"), DAY + pd.Timedelta("10h")])

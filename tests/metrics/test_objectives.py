@@ -51,6 +51,13 @@ def test_an_adherence_table_gives_the_same(fleet):
         objectives(table, 0.95, since="2026-10-01")
 
 
+def test_an_adherence_table_without_a_target_is_neither_passed_nor_missed(fleet):
+    some = fleet.assign(rpo=pd.to_timedelta(["1h", "1h", None, None, "1h"]))
+    found = objectives(rpo_adherence(some), 0.95)
+    assert found["passed"].tolist() == [False, pd.NA, True]
+    assert found["spent"].isna().tolist() == [False, True, False]
+
+
 def test_a_window_not_over_has_the_budget_of_all_of_it(fleet):
     """One day of four is over: 95 % of 96 h allows 4 h 48 min, burnt at the same rate."""
     found = objectives(fleet, 0.95, "1h", until=at("2026-10-05 00:00"))

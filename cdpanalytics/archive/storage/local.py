@@ -47,10 +47,10 @@ def write(path: Path, body: bytes) -> None:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
-    _settle(path.parent)
+    sync_folder(path.parent)
 
 
-def _settle(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Bring a folder's names to the disk, where the system can."""
     if os.name == "nt":
         return
@@ -131,7 +131,7 @@ class LocalStorage:
         path = self.home / to
         path.parent.mkdir(parents=True, exist_ok=True)
         os.replace(self.home / name, path)
-        _settle(path.parent)
+        sync_folder(path.parent)
 
     def check_replaceable(self, name: PurePosixPath) -> None:
         """Raise OSError where something else than a regular file has this name: it is the user's."""

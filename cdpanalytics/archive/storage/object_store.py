@@ -131,7 +131,7 @@ class ObjectStorage:
             entry = self._entries.get(name) or self._look(name)
             reader = Ranges(self, name, entry)
             try:
-                made = function(self._parquet(name, reader))
+                result = function(self._parquet(name, reader))
             except StoreError:
                 raise
             except Exception:
@@ -140,7 +140,7 @@ class ObjectStorage:
             else:
                 # A footer comes with one request, which cannot be of two versions.
                 if reader.requests == 0 or self._still(name, entry):
-                    return made
+                    return result
         raise StoreError(
             f"{self.location(name)} is replaced again and again while it is read; try again"
         )
@@ -150,8 +150,8 @@ class ObjectStorage:
         ahead: deque[Future[T]] = deque()
         with ThreadPoolExecutor(PARALLEL, thread_name_prefix="objects") as pool:
             try:
-                for one in over:
-                    ahead.append(pool.submit(function, one))
+                for item in over:
+                    ahead.append(pool.submit(function, item))
                     if len(ahead) > PARALLEL:
                         yield ahead.popleft().result()
                 while ahead:
@@ -269,14 +269,14 @@ class ObjectStorage:
     def _listed(self, folder: PurePosixPath) -> dict[PurePosixPath, Entry]:
         with self._translate_errors("read", folder):
             try:
-                found = self._fs.find(self._key(folder), detail=True)
+                listed = self._fs.find(self._key(folder), detail=True)
             except FileNotFoundError:
                 return {}
         start = len(self._root) + 1
         # A folder filled while it is looked at can be told as if it were an object itself.
         return {
-            PurePosixPath(key[start:]): _entry(told)
-            for key, told in found.items()
+            PurePosixPath(key[start:]): _entry(facts)
+            for key, facts in listed.items()
             if key != self._key(folder)
         }
 
@@ -295,12 +295,12 @@ class ObjectStorage:
             ) from None
 
     def _redacted(self, error: Exception) -> str:
-        said = " ".join(
+        message = " ".join(
             (getattr(error, "strerror", None) or str(error) or type(error).__name__).split()
         )
         for secret in sorted(_secrets(self._options), key=len, reverse=True):
-            said = said.replace(secret, "***")
-        return said
+            message = message.replace(secret, "***")
+        return message
 
 
 class Ranges(io.RawIOBase):

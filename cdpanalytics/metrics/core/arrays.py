@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.core import policies as settings
-from cdpanalytics.metrics.core.codes import KEYS, Codes, codes_of, common_codes
+from cdpanalytics.metrics.core.codes import Codes, codes_of, common_codes
 from cdpanalytics.metrics.core.frames import NO_FACTS, Facts
 from cdpanalytics.metrics.core.kernels import (
     Flags,
@@ -28,7 +28,7 @@ from cdpanalytics.metrics.core.values import (
     timestamp,
     us_of,
 )
-from cdpanalytics.schema import RESULTS, SESSIONS
+from cdpanalytics.schema import KEYS, RESULTS, SESSIONS
 
 NO_VERDICT, SUCCESS, WARNING, FAILED = range(4)
 
@@ -184,8 +184,6 @@ def read(
     still = present & (ended != UNKNOWN) & (ended > known) & (running | completed)
     running, completed = (running | still) & present, completed & ~still & present
     ended = np.where(still, UNKNOWN, ended)
-    if "terms" not in frame:  # only those of an archive have known words
-        _refuse_unknown_results(frame)
     verdict = _verdict(frame, completed, created, ended)
     listed = settings.listed_vms(policies, "backup_server" in frame)
     keys = {key: common_codes(_column(frame, key), _column(listed, key), text=True) for key in KEYS}
@@ -304,21 +302,22 @@ def _verdict(
         return np.zeros(len(frame), dtype=np.int8)
     words = pd.Categorical(frame["result"])
     place = pd.Index(RESULTS, dtype="str").get_indexer(words.categories.astype("str"))
+    _check_results(words, place)
     codes = np.append(np.maximum(place, NO_VERDICT), NO_VERDICT).astype(np.int8)[words.codes]
     codes[~(completed & (ended >= created))] = NO_VERDICT  # a missing end is the least integer
     return codes
 
 
-def _refuse_unknown_results(frame: pd.DataFrame) -> None:
-    """Refuse a result that is not one of the vendor's: it would protect in silence."""
-    if "result" not in frame:
+def _check_results(words: pd.Categorical, place: NDArray[np.intp]) -> None:
+    """Refuse a word that is not a result: taken for no verdict, it would protect in silence."""
+    unknown = words.categories[place < 0]
+    if not len(unknown):
         return
-    words = pd.Categorical(frame["result"])
-    used = words.categories[np.unique(words.codes[words.codes >= 0])].astype("str")
-    for word in used[~used.isin(RESULTS)]:
+    used = [word for word in unknown if str(word).strip() and (words == word).any()]
+    if used:
         raise InputError(
-            f"column 'result' has {word!r}, which would count as protection; say what it means: "
-            f'df.cdp.select(results={{{word!r}: "Failed"}}) ({", ".join(RESULTS)})'
+            f"column 'result' holds {str(used[0])!r}, not one of {', '.join(RESULTS)}; say what it "
+            f'means: df.cdp.select(results={{{str(used[0])!r}: "Failed"}})'
         )
 
 

@@ -90,8 +90,8 @@ class _History:
         """When the first session at or after `instant` begins; as_of without one."""
         keys = last_before(self.vm, self.begun, self.vms, np.full(len(self.vms), instant))
         after = np.minimum(keys + 1, len(self.vm) - 1)
-        found = (keys + 1 < len(self.vm)) & (self.vm[after] == self.vms)
-        return np.where(found, self.begun[after], self.arrays.as_of)
+        has_next = (keys + 1 < len(self.vm)) & (self.vm[after] == self.vms)
+        return np.where(has_next, self.begun[after], self.arrays.as_of)
 
     def cadence(self, hole: Hole) -> Integers:
         """The time between two sessions of each VM, as known when the hole began."""

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 from cdpanalytics.metrics.core.arrays import SessionArrays, setting
-from cdpanalytics.metrics.core.codes import KEYS
 from cdpanalytics.metrics.core.coverage import Coverage
 from cdpanalytics.metrics.core.kernels import LARGEST, Flags, Integers, expand
 from cdpanalytics.metrics.core.question import Terms
 from cdpanalytics.metrics.core.schedule import ALWAYS, Clock, clock, week_mask
 from cdpanalytics.metrics.core.values import UNKNOWN
+from cdpanalytics.schema import KEYS
 
 Stretch = tuple[Integers, Integers]
 """A start and a stop per tile."""
@@ -155,8 +155,8 @@ class ClockMaker:
             own, named = self.arrays.keys[key].codes[tiles.row], closed.names[key]
             columns.append(np.where(np.isin(own, named), own, -1) if len(named) else nothing - 1)
         kinds, of = _distinct(columns)
-        made = tuple(self._clock((int(exclude), *map(int, kind)), closed) for kind in kinds)
-        return Clocks(of, made)
+        clocks = tuple(self._clock((int(exclude), *map(int, kind)), closed) for kind in kinds)
+        return Clocks(of, clocks)
 
     def _clock(self, kind: tuple[int, ...], closed: _Closures) -> Clock:
         if kind not in self._made:

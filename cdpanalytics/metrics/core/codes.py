@@ -9,9 +9,6 @@ import pandas as pd
 
 from cdpanalytics.metrics.core.kernels import Integers
 
-KEYS = ("backup_server", "policy", "vm")
-"""The columns that name a session's place; without them in a frame, all rows share a missing name."""
-
 
 @dataclass(frozen=True)
 class Codes:

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cdpanalytics.metrics.core.aggregates import Aggregates, regroup
-from cdpanalytics.metrics.core.codes import KEYS
+from cdpanalytics.schema import KEYS
 
 
 @dataclass(frozen=True, eq=False)

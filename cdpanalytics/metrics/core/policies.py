@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from cdpanalytics.metrics.core.codes import KEYS, Codes
+from cdpanalytics.metrics.core.codes import Codes
 from cdpanalytics.metrics.core.kernels import Integers, compact_codes
+from cdpanalytics.schema import KEYS
 
 
 def listed_vms(policies: pd.DataFrame | None, with_server: bool) -> pd.DataFrame:

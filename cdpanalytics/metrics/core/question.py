@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from cdpanalytics import timeparse
 from cdpanalytics.errors import InputError
-from cdpanalytics.metrics.core.codes import KEYS
 from cdpanalytics.metrics.core.schedule import week_mask
 from cdpanalytics.metrics.core.values import (
     UNKNOWN,
@@ -24,7 +23,7 @@ from cdpanalytics.metrics.core.values import (
     microseconds,
     require,
 )
-from cdpanalytics.schema import RESULTS
+from cdpanalytics.schema import KEYS, RESULTS
 
 By: TypeAlias = str | Sequence[str]
 """One column or several; ``()`` for one row in all."""

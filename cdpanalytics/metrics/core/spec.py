@@ -12,9 +12,7 @@ from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.core import frames
 from cdpanalytics.metrics.core.members import Members
 from cdpanalytics.metrics.core.question import UNSET, Question, Terms
-
-VM = ("backup_server", "vm")
-"""The columns whose rows coverage needs together."""
+from cdpanalytics.schema import VM
 
 WINDOW = frozenset({"since", "until", "as_of"})
 LEFT_OUT = frozenset({"unobserved", "exclude", "retire_after", "grace"})
@@ -84,7 +82,7 @@ class MetricSpec:
     finalize: Callable[..., pd.DataFrame]
     columns: tuple[str, ...]
     table: Literal["sessions", "intervals"] = "sessions"
-    key: tuple[str, ...] | None = VM
+    key: tuple[str, ...] | None = tuple(VM)
     by: tuple[str, ...] | None = ("policy", "vm")
     freq: str | None = None
     takes: frozenset[str] = EXPOSURE

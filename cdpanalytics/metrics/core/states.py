@@ -174,9 +174,9 @@ class _Block:
         number = np.arange(len(tiles.row))
         some = (end > tiles.begin) & (clock.read(end) > clock.read(tiles.begin))
         latest = running_maximum(np.where(some, number + 1, 0), np.cumsum(tiles.first_of_vm) - 1)
-        found = latest[tiles.last_of_vm]
-        tile = np.maximum(found - 1, 0)
-        return tile, clock.stands_since(end[tile], tile) - 1, found > 0
+        count = latest[tiles.last_of_vm]
+        tile = np.maximum(count - 1, 0)
+        return tile, clock.stands_since(end[tile], tile) - 1, count > 0
 
     def _since(self, state: Integers, tile: Integers, at: Integers, start: int) -> Integers:
         """Since when each state has lasted."""

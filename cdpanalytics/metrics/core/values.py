@@ -53,7 +53,7 @@ def _from_text(values: pd.Series, column: str) -> pd.Series:
                 pass  # a date that does not exist: not a time either
     raise InputError(
         f"column {column!r} holds {values.dtype}, not times with a zone; "
-        'say whose times they are: df.cdp.select(tz="Europe/Berlin", ...), or tz="UTC"'
+        'say of which zone they are: df.cdp.select(tz="Europe/Berlin")'
     )
 
 
@@ -159,12 +159,12 @@ def amounts(frame: pd.DataFrame) -> pd.Series:
     if pd.api.types.is_bool_dtype(column) or not pd.api.types.is_numeric_dtype(column):
         raise InputError(
             f"column 'total_size' holds {column.dtype}, not bytes; "
-            "convert it: df['total_size'] = pd.to_numeric(df['total_size'])"
+            'say what they are: df.cdp.select(units={"total_size": "GB"})'
         )
     try:
         return column.astype("Int64")
     except (TypeError, ValueError, ArithmeticError):
         raise InputError(
             "column 'total_size' holds parts of a byte; "
-            "convert it: df['total_size'] = df['total_size'].round().astype('Int64')"
+            'say its unit: df.cdp.select(units={"total_size": "GB"})'
         ) from None
