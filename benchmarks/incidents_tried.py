@@ -40,11 +40,9 @@ def change_points(fleet: Fleet, gaps: pd.DataFrame) -> Incidents:
         )
         signal = np.cumsum(change)[:COUNT].astype(float)
         noise = np.median(np.abs(np.diff(signal))) / 0.6745 or 1.0
-        edges = (
-            ruptures.Pelt(model="l2", min_size=1, jump=1)
-            .fit(signal)
-            .predict(pen=3 * np.log(COUNT) * noise**2)
-        )
+        penalty = 3 * np.log(COUNT) * noise**2
+        model = ruptures.KernelCPD(kernel="linear", min_size=1)
+        edges = model.fit_predict(signal.reshape(-1, 1), pen=penalty)
         steps = [edge for edge in edges[:-1] if signal[edge] - signal[edge - 1] >= LEAST]
         for step in steps:
             near = own.index[np.abs(begun - step) <= 1]
