@@ -10,7 +10,7 @@ from cdpanalytics.errors import InputError
 from cdpanalytics.presentation import output
 from cdpanalytics.timeparse import share
 
-FORMATS = ("table", "csv", "json", "parquet")
+_FORMATS = ("table", "csv", "json", "parquet")
 
 
 def add_archive(command: argparse.ArgumentParser) -> None:
@@ -133,7 +133,7 @@ def add_instant(command: argparse.ArgumentParser) -> None:
 
 def add_output(command: argparse.ArgumentParser) -> None:
     """Add ``--format`` and ``--output`` of a table."""
-    command.add_argument("--format", choices=FORMATS, default="table", help="default: %(default)s")
+    command.add_argument("--format", choices=_FORMATS, default="table", help="default: %(default)s")
     command.add_argument(
         "--output", metavar="FILE", type=destination, default=output.STDOUT,
         help="a file, pipe or device; -, the default, is standard output",

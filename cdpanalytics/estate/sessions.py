@@ -16,7 +16,7 @@ from cdpanalytics.estate.tables import place
 from cdpanalytics.schema import RESULTS, STATES
 from cdpanalytics.timeparse import zone
 
-UNITS: Final = {
+_UNITS: Final = {
     name: 2 ** (10 * power)
     for power, names in enumerate((("B",), ("KB", "KiB"), ("MB", "MiB"), ("GB", "GiB"), ("TB", "TiB")))
     for name in names
@@ -231,9 +231,9 @@ def _words(
 
 def _bytes(column: pd.Series, head: str, reading: Reading, rows: _Rows) -> pd.Series:
     unit = reading.units.get("total_size")
-    factors = {name.casefold(): factor for name, factor in UNITS.items()}
+    factors = {name.casefold(): factor for name, factor in _UNITS.items()}
     if unit is not None and unit.casefold() not in factors:
-        raise InputError(f"units={{'total_size': {unit!r}}}: use one of {', '.join(UNITS)}")
+        raise InputError(f"units={{'total_size': {unit!r}}}: use one of {', '.join(_UNITS)}")
     in_head = _UNIT_IN_HEAD.search(head)
     if unit is None and in_head:
         raise InputError(

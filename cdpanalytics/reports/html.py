@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from cdpanalytics.selection import Selection
 
 GAPS_SHOWN = 15
-INCIDENTS_SHOWN = 30
-BREACHES_SHOWN = 1000
-VMS_SHOWN = 15
+_INCIDENTS_SHOWN = 30
+_BREACHES_SHOWN = 1000
+_VMS_SHOWN = 15
 CAUSES_SHOWN = 10
-CHANGES_SHOWN = 10
+_CHANGES_SHOWN = 10
 _PACKAGE = "cdpanalytics.reports"
 _ADHERENCE = ["rpo", "observed", "breached", "gaps", "breaches", "worst_gap", "adherence", "adherence_strict",
               "sessions", "failed", "success_rate"]  # fmt: skip
@@ -124,7 +124,7 @@ def render(analysis: Analysis, title: str, generated: pd.Timestamp | None) -> st
         change=sentences.change(analysis),
         sides=_sides(analysis),
         compared={key: _changes(analysis, by) for key, by in (("policy", ["policy"]), ("vm", KEYS))},
-        breaches_left_out=max(0, len(analysis.breaches) - BREACHES_SHOWN),
+        breaches_left_out=max(0, len(analysis.breaches) - _BREACHES_SHOWN),
         breach_count=len(analysis.breaches),
         never_seen=analysis.never_seen[KEYS].astype("str").to_numpy().tolist(),
         versions=_versions(),
@@ -143,13 +143,13 @@ def _tables(analysis: Analysis) -> dict[str, Any]:
     return {
         "status": parts.table(_not_protected(analysis), "status"),
         "gaps": parts.table(longest.head(GAPS_SHOWN), "gaps"),
-        "breaches": parts.table(analysis.breaches.head(BREACHES_SHOWN), "breaches", tools=True),
+        "breaches": parts.table(analysis.breaches.head(_BREACHES_SHOWN), "breaches", tools=True),
         "causes": parts.table(analysis.causes.head(CAUSES_SHOWN), "causes"),
-        "worst": parts.table(happenings.by_incident(analysis).head(VMS_SHOWN), "worst"),
-        "incidents": parts.table(analysis.incidents.head(INCIDENTS_SHOWN), "incidents"),
+        "worst": parts.table(happenings.by_incident(analysis).head(_VMS_SHOWN), "worst"),
+        "incidents": parts.table(analysis.incidents.head(_INCIDENTS_SHOWN), "incidents"),
         "offenders": parts.table(analysis.offenders, "offenders"),
         "what_if": parts.table(analysis.what_if[_WHAT_IF], "what-if"),
-        "journal": parts.table(journal.head(VMS_SHOWN), "journal") if len(journal) else None,
+        "journal": parts.table(journal.head(_VMS_SHOWN), "journal") if len(journal) else None,
         "vms": parts.table(vms, "vms", tools=True),
         "policies": parts.table(policies, "policies"),
         "durations": parts.table(analysis.durations, "durations"),
@@ -163,7 +163,7 @@ def _tables(analysis: Analysis) -> dict[str, Any]:
 def _not_protected(analysis: Analysis) -> pd.DataFrame:
     """Return the VMs that are not plainly protected at the end, worst first."""
     table = analysis.status[~analysis.status["state"].isin(["protected", "off schedule"])]
-    return table[[*KEYS, *_STATUS]].head(VMS_SHOWN)
+    return table[[*KEYS, *_STATUS]].head(_VMS_SHOWN)
 
 
 def _pictures(analysis: Analysis) -> dict[str, Markup]:
@@ -189,7 +189,7 @@ def _changes(analysis: Analysis, by: list[str]) -> dict[str, Any] | None:
     if analysis.before is None:
         return None
     compared = analysis.compared(by)
-    changed = compared[~compared["verdict"].isin(["same", "unknown"])].head(CHANGES_SHOWN)
+    changed = compared[~compared["verdict"].isin(["same", "unknown"])].head(_CHANGES_SHOWN)
     return parts.table(changed[[*by, *_CHANGE]], f"change-{by[-1]}") if len(changed) else None
 
 
