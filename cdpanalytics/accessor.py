@@ -93,7 +93,8 @@ class CdpAccessor:
         units : mapping, optional
             ``{"total_size": "GB"}`` (2**30 bytes); without it sizes are bytes.
         day_first : bool, optional
-            Whether 01.11.2026 is 1 November; needed only where no date has a day above 12.
+            Whether 01/11/2026 is 1 November; needed only where no date has a day above 12.
+            Dates with dots have the day first.
         decimal : str, optional
             The decimal sign of sizes that are text; needed only where none shows it.
         **terms

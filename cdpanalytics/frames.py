@@ -23,7 +23,7 @@ NEIGHBOUR: Final = "neighbour"
 TERMS: Final = "terms"
 """Column: what the source knows, and on which terms its Selection asks."""
 
-MARKS: Final = (WINDOW, NEIGHBOUR, TERMS)
+_MARKS: Final = (WINDOW, NEIGHBOUR, TERMS)
 
 OPEN: Final = ".."
 
@@ -87,12 +87,12 @@ def mark(
         if not unique and "uid" in frame:
             once = ~frame["uid"].duplicated().to_numpy() | frame["uid"].isna().to_numpy()
         marks[TERMS] = _counted(frame, (once & ~outside, once & outside), words, terms)
-    return frame.drop(columns=[name for name in MARKS if name in frame]).assign(**marks)
+    return frame.drop(columns=[name for name in _MARKS if name in frame]).assign(**marks)
 
 
 def unmarked(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the rows without the facts."""
-    return frame.drop(columns=[name for name in MARKS if name in frame])
+    return frame.drop(columns=[name for name in _MARKS if name in frame])
 
 
 def interval(since: pd.Timestamp | None, until: pd.Timestamp | None) -> str:

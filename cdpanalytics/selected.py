@@ -23,7 +23,7 @@ from cdpanalytics.schema import KEYS, VM
 from cdpanalytics.sources import ALL_NAMES, FrameSource, Names, Source, Window, check_names, named
 from cdpanalytics.timeparse import Moment
 
-NO_CONTEXT = Context()
+_NO_CONTEXT = Context()
 """No estate file, no tags, no exclusions."""
 
 
@@ -45,7 +45,7 @@ class SelectedSessions:
     objective: float | None = None
     retire_after: object = None
     grace: object = None
-    context: Context = NO_CONTEXT
+    context: Context = _NO_CONTEXT
     memory: str | int | None = None
     workers: int | None = None
     client: Any = None

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from cdpanalytics.plots.bound import Plots
 
 By = str | Sequence[str]
-DEFAULT_OBJECTIVE = 0.999
+_DEFAULT_OBJECTIVE = 0.999
 JOURNAL = pd.Timedelta("8D")
 """How far back recovery points are looked for: short-term retention is seven days at most."""
 
@@ -142,7 +142,7 @@ class Selection(SelectedSessions):
         self, by: By = _BY, *, objective: float | None = None, freq: str | None = None
     ) -> pd.DataFrame:
         """Return whether the objective was met, and its budget: `metrics.objectives`."""
-        goal: Any = self.objective or self.context.estate.objective or DEFAULT_OBJECTIVE
+        goal: Any = self.objective or self.context.estate.objective or _DEFAULT_OBJECTIVE
         if objective is not None:
             goal = share(objective, "objective")
         elif self.objective is None and self.context.estate.objectives:

@@ -67,7 +67,7 @@ def holes(files: ParquetFiles) -> pd.DataFrame:
     for source, intervals in known.items():
         # A day that was held once counts where it is missing now; of a day that is held only
         # what is known of it, because before its first session nothing need have existed.
-        gone = [day for day in first_days(files, source) if day < first_held[source]]
+        gone = [day for day in _first_days(files, source) if day < first_held[source]]
         gone += damaged_days(files, source)
         first = min([intervals[0][0], *gone])
         holes += [(source, None, *hole) for hole in subtract([(first, newest)], intervals)]
@@ -80,7 +80,7 @@ def holes(files: ParquetFiles) -> pd.DataFrame:
     return frame.astype({"source": "str", "backup_server": "str"})
 
 
-def first_days(files: ParquetFiles, source: str) -> list[pd.Timestamp]:
+def _first_days(files: ParquetFiles, source: str) -> list[pd.Timestamp]:
     """Return days of a source that were held once: the first, and those set aside."""
     first = files.marker.sources.get(source)
     recorded = [] if first is None else [pd.Timestamp(first, tz="UTC")]
@@ -92,7 +92,7 @@ def first_day(files: ParquetFiles, source: str) -> pd.Timestamp | None:
     folder = names.slug(source)
     held = [pd.Timestamp(name.stem, tz="UTC") for name in files.days("sessions")
             if names.folder_of(name) == folder]  # fmt: skip
-    return min([*held, *first_days(files, source)], default=None)
+    return min([*held, *_first_days(files, source)], default=None)
 
 
 def damaged_days(files: ParquetFiles, source: str) -> list[pd.Timestamp]:

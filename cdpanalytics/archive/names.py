@@ -69,13 +69,13 @@ def is_ours(name: Name) -> bool:
     """
     match name.parts:
         case (table, source, file) if table in DAILY:
-            return _SLUG.fullmatch(source) is not None and day_of(file) is not None
+            return _SLUG.fullmatch(source) is not None and _day_of(file) is not None
         case ("policies", file) if file.endswith(".parquet"):
             return _SLUG.fullmatch(file.removesuffix(".parquet")) is not None
     return False
 
 
-def day_of(file: str) -> str | None:
+def _day_of(file: str) -> str | None:
     """Return the day in a file's name, as ISO date, or None."""
     match = _DAY.fullmatch(file)
     if match is None:

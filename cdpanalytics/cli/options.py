@@ -10,7 +10,7 @@ from cdpanalytics.errors import InputError
 from cdpanalytics.presentation import output
 from cdpanalytics.timeparse import share
 
-FORMATS = ("table", "csv", "csv-excel", "xlsx", "json", "parquet")
+_FORMATS = ("table", "csv", "csv-excel", "xlsx", "json", "parquet")
 SEPARATORS = {",": ",", ";": ";", "tab": "\t"}
 
 
@@ -134,7 +134,7 @@ def add_instant(command: argparse.ArgumentParser) -> None:
 
 def add_output(command: argparse.ArgumentParser) -> None:
     """Add ``--format`` and ``--output`` of a table."""
-    command.add_argument("--format", choices=FORMATS, default="table", help="default: %(default)s")
+    command.add_argument("--format", choices=_FORMATS, default="table", help="default: %(default)s")
     command.add_argument(
         "--separator", choices=tuple(SEPARATORS), metavar="SIGN",
         help="of csv-excel: , or ; or tab; default: a comma, with --decimal , a semicolon",

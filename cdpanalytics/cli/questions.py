@@ -14,7 +14,7 @@ from cdpanalytics.presentation import output
 if TYPE_CHECKING:
     from cdpanalytics.selection import Selection
 
-MOST_PERIODS: Final = 1_000_000
+_MOST_PERIODS: Final = 1_000_000
 """Periods of ``--freq`` above which a window is refused: nothing reads a table of that many rows."""
 
 _LONGEST_PERIODS: Final = {"h": "1h", "D": "25h", "W": "7D", "MS": "31D"}
@@ -184,10 +184,10 @@ def _check_periods(selection: Selection, freq: str) -> None:
         return
     seconds = end.timestamp() - start.timestamp()  # a Timedelta ends at 292 years
     periods = int(seconds / pd.Timedelta(_LONGEST_PERIODS[freq]).total_seconds())
-    if periods > MOST_PERIODS:
+    if periods > _MOST_PERIODS:
         raise InputError(
             f"--freq {freq} from {start:%Y-%m-%d} to {end:%Y-%m-%d} is about {periods:,} "
-            f"periods; use a later --since, for at most {MOST_PERIODS:,}"
+            f"periods; use a later --since, for at most {_MOST_PERIODS:,}"
         )
 
 

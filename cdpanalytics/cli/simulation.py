@@ -12,9 +12,9 @@ from cdpanalytics.presentation import output
 if TYPE_CHECKING:
     from cdpanalytics.simulator import Simulator
 
-MOST_VMS: Final = 100_000
-MOST_DAYS: Final = 3_660
-MOST_VM_DAYS: Final = 5_000_000
+_MOST_VMS: Final = 100_000
+_MOST_DAYS: Final = 3_660
+_MOST_VM_DAYS: Final = 5_000_000
 """VMs times days of the largest simulated estate: several GB of memory."""
 
 _DEMO_COLUMNS: Final = [
@@ -97,7 +97,7 @@ def _announce(simulator: Simulator) -> None:
 
 def _add_fleet(command: argparse.ArgumentParser) -> None:
     for name, default, least, most in (
-        ("vms", 60, 1, MOST_VMS), ("days", 30, 1, MOST_DAYS), ("seed", 1, 0, 2**32 - 1),
+        ("vms", 60, 1, _MOST_VMS), ("days", 30, 1, _MOST_DAYS), ("seed", 1, 0, 2**32 - 1),
     ):  # fmt: skip
         command.add_argument(
             f"--{name}", type=shared.whole_number(least, most), default=default, metavar="N",
@@ -107,8 +107,8 @@ def _add_fleet(command: argparse.ArgumentParser) -> None:
 
 def _check_size(options: argparse.Namespace) -> None:
     vm_days = options.vms * options.days
-    if vm_days > MOST_VM_DAYS:
+    if vm_days > _MOST_VM_DAYS:
         raise InputError(
             f"--vms {options.vms} --days {options.days} is {vm_days:,} days of VMs; "
-            f"use at most {MOST_VM_DAYS:,}"
+            f"use at most {_MOST_VM_DAYS:,}"
         )

@@ -16,7 +16,7 @@ from cdpanalytics.estate.tables import place
 from cdpanalytics.schema import RESULTS, STATES
 from cdpanalytics.timeparse import zone
 
-UNITS: Final = {
+_UNITS: Final = {
     name: 2 ** (10 * power)
     for power, names in enumerate((("B",), ("KB", "KiB"), ("MB", "MiB"), ("GB", "GiB"), ("TB", "TiB")))
     for name in names
@@ -43,7 +43,8 @@ class Reading:
     units : mapping, optional
         ``{"total_size": "GB"}``; without it sizes are bytes.
     day_first : bool, optional
-        Whether 01.11.2026 is 1 November. Not needed where a date has a day above 12.
+        Whether 01/11/2026 is 1 November. Not needed where a date has a day above 12, nor for
+        dates with dots, which have the day first.
     decimal : str, optional
         The decimal sign of sizes that are text, "," or ".". Not needed where a size shows it.
     tz : str, optional
@@ -111,7 +112,9 @@ def read_sessions(
     tz = None if reading.tz is None else zone(reading.tz)
     rows = _Rows(source, range(1, len(frame) + 1) if lines is None else lines)
     read = _renamed(frame, heads, source)
-    order = times.day_order(_dates(read, rows), source, reading.day_first)
+    dates = _dates(read, rows)
+    dotted = reading.day_first is None and times.are_dotted(dates)
+    order = times.day_order(dates, source, dotted or reading.day_first)
     for name in _TIMES:
         if name in read:
             read[name] = _instants(read[name], name, tz, order, rows)
@@ -231,9 +234,9 @@ def _words(
 
 def _bytes(column: pd.Series, head: str, reading: Reading, rows: _Rows) -> pd.Series:
     unit = reading.units.get("total_size")
-    factors = {name.casefold(): factor for name, factor in UNITS.items()}
+    factors = {name.casefold(): factor for name, factor in _UNITS.items()}
     if unit is not None and unit.casefold() not in factors:
-        raise InputError(f"units={{'total_size': {unit!r}}}: use one of {', '.join(UNITS)}")
+        raise InputError(f"units={{'total_size': {unit!r}}}: use one of {', '.join(_UNITS)}")
     in_head = _UNIT_IN_HEAD.search(head)
     if unit is None and in_head:
         raise InputError(

@@ -89,6 +89,18 @@ def day_order(cells: Sequence[Cell], source: str, day_first: bool | None) -> boo
     return first_is_day if dates else None
 
 
+def are_dotted(cells: Sequence[Cell]) -> bool:
+    """Return whether all dates like 01.11.2026 have dots, which are written with the day first.
+
+    Examples
+    --------
+    >>> are_dotted([(2, "01.11.2026 22:00")]), are_dotted([(2, "01/11/2026")])
+    (True, False)
+    """
+    signs = {match[2] for _, cell in cells if (match := _numbers(cell))}
+    return signs == {"."}
+
+
 def is_date(cell: object) -> bool:
     """Return whether a cell is a date without a clock time."""
     if isinstance(cell, str):

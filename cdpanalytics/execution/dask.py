@@ -17,10 +17,10 @@ from cdpanalytics.execution.plan import Plan, Task
 if TYPE_CHECKING:
     from distributed import Client
 
-RANGES_PER_THREAD = 4
+_RANGES_PER_THREAD = 4
 """When a worker is lost, the ranges it was computing are computed again: so they are small."""
 
-MEMORY_SHARE = 0.5
+_MEMORY_SHARE = 0.5
 """Share of a worker's limit that its ranges may use: beyond 60 % Dask begins to spill to disk."""
 
 
@@ -60,7 +60,7 @@ def run_cluster(
         workers = connection.scheduler_info(n_workers=-1)["workers"].values()
         cut = plan.cut(
             _memory_per_range(workers) if memory is None else memory,
-            least=RANGES_PER_THREAD * max(1, sum(worker["nthreads"] for worker in workers)),
+            least=_RANGES_PER_THREAD * max(1, sum(worker["nthreads"] for worker in workers)),
         )
         return collect(cut, _results(cut, connection), progress)
 
@@ -127,4 +127,4 @@ def _memory_per_range(workers: Iterable[Mapping[str, Any]]) -> str | int:
     limits = [
         worker["memory_limit"] / worker["nthreads"] for worker in workers if worker["memory_limit"]
     ]
-    return max(2 * WORKER_OVERHEAD_BYTES, int(MEMORY_SHARE * min(limits))) if limits else "1GB"
+    return max(2 * WORKER_OVERHEAD_BYTES, int(_MEMORY_SHARE * min(limits))) if limits else "1GB"

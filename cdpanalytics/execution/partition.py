@@ -63,7 +63,7 @@ def ranges(
         which = "" if column is None else f" of {column}={rows.idxmax()!r}"
         raise InputError(
             f"{what} must load {count:,} sessions{which} at once, but memory= allows {most:,}; "
-            f"use memory='{memory_for(count)}' per worker or more, a shorter window, or a finer by="
+            f"use memory='{_memory_for(count)}' per worker or more, a shorter window, or a finer by="
         )
     if column is None or not len(rows):
         return [Range(column)]
@@ -136,7 +136,7 @@ def memory_size(memory: str | int) -> int:
     return int(float(parsed[1]) * _UNITS[parsed[2]])
 
 
-def memory_for(rows: int) -> str:
+def _memory_for(rows: int) -> str:
     """Return the memory that a worker needs for so many rows, as text."""
     return f"{-(-(WORKER_OVERHEAD_BYTES + rows * BYTES_PER_SESSION) // 10**6)}MB"
 

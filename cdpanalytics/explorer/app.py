@@ -24,24 +24,24 @@ if TYPE_CHECKING:
     from cdpanalytics.selection import Selection
 
 DAY = pd.Timedelta(days=1)
-PERIODS: dict[str, int | None] = {
+_PERIODS: dict[str, int | None] = {
     "last 7 days": 7, "last 30 days": 30, "last 90 days": 90, "all": None, "own dates": None,
 }  # fmt: skip
-SIDES = "Side by side"
-CALLS = {
+_SIDES = "Side by side"
+_CALLS = {
     "Heat map": "rpo_adherence(by={vm}, freq={freq!r})", "Timeline": "gaps()", "Exposure": "gaps()",
     "Worst VMs": "worst(by={vm})", "Durations": "durations(by='policy')", "Sizes": "sizes(by='policy')",
     "Journal": "journal_adherence(by={vm})", "Status": "status()",
-    SIDES: "compare(by={side_key!r}, sides={sides!r})",
+    _SIDES: "compare(by={side_key!r}, sides={sides!r})",
 }  # fmt: skip
 """The metric of each view, as a method of a Selection."""
 
-NARROWED = ("period", "first", "last", "server", "vms", "picked")
+_NARROWED = ("period", "first", "last", "server", "vms", "picked")
 """Traits that showing one incident changes."""
 
-OWN_RPO = "each policy's own"
-RPOS = (OWN_RPO, "15s", "30s", "1min", "5min", "15min", "1h", "4h")
-ALL = "all"
+_OWN_RPO = "each policy's own"
+_RPOS = (_OWN_RPO, "15s", "30s", "1min", "5min", "15min", "1h", "4h")
+_ALL = "all"
 
 
 class ExplorerView(anywidget.AnyWidget):
@@ -97,13 +97,13 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
         The widget that shows the answer: `tiles`, `main` and `detail` are its HTML.
     """
 
-    period = t.Enum(list(PERIODS), "last 30 days")
+    period = t.Enum(list(_PERIODS), "last 30 days")
     first = t.Instance(dt.date)
     last = t.Instance(dt.date)
-    server = t.Unicode(ALL)
+    server = t.Unicode(_ALL)
     policies = t.Tuple()
     vms = t.Tuple()
-    rpo = t.Unicode(OWN_RPO)
+    rpo = t.Unicode(_OWN_RPO)
     view = t.Enum(list(views.VIEWS), next(iter(views.VIEWS)))
     sides = t.Unicode("")
     order = t.Enum(list(ORDERS), ORDERS[0])
@@ -150,7 +150,7 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
         narrowed = self._question.during(since=self._bounds()[0], until=self._bounds()[1]).where(
             **self._chosen()
         )
-        return narrowed if self.rpo == OWN_RPO else narrowed.with_terms(target=self.rpo)
+        return narrowed if self.rpo == _OWN_RPO else narrowed.with_terms(target=self.rpo)
 
     @property
     def data(self) -> pd.DataFrame:
@@ -168,11 +168,11 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
         """Return the line that gives the view's table in any notebook."""
         since, until = (edge.isoformat() for edge in self._bounds())
         question = {"since": since, "until": until, "tz": self._question.tz, **self._chosen()}
-        if self.rpo != OWN_RPO:
+        if self.rpo != _OWN_RPO:
             question["target"] = self.rpo
         given = ", ".join(f"{name}={value!r}" for name, value in question.items())
-        key = self.analysis.side_key if self.view == SIDES else None
-        call = CALLS[self.view].format(
+        key = self.analysis.side_key if self.view == _SIDES else None
+        call = _CALLS[self.view].format(
             vm=KEYS, freq=self.analysis.freq, side_key=key, sides=self.sides
         )  # fmt: skip
         return f"archive.select({given}).{call}"
@@ -194,7 +194,7 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
         with self.batch():
             if incident:
                 chosen = self._days_and_vms_of(incident)
-                self._before = self._before or {name: getattr(self, name) for name in NARROWED}
+                self._before = self._before or {name: getattr(self, name) for name in _NARROWED}
             else:
                 chosen, self._before = self._before, {}
             for name, value in chosen.items():
@@ -277,13 +277,13 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
         if since >= until:
             raise InputError(f"the period ends {self.last} before it begins {self.first}")
         narrowed = self._loaded.during(since=since, until=until).where(**self._chosen())
-        if self.rpo != OWN_RPO:
+        if self.rpo != _OWN_RPO:
             narrowed = narrowed.with_terms(target=self.rpo)
         return Analysis(narrowed, self.order, sides=self.sides)
 
     def _chosen(self) -> dict[str, Any]:
         """What is chosen, as arguments of `Selection.where`; nothing where it is all."""
-        server = () if self.server == ALL else (self.server,)
+        server = () if self.server == _ALL else (self.server,)
         chosen = {"server": server, "policy": self.policies, "vm": self.vms}
         return {name: tuple(map(str, values)) for name, values in chosen.items() if values}
 
@@ -295,7 +295,7 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
 
     def _days(self, period: str) -> tuple[dt.date, dt.date]:
         last, oldest = self._newest.date(), self._oldest.date()
-        length = PERIODS[period]
+        length = _PERIODS[period]
         if period == "own dates":
             return self.first, self.last
         return (
@@ -309,11 +309,11 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
         self._names = names["vm"]
         wide = {"layout": widgets.Layout(width="auto"), "style": {"description_width": "72px"}}
         return {
-            "period": widgets.Dropdown(options=list(PERIODS), description="Period", **wide),
+            "period": widgets.Dropdown(options=list(_PERIODS), description="Period", **wide),
             "first": widgets.DatePicker(description="From", **wide),
             "last": widgets.DatePicker(description="To", **wide),
-            "server": widgets.Dropdown(options=[ALL, *names["backup_server"]], description="Server", **wide),
-            "rpo": widgets.Combobox(options=RPOS, description="RPO", ensure_option=False,
+            "server": widgets.Dropdown(options=[_ALL, *names["backup_server"]], description="Server", **wide),
+            "rpo": widgets.Combobox(options=_RPOS, description="RPO", ensure_option=False,
                                     continuous_update=False, **wide),
             "view": widgets.Dropdown(options=list(views.VIEWS), description="View", **wide),
             "sides": widgets.Text(description="Sides", placeholder="policy=Gold,Silver",

@@ -20,10 +20,10 @@ from cdpanalytics.presentation.analysis import Analysis, periods_by_vm
 
 GAPS_SHOWN = 25
 CAUSES_SHOWN = 10
-SESSIONS_SHOWN = 200
-WORST_SHOWN = 25
-STATUS_SHOWN = 200
-HEIGHTS = (4, 8, 13, 18)
+_SESSIONS_SHOWN = 200
+_WORST_SHOWN = 25
+_STATUS_SHOWN = 200
+_HEIGHTS = (4, 8, 13, 18)
 _INKS = {
     "#24292f": "var(--ink)", "#000000": "var(--ink)", "#57606a": "var(--soft)",
     "#8c959f": "var(--soft)", "#eaeef2": "var(--line)", "#ffffff": "var(--paper)",
@@ -31,14 +31,14 @@ _INKS = {
 """The colours of the packaged style that follow the theme."""
 
 
-WITH_STRIP = ("Heat map", "Timeline")
+_WITH_STRIP = ("Heat map", "Timeline")
 """Views below the strip over the fleet."""
 
 
 def with_incidents(view: str, analysis: Analysis, *, narrowed: bool = False) -> Markup:
     """A view; heat map and timeline below the strip over the fleet and its incidents."""
     back = _BACK if narrowed else Markup("")
-    if view not in WITH_STRIP or analysis.incidents.empty:
+    if view not in _WITH_STRIP or analysis.incidents.empty:
         return back + VIEWS[view](analysis)
     strip = plots.fleet(
         analysis.in_breach,
@@ -116,7 +116,7 @@ def sizes(analysis: Analysis) -> Markup:
 
 def worst(analysis: Analysis) -> Markup:
     """The VMs with most breached time, each with its days as a line of bars."""
-    shown = happenings.by_incident(analysis).head(WORST_SHOWN)
+    shown = happenings.by_incident(analysis).head(_WORST_SHOWN)
     if shown.empty:
         return _paragraphs("No VM missed its target in this selection.")
     whole = analysis.worst["breached"].sum()
@@ -130,7 +130,7 @@ def worst(analysis: Analysis) -> Markup:
             parts.macro("whose")(who), parts.macro("picked")("", vm["vm"]),
             vm["policy"], formatting.duration(vm["breached"]), formatting.share(vm["breached"] / whole),
             formatting.duration(vm["worst_gap"]), formatting.share(vm["adherence"]),
-            formatting.word("incident", vm["incident"]), sparkline(days),
+            formatting.word("incident", vm["incident"]), _sparkline(days),
         ))  # fmt: skip
     heads = (
         "VM",
@@ -149,7 +149,7 @@ def worst(analysis: Analysis) -> Markup:
     ).format(head, Markup("").join(rows))
 
 
-def sparkline(days: pd.DataFrame) -> Markup:
+def _sparkline(days: pd.DataFrame) -> Markup:
     """A bar a period, of the height of its level in the heat map; a dot where nothing was observed."""
     bars, bar = [], Markup('<rect x="{}" y="{}" width="{}" height="{}" class="{}"/>')
     levels = [formatting.severity(adherence) for adherence in days["adherence"]]
@@ -158,7 +158,7 @@ def sparkline(days: pd.DataFrame) -> Markup:
             bars.append(bar.format(4 * number + 1, 17, 1, 1, "none"))
         elif level:
             bars.append(
-                bar.format(4 * number, 18 - HEIGHTS[level - 1], 3, HEIGHTS[level - 1], "late")
+                bar.format(4 * number, 18 - _HEIGHTS[level - 1], 3, _HEIGHTS[level - 1], "late")
             )
     label = f"{sum(bool(level) for level in levels)} of {len(levels)} periods with a breach"
     return Markup(
@@ -168,7 +168,7 @@ def sparkline(days: pd.DataFrame) -> Markup:
 
 def status(analysis: Analysis) -> Markup:
     """How each VM is at the end of the period, worst first."""
-    shown = analysis.status.head(STATUS_SHOWN).drop(columns="at")
+    shown = analysis.status.head(_STATUS_SHOWN).drop(columns="at")
     left = len(analysis.status) - len(shown)
     more = (f"{left:,} more VMs are not shown.",) if left else ()
     return _paragraphs(sentences.now(analysis), *more) + _table(
@@ -226,7 +226,7 @@ def cards(analysis: Analysis) -> Markup:
 def sessions(rows: pd.DataFrame, who: str, tz: str = "UTC") -> Markup:
     """Sessions as a table, newest first."""
     names = ["created", "ended", "state", "result", "reason", "policy_result", "total_size"]
-    shown = rows.sort_values("created", ascending=False).head(SESSIONS_SHOWN)
+    shown = rows.sort_values("created", ascending=False).head(_SESSIONS_SHOWN)
     shown = shown[[name for name in names if name in shown]]
     left = len(rows) - len(shown)
     text = f"{len(rows):,} sessions" + (f", the newest {len(shown)} shown" if left else "")

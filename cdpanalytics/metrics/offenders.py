@@ -169,7 +169,7 @@ def offenders_in(breaches: Breaches, tz: str, least: int = LEAST) -> pd.DataFram
     )  # fmt: skip
     table["policy"] = table["policy"].where(table["policies"] <= 1)
     machines = len(late.observed_vms(breaches[1]))
-    table["chance"] = chance_of(table["incidents"].to_numpy(dtype=np.int64), machines)
+    table["chance"] = _chance_of(table["incidents"].to_numpy(dtype=np.int64), machines)
     table["chronic"] = table["chance"] < CHANCE
     table["explains"] = (table["breached"] / found.table["breached"].sum()).astype(float)
     shared = together.groupby(_VM, dropna=False, observed=True)["inside"].sum()
@@ -193,12 +193,12 @@ def _most_frequent(causes: pd.Series) -> str:
     return str(causes.mode().iloc[0])  # in order of name
 
 
-def chance_of(incidents: Integers, machines: int) -> NDArray[np.float64]:
+def _chance_of(incidents: Integers, machines: int) -> NDArray[np.float64]:
     """Return how probable it is that some VM has so many, at the mean of the others' and one more.
 
     Examples
     --------
-    >>> chance_of(np.array([1, 1, 12]), 10).round(6).tolist()
+    >>> _chance_of(np.array([1, 1, 12]), 10).round(6).tolist()
     [1.0, 1.0, 0.0]
     """
     total = incidents.sum()
@@ -240,18 +240,18 @@ def _rhythm(starts: pd.Series, tz: str) -> tuple[object, ...]:
     weekday = int(weekdays.argmax())
     return (
         every, f"{minutes // 60:02}:{minutes % 60:02}", most / count,
-        min(1.0, count * binomial_tail(count - 1, 1 / 24, most - 1)),
+        min(1.0, count * _binomial_tail(count - 1, 1 / 24, most - 1)),
         _WEEKDAYS[weekday], weekdays[weekday] / count,
-        min(1.0, 7 * binomial_tail(count, 1 / 7, int(weekdays[weekday]))),
+        min(1.0, 7 * _binomial_tail(count, 1 / 7, int(weekdays[weekday]))),
     )  # fmt: skip
 
 
-def binomial_tail(count: int, chance: float, least: int) -> float:
+def _binomial_tail(count: int, chance: float, least: int) -> float:
     """Return the probability of at least `least` successes in `count` trials.
 
     Examples
     --------
-    >>> binomial_tail(3, 0.5, 2)
+    >>> _binomial_tail(3, 0.5, 2)
     0.5
     """
     return sum(

@@ -39,13 +39,13 @@ from cdpanalytics.metrics.core.windows import window
 
 Reading = Literal["size", "volume"]
 
-ROLLING = 7
+_ROLLING = 7
 """Periods in the rolling mean."""
 
-AROUND = 7
+_AROUND = 7
 """Periods in the running median: the one, and three on each side."""
 
-NORMAL = 0.6745
+_NORMAL = 0.6745
 """Median absolute deviation of a standard normal variable."""
 
 
@@ -130,7 +130,7 @@ def sizes(
     return SIZES.evaluate(sessions, question, terms, reading=reading)
 
 
-def size_aggregates(
+def _size_aggregates(
     sessions: pd.DataFrame, question: Question, terms: Terms, reading: Reading = "size"
 ) -> Aggregates:
     """Return what `sizes` is made of."""
@@ -249,7 +249,7 @@ def _trend_aggregates(
     sessions: pd.DataFrame, question: Question, terms: Terms, horizon: object
 ) -> Aggregates:
     parse_horizon(horizon, question.tz)
-    return size_aggregates(sessions, question, terms)
+    return _size_aggregates(sessions, question, terms)
 
 
 def _trends(sums: Aggregates, question: Question, terms: Terms, horizon: object) -> pd.DataFrame:
@@ -354,7 +354,7 @@ def _anomaly_aggregates(
     sessions: pd.DataFrame, question: Question, terms: Terms, z: float
 ) -> Aggregates:
     _check(z)
-    return size_aggregates(sessions, question, terms)
+    return _size_aggregates(sessions, question, terms)
 
 
 def _anomalies(sums: Aggregates, question: Question, terms: Terms, z: float) -> pd.DataFrame:
@@ -366,12 +366,12 @@ def _anomalies(sums: Aggregates, question: Question, terms: Terms, z: float) -> 
     judged = known.groupby("group")["size"].transform("size") >= ENOUGH
     known = known[judged].reset_index(drop=True)
     size, grouped = known["size"].astype(float), known["group"]
-    median = size.groupby(grouped).rolling(AROUND, center=True, min_periods=1).median()
+    median = size.groupby(grouped).rolling(_AROUND, center=True, min_periods=1).median()
     expected = median.reset_index(drop=True).astype(float)
     residual = size - expected
     off = residual - residual.groupby(grouped).transform("median")
     spread = off.abs().groupby(grouped).transform("median")
-    score = NORMAL * off / spread.where(spread > 0)
+    score = _NORMAL * off / spread.where(spread > 0)
     earlier = size.groupby(grouped).shift()
     step = (spread == 0) & earlier.notna() & (size != earlier)
     known["expected"] = expected.where(spread > 0, earlier)
@@ -459,10 +459,10 @@ def _size_table(sums: Aggregates, reading: Reading = "size") -> pd.DataFrame:
 def _rolling(level: Integers, known: Flags) -> np.ndarray:
     """The mean of each period and those before it, NaN where not all are known."""
     mean = np.full(level.shape, np.nan)
-    if level.shape[1] >= ROLLING:
-        whole = sliding_window_view(known, ROLLING, axis=1).all(axis=2)
-        sums = sliding_window_view(level, ROLLING, axis=1).sum(axis=2)
-        mean[:, ROLLING - 1 :] = np.where(whole, sums / ROLLING, np.nan)
+    if level.shape[1] >= _ROLLING:
+        whole = sliding_window_view(known, _ROLLING, axis=1).all(axis=2)
+        sums = sliding_window_view(level, _ROLLING, axis=1).sum(axis=2)
+        mean[:, _ROLLING - 1 :] = np.where(whole, sums / _ROLLING, np.nan)
     return mean
 
 
@@ -474,7 +474,7 @@ _TAKES = WINDOW | LEFT_OUT | {"freq", "tz", "schedule_tz", "policies"}
 
 SIZES = MetricSpec(
     name="sizes", command="sizes", summary="the size of the protected VMs, day by day",
-    function=sizes, partial=size_aggregates, combine=combine, finalize=_table,
+    function=sizes, partial=_size_aggregates, combine=combine, finalize=_table,
     columns=_COLUMNS, freq="D", takes=_TAKES, own={"reading": "size"},
 )  # fmt: skip
 SIZE_TREND = MetricSpec(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cdpanalytics.selection import Selection
 
 
-DAYS_SHOWN = 62
+_DAYS_SHOWN = 62
 """A longer period is drawn by weeks instead of days."""
 
 ROWS_SHOWN = 30
@@ -29,7 +29,7 @@ ROWS_SHOWN = 30
 ORDERS = ("breached", "incident")
 """Orders of the VMs in heat map and timeline."""
 
-NAMES_SHOWN = 20
+_NAMES_SHOWN = 20
 """VMs that a sentence names."""
 
 TARGETS = ("15s", "1min", "5min", "15min", "1h", "4h")
@@ -88,7 +88,7 @@ class Analysis:
         """Days; weeks where there would be too many days to draw."""
         if self.start is None or self.stop is None:
             return "D"
-        return "D" if self.stop - self.start <= pd.Timedelta(days=DAYS_SHOWN) else "W"
+        return "D" if self.stop - self.start <= pd.Timedelta(days=_DAYS_SHOWN) else "W"
 
     @cached_property
     def whole(self) -> pd.Series:
@@ -376,8 +376,8 @@ def _named(said: str, vms: pd.Series) -> list[str]:
     names = sorted(vms.dropna().astype("str").unique())
     if not names:
         return []
-    more = f" and {len(names) - NAMES_SHOWN:,} more" if len(names) > NAMES_SHOWN else ""
-    return [f"{said} {', '.join(names[:NAMES_SHOWN])}{more}."]
+    more = f" and {len(names) - _NAMES_SHOWN:,} more" if len(names) > _NAMES_SHOWN else ""
+    return [f"{said} {', '.join(names[:_NAMES_SHOWN])}{more}."]
 
 
 def change(analysis: Analysis) -> str:

@@ -15,14 +15,14 @@ from cdpanalytics.schema import KEYS
 SHOWN = 5
 """Incidents that get a sentence."""
 
-TIMELINE_ROWS = 12
+_TIMELINE_ROWS = 12
 _LEAST_SHARE = 0.01
 _NAMED = 3
 _LONGEST_CAUSE = 70
-NO_SESSION = "no session"
+_NO_SESSION = "no session"
 
 
-def explaining(analysis: Analysis) -> pd.DataFrame:
+def _explaining(analysis: Analysis) -> pd.DataFrame:
     """Return the incidents that explain most: at most five, of many VMs or at least 1 %."""
     table = analysis.incidents
     return table[(table["explains"] >= _LEAST_SHARE) | (table["vms"] > 1)].head(SHOWN)
@@ -31,7 +31,7 @@ def explaining(analysis: Analysis) -> pd.DataFrame:
 def sentences(analysis: Analysis) -> list[tuple[int, str]]:
     """Return number and sentence of the incidents that explain most."""
     result = []
-    for row in explaining(analysis).to_dict("records"):
+    for row in _explaining(analysis).to_dict("records"):
         gaps = vms_of(analysis, row["incident"])
         if row["vms"] == 1:
             row["vm"] = gaps["vm"].iloc[0]
@@ -137,8 +137,8 @@ def timeline_vms(analysis: Analysis) -> list[str] | None:
     """Return the names of the VMs for a timeline by incident; None where that is not the order."""
     if analysis.order != "incident":
         return None
-    names = vms_in_order(analysis, TIMELINE_ROWS)["vm"].astype("str")
-    return list(dict.fromkeys(names))[:TIMELINE_ROWS]
+    names = vms_in_order(analysis, _TIMELINE_ROWS)["vm"].astype("str")
+    return list(dict.fromkeys(names))[:_TIMELINE_ROWS]
 
 
 def vms_of(analysis: Analysis, number: int) -> pd.DataFrame:
@@ -157,7 +157,7 @@ def _when(row: pd.Series, zone: str) -> str:
 
 def _cause(row: pd.Series) -> str:
     cause = str(row["cause"])
-    if cause == NO_SESSION:
+    if cause == _NO_SESSION:
         return "no session ran"
     verdict, _, reason = cause.partition(": ")
     text = (reason or verdict).splitlines()[0]

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from cdpanalytics.selection import Selection
 
 GAPS_SHOWN = 15
-INCIDENTS_SHOWN = 30
-BREACHES_SHOWN = 1000
-VMS_SHOWN = 15
+_INCIDENTS_SHOWN = 30
+_BREACHES_SHOWN = 1000
+_VMS_SHOWN = 15
 CAUSES_SHOWN = 10
-CHANGES_SHOWN = 10
+_CHANGES_SHOWN = 10
 _PACKAGE = "cdpanalytics.reports"
 _ADHERENCE = ["rpo", "observed", "breached", "gaps", "breaches", "worst_gap", "adherence", "adherence_strict",
               "sessions", "failed", "success_rate"]  # fmt: skip
@@ -135,7 +135,7 @@ def render(
         change=sentences.change(analysis),
         sides=_sides(analysis),
         compared={key: _changes(analysis, by) for key, by in (("policy", ["policy"]), ("vm", KEYS))},
-        breaches_left_out=max(0, len(analysis.breaches) - BREACHES_SHOWN),
+        breaches_left_out=max(0, len(analysis.breaches) - _BREACHES_SHOWN),
         breach_count=len(analysis.breaches),
         never_seen=analysis.never_seen[KEYS].astype("str").to_numpy().tolist(),
         versions=_versions(),
@@ -155,13 +155,13 @@ def _tables(analysis: Analysis) -> dict[str, Any]:
     return {
         "status": table(_not_protected(analysis), "status"),
         "gaps": table(longest.head(GAPS_SHOWN), "gaps"),
-        "breaches": table(analysis.breaches.head(BREACHES_SHOWN), "breaches", tools=True),
+        "breaches": table(analysis.breaches.head(_BREACHES_SHOWN), "breaches", tools=True),
         "causes": table(analysis.causes.head(CAUSES_SHOWN), "causes"),
-        "worst": table(happenings.by_incident(analysis).head(VMS_SHOWN), "worst"),
-        "incidents": table(analysis.incidents.head(INCIDENTS_SHOWN), "incidents"),
+        "worst": table(happenings.by_incident(analysis).head(_VMS_SHOWN), "worst"),
+        "incidents": table(analysis.incidents.head(_INCIDENTS_SHOWN), "incidents"),
         "offenders": table(analysis.offenders, "offenders"),
         "what_if": table(analysis.what_if[_WHAT_IF], "what-if"),
-        "journal": table(journal.head(VMS_SHOWN), "journal") if len(journal) else None,
+        "journal": table(journal.head(_VMS_SHOWN), "journal") if len(journal) else None,
         "vms": table(vms, "vms", tools=True),
         "policies": table(policies, "policies"),
         "durations": table(analysis.durations, "durations"),
@@ -176,7 +176,7 @@ def _tables(analysis: Analysis) -> dict[str, Any]:
 def _not_protected(analysis: Analysis) -> pd.DataFrame:
     """Return the VMs that are not plainly protected at the end, worst first."""
     table = analysis.status[~analysis.status["state"].isin(["protected", "off schedule"])]
-    return table[[*KEYS, *_STATUS]].head(VMS_SHOWN)
+    return table[[*KEYS, *_STATUS]].head(_VMS_SHOWN)
 
 
 def _pictures(analysis: Analysis) -> dict[str, Markup]:
@@ -202,7 +202,7 @@ def _changes(analysis: Analysis, by: list[str]) -> dict[str, Any] | None:
     if analysis.before is None:
         return None
     compared = analysis.compared(by)
-    changed = compared[~compared["verdict"].isin(["same", "unknown"])].head(CHANGES_SHOWN)
+    changed = compared[~compared["verdict"].isin(["same", "unknown"])].head(_CHANGES_SHOWN)
     return parts.table(changed[[*by, *_CHANGE]], f"change-{by[-1]}") if len(changed) else None
 
 

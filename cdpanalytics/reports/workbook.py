@@ -18,7 +18,7 @@ from cdpanalytics.presentation.workbook import Workbook
 if TYPE_CHECKING:
     from cdpanalytics.selection import Selection
 
-DEFINITIONS = [
+_DEFINITIONS = [
     ("Session", "From its start to its end one VM was being replicated. Its length is not replication lag."),
     ("Observed", "Scheduled time of each VM that was judged. What was left out is in its own columns."),
     ("Gap, exposed", "Observed time that no protecting session covers."),
@@ -75,7 +75,7 @@ def to_excel(selection: Selection, output: str | os.PathLike[str]) -> Path:
     book.add_table("Exclusions", analysis.exclusions)
     book.add_table("Quality", analysis.quality)
     book.add_table("Holes", selection.holes)
-    book.add_text("Definitions", "What the numbers mean", list(DEFINITIONS))
+    book.add_text("Definitions", "What the numbers mean", list(_DEFINITIONS))
     destination.write(output, book.to_bytes())
     return Path(output)
 

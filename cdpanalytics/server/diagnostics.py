@@ -12,10 +12,10 @@ from cdpanalytics.errors import CdpError, CertificateError
 from cdpanalytics.presentation import formatting
 from cdpanalytics.server.client import EnterpriseManager
 
-APART = pd.Timedelta("1min")
+_APART = pd.Timedelta("1min")
 """A difference of clocks that is worth a word."""
 
-STALE = pd.Timedelta("1D")
+_STALE = pd.Timedelta("1D")
 """Every policy begins a session a day; a server with none so new collects none."""
 
 _RELEASES = {"PascalCase": "12 or older", "camelCase": "13 or newer"}
@@ -97,7 +97,7 @@ def _of_tls(em: EnterpriseManager) -> Finding:
 
 def _of_clocks(theirs: pd.Timestamp, ours: pd.Timestamp) -> Finding:
     apart = abs(theirs - ours)
-    if apart < APART:
+    if apart < _APART:
         return Finding("ok", "clock", "as this machine's, within a minute")
     way = "behind" if theirs < ours else "ahead of"
     return Finding("warning", "clock", f"{formatting.duration(apart)} {way} this machine's; what is "
@@ -123,7 +123,7 @@ def _of_memory(em: EnterpriseManager, now: pd.Timestamp) -> Finding:
     if oldest is None or newest is None:
         return Finding("warning", "memory", "no session yet: nothing to analyse")
     since = f"{oldest:%Y-%m-%d}, {formatting.duration(now - oldest)} ago"
-    if now - newest > STALE:
+    if now - newest > _STALE:
         return Finding("warning", "memory", f"sessions since {since}, but none for "
                        f"{formatting.duration(now - newest)}; does it still collect from its backup "
                        "servers?")  # fmt: skip

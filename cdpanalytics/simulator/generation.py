@@ -22,17 +22,17 @@ from .guids import Family
 from .history import Calendar, Cast, Draft, Event, Plan
 from .instants import DAY
 
-TAIL = 3
+_TAIL = 3
 """Days that the fleet lives on after its present."""
 
-GIB = 1 << 30
-MIB = 1 << 20
+_GIB = 1 << 30
+_MIB = 1 << 20
 
-HOSTILE_NAMES = ('a"b;c', "<script>alert(1)</script>", "=cmd|' /C calc'!A0", "Zürich-Büro-数据库")
-TWIN_NAME = "print-server"
-ROLES = ("sql", "web", "app", "file", "mail", "erp", "vdi", "log")
+_HOSTILE_NAMES = ('a"b;c', "<script>alert(1)</script>", "=cmd|' /C calc'!A0", "Zürich-Büro-数据库")
+_TWIN_NAME = "print-server"
+_ROLES = ("sql", "web", "app", "file", "mail", "erp", "vdi", "log")
 
-CATALOGUE = (
+_CATALOGUE = (
     Plan("Gold", timedelta(seconds=15), 8, timedelta(hours=4), 30),
     Plan("Silver", timedelta(minutes=5), 8, timedelta(hours=8), 24),
     Plan("Office hours", timedelta(minutes=60), 8, timedelta(hours=24), 20, forbidden=True),
@@ -76,7 +76,7 @@ def generate(
         if count < 1:
             raise ValueError(f"{name}={count}; a fleet needs at least one")
     present = instants.from_datetime(until or datetime.now(UTC).replace(second=0, microsecond=0))
-    calendar = Calendar(present - days * DAY, present, present + TAIL * DAY)
+    calendar = Calendar(present - days * DAY, present, present + _TAIL * DAY)
     random = np.random.default_rng(seed)
     plans = [_plan(number) for number in range(min(policies, vms))]
     counts = _shares(vms, [plan.share for plan in plans])
@@ -110,8 +110,8 @@ def generate(
 
 
 def _plan(number: int) -> Plan:
-    lap, place = divmod(number, len(CATALOGUE))
-    plan = CATALOGUE[place]
+    lap, place = divmod(number, len(_CATALOGUE))
+    plan = _CATALOGUE[place]
     return plan._replace(name=f"{plan.name} {lap + 1}") if lap else plan
 
 
@@ -189,18 +189,20 @@ def _names(
 ) -> tuple[str, ...]:
     width = len(str(len(order)))
     names = [
-        f"{'vapp' if policy in vapps else ROLES[policy % len(ROLES)]}-{vm + 1:0{width}}"
+        f"{'vapp' if policy in vapps else _ROLES[policy % len(_ROLES)]}-{vm + 1:0{width}}"
         for vm, policy in enumerate(policy_of.tolist())
     ]
     hostile = (
-        len(HOSTILE_NAMES) if len(order) >= 12 else min(len(HOSTILE_NAMES), max(0, len(order) - 2))
+        len(_HOSTILE_NAMES)
+        if len(order) >= 12
+        else min(len(_HOSTILE_NAMES), max(0, len(order) - 2))
     )
-    for vm, name in zip(reversed(order), HOSTILE_NAMES[:hostile], strict=False):
+    for vm, name in zip(reversed(order), _HOSTILE_NAMES[:hostile], strict=False):
         names[vm] = name
     ordinary = order[len(Cast._fields) : len(order) - hostile]
     twins = {int(policy_of[vm]) % sites: vm for vm in reversed(ordinary)}
     if len(twins) > 1:
-        names[twins[0]] = names[twins[1]] = TWIN_NAME
+        names[twins[0]] = names[twins[1]] = _TWIN_NAME
     return tuple(names)
 
 
@@ -301,17 +303,17 @@ def _sizes(
     random: np.random.Generator, calendar: Calendar, vm: Integers, created: Integers, vms: int
 ) -> Integers:
     """A level for each VM; some grow from day to day, some are given another disk at some instant."""
-    level = np.clip(np.round(np.exp(random.normal(4.4, 1.0, vms))), 8, 4096).astype(np.int64) * GIB
+    level = np.clip(np.round(np.exp(random.normal(4.4, 1.0, vms))), 8, 4096).astype(np.int64) * _GIB
     daily = np.where(
-        random.random(vms) < 0.4, random.uniform(0.0005, 0.004, vms) * level // MIB, 0
+        random.random(vms) < 0.4, random.uniform(0.0005, 0.004, vms) * level // _MIB, 0
     ).astype(np.int64)
     enlarged = np.where(
         random.random(vms) < 0.1,
         random.integers(calendar.start, calendar.end, vms),
         np.iinfo(np.int64).max,
     )
-    grown = daily[vm] * ((created - calendar.start) // DAY) * MIB
-    return level[vm] + grown + (created >= enlarged[vm]) * (level[vm] // (4 * GIB) * GIB)
+    grown = daily[vm] * ((created - calendar.start) // DAY) * _MIB
+    return level[vm] + grown + (created >= enlarged[vm]) * (level[vm] // (4 * _GIB) * _GIB)
 
 
 def _machines(

@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from .server import Simulator
 
 
-LARGEST_BODY = 1_000_000
+_LARGEST_BODY = 1_000_000
 
-SILENCE = 10.0
+_SILENCE = 10.0
 """Seconds that the fault "silence" lasts."""
 
-DRIP = 0.05
+_DRIP = 0.05
 """Seconds between two bytes of the fault "drip"."""
 
-PORTAL = "<!DOCTYPE html><html><body><h1>Sign in to the network</h1></body></html>"
+_PORTAL = "<!DOCTYPE html><html><body><h1>Sign in to the network</h1></body></html>"
 
 _GUID = r"([0-9a-fA-F-]{36})"
 
@@ -71,7 +71,7 @@ class Handler(BaseHTTPRequestHandler):
         if self._request.fault == "reset":
             return self._reset()
         if self._request.fault == "silence":
-            time.sleep(SILENCE)
+            time.sleep(_SILENCE)
         status, body = self._status_and_body(parts.path.rstrip("/"))
         simulator.requests.append((self.command, parts.path, query, status))
         self._send(status, body)
@@ -134,7 +134,7 @@ class Handler(BaseHTTPRequestHandler):
             return 500, self._request.error(
                 "Object reference not set to an instance of an object.", 500
             )
-        return (200, PORTAL) if fault == "html" else None
+        return (200, _PORTAL) if fault == "html" else None
 
     def _send(self, status: int, text: str) -> None:
         mark = "\ufeff" if self._request.as_json and self.server.simulator.bom and text else ""
@@ -167,7 +167,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             for at in range(len(body)):
                 self.wfile.write(body[at : at + 1])
-                time.sleep(DRIP)
+                time.sleep(_DRIP)
         except OSError:
             self.close_connection = True
 
@@ -187,7 +187,7 @@ class Handler(BaseHTTPRequestHandler):
             length = int(self.headers.get("Content-Length", "0"))
         except ValueError:
             length = -1
-        if not 0 <= length <= LARGEST_BODY:
+        if not 0 <= length <= _LARGEST_BODY:
             self.close_connection = True
             raise Refusal(
                 413 if length > 0 else 400, "The request body is too large or has no length"

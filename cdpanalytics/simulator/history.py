@@ -15,7 +15,7 @@ Integers = NDArray[np.int64]
 SUCCESS, WARNING, FAILED = 1, 2, 3
 NO_REASON = -1
 
-WARNING_REASONS = (
+_WARNING_REASONS = (
     "RPO threshold has been exceeded: the last short-term restore point is older than expected",
     "Processing finished with warnings.\nDetails: not enough bandwidth between source & target CDP proxies",
     'Changed block tracking was reset: disk "Hard disk 2" has been read in full',
@@ -26,9 +26,9 @@ FAILED_REASONS = (
     "Target datastore is low on space",
 )
 STORAGE_REASON = "Storage is unavailable: all paths to the target datastore are down"
-REASONS = (*WARNING_REASONS, *FAILED_REASONS, STORAGE_REASON)
+REASONS = (*_WARNING_REASONS, *FAILED_REASONS, STORAGE_REASON)
 
-_FAILED_CAUSES = range(len(WARNING_REASONS), len(REASONS) - 1)
+_FAILED_CAUSES = range(len(_WARNING_REASONS), len(REASONS) - 1)
 _STORAGE_CAUSE = len(REASONS) - 1
 _SHORTEST = 90 * SECOND
 
@@ -147,7 +147,7 @@ def draft(random: np.random.Generator, calendar: Calendar, plan: Plan, machines:
         created=created[:, :-1],
         ended=snap(created[:, 1:] - handover),
         result=np.where(warned, WARNING, SUCCESS),
-        reason=np.where(warned, random.integers(0, len(WARNING_REASONS), shape), NO_REASON),
+        reason=np.where(warned, random.integers(0, len(_WARNING_REASONS), shape), NO_REASON),
         alive=np.ones(shape, dtype=np.bool_),
         taken=np.zeros(shape, dtype=np.bool_),
     )

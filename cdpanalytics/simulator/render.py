@@ -8,7 +8,7 @@ from typing import Any
 
 NAMESPACE = "http://www.veeam.com/ent/v1.0"
 
-LISTS = (
+_LISTS = (
     "Jobs FailoverPlans Backups Replicas Repositories RestorePoints VmRestorePoints VAppRestorePoints "
     "VmReplicaPoints BackupJobSessions ReplicaJobSessions ReplicaTaskSessions RestoreSessions "
     "HierarchyRoots BackupTaskSessions BackupServers ManagedServers EnterpiseRoles EnterpiseAccounts "
@@ -69,18 +69,18 @@ def camel(name: str) -> str:
 # -- JSON -----------------------------------------------------------------------------
 
 
-def cased(tree: Any, version: int) -> Any:
+def _cased(tree: Any, version: int) -> Any:
     """Return a tree with its keys as the version spells them."""
     if isinstance(tree, dict):
-        return {camel(k) if version >= 13 else k: cased(v, version) for k, v in tree.items()}
+        return {camel(k) if version >= 13 else k: _cased(v, version) for k, v in tree.items()}
     if isinstance(tree, list):
-        return [cased(item, version) for item in tree]
+        return [_cased(item, version) for item in tree]
     return tree
 
 
 def json_text(tree: Any, version: int) -> str:
     """Return a tree as compact JSON."""
-    return json.dumps(cased(tree, version), separators=(",", ":"), ensure_ascii=False)
+    return json.dumps(_cased(tree, version), separators=(",", ":"), ensure_ascii=False)
 
 
 def entity_json(entity: Entity) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def page_json(kind: str | None, rows: str, paging: Mapping[str, Any], version: i
     """Return a page around rows that are JSON already: of entities, or (kind None) references."""
     refs = f'{{"Refs":[{rows}]}}' if kind is None else "null"
     lists = ",".join(
-        f'"{name}":{{"{name}":[{rows}]}}' if name == kind else f'"{name}":null' for name in LISTS
+        f'"{name}":{{"{name}":[{rows}]}}' if name == kind else f'"{name}":null' for name in _LISTS
     )
     entities = "null" if kind is None else f"{{{lists}}}"
     if version >= 13:
@@ -118,7 +118,7 @@ def page_json(kind: str | None, rows: str, paging: Mapping[str, Any], version: i
             f'"{camel(name)}":{{"{camel(name)}":[{rows}]}}'
             if name == kind
             else f'"{camel(name)}":null'
-            for name in LISTS
+            for name in _LISTS
         )
         entities = "null" if kind is None else f"{{{lists}}}"
     frame = {"Refs": refs, "Entities": entities, "Resources": "null", "Links": "null",

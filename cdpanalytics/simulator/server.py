@@ -18,7 +18,7 @@ from .selections import Selections
 from .sessions import Clock, LogonSessions
 from .tables import Rows, Table
 
-IDLE = timedelta(minutes=15)
+_IDLE = timedelta(minutes=15)
 """How long a session lives without a request."""
 
 Logged = tuple[str, str, dict[str, str], int]
@@ -85,7 +85,7 @@ class Simulator:
         clock: Clock | None = None,
         lag: timedelta = LAG,
         horizon: timedelta = HORIZON,
-        idle: timedelta = IDLE,
+        idle: timedelta = _IDLE,
         link_host: str | None = None,
         bom: bool = False,
         faults: Iterable[Fault] = (),

@@ -40,7 +40,7 @@ class Retention:
     overlaps_archive: bool = True
 
 
-UNLIMITED = Retention(pd.Timestamp(0, tz="UTC"), pd.Timestamp(0, tz="UTC"))
+_UNLIMITED = Retention(pd.Timestamp(0, tz="UTC"), pd.Timestamp(0, tz="UTC"))
 """The retention of a server that forgets nothing."""
 
 
@@ -59,7 +59,7 @@ class Day:
 def plan(
     ledger: pd.DataFrame | None,
     now: pd.Timestamp,
-    retention: Retention = UNLIMITED,
+    retention: Retention = _UNLIMITED,
     since: pd.Timestamp | None = None,
     *,
     full: bool = False,

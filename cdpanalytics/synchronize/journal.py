@@ -17,7 +17,7 @@ from cdpanalytics.archive.journal import joined, visited
 from cdpanalytics.server.client import EnterpriseManager
 from cdpanalytics.synchronize.days import days
 
-LOOK_BACK: Final = pd.Timedelta("7D")
+_LOOK_BACK: Final = pd.Timedelta("7D")
 """How far back a VM is asked about where its policy's short-term retention is not known."""
 
 Row = dict[str, Any]
@@ -52,7 +52,7 @@ def _questions(
     vms = pa.concat_tables([*map(em.replica_vms, sets), em.vapps()]).to_pylist()
     last_visit, short_term = _last_visits(archive, em.url, as_of), _short_terms(archive, em.url)
     questions = [
-        (vm, last_visit.get(vm["uid"], as_of - short_term.get(vm["policy_uid"], LOOK_BACK)))
+        (vm, last_visit.get(vm["uid"], as_of - short_term.get(vm["policy_uid"], _LOOK_BACK)))
         for vm in vms
     ]
     return [(vm, since) for vm, since in questions if since < as_of]
@@ -87,7 +87,7 @@ def _last_visits(archive: Archive, source: str, as_of: pd.Timestamp) -> dict[str
     A visit that ends in the future was made while the server's clock was ahead: how far it
     really reached is not known, so that VM is asked again from the beginning of that day's visits.
     """
-    recent = days((as_of - LOOK_BACK).date(), as_of.date())
+    recent = days((as_of - _LOOK_BACK).date(), as_of.date())
     table = pa.concat_tables([archive.day("intervals", source, day) for day in recent])
     visits = table.filter(pc.equal(table["kind"].cast(pa.string()), schema.ASKED))
     now = pa.scalar(as_of.to_pydatetime(), schema.INSTANT)

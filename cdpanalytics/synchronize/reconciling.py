@@ -20,10 +20,10 @@ from cdpanalytics.synchronize.days import DAY, Retention
 Count = Callable[[pd.Timestamp, pd.Timestamp], int]
 """How many sessions the server has of a window."""
 
-CLOSE = 6
+_CLOSE = 6
 """Days before today that are fetched again at each sync: a result or an end may be restated."""
 
-ONE_BY_ONE = pd.Timedelta("91D")
+_ONE_BY_ONE = pd.Timedelta("91D")
 """Days of this age are counted one by one; older ones in blocks, and by halves where they differ."""
 
 BLOCK = 28
@@ -82,7 +82,7 @@ def days_to_recheck(
         for row in ledger.sort_values("day").to_dict("records")
         if retention.oldest_session < row["day"] + DAY <= today
     ]
-    close = frozenset(row.day for row in held if row.day >= today - CLOSE * DAY)
+    close = frozenset(row.day for row in held if row.day >= today - _CLOSE * DAY)
     holes = {row["day"] for row in ledger.to_dict("records")
              if any(end > retention.complete_since for _, end in row["missing"])}  # fmt: skip
     others = [row for row in held if row.day not in close | holes]
@@ -123,7 +123,7 @@ def _blocks(held: Sequence[Counted], today: pd.Timestamp) -> Iterator[list[Count
     for row, following in pairwise([*held, None]):
         assert row is not None  # noqa: S101 - None comes last
         block.append(row)
-        recent = row.day >= today - ONE_BY_ONE
+        recent = row.day >= today - _ONE_BY_ONE
         adjoins = following is not None and following.day == row.day + DAY
         if recent or not adjoins or len(block) == BLOCK:
             yield block

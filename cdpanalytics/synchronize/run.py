@@ -43,8 +43,8 @@ _POLICY_SESSION_DAYS: Final = 3
 _NEWEST: Final = 5
 """Newest sessions held of which the server must still have most, or it has forgotten since."""
 
-CLOCK_WARNING: Final = pd.Timedelta("5min")
-CLOCK_LIMIT: Final = pd.Timedelta("1h")
+_CLOCK_WARNING: Final = pd.Timedelta("5min")
+_CLOCK_LIMIT: Final = pd.Timedelta("1h")
 """Difference of the server's clock and this machine's that is told, and that stops a sync."""
 
 _RAW: Final = [*schema.TASK_SESSIONS.names, "as_of"]
@@ -173,7 +173,7 @@ def _check_clock(em: EnterpriseManager, allowed: bool | None) -> None:
     days whose sessions have not been collected yet.
     """
     difference = em.clock_difference()
-    if difference is None or abs(difference) <= CLOCK_WARNING:
+    if difference is None or abs(difference) <= _CLOCK_WARNING:
         return
     machine = pd.Timestamp.now("UTC")
     clocks = (
@@ -181,7 +181,7 @@ def _check_clock(em: EnterpriseManager, allowed: bool | None) -> None:
         f"{machine:%Y-%m-%d %H:%M:%S} UTC"
     )
     goes_on = settings.allow_clock_difference() if allowed is None else allowed
-    if abs(difference) > CLOCK_LIMIT and not goes_on:
+    if abs(difference) > _CLOCK_LIMIT and not goes_on:
         raise ServerError(
             f"{clocks}; correct one of them, or go on with --allow-clock-difference "
             "(allow_clock_difference=True)"
@@ -345,7 +345,7 @@ class _Sync:
                 "sessions", self.em.url, day.start, rows, self.as_of, final, day.missing, counted
             )
         again = fetched.filter(pc.is_in(fetched["uid"], held["uid"].combine_chunks()))
-        changed = count_changed(held.select(_RAW), again.select(_RAW))
+        changed = _count_changed(held.select(_RAW), again.select(_RAW))
         return len(fetched), len(fetched) - len(again), changed
 
     def _is_held(self, day: Day, held: pa.Table, rows: pa.Table, counted: int | None) -> bool:
@@ -356,7 +356,7 @@ class _Sync:
         before = self.ledger[self.ledger["day"] == day.start].to_dict("records")
         same = [row["final"] and row["missing"] == day.missing and row["counted"] == counted
                 for row in before]  # fmt: skip
-        return same == [True] and len(held) == len(rows) and not count_changed(held, rows)
+        return same == [True] and len(held) == len(rows) and not _count_changed(held, rows)
 
     # -- policy sessions ---------------------------------------------------------------
 
@@ -373,7 +373,7 @@ class _Sync:
         fetched = self.em.policy_sessions(start, stop, fresh=True)
         for day, rows in rows_by_day(fetched.select(schema.POLICY_SESSIONS.names), "created"):
             held = self._parents(day)
-            if not count_changed(held, rows) and len(held) >= len(rows):
+            if not _count_changed(held, rows) and len(held) >= len(rows):
                 continue
             self.parents[day] = merge(held, rows)
             near = settled["day"].between(day, day + (_POLICY_SESSION_DAYS - 1) * DAY)
@@ -408,7 +408,7 @@ def merge(held: pa.Table, fetched: pa.Table) -> pa.Table:
     return pa.concat_tables([fetched.cast(held.schema), only_held])
 
 
-def count_changed(held: pa.Table, fetched: pa.Table) -> int:
+def _count_changed(held: pa.Table, fetched: pa.Table) -> int:
     """Count the uids in both whose rows differ in more than as_of."""
     at = pc.index_in(fetched["uid"].combine_chunks(), value_set=held["uid"].combine_chunks())
     now, before = fetched.filter(pc.is_valid(at)), held.take(at.drop_null())

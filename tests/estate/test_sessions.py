@@ -56,7 +56,6 @@ def test_a_german_export_is_read_with_its_own_words(export: pd.DataFrame) -> Non
         ({"tz": "Europe/Berlinn"}, r"Europe/Berlin"),
         ({"units": {}}, r"'Größe \(GB\)' is not in bytes; say so: units=\{'total_size': 'GB'\}"),
         ({"units": {"total_size": "furlong"}}, r"use one of B, KB"),
-        ({"day_first": None}, r"line 1: '01.10.2026 08:00' has the day or the month first"),
         ({"columns": {"vm": "Rechner"}}, r"the frame has no column 'Rechner' for 'vm' \(has: Maschine"),
     ],
 )  # fmt: skip
@@ -135,3 +134,12 @@ def test_what_is_right_is_not_touched() -> None:
         "result": ["Success"], "total_size": pd.array([7], dtype="Int64"),
     })  # fmt: skip
     pd.testing.assert_frame_equal(read_sessions(frame, Reading()), frame)
+
+
+def test_dates_with_dots_have_the_day_first_and_others_are_asked_about():
+    dotted = pd.DataFrame({"vm": ["sql-1"], "created": ["01.10.2026 08:00"]})
+    read = read_sessions(dotted, Reading(tz="UTC"))
+    assert read["created"].iloc[0] == pd.Timestamp("2026-10-01 08:00", tz="UTC")
+    slashed = dotted.replace({"created": {"01.10.2026 08:00": "01/10/2026 08:00"}})
+    with pytest.raises(InputError, match="'01/10/2026 08:00' has the day or the month first"):
+        read_sessions(slashed, Reading(tz="UTC"))

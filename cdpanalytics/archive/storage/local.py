@@ -97,7 +97,7 @@ class LocalStorage:
 
     def exists(self, name: PurePosixPath) -> bool:
         """Return whether there is a regular file of this name."""
-        return self._link_above(name) is None and stat_kind(self.home / name) == "file"
+        return self._link_above(name) is None and _stat_kind(self.home / name) == "file"
 
     def walk(self, folder: PurePosixPath) -> list[tuple[PurePosixPath, Kind]]:
         """Return each name below a folder and what it is, in order; links are not followed."""
@@ -141,7 +141,7 @@ class LocalStorage:
                 errno.EPERM,
                 f"{link} is a symbolic link, and an archive follows none; remove the link",
             )
-        if stat_kind(self.home / name) not in ("file", None):
+        if _stat_kind(self.home / name) not in ("file", None):
             raise OSError(
                 errno.EPERM, "this name is in use by something that is not a file; remove it"
             )
@@ -178,7 +178,7 @@ class LocalStorage:
         return next((n for n in reversed(above) if (self.home / n).is_symlink()), None)
 
 
-def stat_kind(path: Path) -> Kind | None:
+def _stat_kind(path: Path) -> Kind | None:
     """Return what a path is, without following it; None where there is nothing."""
     try:
         mode = path.lstat().st_mode

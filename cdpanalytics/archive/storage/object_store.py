@@ -27,7 +27,7 @@ PARALLEL = 16
 END = 16 * 1024
 """Bytes of an object's end that are fetched first: its footer, or all of a small object."""
 
-TRIES = 3
+_TRIES = 3
 """How often an object is read that is replaced while it is read."""
 
 _VERSIONS = ("ETag", "etag", "generation", "md5Hash", "LastModified", "last_modified", "mtime",
@@ -127,7 +127,7 @@ class ObjectStorage:
 
         What takes several requests is done again when another version was put between them.
         """
-        for _ in range(TRIES):
+        for _ in range(_TRIES):
             entry = self._entries.get(name) or self._look(name)
             reader = Ranges(self, name, entry)
             try:

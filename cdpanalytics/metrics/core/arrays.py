@@ -169,7 +169,7 @@ def read(
         When a needed column is missing or does not hold times with a zone.
     """
     require(sessions, NEEDED, _PURPOSE)
-    frame = unique_sessions(sessions, by)
+    frame = _unique_sessions(sessions, by)
     created, ended = instants(frame, "created"), instants(frame, "ended")
     if (created == UNKNOWN).any():
         row = int(np.flatnonzero(created == UNKNOWN)[0])
@@ -219,7 +219,7 @@ def as_of_frame(frame: pd.DataFrame, known: Facts, as_of: pd.Timestamp | None = 
 # -- duplicates ------------------------------------------------------------------------
 
 
-def unique_sessions(frame: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
+def _unique_sessions(frame: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
     """Return one row per uid: the one with the newest `as_of`.
 
     Of rows with one `as_of`, or none, the one with an end counts, then the later end, then

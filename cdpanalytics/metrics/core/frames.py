@@ -18,7 +18,7 @@ from cdpanalytics.metrics.core.kernels import LARGEST, Integers, compact_codes, 
 from cdpanalytics.metrics.core.question import Question, Terms
 from cdpanalytics.metrics.core.values import UNKNOWN, instants, us_of
 
-ARGUMENTS = {
+_ARGUMENTS = {
     "policies": "policies", "holes": "unobserved", "exclude": "exclude",
     "retire_after": "retire_after", "grace": "grace", "zone": "tz", "schedule_zone": "schedule_tz",
 }  # fmt: skip
@@ -100,7 +100,7 @@ def facts(frame: pd.DataFrame) -> Facts:
 def _same_terms(labels: list[dict[str, str]]) -> tuple[tuple[str, str], ...]:
     """The terms that all labels name."""
     distinct = {
-        tuple(sorted((name, value) for name, value in label.items() if name in ARGUMENTS))
+        tuple(sorted((name, value) for name, value in label.items() if name in _ARGUMENTS))
         for label in labels
     }
     if len(distinct) > 1:
@@ -139,9 +139,11 @@ def check(
         return
     unset = question.unset | terms.unset
     missing = [
-        f"{ARGUMENTS[name]}={value}" if value else f"{ARGUMENTS[name]}="
+        f"{_ARGUMENTS[name]}={value}" if value else f"{_ARGUMENTS[name]}="
         for name, value in known.terms
-        if ARGUMENTS[name] in unset and ARGUMENTS[name] in takes and _matters(name, question, terms)
+        if _ARGUMENTS[name] in unset
+        and _ARGUMENTS[name] in takes
+        and _matters(name, question, terms)
     ]
     if missing:
         raise InputError(

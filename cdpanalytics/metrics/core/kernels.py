@@ -83,7 +83,7 @@ def sort_by_vm_and_time(
     sort of small integers, which NumPy does by radix), then the packed (VM, time) keys (a
     merge sort that is fast on nearly sorted input), and only tied rows go through lexsort.
     """
-    keys = packed_keys(vm, time)
+    keys = _packed_keys(vm, time)
     order, in_order = np.arange(len(keys)), keys
     if not _is_sorted(in_order):
         order = np.argsort(vm.astype(np.min_scalar_type(vm.max(initial=0))), kind="stable")
@@ -103,7 +103,7 @@ def _is_sorted(keys: Integers) -> bool:
     return not (keys[1:] < keys[:-1]).any()
 
 
-def packed_keys(vm: Integers, time: Integers) -> Integers:
+def _packed_keys(vm: Integers, time: Integers) -> Integers:
     """Return one integer per (VM, time) pair; the integers sort as the pairs do.
 
     One integer is compared in one instruction, and `searchsorted` takes it. Times are
@@ -144,7 +144,7 @@ def compact_codes(codes: Integers) -> tuple[Integers, Integers]:
 
 def last_before(vms: Integers, times: Integers, vm: Integers, end: Integers) -> Integers:
     """Return the position of the last of the sorted pairs (vms, times) before each (vm, end); -1 for none."""
-    keys = packed_keys(np.concatenate([vms, vm]), np.concatenate([times, end]))
+    keys = _packed_keys(np.concatenate([vms, vm]), np.concatenate([times, end]))
     return np.searchsorted(keys[: len(vms)], keys[len(vms) :]) - 1
 
 

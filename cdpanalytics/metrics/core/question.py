@@ -132,7 +132,7 @@ class Terms:
     schedule_tz : str or mapping of str
         Zone in which schedules are written, or one per backup server (UTC for others).
     exclude : pandas.DataFrame, optional
-        Maintenance windows, from `maintenance_windows`.
+        Maintenance windows, from `_maintenance_windows`.
     retire_after, grace : pandas.Timedelta, optional
         See `rpo_adherence`.
     policies, unobserved : pandas.DataFrame, optional
@@ -188,13 +188,13 @@ class Terms:
         zone = "UTC" if tz is UNSET else timeparse.zone(tz)
         return cls(
             target=None if target is None else length(target, "target"),
-            protects=verdicts_of(protects),
+            protects=_verdicts_of(protects),
             week=week_mask(schedule) if is_week else None,  # type: ignore[arg-type]
             closures=None if schedule is None or is_week
-            else maintenance_windows(schedule, "schedule", zone),  # type: ignore[arg-type]
+            else _maintenance_windows(schedule, "schedule", zone),  # type: ignore[arg-type]
             schedule_tz=_zones(given["schedule_tz"]),
             exclude=None if given["exclude"] is None
-            else maintenance_windows(given["exclude"], "exclude", zone),
+            else _maintenance_windows(given["exclude"], "exclude", zone),
             retire_after=_optional_length(given["retire_after"], "retire_after"),
             grace=_optional_length(given["grace"], "grace"),
             policies=_table(given["policies"], "policies"),
@@ -230,7 +230,7 @@ def columns_of(by: By) -> tuple[str, ...]:
     return names
 
 
-def verdicts_of(protects: Collection[str]) -> tuple[str, ...]:
+def _verdicts_of(protects: Collection[str]) -> tuple[str, ...]:
     """Return the verdicts that protect.
 
     Raises
@@ -245,7 +245,7 @@ def verdicts_of(protects: Collection[str]) -> tuple[str, ...]:
     return tuple(protects)
 
 
-def maintenance_windows(stretches: Stretches, name: str, tz: str = "UTC") -> pd.DataFrame:
+def _maintenance_windows(stretches: Stretches, name: str, tz: str = "UTC") -> pd.DataFrame:
     """Read maintenance windows: `start`, `stop` (microseconds) and whom they concern.
 
     Parameters

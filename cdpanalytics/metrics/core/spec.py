@@ -16,8 +16,8 @@ from cdpanalytics.schema import VM
 
 WINDOW = frozenset({"since", "until", "as_of"})
 LEFT_OUT = frozenset({"unobserved", "exclude", "retire_after", "grace"})
-SCHEDULES = frozenset({"schedule", "schedule_tz"})
-EXPOSURE = WINDOW | LEFT_OUT | SCHEDULES | {"target", "tz", "protects", "policies"}
+_SCHEDULES = frozenset({"schedule", "schedule_tz"})
+EXPOSURE = WINDOW | LEFT_OUT | _SCHEDULES | {"target", "tz", "protects", "policies"}
 """Arguments of every metric of exposure."""
 
 _QUESTION = frozenset({"since", "until", "as_of", "freq", "tz"})

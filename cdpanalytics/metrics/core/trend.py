@@ -17,10 +17,10 @@ ENOUGH = 5
 BLOCK = 3
 """Successive increments that are drawn together: what one day does, the next may undo."""
 
-DRAWS = 999
+_DRAWS = 999
 """Resamples behind an interval."""
 
-SEED = 20261128
+_SEED = 20261128
 """Seed of the resamples: the same sizes always have the same interval."""
 
 _NORMAL = 1.959963984540054
@@ -97,7 +97,7 @@ def trends(days: Floats, levels: Floats) -> Trends:
     slope = _theil_sen(days, levels)
     lengths, increments = np.diff(days), np.diff(levels)
     mean = increments.sum(axis=1) / lengths.sum(axis=1)
-    factor = student_factor(-(-(points - 1) // BLOCK) - 1)
+    factor = _student_factor(-(-(points - 1) // BLOCK) - 1)
     low, high = (mean + factor * (limit - mean) for limit in _bootstrap(lengths, increments))
     off = np.percentile(increments - mean[:, None] * lengths, (2.5, 97.5), axis=1) * factor
     ordered = np.sort(levels, axis=1)
@@ -168,7 +168,7 @@ def _bootstrap(lengths: Floats, increments: Floats) -> tuple[Floats, Floats]:
     """
     draws = _draws(increments.shape[1])
     low, high = np.empty((2, len(increments)))
-    step = max(1, _PAIRS_AT_ONCE // DRAWS)
+    step = max(1, _PAIRS_AT_ONCE // _DRAWS)
     for start in range(0, len(increments), step):
         rows = slice(start, start + step)
         means = (increments[rows] @ draws) / (lengths[rows] @ draws)
@@ -179,20 +179,20 @@ def _bootstrap(lengths: Floats, increments: Floats) -> tuple[Floats, Floats]:
 def _draws(count: int) -> Floats:
     """How often each of `count` increments is taken in each resample, one column per resample."""
     blocks = -(-count // BLOCK)
-    begins = np.random.default_rng((SEED, count)).integers(count, size=(DRAWS, blocks, 1))
+    begins = np.random.default_rng((_SEED, count)).integers(count, size=(_DRAWS, blocks, 1))
     # Blocks go round the end of the series, so each increment is as likely as any other.
-    taken = ((begins + np.arange(BLOCK)) % count).reshape(DRAWS, -1)[:, :count]
-    cells = taken + count * np.arange(DRAWS)[:, None]
-    counts = np.bincount(cells.ravel(), minlength=DRAWS * count)
-    return np.asarray(counts.reshape(DRAWS, count).T, dtype=np.float64)
+    taken = ((begins + np.arange(BLOCK)) % count).reshape(_DRAWS, -1)[:, :count]
+    cells = taken + count * np.arange(_DRAWS)[:, None]
+    counts = np.bincount(cells.ravel(), minlength=_DRAWS * count)
+    return np.asarray(counts.reshape(_DRAWS, count).T, dtype=np.float64)
 
 
-def student_factor(freedom: int) -> float:
+def _student_factor(freedom: int) -> float:
     """Return Student's 97.5 % point over the normal one.
 
     Examples
     --------
-    >>> round(student_factor(9), 3), round(student_factor(60), 3)
+    >>> round(_student_factor(9), 3), round(_student_factor(60), 3)
     (1.154, 1.02)
     """
     if freedom <= len(_STUDENT):

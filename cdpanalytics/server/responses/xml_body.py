@@ -20,7 +20,7 @@ def columns_from_xml(
     if holder is None:
         raise wrong(origin, f"no {shape.plural} in the answer", f"root {local_name(root)!r}")
     info = _child(root, "PagingInfo")
-    attributes = None if info is None else attributes_of(info)
+    attributes = None if info is None else _attributes_of(info)
     wrapper = _child(holder, shape.plural) if shape.in_entities else holder
     if wrapper is None:
         raise wrong(origin, f"no {shape.plural} in the answer", _child_names(holder))
@@ -104,13 +104,13 @@ def parse_xml(body: bytes, origin: str) -> etree._Element:
     if root.getroottree().docinfo.doctype:  # type: ignore[union-attr]
         raise wrong(origin, "XML with a DOCTYPE is not read", f"starting {start_of(body)}")
     if local_name(root) == "Error":
-        refuse_error(attributes_of(root), origin)
+        refuse_error(_attributes_of(root), origin)
     return root
 
 
 def node_of(element: etree._Element) -> Node:
     """Return an element as a node; repeated children become a list."""
-    node = attributes_of(element)
+    node = _attributes_of(element)
     if not len(element):
         node["value"] = element.text
     for child in element:
@@ -124,7 +124,7 @@ def node_of(element: etree._Element) -> Node:
     return node
 
 
-def attributes_of(element: etree._Element) -> Node:
+def _attributes_of(element: etree._Element) -> Node:
     """Return an element's attributes with lower-case names."""
     return {str(name).lower(): value for name, value in element.items()}
 
