@@ -38,11 +38,11 @@ def timed(explorer: Explorer, change: dict[str, Any]) -> tuple[float, float]:
     begun = time.perf_counter()
     tiles: list[float] = []
     seen: Callable[[Any], None] = lambda _: tiles.append(time.perf_counter())  # noqa: E731
-    explorer._view.observe(seen, "tiles")
+    explorer.page.observe(seen, "tiles")
     for name, value in change.items():
         setattr(explorer, name, value)
     ended = time.perf_counter()
-    explorer._view.unobserve(seen, "tiles")
+    explorer.page.unobserve(seen, "tiles")
     first = tiles[0] if tiles else begun
     return 1000 * (first - begun), 1000 * (ended - begun)
 

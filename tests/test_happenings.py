@@ -152,18 +152,18 @@ def test_the_order_by_incident_shows_each_of_the_first(selection: Selection) -> 
 
 
 def test_an_incident_narrows_all_views_and_gives_them_back(explorer: Explorer) -> None:
-    assert explorer._view.main.count('data-incident="1"') == 1
+    assert explorer.page.main.count('data-incident="1"') == 1
     before = {name: getattr(explorer, name) for name in explorer.STATE}
-    explorer._view.incident = [1, 1]  # what a click sends
+    explorer.page.incident = [1, 1]  # what a click sends
     assert explorer.vms == tuple(f"vm-{n}" for n in range(5))
     assert (str(explorer.first), str(explorer.last)) == ("2026-10-05", "2026-10-05")
     for view in ("Heat map", "Timeline", "Worst VMs", "Exposure"):
         explorer.view = view
-        assert 'data-incident="0"' in explorer._view.main, view
-        assert "web-187" not in explorer._view.main, view
+        assert 'data-incident="0"' in explorer.page.main, view
+        assert "web-187" not in explorer.page.main, view
     assert explorer.analysis.incidents["vms"].tolist() == [5]
     explorer.view = before["view"]
-    explorer._view.incident = [0, 2]
+    explorer.page.incident = [0, 2]
     assert {name: getattr(explorer, name) for name in explorer.STATE} == before
     with pytest.raises(InputError, match="there is no incident 99 among those shown"):
         explorer.narrow(99)
@@ -173,4 +173,4 @@ def test_the_order_of_the_explorer_changes_nothing_but_the_order(explorer: Explo
     table = explorer.analysis.vms
     explorer.order = "incident"
     assert explorer.analysis.vms is table
-    assert "Incident 1" in explorer._view.main
+    assert "Incident 1" in explorer.page.main

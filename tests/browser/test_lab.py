@@ -149,8 +149,9 @@ def test_nothing_flickers_or_moves_when_the_target_changes(explorer: Page) -> No
         }""",
         MAIN,
     )
-    place = explorer.locator(MAIN).bounding_box()
     target = control(explorer, "RPO")
+    target.scroll_into_view_if_needed()
+    place = explorer.locator(MAIN).bounding_box()
     for rpo in ("1h", "4h", "15min", "2h"):
         changed(explorer, TILES, lambda rpo=rpo: (target.fill(rpo), target.press("Enter")))
         now = explorer.locator(MAIN).bounding_box()

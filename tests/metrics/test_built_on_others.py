@@ -60,8 +60,10 @@ COLUMNS = {
                 "breaches": COUNT, "adherence": SHARE, "gap_adherence": SHARE,
                 "unobserved": SPAN, "excluded": SPAN, "retired": SPAN},
     "objectives": KEYS | {
-        "rpo": SPAN, "observed": SPAN, "adherence": SHARE, "objective": SHARE, "passed": "boolean",
-        "budget": SPAN, "spent": SPAN, "remaining": SPAN, "elapsed": SHARE, "burn_rate": SHARE},
+        "rpo": SPAN, "vms": COUNT, "observed": SPAN, "adherence": SHARE, "objective": SHARE,
+        "passed": "boolean", "budget": SPAN, "spent": SPAN, "remaining": SPAN, "elapsed": SHARE,
+        "burn_rate": SHARE, "vms_met": "Int64", "all_protected": SHARE, "no_target": "Int64",
+        "undecided": "Int64"},
     "worst": KEYS | {"rpo": SPAN, "observed": SPAN, "breached": SPAN, "gaps": COUNT,
                      "breaches": "Int64", "worst_gap": SPAN, "adherence": SHARE,
                      "explains": SHARE, "explained": SHARE},

@@ -52,7 +52,6 @@ def counted(frame: pd.DataFrame) -> dict[str, int]:
         (row(8, 9, state="Paused"), "unknown state"),
         (row(8, 9, state=None), "unknown state"),
         (row(8, 9, result="None"), "no known result"),
-        (row(8, 9, result="Cancelled"), "no known result"),
         (row(-9.5, 9), "overlaps an earlier one"),
         (row(8, 9, policy_result="Failed"), "policy failed"),
         (row(8, 9, policy=None), "no policy"),
