@@ -58,7 +58,8 @@ def test_a_hundred_syncs_with_faults_and_kills_end_as_the_truth(folder: Path) ->
     assert archive.holes().empty
     assert archive.sessions()["uid"].is_unique
     assert not strays(folder)
-    assert min(ends.values()) >= 5, ends
+    # How many of the kills come before the end depends on the machine.
+    assert min(ends["killed"], ends["ended"]) >= 5, ends
 
 
 def _change_the_server(server: Simulator, fleet: Fleet, rolls: random.Random) -> None:
