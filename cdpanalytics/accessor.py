@@ -121,11 +121,15 @@ class CdpAccessor:
         >>> day.gaps()["exposure"].tolist()
         [Timedelta('0 days 00:30:00')]
         """
+        estate = read_estate(terms.get("estate"), "", terms.get("tz"))
         reading = Reading(
-            columns or {}, results or {}, units or {}, day_first, decimal, _zone(terms)
-        )
+            columns or {}, results or {}, units or {}, day_first, decimal,
+            terms.get("tz") or estate.zone,
+        )  # fmt: skip
         source = FrameSource(read_sessions(self.frame, reading), policies, holes, intervals)
-        return select(source, (period, since, until), Names(policy, vm, server), terms)
+        return select(
+            source, (period, since, until), Names(policy, vm, server), {**terms, "estate": estate}
+        )
 
     def explore(self, **question: Any) -> Any:
         """Explore this frame in a notebook: `Selection.explore`."""
@@ -135,11 +139,6 @@ class CdpAccessor:
     def plot(self) -> Any:
         """Pictures of the metrics: those of a Selection of the whole frame."""
         return self.select().plot
-
-
-def _zone(terms: Mapping[str, Any]) -> str | None:
-    """The zone of times without an offset: as asked for, else of an estate file that is named."""
-    return terms.get("tz") or read_estate(terms.get("estate"), "", None).zone
 
 
 def _bind_metrics() -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from cdpanalytics.archive import Archive
 from cdpanalytics.errors import InputError
+from cdpanalytics.schema import KEYS
 from cdpanalytics.server.client import EnterpriseManager
 from cdpanalytics.simulator import Fleet, Simulator
 from cdpanalytics.synchronize import SyncResult, sync
@@ -67,6 +68,6 @@ def demo(
         synced = sync(em, archive, since=f"{days}D", progress=progress)
     selection = archive.select()
     page = selection.report(home / "report.html", title="Demonstration: a simulated estate")
-    adherence = selection.rpo_adherence(by=["backup_server", "policy", "vm"])
+    adherence = selection.rpo_adherence(by=KEYS)
     worst = adherence.sort_values("breached", ascending=False, kind="stable").head(3)
     return Demonstration(home / "archive", page, synced, worst.reset_index(drop=True))

@@ -27,6 +27,7 @@ from cdpanalytics.metrics.incidents import (
     with_incidents,
     with_main_incident,
 )
+from cdpanalytics.metrics.offenders import LEAST as OFFENCES
 from cdpanalytics.metrics.offenders import offenders_in
 from cdpanalytics.metrics.ranking import beside
 from cdpanalytics.metrics.registry import REGISTRY, MetricSpec
@@ -46,8 +47,9 @@ if TYPE_CHECKING:
 
 By = str | Sequence[str]
 _DEFAULT_OBJECTIVE = 0.999
-JOURNAL = pd.Timedelta("8D")
-"""How far back recovery points are looked for: short-term retention is seven days at most."""
+_JOURNAL = pd.Timedelta("8D")
+"""How far back recovery points are looked for: short-term retention is seven days at most, and intervals are
+found by their beginning."""
 
 _BY: By = ("policy", "vm")
 
@@ -101,7 +103,7 @@ class Selection(SelectedSessions):
         """Return what broke protection, of how many VMs at once: `metrics.incidents`."""
         return found_in(self._around(margin(within)), within, least, merge).table
 
-    def offenders(self, *, least: int = 3) -> pd.DataFrame:
+    def offenders(self, *, least: int = OFFENCES) -> pd.DataFrame:
         """Return VMs that miss their target again and again by themselves: `metrics.offenders`."""
         return offenders_in(self._around(margin()), self.tz, least)
 
@@ -205,9 +207,9 @@ class Selection(SelectedSessions):
         """
         if sides is not None:
             return self._side_by_side(() if by is None else by, Sides.parse(sides))
+        by = _BY if by is None else by
         if other is not None:
-            names = _BY if by is None else by
-            return beside(self.rpo_adherence(by=names), other.rpo_adherence(by=names), names)
+            return beside(self.rpo_adherence(by=by), other.rpo_adherence(by=by), by)
         earlier = self.before()
         if earlier is None:
             raise InputError(
@@ -215,9 +217,7 @@ class Selection(SelectedSessions):
             )
         wide = self.during(since=earlier.window[0], until=self.window[1])
         before = earlier.window
-        return wide._ask(
-            "compare", since=self.window[0], before=before, by=_BY if by is None else by
-        )
+        return wide._ask("compare", since=self.window[0], before=before, by=by)
 
     def _side_by_side(self, by: By, sides: Sides) -> pd.DataFrame:
         keys = [by] if isinstance(by, str) else list(by)
@@ -289,9 +289,9 @@ class Selection(SelectedSessions):
         """
         asked, instant = self._at(at)
         rows = named(asked._rows(("policy",)), self.names)
-        vms = rows.reindex(columns=KEYS)[rows["created"] < instant] if instant is not None else rows
+        begun = rows if instant is None else rows[rows["created"] < instant]
         journal = asked._journal_before(instant)
-        own = {"at": instant or pd.Timestamp(0, tz="UTC"), "vms": vms.reindex(columns=KEYS)}
+        own = {"at": instant or pd.Timestamp(0, tz="UTC"), "vms": begun.reindex(columns=KEYS)}
         return asked._ask("recovery_points", rows=journal, own=own)
 
     def _at(self, at: Moment | None) -> tuple[Selection, pd.Timestamp | None]:
@@ -310,10 +310,10 @@ class Selection(SelectedSessions):
         return self.during(since=instant - length, until=instant), instant
 
     def _journal_before(self, instant: pd.Timestamp | None) -> pd.DataFrame:
-        """Return the restorable intervals that begin in the seven days before an instant."""
+        """Return the restorable intervals that begin in the eight days before an instant."""
         if instant is None:
             return self.intervals.iloc[:0]
-        window = (instant - JOURNAL, instant + pd.Timedelta("1us"))
+        window = (instant - _JOURNAL, instant + pd.Timedelta("1us"))
         return self.source.intervals(window, self.names).reset_index(drop=True)
 
     def quality(self) -> pd.DataFrame:

@@ -28,6 +28,9 @@ Moment: TypeAlias = str | date | pd.Timestamp
 Length: TypeAlias = str | timedelta | np.timedelta64
 """A length of time as a person gives it: text like "15min" or "PT15M", or a timedelta of any kind."""
 
+ISO_WITH_OFFSET: Final = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)"
+"""How a column of text may hold times whose zone need not be said."""
+
 _UTC: Final = UTC
 _INSTANTS: Final = "write 2026-10-01 or 2026-10-01T06:00Z"
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from cdpanalytics import timeparse
 from cdpanalytics.cli import options as shared
 from cdpanalytics.cli.questions import selection_of
-from cdpanalytics.presentation import output
-
-MAX_AGE = "26h"
+from cdpanalytics.presentation import monitoring, output
 
 
 def add_check(commands: Any) -> None:
@@ -19,12 +18,8 @@ def add_check(commands: Any) -> None:
         epilog="Example: cdpanalytics check --archive data/archive --objective 99.9 --since 1D",
     )  # fmt: skip
     shared.add_archive(command)
-    shared.add_window(command)
-    shared.add_target(command)
-    shared.add_excluded(command)
-    shared.add_retirement(command)
+    shared.add_question(command)
     shared.add_keys(command, ["policy"], "policy")
-    shared.add_objective(command)
     command.add_argument(
         "--critical", type=shared.percentage("--critical"), metavar="PERCENT",
         help="critical below this share; default: the objective",
@@ -34,7 +29,7 @@ def add_check(commands: Any) -> None:
         help="warning below this share; default: only while a VM is breached at the end",
     )  # fmt: skip
     command.add_argument(
-        "--max-age", default=MAX_AGE, metavar="LENGTH",
+        "--max-age", default=monitoring.MAX_AGE, metavar="LENGTH",
         help="unknown where the oldest server's data is older; default: %(default)s",
     )  # fmt: skip
     command.add_argument(
@@ -51,9 +46,6 @@ def add_check(commands: Any) -> None:
 def _run_check(options: argparse.Namespace) -> int:
     """Write the state of each group, and exit as the worst of them."""
     import pandas as pd
-
-    from cdpanalytics import timeparse
-    from cdpanalytics.presentation import monitoring
 
     output.check(options.output)
     max_age = timeparse.length(options.max_age, "--max-age")

@@ -104,6 +104,15 @@ def add_frequency(command: argparse.ArgumentParser) -> None:
     command.add_argument("--freq", choices=("h", "D", "W", "MS"), help="split into periods")
 
 
+def add_question(command: argparse.ArgumentParser) -> None:
+    """Add the period, the names and the terms of a question."""
+    add_window(command)
+    add_target(command)
+    add_objective(command)
+    add_excluded(command)
+    add_retirement(command)
+
+
 def add_sides(command: argparse.ArgumentParser) -> None:
     """Add ``--sides``."""
     command.add_argument(
@@ -209,11 +218,11 @@ class TagAction(argparse.Action):
         option_string: str | None = None,
     ) -> None:
         """Add one pair."""
-        name, sign, value = str(values).partition("=")
-        if not sign or not name.strip() or not value.strip():
+        name, value = _pair(values)
+        if not name or not value:
             parser.error(f"argument {option_string}: {values!r} is not NAME=VALUE")
         tags = dict(getattr(namespace, self.dest) or {})
-        tags[name.strip()] = [*tags.get(name.strip(), ()), value.strip()]
+        tags[name] = [*tags.get(name, ()), value]
         setattr(namespace, self.dest, tags)
 
 
@@ -228,8 +237,14 @@ class PairAction(argparse.Action):
         option_string: str | None = None,
     ) -> None:
         """Add one pair."""
-        name, sign, value = str(values).partition("=")
+        name, value = _pair(values)
         pairs = dict(getattr(namespace, self.dest) or {})
-        if not sign or not name.strip() or not value.strip() or name.strip() in pairs:
+        if not name or not value or name in pairs:
             parser.error(f"argument {option_string}: {values!r} is not NAME=VALUE with a new name")
-        setattr(namespace, self.dest, {**pairs, name.strip(): value.strip()})
+        setattr(namespace, self.dest, {**pairs, name: value})
+
+
+def _pair(text: Any) -> tuple[str, str]:
+    """Return the two parts of NAME=VALUE; one is empty where the text is not such a pair."""
+    name, _, value = str(text).partition("=")
+    return name.strip(), value.strip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from cdpanalytics.cli import options as shared
@@ -23,7 +24,7 @@ _TERMS: Final = {"target": "rpo", "objective": "objective", "exclude": "exclude"
                  "tag": "tag"}  # fmt: skip
 """The terms of a Selection, and the options they are given by."""
 
-_OWN: Final = ("by", "freq", "at", "within", "least", "merge", "without")
+_OWN: Final = ("by", "freq", "at", "within", "least", "merge", "without", "sides")
 """Options that are arguments of the metric itself."""
 
 _LEAST: Final = {
@@ -109,7 +110,6 @@ def _run_metrics(options: argparse.Namespace) -> int:
     given = {name: getattr(options, name, None) for name in _OWN}
     if "targets" in spec.own:
         given["targets"] = options.rpo.split(",")
-    given["sides"] = getattr(options, "sides", None)
     method = getattr(selection, spec.name)
     table = method(**{name: value for name, value in given.items() if value is not None})
     tell(selection)
@@ -191,14 +191,6 @@ def _check_periods(selection: Selection, freq: str) -> None:
         )
 
 
-def _add_question(command: argparse.ArgumentParser) -> None:
-    shared.add_window(command)
-    shared.add_target(command)
-    shared.add_objective(command)
-    shared.add_excluded(command)
-    shared.add_retirement(command)
-
-
 def add_export(commands: Any) -> None:
     """Add ``export``."""
     command = commands.add_parser(
@@ -211,17 +203,14 @@ def add_export(commands: Any) -> None:
         "--output", required=True, metavar="FILE.xlsx", type=shared.destination,
         help="a file, pipe or device; - is standard output, unless it is a terminal",
     )  # fmt: skip
-    _add_question(command)
+    shared.add_question(command)
     command.set_defaults(run=_run_export)
 
 
 def _run_export(options: argparse.Namespace) -> int:
     selection = selection_of(options)
-    path = selection.to_excel(options.output)
-    tell(selection)
-    if not output.is_stdout(options.output):
-        output.print_text(f"{path}\n")
-    return 0
+    selection.to_excel(options.output)
+    return _told(selection, options)
 
 
 def add_report(commands: Any) -> None:
@@ -236,7 +225,7 @@ def add_report(commands: Any) -> None:
         "--output", required=True, metavar="FILE.html", type=shared.destination,
         help="a file, pipe or device; - is standard output",
     )  # fmt: skip
-    _add_question(command)
+    shared.add_question(command)
     shared.add_sides(command)
     command.add_argument("--title", metavar="TEXT")
     command.add_argument(
@@ -251,13 +240,18 @@ def add_report(commands: Any) -> None:
 
 def _run_report(options: argparse.Namespace) -> int:
     selection = selection_of(options)
-    path = selection.report(
+    selection.report(
         options.output, title=options.title, summary=options.summary, order=options.order,
         sides=options.sides,
     )  # fmt: skip
+    return _told(selection, options)
+
+
+def _told(selection: Selection, options: argparse.Namespace) -> int:
+    """Say what is odd about the question, and where its file is; return 0."""
     tell(selection)
     if not output.is_stdout(options.output):
-        output.print_text(f"{path}\n")
+        output.print_text(f"{Path(options.output)}\n")
     return 0
 
 

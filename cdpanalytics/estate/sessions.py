@@ -14,7 +14,7 @@ from cdpanalytics.errors import InputError
 from cdpanalytics.estate import times
 from cdpanalytics.estate.tables import place
 from cdpanalytics.schema import RESULTS, STATES
-from cdpanalytics.timeparse import zone
+from cdpanalytics.timeparse import ISO_WITH_OFFSET, zone
 
 _UNITS: Final = {
     name: 2 ** (10 * power)
@@ -24,7 +24,6 @@ _UNITS: Final = {
 """Units of sizes, in bytes. Veeam's GB is 2**30 bytes."""
 
 _TIMES: Final = ("created", "ended", "as_of")
-_WITH_OFFSET: Final = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)"
 _NUMBER: Final = re.compile(r"-?\d+(?:[.,' \u00a0\u202f]\d{3})*(?:[.,]\d+)?")
 _DECIMALS: Final = re.compile(r"-?[\d' \u00a0\u202f]+[.,](\d{1,2}|\d{4,})")
 _UNIT_IN_HEAD: Final = re.compile(r"[(\[/ ]\s*([KMGT]i?B)\s*[)\]]?$", re.IGNORECASE)
@@ -151,7 +150,7 @@ def _is_written_locally(column: pd.Series) -> bool:
         column = column.cat.categories.to_series()
     if not _is_text(column):
         return False
-    return not column.dropna().astype("str").str.fullmatch(_WITH_OFFSET).all()
+    return not column.dropna().astype("str").str.fullmatch(ISO_WITH_OFFSET).all()
 
 
 def _dates(read: pd.DataFrame, rows: _Rows) -> list[tuple[int, Any]]:

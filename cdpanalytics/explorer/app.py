@@ -147,10 +147,7 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
     @property
     def selection(self) -> Selection:
         """The question that the controls ask, for use in other cells."""
-        narrowed = self._question.during(since=self._bounds()[0], until=self._bounds()[1]).where(
-            **self._chosen()
-        )
-        return narrowed if self.rpo == _OWN_RPO else narrowed.with_terms(target=self.rpo)
+        return self._narrowed(self._question)
 
     @property
     def data(self) -> pd.DataFrame:
@@ -276,10 +273,13 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
         since, until = self._bounds()
         if since >= until:
             raise InputError(f"the period ends {self.last} before it begins {self.first}")
-        narrowed = self._loaded.during(since=since, until=until).where(**self._chosen())
-        if self.rpo != _OWN_RPO:
-            narrowed = narrowed.with_terms(target=self.rpo)
-        return Analysis(narrowed, self.order, sides=self.sides)
+        return Analysis(self._narrowed(self._loaded), self.order, sides=self.sides)
+
+    def _narrowed(self, question: Selection) -> Selection:
+        """Return a question as the controls narrow it."""
+        since, until = self._bounds()
+        narrowed = question.during(since=since, until=until).where(**self._chosen())
+        return narrowed if self.rpo == _OWN_RPO else narrowed.with_terms(target=self.rpo)
 
     def _chosen(self) -> dict[str, Any]:
         """What is chosen, as arguments of `Selection.where`; nothing where it is all."""

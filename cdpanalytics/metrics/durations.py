@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 
@@ -13,7 +11,7 @@ from cdpanalytics.metrics.core.frames import facts
 from cdpanalytics.metrics.core.groups import share
 from cdpanalytics.metrics.core.kernels import LARGEST, Flags, Integers, group_quantiles
 from cdpanalytics.metrics.core.question import UNSET, By, Question, Table, Terms, Zone
-from cdpanalytics.metrics.core.spec import WINDOW, MetricSpec
+from cdpanalytics.metrics.core.spec import WINDOW, MetricSpec, concat
 from cdpanalytics.metrics.core.values import UNKNOWN, lengths
 from cdpanalytics.metrics.core.windows import policies_then, window
 
@@ -150,11 +148,6 @@ def _on_cadence(
     return share(grouping.count(of, size, near), judged, judged > 0)
 
 
-def _combine(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Put tables that have no group in common one below the other."""
-    return pd.concat(tables, ignore_index=True)
-
-
 def _in_order(table: pd.DataFrame, question: Question, terms: Terms) -> pd.DataFrame:
     """Return the table in order of the keys."""
     order = np.argsort(grouping.groups_of_tables([table], question.by).of, kind="stable")
@@ -164,7 +157,7 @@ def _in_order(table: pd.DataFrame, question: Question, terms: Terms) -> pd.DataF
 DURATIONS = MetricSpec(
     name="durations", command="durations",
     summary="how long sessions lasted, and whether they keep their cadence",
-    function=durations, partial=_figures, combine=_combine, finalize=_in_order,
+    function=durations, partial=_figures, combine=concat, finalize=_in_order,
     columns=("uid", "vm", "policy", "backup_server", "created", "ended", "state", "as_of"),
     key=None,  # quantiles need all rows of a group together, whatever the groups are
     takes=WINDOW | {"tz", "policies"}, neighbours=False,

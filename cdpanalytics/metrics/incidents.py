@@ -9,7 +9,7 @@ import pandas as pd
 
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.core import breaches as late
-from cdpanalytics.metrics.core.breaches import Breaches
+from cdpanalytics.metrics.core.breaches import GAP, Breaches
 from cdpanalytics.metrics.core.clusters import LONGEST
 from cdpanalytics.metrics.core.exposure import COLUMNS
 from cdpanalytics.metrics.core.incidents import (
@@ -33,9 +33,6 @@ from cdpanalytics.metrics.core.question import (
 )
 from cdpanalytics.metrics.core.spec import MetricSpec, identity
 from cdpanalytics.metrics.core.values import length
-
-GAP = ["backup_server", "vm", "start"]
-"""The columns that name a gap."""
 
 _ZERO = pd.Timedelta(0)
 _ALL = "_all"

@@ -14,7 +14,7 @@ from cdpanalytics.metrics.core.groups import share
 from cdpanalytics.metrics.core.kernels import LARGEST, Integers, expand
 from cdpanalytics.metrics.core.policies import newest_setting
 from cdpanalytics.metrics.core.question import UNSET, By, Question, Table, Terms
-from cdpanalytics.metrics.core.spec import MetricSpec
+from cdpanalytics.metrics.core.spec import MetricSpec, concat
 from cdpanalytics.metrics.core.values import (
     UNKNOWN,
     duration,
@@ -93,10 +93,6 @@ def _lengths_of(intervals: pd.DataFrame, question: Question, terms: Terms) -> pd
     pieces = _pieces(_stretches(intervals, keys), keys)
     alike = [name for name in pieces if name != "length"]
     return pieces.groupby(alike, dropna=False, sort=False, as_index=False)[["length"]].sum()
-
-
-def _combine(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    return pd.concat(parts, ignore_index=True)
 
 
 def _table(pieces: pd.DataFrame, question: Question, terms: Terms) -> pd.DataFrame:
@@ -203,7 +199,7 @@ def _weighted_quantile(
 JOURNAL_ADHERENCE = MetricSpec(
     name="journal_adherence", command="journal",
     summary="the RPO really achieved (after sync --journal)",
-    function=journal_adherence, partial=_lengths_of, combine=_combine, finalize=_table,
+    function=journal_adherence, partial=_lengths_of, combine=concat, finalize=_table,
     columns=("vm", "policy", "backup_server", "start", "end", "rpo", "kind"),
     table="intervals", neighbours=False, takes=frozenset({"target", "policies"}),
     whose="session",

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.core import breaches as late
 from cdpanalytics.metrics.core.breaches import Breaches
 from cdpanalytics.metrics.core.clusters import CHANCE, DAY, log_tail
@@ -28,16 +27,17 @@ from cdpanalytics.metrics.core.question import (
     Zone,
     Zones,
 )
+from cdpanalytics.metrics.core.schedule import WEEKDAYS
 from cdpanalytics.metrics.core.spec import MetricSpec
+from cdpanalytics.metrics.core.values import check_count
 from cdpanalytics.metrics.incidents import found_in, margin
+from cdpanalytics.schema import VM
 
 LEAST = 3
 """Incidents of its own that a VM has at least to be listed."""
 
 HOUR = DAY // 24
-_VM = ["backup_server", "vm"]
 _ZERO = pd.Timedelta(0)
-_WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
 def offenders(
@@ -137,13 +137,8 @@ def offenders(
 
 
 def _breaches(sessions: pd.DataFrame, question: Question, terms: Terms, least: int) -> Breaches:
-    _check(least)
+    check_count(least, "least")
     return late.breaches(sessions, question, terms, margin())
-
-
-def _check(least: int) -> None:
-    if isinstance(least, bool) or not isinstance(least, int | np.integer) or least < 1:
-        raise InputError(f"least={least!r} is not a positive whole number")
 
 
 def _table(breaches: Breaches, question: Question, terms: Terms, least: int) -> pd.DataFrame:
@@ -158,10 +153,10 @@ def offenders_in(breaches: Breaches, tz: str, least: int = LEAST) -> pd.DataFram
     InputError
         When `least` is not a positive whole number.
     """
-    _check(least)
+    check_count(least, "least")
     found = found_in(breaches)
     own, together = _by_kind(found)
-    groups = own.groupby(_VM, dropna=False, sort=True, observed=True)
+    groups = own.groupby(VM, dropna=False, sort=True, observed=True)
     table = groups.agg(
         policies=("policy", "nunique"), policy=("policy", "first"),
         incidents=("incident", "nunique"), breached=("inside", "sum"),
@@ -172,13 +167,13 @@ def offenders_in(breaches: Breaches, tz: str, least: int = LEAST) -> pd.DataFram
     table["chance"] = _chance_of(table["incidents"].to_numpy(dtype=np.int64), machines)
     table["chronic"] = table["chance"] < CHANCE
     table["explains"] = (table["breached"] / found.table["breached"].sum()).astype(float)
-    shared = together.groupby(_VM, dropna=False, observed=True)["inside"].sum()
+    shared = together.groupby(VM, dropna=False, observed=True)["inside"].sum()
     table["breached_with_others"] = shared.reindex(table.index).fillna(_ZERO)
     listed = (table["incidents"] >= least).to_numpy(dtype=bool)
     rhythms = _rhythms(own, listed, tz)
     table = table[listed].reset_index().join(rhythms)
     return table.sort_values(
-        ["incidents", *_VM], ascending=[False, True, True], kind="stable", ignore_index=True
+        ["incidents", *VM], ascending=[False, True, True], kind="stable", ignore_index=True
     )[list(_COLUMNS)]
 
 
@@ -208,8 +203,8 @@ def _chance_of(incidents: Integers, machines: int) -> NDArray[np.float64]:
 
 def _rhythms(own: pd.DataFrame, listed: NDArray[np.bool_], tz: str) -> pd.DataFrame:
     """One row per VM that is listed, in order of VM."""
-    begun = own.groupby([*_VM, "incident"], dropna=False, sort=True, observed=True)["start"].min()
-    groups = begun.groupby(level=_VM, dropna=False, sort=True)
+    begun = own.groupby([*VM, "incident"], dropna=False, sort=True, observed=True)["start"].min()
+    groups = begun.groupby(level=VM, dropna=False, sort=True)
     rows = [_rhythm(starts, tz) for (_, starts), shown in zip(groups, listed, strict=True) if shown]
     columns = zip(*rows, strict=True) if rows else [()] * len(_RHYTHM)
     pairs = zip(_RHYTHM.items(), columns, strict=True)
@@ -241,7 +236,7 @@ def _rhythm(starts: pd.Series, tz: str) -> tuple[object, ...]:
     return (
         every, f"{minutes // 60:02}:{minutes % 60:02}", most / count,
         min(1.0, count * _binomial_tail(count - 1, 1 / 24, most - 1)),
-        _WEEKDAYS[weekday], weekdays[weekday] / count,
+        WEEKDAYS[weekday], weekdays[weekday] / count,
         min(1.0, 7 * _binomial_tail(count, 1 / 7, int(weekdays[weekday]))),
     )  # fmt: skip
 

@@ -26,7 +26,7 @@ from cdpanalytics.metrics.core.question import (
     Zones,
 )
 from cdpanalytics.metrics.core.spec import MetricSpec
-from cdpanalytics.metrics.core.values import instant, timestamp
+from cdpanalytics.metrics.core.values import check_count, instant, timestamp
 from cdpanalytics.metrics.core.windows import resolve_window
 from cdpanalytics.metrics.rpo import adherence_table, exposure_aggregates
 
@@ -104,17 +104,17 @@ def worst(
 def _worst_aggregates(
     sessions: pd.DataFrame, question: Question, terms: Terms, n: int | None
 ) -> Aggregates:
-    _check_count(n)
+    _check(n)
     return exposure_aggregates(sessions, question, terms)
 
 
-def _check_count(n: int | None) -> None:
-    if n is not None and (isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1):
-        raise InputError(f"n={n!r} is not a positive whole number; use None for all")
+def _check(n: int | None) -> None:
+    if n is not None:
+        check_count(n, "n", "; use None for all")
 
 
 def _worst_table(sums: Aggregates, question: Question, terms: Terms, n: int | None) -> pd.DataFrame:
-    _check_count(n)
+    _check(n)
     table = ranked(adherence_table(sums), list(question.by))
     return table.head(len(table) if n is None else n)
 
@@ -247,10 +247,7 @@ def _changes(
     table = later[list(question.by)].copy()  # both have a row for each group
     for name in ("rpo", "observed", "breached", "adherence"):
         table[f"{name}_before"], table[name] = earlier[name], later[name]
-    table["change"] = later["adherence"] - earlier["adherence"]
-    table["verdict"] = _verdicts(earlier["adherence"], later["adherence"])
-    order = table["change"].abs().sort_values(ascending=False, kind="stable").index
-    return table.loc[order].reset_index(drop=True)
+    return _with_change(table, table["adherence_before"])
 
 
 def beside(adherence: pd.DataFrame, other: pd.DataFrame, by: By) -> pd.DataFrame:
@@ -267,9 +264,19 @@ def beside(adherence: pd.DataFrame, other: pd.DataFrame, by: By) -> pd.DataFrame
     )
     pairs = [name for figure in figures for name in (f"{figure}_other", figure)]
     table = table[[*keys, *pairs]]
-    table["change"] = table["adherence"] - table["adherence_other"]
-    table["verdict"] = _verdicts(table["adherence_other"], table["adherence"])
-    order = table["change"].abs().sort_values(ascending=False, kind="stable").index
+    return _with_change(table, table["adherence_other"])
+
+
+def _with_change(table: pd.DataFrame, other: pd.Series) -> pd.DataFrame:
+    """Return a table with the change from another adherence and its verdict, largest change first."""
+    table["change"] = table["adherence"] - other
+    table["verdict"] = _verdicts(other, table["adherence"])
+    return by_size(table, "change")
+
+
+def by_size(table: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Return a table with the numbers of a column that are farthest from zero first, NA last."""
+    order = table[column].abs().sort_values(ascending=False, kind="stable").index
     return table.loc[order].reset_index(drop=True)
 
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from cdpanalytics.metrics.core.groups import groups_of_tables
+from cdpanalytics.metrics.core.groups import rows_by
 from cdpanalytics.metrics.core.kernels import Flags, Integers
 from cdpanalytics.metrics.core.policies import newest_setting
 from cdpanalytics.metrics.core.question import UNSET, Question, Table, Terms, Zone
-from cdpanalytics.metrics.core.spec import REQUIRED, MetricSpec
+from cdpanalytics.metrics.core.spec import REQUIRED, MetricSpec, concat
 from cdpanalytics.metrics.core.values import (
     UNKNOWN,
     duration,
@@ -123,7 +123,8 @@ def newest_points(intervals: pd.DataFrame | None, vms: pd.DataFrame, at: Integer
     asked = np.zeros(len(vms), dtype=bool)
     if intervals is not None and len(intervals) and len(vms):
         require(intervals, ("vm", "start", "end", "rpo", "kind"), "; intervals need")
-        _look_up(intervals, _places(intervals, vms), at, (point, achieved, asked))
+        place = rows_by(_named(vms, VM), _named(intervals, VM), VM)
+        _look_up(intervals, place, at, (point, achieved, asked))
     known = asked & (point != UNKNOWN)
     age = np.where(known, at - np.where(known, point, 0), UNKNOWN)
     return pd.DataFrame({
@@ -154,15 +155,6 @@ def _look_up(
         point[place[order]], achieved[place[order]] = instant_of[order], rpo[order]
 
 
-def _places(intervals: pd.DataFrame, vms: pd.DataFrame) -> Integers:
-    """The row of `vms` of each interval; -1 where it is of none of them."""
-    both = [_named(table, VM) for table in (vms, intervals)]
-    groups = groups_of_tables(both, VM)
-    row = np.full(groups.count, -1)
-    row[groups.of[: len(vms)]] = np.arange(len(vms))
-    return row[groups.of[len(vms) :]]
-
-
 def _named(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """Return columns of names, NA where the table has none of them."""
     return pd.DataFrame({
@@ -188,10 +180,6 @@ def _points(
     every = every.reset_index(drop=True)
     when = np.full(len(every), us_of(instant(at, "at", question.tz)))
     return every.join(newest_points(intervals, every, when)).assign(at=timestamps(when))
-
-
-def _combine(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    return pd.concat(tables, ignore_index=True)
 
 
 def _finished(
@@ -224,7 +212,7 @@ def _finished(
 RECOVERY_POINTS = MetricSpec(
     name="recovery_points", command="recovery-points",
     summary="what each VM could have been restored to at an instant (after sync --journal)",
-    function=recovery_points, partial=_points, combine=_combine, finalize=_finished,
+    function=recovery_points, partial=_points, combine=concat, finalize=_finished,
     columns=("vm", "policy", "backup_server", "start", "end", "rpo", "kind"),
     table="intervals", neighbours=False, by=None,
     takes=frozenset({"target", "policies", "tz"}), own={"at": REQUIRED, "vms": None}, whose="session",

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cdpanalytics.errors import InputError
+from cdpanalytics.metrics.ranking import by_size
 
 FIGURES = ("vms", "rpo", "observed", "breached", "worst_gap", "adherence", "adherence_strict")
 """Columns of `rpo_adherence` that are shown of each side."""
@@ -116,8 +117,7 @@ def side_by_side(
     table.insert(len(keys) + 1, "right", pd.Series(sides.right, index=table.index, dtype="str"))
     table["difference"] = table["adherence_right"] - table["adherence_left"]
     table["better"] = _better(table["difference"], sides)
-    order = table["difference"].abs().sort_values(ascending=False, kind="stable").index
-    return table.loc[order].reset_index(drop=True)
+    return by_size(table, "difference")
 
 
 def _better(difference: pd.Series, sides: Sides) -> pd.Series:

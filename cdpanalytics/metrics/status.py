@@ -25,7 +25,7 @@ from cdpanalytics.metrics.core.question import (
     Zones,
     columns_of,
 )
-from cdpanalytics.metrics.core.spec import EXPOSURE, MetricSpec
+from cdpanalytics.metrics.core.spec import EXPOSURE, MetricSpec, concat
 from cdpanalytics.metrics.core.states import STATES, States, states_at
 from cdpanalytics.metrics.core.values import (
     UNKNOWN,
@@ -217,10 +217,6 @@ def _at(values: Integers, rows: Integers) -> Integers:
     return np.where(rows < 0, UNKNOWN, values[np.maximum(rows, 0)])
 
 
-def _combine(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    return pd.concat(tables, ignore_index=True)
-
-
 def _finished(
     table: pd.DataFrame,
     question: Question,
@@ -243,7 +239,7 @@ def _finished(
 
 STATUS = MetricSpec(
     name="status", command="status", summary="how each VM is now, or was at an instant",
-    function=status, partial=_rows, combine=_combine, finalize=_finished,
+    function=status, partial=_rows, combine=concat, finalize=_finished,
     columns=(*COLUMNS, "reason"), by=None, takes=EXPOSURE,
     own={"at": None, "tags": (), "intervals": None},
 )  # fmt: skip

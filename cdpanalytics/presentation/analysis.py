@@ -14,7 +14,7 @@ from cdpanalytics.metrics.core.question import Terms
 from cdpanalytics.metrics.ranking import ranked
 from cdpanalytics.metrics.sides import Sides
 from cdpanalytics.presentation import formatting
-from cdpanalytics.schema import KEYS
+from cdpanalytics.schema import KEYS, VM
 
 if TYPE_CHECKING:
     from cdpanalytics.selection import Selection
@@ -348,7 +348,7 @@ def _given_grace(analysis: Analysis) -> list[str]:
     if selection.grace is None or rows.empty or not {"state", "result"} <= set(rows):
         return []
     attempts = rows[rows["state"].ne("Pending")].sort_values("created", kind="stable")
-    first = attempts.drop_duplicates(["backup_server", "vm"])
+    first = attempts.drop_duplicates(VM)
     early = first["created"] < rows["created"].min() + pd.Timedelta("1D")
     failed = first["state"].eq("Completed") & first["result"].eq("Failed")
     return _named(

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 import pandas as pd
 
 from cdpanalytics.errors import InputError
+from cdpanalytics.metrics.core.groups import count, rows_by
 from cdpanalytics.metrics.core.states import STATES
 from cdpanalytics.presentation import formatting
 from cdpanalytics.presentation import verdicts as verdict_rule
+from cdpanalytics.schema import KEYS
 
 if TYPE_CHECKING:
     from cdpanalytics.selection import Selection
@@ -22,8 +24,6 @@ EXIT_CODES: Final = {name: code for code, name in enumerate(verdict_rule.NAMES)}
 
 MAX_AGE: Final = "26h"
 """A daily sync, and two hours for it to end."""
-
-_STATUS_KEYS: Final = ("backup_server", "policy", "vm")
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def judge(selection: Selection, by: Sequence[str], limits: Limits, now: pd.Times
     InputError
         When groups cannot be made by a column of `by`.
     """
-    known = (*_STATUS_KEYS, *selection.context.names)
+    known = (*KEYS, *selection.context.names)
     for key in by:
         if key not in known:
             raise InputError(f"check has no groups by {key!r}; use {', '.join(known)}")
@@ -138,27 +138,15 @@ def judge(selection: Selection, by: Sequence[str], limits: Limits, now: pd.Times
 def _counts(selection: Selection, table: pd.DataFrame, by: Sequence[str]) -> dict[str, pd.Series]:
     """Return how many VMs of each group are in each state at the end."""
     status = selection.status()
-    counts = pd.DataFrame(0, index=table.index, columns=list(STATES))
-    rows = _positions(table, status, by)
-    for state, row in zip(status["state"], rows, strict=True):
-        if row is not None:
-            counts.loc[row, state] += 1
-    return {_column_of(state): counts[state] for state in STATES}
+    row = rows_by(table, status, by)
+    return {
+        _column_of(state): pd.Series(count(row, len(table), status["state"].eq(state).to_numpy()))
+        for state in STATES
+    }
 
 
 def _column_of(state: str) -> str:
     return f"vms_{state.replace(' ', '_')}"
-
-
-def _positions(table: pd.DataFrame, status: pd.DataFrame, by: Sequence[str]) -> list[Any]:
-    """Return the row of the table that each VM's group has; None where it has none."""
-
-    def labels(frame: pd.DataFrame) -> list[tuple[str | None, ...]]:
-        columns = [[None if pd.isna(name) else str(name) for name in frame[key]] for key in by]
-        return list(zip(*columns, strict=True)) if columns else [()] * len(frame)
-
-    rows = dict(zip(labels(table), table.index, strict=True))
-    return [rows.get(label) for label in labels(status)]
 
 
 # -- the plugin's text ------------------------------------------------------------------------
@@ -325,7 +313,7 @@ def _labels(labels: Mapping[str, Any]) -> str:
 
 def _label_of(key: str) -> str:
     """Return the label of a key: that of a tag begins with tag_, for it could be named "state"."""
-    if key in _STATUS_KEYS:
+    if key in KEYS:
         return key
     return "tag_" + "".join(c if c.isascii() and c.isalnum() else "_" for c in key)
 

@@ -19,9 +19,9 @@ def joined(pages: Iterable[DatedPage], shape: pa.Schema) -> pa.Table:
     return pa.concat_tables([dated.empty_table(), *tables]).unify_dictionaries()
 
 
-def unique(table: pa.Table) -> pa.Table:
-    """Return each uid once, as the last page has it."""
-    again = table["uid"].to_pandas().duplicated(keep="last").to_numpy()
+def unique(table: pa.Table, key: str = "uid") -> pa.Table:
+    """Return each key once, as the last page has it."""
+    again = table[key].to_pandas().duplicated(keep="last").to_numpy()
     return table.filter(pa.array(~again)) if again.any() else table.combine_chunks()
 
 

@@ -20,6 +20,7 @@ from cdpanalytics.errors import InputError
 from cdpanalytics.estate.sessions import Reading, read_sessions
 from cdpanalytics.estate.tables import Cells, Document, cells_of_document, read_document
 from cdpanalytics.server.responses import Page, read_page
+from cdpanalytics.server.tables import unique
 from cdpanalytics.synchronize.days import DAY
 from cdpanalytics.synchronize.journal import rows_by_day
 from cdpanalytics.synchronize.run import all_completed, merge
@@ -273,14 +274,13 @@ def _store(
     archive: Archive, source: str, read: _Read, as_of: pd.Timestamp, origin: Mapping[str, str]
 ) -> ImportResult:
     if read.policies:
-        archive.put_policies(source, _once(pa.concat_tables(read.policies), "policy_uid"), as_of)
-    parents = _once(pa.concat_tables([schema.POLICY_SESSIONS.empty_table(), *read.parents]), "uid")
+        archive.put_policies(source, unique(pa.concat_tables(read.policies), "policy_uid"), as_of)
+    parents = unique(pa.concat_tables([schema.POLICY_SESSIONS.empty_table(), *read.parents]))
     tasks = _stamped(_tasks(read), as_of)
-    sessions = pa.concat_tables(
+    sessions = unique(pa.concat_tables(
         [enrich(tasks, parents, archive.known_policies(source)),
          *(_stamped(table, as_of) for table in read.sessions)]
-    )  # fmt: skip
-    sessions = _once(sessions, "uid")
+    ))  # fmt: skip
     for day, rows in rows_by_day(parents, "created"):
         held = archive.day("policy_sessions", source, day)
         archive.put_day("policy_sessions", source, day, merge(held, rows), as_of)
@@ -311,9 +311,3 @@ def _stamped(rows: pa.Table, as_of: pd.Timestamp) -> pa.Table:
     if "as_of" in rows.column_names:
         return rows.set_column(rows.column_names.index("as_of"), rows.schema.field("as_of"), stamp)
     return rows.append_column(pa.field("as_of", schema.INSTANT), stamp)
-
-
-def _once(rows: pa.Table, key: str) -> pa.Table:
-    """Return the last row of each key."""
-    codes = pd.Series(rows[key].to_pylist())
-    return rows.filter(pa.array(~codes.duplicated(keep="last")))

@@ -23,6 +23,7 @@ from cdpanalytics.metrics.core.values import (
     us_of,
 )
 from cdpanalytics.metrics.core.windows import Window, resolve_window, window
+from cdpanalytics.schema import KEYS, VM
 
 Breaches = tuple[pd.DataFrame, pd.DataFrame]
 """Parts of gaps in breach, and from when to when each VM was observed."""
@@ -30,7 +31,8 @@ Breaches = tuple[pd.DataFrame, pd.DataFrame]
 _INSIDE = 1
 """The period that is the window itself, between the stretches before and after it."""
 
-_GAP = ["backup_server", "vm", "start"]
+GAP = [*VM, "start"]
+"""The columns that name a gap."""
 
 
 def breaches(
@@ -87,18 +89,18 @@ def combine(tables: Sequence[Breaches]) -> Breaches:
 def whole_gaps(parts: pd.DataFrame) -> pd.DataFrame:
     """Return one row per gap, in order of start and VM: `inside` is the sum of its parts'."""
     names = ["owner", "end", "open", "exposure", "breached", "cause", "breached_until"]
-    table = parts.groupby(_GAP, dropna=False, sort=True, observed=True).agg(
+    table = parts.groupby(GAP, dropna=False, sort=True, observed=True).agg(
         **{name: (name, "first") for name in names},
         breached_from=("breached_from", "min"),
         inside=("inside", "sum"),
     )
     table = table.reset_index().rename(columns={"owner": "policy"})
-    return table.sort_values(["start", "backup_server", "vm"], kind="stable", ignore_index=True)
+    return table.sort_values(["start", *VM], kind="stable", ignore_index=True)
 
 
 def observed_vms(observed: pd.DataFrame) -> pd.DataFrame:
     """Return one row per VM: from when to when it was observed under any policy."""
-    groups = observed.groupby(["backup_server", "vm"], dropna=False, observed=True)
+    groups = observed.groupby(VM, dropna=False, observed=True)
     return groups.agg(start=("start", "min"), end=("end", "max")).reset_index()
 
 
@@ -193,7 +195,7 @@ def _part_table(
     arrays: SessionArrays, question: Question, terms: Terms, parts: Sequence[Integers]
 ) -> pd.DataFrame:
     owner, row, vm, start, end, length, target, inside, breached_from, until = parts
-    keys = dict.fromkeys(["backup_server", "policy", "vm", *question.by])
+    keys = dict.fromkeys([*KEYS, *question.by])
     table = pd.DataFrame({key: arrays.codes(key).at(row) for key in keys})
     table["owner"] = arrays.keys["policy"].at(owner)
     table["start"], table["end"] = timestamps(start), timestamps(end)
@@ -210,9 +212,7 @@ def _observed_table(
     arrays: SessionArrays, question: Question, inner: Window, observed: Sequence[Integers]
 ) -> pd.DataFrame:
     row, start, stop = observed
-    table = pd.DataFrame(
-        {key: arrays.keys[key].at(row) for key in ("backup_server", "policy", "vm")}
-    )
+    table = pd.DataFrame({key: arrays.keys[key].at(row) for key in KEYS})
     since, _ = resolve_window(arrays.facts, question)
     table["start"], table["end"] = timestamps(start), timestamps(stop)
     # Ranges of VMs have first sessions of their own; a given start is the same for all.

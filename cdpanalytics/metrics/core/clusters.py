@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -162,15 +163,11 @@ def log_tail(count: Integers, expected: np.ndarray) -> np.ndarray:
     >>> round(float(np.exp(log_tail(np.array([3]), np.array([0.5])))[0]), 6)
     0.014388
     """
-    factorials = np.append(0.0, np.cumsum(np.log(np.arange(1, max(count, default=0) + 1))))
+    factorials = _log_factorials(count)
     with np.errstate(divide="ignore"):
         leading = count * np.log(expected) - expected - factorials[count]
-    term = np.ones(len(count))
-    series = np.ones(len(count))
-    for step in range(1, 200):
-        term = term * np.minimum(expected / (count + step), 1.0)
-        series += term
-    return np.where(expected < count, np.minimum(leading + np.log(series), 0.0), 0.0)
+    tail = leading + _log_series(count, lambda step: expected / (count + step))
+    return np.where(expected < count, np.minimum(tail, 0.0), 0.0)
 
 
 def log_binomial_tail(count: Integers, expected: np.ndarray, machines: Integers) -> np.ndarray:
@@ -186,17 +183,31 @@ def log_binomial_tail(count: Integers, expected: np.ndarray, machines: Integers)
     0.125
     """
     share = np.minimum(expected / machines, 1 - 1e-12)
-    factorials = np.append(0.0, np.cumsum(np.log(np.arange(1, max(machines, default=0) + 1))))
+    factorials = _log_factorials(machines)
     ways = factorials[machines] - factorials[count] - factorials[machines - count]
     with np.errstate(divide="ignore"):
         leading = ways + count * np.log(share) + (machines - count) * np.log1p(-share)
-    term = np.ones(len(count))
-    series = np.ones(len(count))
-    for step in range(1, 200):
+
+    def ratio(step: int) -> np.ndarray:
         left = np.maximum(machines - count - step + 1, 0)
-        term = term * np.minimum(left / (count + step) * share / (1 - share), 1.0)
+        return np.asarray(left / (count + step) * share / (1 - share))
+
+    tail = leading + _log_series(count, ratio)
+    return np.where(expected < count, np.minimum(tail, 0.0), 0.0)
+
+
+def _log_factorials(numbers: Integers) -> np.ndarray:
+    """Return the logarithms of 0!, 1! and so on, up to the largest of the numbers."""
+    return np.append(0.0, np.cumsum(np.log(np.arange(1, max(numbers, default=0) + 1))))
+
+
+def _log_series(count: Integers, ratio: Callable[[int], np.ndarray]) -> np.ndarray:
+    """Return the logarithm of 1 + r1 + r1 r2 + ..., the terms of a tail over its first; ratios fall."""
+    term, series = np.ones(len(count)), np.ones(len(count))
+    for step in range(1, 200):
+        term = term * np.minimum(ratio(step), 1.0)
         series += term
-    return np.where(expected < count, np.minimum(leading + np.log(series), 0.0), 0.0)
+    return np.log(series)
 
 
 def _joined(start: Integers, server: Integers, within: int) -> Integers:

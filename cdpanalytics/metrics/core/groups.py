@@ -68,6 +68,14 @@ def groups_of_tables(tables: Sequence[pd.DataFrame], by: Sequence[str]) -> Group
     return groups_of({name: codes_of(rows[name]) for name in by})
 
 
+def rows_by(table: pd.DataFrame, others: pd.DataFrame, by: Sequence[str]) -> Integers:
+    """Return for each row of `others` the row of `table` with the same keys; -1 where none has them."""
+    groups = groups_of_tables([table, others], by)
+    row = np.full(groups.count, -1)
+    row[groups.of[: len(table)]] = np.arange(len(table))
+    return row[groups.of[len(table) :]]
+
+
 def count(cells: Integers, size: int, where: Flags | None = None) -> Integers:
     """Return how many of `cells` fall on each of `size` places; -1 falls on none."""
     chosen = cells if where is None else cells[where]

@@ -12,6 +12,7 @@ from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.core.clusters import Beginnings, clusters
 from cdpanalytics.metrics.core.kernels import Integers
 from cdpanalytics.metrics.core.values import duration, instants
+from cdpanalytics.schema import VM
 
 COLUMNS = (
     "incident", "start", "end", "open", "scope", "backup_server", "policy", "vms", "share",
@@ -101,7 +102,7 @@ def _codes(frame: pd.DataFrame, *keys: str) -> Integers:
 
 def _episodes(late: pd.DataFrame, merge: int) -> Integers:
     """Return the episode of each gap: gaps of one VM with little protection between are one."""
-    vm = _codes(late, "backup_server", "vm")
+    vm = _codes(late, *VM)
     start, end = instants(late, "start"), instants(late, "end")
     order = np.lexsort((end, start, vm))
     fresh = np.ones(len(order), dtype=bool)
@@ -113,7 +114,7 @@ def _episodes(late: pd.DataFrame, merge: int) -> Integers:
 
 def _machines(late: pd.DataFrame, observed: pd.DataFrame) -> Integers:
     """Return the number of VMs of each backup server with a gap in breach, in order of name."""
-    vms = pd.concat([table[["backup_server", "vm"]] for table in (observed, late)])
+    vms = pd.concat([table[VM] for table in (observed, late)])
     counts = vms.drop_duplicates().groupby("backup_server", dropna=False, observed=True).size()
     servers = late.groupby("backup_server", dropna=False, observed=True).size().index
     return np.asarray(counts.reindex(servers), dtype=np.int64)
@@ -129,7 +130,7 @@ def _labels(
     start = instants(late, "start")
     order = np.lexsort((start, episode))
     first = order[np.flatnonzero(np.diff(episode[order], prepend=-1))]
-    server, vm = _codes(late, "backup_server"), _codes(late, "backup_server", "vm")
+    server, vm = _codes(late, "backup_server"), _codes(late, *VM)
     length = max(duration(window[1] - window[0]), 1)
     beginnings = Beginnings(start[first], server[first], vm[first], length, machines)
     cluster = clusters(beginnings, within, least)
@@ -148,7 +149,7 @@ def _table(late: pd.DataFrame, observed: pd.DataFrame) -> tuple[pd.DataFrame, In
         breached=("inside", "sum"), longest=("exposure", "max"),
     )  # fmt: skip
     table["recovery"] = groups["exposure"].median()
-    code = pd.Series(_codes(late, "backup_server", "vm"), index=late.index)
+    code = pd.Series(_codes(late, *VM), index=late.index)
     table["vms"] = code.groupby(late["incident"]).nunique()
     table["share"] = table["vms"] / _observed_then(table, observed)
     table["cause"], table["cause_share"] = _causes(late)

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from cdpanalytics.metrics.core import groups as grouping
 from cdpanalytics.metrics.core.aggregates import Aggregates, cells_of, combine
 from cdpanalytics.metrics.core.exposure import Exposure
 from cdpanalytics.metrics.core.groups import groups_of_tables
-from cdpanalytics.metrics.core.kernels import Flags, Integers
+from cdpanalytics.metrics.core.kernels import Flags, Integers, running_maximum
 from cdpanalytics.metrics.core.members import Members
 from cdpanalytics.metrics.core.values import UNKNOWN
 
@@ -32,8 +31,7 @@ class Stretches:
         cell, start, stop = cell[order], start[order], stop[order]
         if not len(cell):
             return cls(cell, start, stop)
-        # How far the stretches before reach, started anew in each cell.
-        reach = pd.Series(stop).groupby(cell).cummax().to_numpy(dtype=np.int64)
+        reach = running_maximum(stop, cell)  # how far the stretches before reach, by cell
         new = np.ones(len(cell), dtype=bool)
         new[1:] = (cell[1:] != cell[:-1]) | (start[1:] > reach[:-1])
         first = np.flatnonzero(new)

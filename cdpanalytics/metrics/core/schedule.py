@@ -13,7 +13,7 @@ from cdpanalytics.errors import InputError
 
 Instants = NDArray[np.int64]
 
-_WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 _STEP = 15 * 60 * 1_000_000
 """A quarter of an hour in microseconds: every zone's offset and every DST change is a multiple."""
@@ -108,13 +108,13 @@ def week_mask(schedule: str | Mapping[str, Sequence[int]]) -> NDArray[np.bool_]:
     if isinstance(schedule, str):
         digits = [int(digit) for digit in schedule if digit.isdigit()]
     else:
-        missing = [day for day in _WEEKDAYS if day not in schedule]
+        missing = [day for day in WEEKDAYS if day not in schedule]
         if missing:
-            raise InputError(f"the schedule has no {missing[0]}; it needs all of {_WEEKDAYS}")
-        odd = [day for day in _WEEKDAYS if len(schedule[day]) != 24]
+            raise InputError(f"the schedule has no {missing[0]}; it needs all of {WEEKDAYS}")
+        odd = [day for day in WEEKDAYS if len(schedule[day]) != 24]
         if odd:
             raise InputError(f"the schedule's {odd[0]} needs 24 hours, got {len(schedule[odd[0]])}")
-        digits = [int(hour) for day in _WEEKDAYS for hour in schedule[day]]
+        digits = [int(hour) for day in WEEKDAYS for hour in schedule[day]]
     if len(digits) != 168:
         raise InputError(f"a schedule needs 7 x 24 hours, got {len(digits)}")
     return np.array(digits) != 0

@@ -171,6 +171,11 @@ REQUIRED = _Required()
 """Stands for the default of an argument that has none."""
 
 
+def concat(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return tables that have no row in common as one, one below the other."""
+    return pd.concat(tables, ignore_index=True)
+
+
 def identity(table: pd.DataFrame, question: Question, terms: Terms, **own: object) -> pd.DataFrame:
     """Return a table that needs no finishing."""
     return table

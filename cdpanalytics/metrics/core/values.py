@@ -11,8 +11,6 @@ from cdpanalytics import timeparse
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.core.kernels import Integers
 
-_ISO_WITH_OFFSET = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)"
-
 UNKNOWN = np.iinfo(np.int64).min
 """Microseconds of a missing time: NumPy's own NaT."""
 
@@ -23,6 +21,12 @@ def require(frame: pd.DataFrame, columns: Sequence[str], purpose: str) -> None:
         if column not in frame:
             has = ", ".join(map(str, frame.columns)) or "no columns"
             raise InputError(f"no column {column!r}{purpose} {', '.join(columns)} (has: {has})")
+
+
+def check_count(value: object, name: str, hint: str = "") -> None:
+    """Refuse what is not a positive whole number."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise InputError(f"{name}={value!r} is not a positive whole number{hint}")
 
 
 # -- instants --------------------------------------------------------------------------
@@ -46,7 +50,7 @@ def _from_text(values: pd.Series, column: str) -> pd.Series:
     """Parse times that are text with an offset, as a CSV file holds them; refuse all others."""
     if pd.api.types.is_string_dtype(values.dtype) or isinstance(values.dtype, pd.CategoricalDtype):
         text = values.astype("str")
-        if text.dropna().str.fullmatch(_ISO_WITH_OFFSET).all():
+        if text.dropna().str.fullmatch(timeparse.ISO_WITH_OFFSET).all():
             try:
                 return pd.to_datetime(text, utc=True, format="ISO8601").dt.as_unit("us")
             except ValueError:
