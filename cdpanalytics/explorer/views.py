@@ -200,9 +200,8 @@ def sides(analysis: Analysis) -> Markup:
             "or target=15min,1h."
         )
     detail = analysis.side_by_side([analysis.side_key])
-    heads = parts.side_headings(analysis.sides)
     tables = [
-        parts.macro("table")(parts.table(table.drop(columns=["left", "right"]), name, heads=heads))
+        parts.macro("table")(parts.side_table(table, name, analysis.sides))
         for table, name in (
             (analysis.side_by_side([]), "cdp-sides"), (detail, "cdp-sides-detail"),
         )

@@ -244,13 +244,13 @@ def table(
     return {"id": name, "heads": named, "rows": rows, "tools": tools}
 
 
-def side_headings(sides: Sides) -> dict[str, str]:
-    """Return heads of a table of two sides: each figure with the name of its side."""
+def side_table(compared: pd.DataFrame, name: str, sides: Sides) -> dict[str, Any]:
+    """Return a table of two sides, whose heads name the side of each figure."""
     heads = {**HEADINGS, "difference": "Difference", "better": "Better"}
     for figure in FIGURES:
-        for side, name in (("left", sides.left), ("right", sides.right)):
-            heads[f"{figure}_{side}"] = f"{HEADINGS[figure]}, {name}"
-    return heads
+        for side, label in (("left", sides.left), ("right", sides.right)):
+            heads[f"{figure}_{side}"] = f"{HEADINGS[figure]}, {label}"
+    return table(compared.drop(columns=["left", "right"]), name, heads=heads)
 
 
 def by_day(sizes: pd.DataFrame, name: str, tz: str = "UTC") -> dict[str, Any]:

@@ -102,6 +102,7 @@ def render(
     script = parts.source("tables.js") + parts.source("report.js", _PACKAGE)
     style = parts.source("sections.css") + parts.source("report.css", _PACKAGE)
     selection, zone = analysis.selection, analysis.selection.tz
+    table = partial(parts.table, tz=zone)
     template = parts.environment(_PACKAGE).get_template("report.html.j2")
     return template.render(
         title=title,
@@ -109,9 +110,7 @@ def render(
         style=Markup(style),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own file
         digest=parts.digest(script),
-        selection=selection,
         provenance=selection.provenance(),
-        unmatched=selection.findings(),
         dated=selection.dated_period(),
         sessions_read=len(selection.frame()),
         verdict=sentences.verdict(analysis),
@@ -123,26 +122,40 @@ def render(
         filters=selection.filters(),
         cards=parts.summary_cards(analysis),
         objectives=parts.objectives(analysis),
-        heat_map=parts.heat_map(analysis),
-        order=analysis.order,
         sentences=happenings.sentences(analysis),
         remainder=happenings.remainder(analysis),
         chronic=happenings.chronic(analysis),
-        incident_count=len(analysis.incidents),
-        more=max(0, len(analysis.worst) - sentences.ROWS_SHOWN),
-        within=len(analysis.vms) - len(analysis.worst),
-        pictures={} if summary else _pictures(analysis),
         change=sentences.change(analysis),
-        sides=_sides(analysis),
-        compared={key: _changes(analysis, by) for key, by in (("policy", ["policy"]), ("vm", KEYS))},
-        breaches_left_out=max(0, len(analysis.breaches) - _BREACHES_SHOWN),
-        breach_count=len(analysis.breaches),
-        never_seen=analysis.never_seen[KEYS].astype("str").to_numpy().tolist(),
         versions=_versions(),
         generated=parts.instant(generated if generated is not None else analysis.stop, zone),
-        data=_embedded(analysis.vms),
+        status=table(_not_protected(analysis), "status"),
+        incidents=table(analysis.incidents.head(_INCIDENTS_SHOWN), "incidents"),
+        worst=table(happenings.by_incident(analysis).head(_VMS_SHOWN), "worst"),
+        **({} if summary else _details(analysis)),
+    )
+
+
+def _details(analysis: Analysis) -> dict[str, Any]:
+    """Return what only the whole report shows."""
+    selection = analysis.selection
+    return {
+        "unmatched": selection.findings(),
+        "heat_map": parts.heat_map(analysis),
+        "order": analysis.order,
+        "incident_count": len(analysis.incidents),
+        "more": max(0, len(analysis.worst) - sentences.ROWS_SHOWN),
+        "within": len(analysis.vms) - len(analysis.worst),
+        "pictures": _pictures(analysis),
+        "sides": _sides(analysis),
+        "compared": {
+            key: _changes(analysis, by) for key, by in (("policy", ["policy"]), ("vm", KEYS))
+        },
+        "breaches_left_out": max(0, len(analysis.breaches) - _BREACHES_SHOWN),
+        "breach_count": len(analysis.breaches),
+        "never_seen": analysis.never_seen[KEYS].astype("str").to_numpy().tolist(),
+        "data": _embedded(analysis.vms),
         **_tables(analysis),
-    )  # fmt: skip
+    }
 
 
 def _tables(analysis: Analysis) -> dict[str, Any]:
@@ -153,12 +166,9 @@ def _tables(analysis: Analysis) -> dict[str, Any]:
     journal = analysis.journal
     table = partial(parts.table, tz=analysis.selection.tz)
     return {
-        "status": table(_not_protected(analysis), "status"),
         "gaps": table(longest.head(GAPS_SHOWN), "gaps"),
         "breaches": table(analysis.breaches.head(_BREACHES_SHOWN), "breaches", tools=True),
         "causes": table(analysis.causes.head(CAUSES_SHOWN), "causes"),
-        "worst": table(happenings.by_incident(analysis).head(_VMS_SHOWN), "worst"),
-        "incidents": table(analysis.incidents.head(_INCIDENTS_SHOWN), "incidents"),
         "offenders": table(analysis.offenders, "offenders"),
         "what_if": table(analysis.what_if[_WHAT_IF], "what-if"),
         "journal": table(journal.head(_VMS_SHOWN), "journal") if len(journal) else None,
@@ -212,14 +222,12 @@ def _sides(analysis: Analysis) -> dict[str, Any] | None:
         return None
     detail = analysis.side_by_side([analysis.side_key])
     chart = plots.Chart.of(plots.side_by_side(detail), "The numbers are in the table below.")
-    heads = parts.side_headings(analysis.sides)
-    whole = analysis.side_by_side([]).drop(columns=["left", "right"])
     return {
         "left": analysis.sides.left,
         "right": analysis.sides.right,
         "picture": Markup(chart.svg("sides-")),  # noqa: S704 - matplotlib escapes its text
-        "whole": parts.table(whole, "sides-whole", heads=heads),
-        "detail": parts.table(detail.drop(columns=["left", "right"]), "sides-detail", heads=heads),
+        "whole": parts.side_table(analysis.side_by_side([]), "sides-whole", analysis.sides),
+        "detail": parts.side_table(detail, "sides-detail", analysis.sides),
     }
 
 
