@@ -176,6 +176,7 @@ class SelectedSessions:
             self.holes,
             self.intervals,
             self.provenance(),
+            complete=self.source.complete,
         )
         since, until = self.window
         return replace(self, source=held, period=None, since=since, until=until)
@@ -363,7 +364,7 @@ class SelectedSessions:
         if policies is None or not {"schedule", "backup_server"} <= set(policies):
             return []
         servers = policies.loc[policies["schedule"].notna(), "backup_server"].dropna().astype("str")
-        selected = set(self._rows(("backup_server",))["backup_server"].dropna().astype("str"))
+        selected = set(self._rows(("backup_server",))["backup_server"].dropna().unique())
         unknown = sorted(set(servers) & selected - set(self._schedule_zones or {}))
         if not unknown:
             return []

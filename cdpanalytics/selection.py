@@ -337,7 +337,7 @@ class Selection(SelectedSessions):
             return ask.of(self.intervals if rows is None else rows, None)
         here = self.client is None and self.memory is None and self.workers is None
         if here or self.context.estate.renames:  # two names of one VM may lie in two ranges
-            return ask.of(self._rows(ask.columns()), self._members)
+            return ask.of(self._rows(ask.columns()), self._members, self.source.complete)
         plan = self.source.plan(ask, self.window, self._vm_names)
         plan = replace(plan, members=self._members, source=Tagged(plan.source, self.context))
         return run(plan, memory=self.memory, workers=self.workers, client=self.client)

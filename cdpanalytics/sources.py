@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import pandas as pd
@@ -34,8 +34,8 @@ from cdpanalytics.timeparse import Moment, instant
 LAG = pd.Timedelta("15min")
 """How long the server's database lags behind: the newest fetch is as_of and this."""
 
-_NEEDED = ("uid", "vm", "policy", "backup_server", "created", "as_of")
-"""Columns that are read whatever is asked: who, when, and what a frame says about itself."""
+_NEEDED = ("vm", "policy", "backup_server", "created")
+"""Columns that are read whatever is asked: who and when."""
 
 Window = tuple[pd.Timestamp | None, pd.Timestamp | None]
 """Start and end of a period; None where it has no bound."""
@@ -63,7 +63,16 @@ ALL_NAMES = Names()
 
 
 class Source(Protocol):
-    """Where a Selection's sessions come from."""
+    """Where a Selection's sessions come from.
+
+    Attributes
+    ----------
+    complete : bool
+        Its frames have all that was read: nobody can have dropped rows of them.
+    """
+
+    @property
+    def complete(self) -> bool: ...
 
     @property
     def as_of(self) -> pd.Timestamp | None:
@@ -115,9 +124,13 @@ class Ask:
     terms: Terms
     own: Mapping[str, object]
 
-    def of(self, rows: pd.DataFrame, members: Members | None) -> pd.DataFrame:
+    def of(
+        self, rows: pd.DataFrame, members: Members | None, complete: bool = False
+    ) -> pd.DataFrame:
         """Return the metric of rows that are held."""
-        part = self.spec.partial_of(rows, self.question, self.terms, members, **self.own)
+        part = self.spec.partial_of(
+            rows, self.question, self.terms, members, complete, **self.own
+        )
         return self.spec.finalize(part, self.question, self.terms, **self.own)
 
     def columns(self) -> tuple[str, ...]:
@@ -146,6 +159,7 @@ class ArchiveSource:
     """The sessions of an archive."""
 
     archive: Archive
+    complete: ClassVar[bool] = True
 
     def __repr__(self) -> str:
         return repr(self.archive)
@@ -266,6 +280,7 @@ class FrameSource:
     unobserved: pd.DataFrame | None = None
     journal: pd.DataFrame | None = None
     origin: Mapping[str, Any] | None = None
+    complete: bool = False
 
     def __repr__(self) -> str:
         return f"a DataFrame of {len(self.sessions):,} sessions"

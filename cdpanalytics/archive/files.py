@@ -104,6 +104,7 @@ class ParquetFiles:
         self.storage, self.marker = storage, marker
         self.staged = [n for n in marker.pending if names.is_ours(n)] if staged is None else staged
         self._slugs = {names.slug(source): True for source in marker.sources}
+        self._names: dict[str, list[Name]] = {}
 
     def all(self) -> list[Name]:
         """Return all files of rows, without those set aside."""
@@ -184,6 +185,7 @@ class ParquetFiles:
         wanted = list(columns or expected.names)
         cut_by = [] if within.whole or within.column is None else [within.column]
         read = list(dict.fromkeys([*wanted, *cut_by]))
+        kinds = pa.schema([expected.field(name) for name in wanted])
 
         def rows(file: pq.ParquetFile) -> pa.Table | str:
             mismatch = _mismatch(path, _read_metadata(file.metadata))
@@ -192,9 +194,10 @@ class ParquetFiles:
             if named:
                 table = _named_rows(file, expected, read, named)
             else:
-                table = file.read_row_groups(_groups_of(file.metadata, within), columns=read)
-            table = inside(table, within).select(wanted)
-            return table.cast(pa.schema([expected.field(name) for name in wanted]))
+                groups = _groups_of(file.metadata, within)
+                table = file.read_row_groups(groups, columns=read, use_threads=False)
+            table = inside(table, within).select(wanted).replace_schema_metadata()
+            return table if table.schema.equals(kinds) else table.cast(kinds)
 
         try:
             table = self._parsed(path, rows)
@@ -207,10 +210,13 @@ class ParquetFiles:
 
     def _listed(self, table: str) -> list[Name]:
         """Return a table's files by source and day: only names of ours, of sources we have."""
-        listed = self.storage.walk(Name(table))
-        present = {name for name in names.regular(listed) if names.is_ours(name)}
-        present.update(name for name in self.staged if name.parts[0] == table)
-        return [name for name in sorted(present) if self._is_of_source(name, present)]
+        if table not in self._names:
+            listed = self.storage.walk(Name(table))
+            present = {name for name in names.regular(listed) if names.is_ours(name)}
+            present.update(name for name in self.staged if name.parts[0] == table)
+            ordered = sorted(present, key=lambda name: name.parts)
+            self._names[table] = [name for name in ordered if self._is_of_source(name, present)]
+        return self._names[table]
 
     def _is_of_source(self, name: Name, listed: Collection[Name]) -> bool:
         """Whether a name's folder is of one of our sources, not one that the user made.

@@ -215,6 +215,9 @@ def plan_scan(
         When a pattern matches no name.
     """
     expected, several = TABLES[wanted.table], len(files.last_days()) > 1
+    if several and "uid" in expected.names:
+        extra = [name for name in ("uid", "as_of") if name not in wanted.columns]
+        wanted = replace(wanted, columns=(*wanted.columns, *extra))
     before, rules = None, wanted.rules
     everything = tuple(expected.names)
     if rules is not None and wanted.start is not None:

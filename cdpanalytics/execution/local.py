@@ -15,7 +15,7 @@ import pyarrow as pa
 from cdpanalytics.errors import CdpError, InputError
 from cdpanalytics.execution.partition import WORKER_OVERHEAD_BYTES
 from cdpanalytics.execution.plan import Plan, Task
-from cdpanalytics.metrics.core.kernels import available_cpus
+from cdpanalytics.parallel import available_cpus
 
 MIN_SESSIONS_FOR_PROCESSES = 2_000_000
 """Below this, one process is faster than several, which must start and read more."""

@@ -10,9 +10,9 @@ import pandas as pd
 import pyarrow as pa
 
 from cdpanalytics.execution.partition import listing, memory_size, ranges, rows_in
-from cdpanalytics.metrics.core.kernels import threads
 from cdpanalytics.metrics.core.members import Members
 from cdpanalytics.metrics.registry import MetricSpec, Question, Terms
+from cdpanalytics.parallel import threads
 from cdpanalytics.ranges import FULL_RANGE, Range
 
 

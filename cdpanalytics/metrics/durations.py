@@ -158,7 +158,7 @@ DURATIONS = MetricSpec(
     name="durations", command="durations",
     summary="how long sessions lasted, and whether they keep their cadence",
     function=durations, partial=_figures, combine=concat, finalize=_in_order,
-    columns=("uid", "vm", "policy", "backup_server", "created", "ended", "state", "as_of"),
+    columns=("vm", "policy", "backup_server", "created", "ended", "state"),
     key=None,  # quantiles need all rows of a group together, whatever the groups are
     takes=WINDOW | {"tz", "policies"}, neighbours=False,
     whose="session",

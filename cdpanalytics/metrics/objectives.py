@@ -23,7 +23,7 @@ from cdpanalytics.metrics.core.clocks import ClockMaker
 from cdpanalytics.metrics.core.coverage import sweep, vm_blocks
 from cdpanalytics.metrics.core.exposure import COLUMNS, Exposure, arrays_of, retirements
 from cdpanalytics.metrics.core.frames import facts
-from cdpanalytics.metrics.core.kernels import Flags, Integers, parallel_map
+from cdpanalytics.metrics.core.kernels import Flags, Integers
 from cdpanalytics.metrics.core.promises import (
     Promised,
     Stretches,
@@ -48,6 +48,7 @@ from cdpanalytics.metrics.core.spec import EXPOSURE, MetricSpec
 from cdpanalytics.metrics.core.values import UNKNOWN, lengths, microseconds
 from cdpanalytics.metrics.core.windows import Window, effective_as_of, window
 from cdpanalytics.metrics.rpo import adherence_table, sum_cells
+from cdpanalytics.parallel import parallel_map
 from cdpanalytics.schema import VM
 
 _FIGURES = frozenset({

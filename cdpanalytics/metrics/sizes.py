@@ -19,7 +19,6 @@ from cdpanalytics.metrics.core.kernels import (
     LARGEST,
     Flags,
     Integers,
-    parallel_map,
     sort_by_vm_and_time,
 )
 from cdpanalytics.metrics.core.question import (
@@ -36,6 +35,7 @@ from cdpanalytics.metrics.core.spec import LEFT_OUT, WINDOW, MetricSpec
 from cdpanalytics.metrics.core.trend import ENOUGH, fit_series
 from cdpanalytics.metrics.core.values import amounts
 from cdpanalytics.metrics.core.windows import window
+from cdpanalytics.parallel import parallel_map
 
 Reading = Literal["size", "volume"]
 
@@ -467,8 +467,7 @@ def _rolling(level: Integers, known: Flags) -> np.ndarray:
 
 
 _COLUMNS = (
-    "uid", "vm", "policy", "backup_server", "created", "ended", "state", "result", "total_size",
-    "rpo", "as_of",
+    "vm", "policy", "backup_server", "created", "ended", "state", "result", "total_size", "rpo",
 )  # fmt: skip
 _TAKES = WINDOW | LEFT_OUT | {"freq", "tz", "schedule_tz", "policies"}
 

@@ -269,7 +269,9 @@ def test_any_fleet_in_any_number_of_ranges(asked: tuple[Any, ...]) -> None:
 
 
 def written(folder: Path, rows: list[dict[str, Any]]) -> Archive:
+    """Write sessions as a sync does, which leaves each uid once."""
     archive = Archive(folder)
+    rows = list({row["uid"] or number: row for number, row in enumerate(rows)}.values())
     table = pd.DataFrame(rows)
     for day, of_day in table.groupby(table["created"].dt.floor("D")).groups.items():
         scan = [rows[number] for number in of_day]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -17,6 +15,7 @@ import pyarrow.parquet as pq
 from cdpanalytics.archive.storage import Kind
 from cdpanalytics.archive.storage.lease import Lease
 from cdpanalytics.errors import InputError, StoreError
+from cdpanalytics.parallel import parallel_stream
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -146,19 +145,8 @@ class ObjectStorage:
         )
 
     def map(self, function: Callable[[A], T], over: Iterable[A]) -> Iterator[T]:
-        """Yield what a function makes of each, in order, some ahead of who takes them."""
-        ahead: deque[Future[T]] = deque()
-        with ThreadPoolExecutor(PARALLEL, thread_name_prefix="objects") as pool:
-            try:
-                for item in over:
-                    ahead.append(pool.submit(function, item))
-                    if len(ahead) > PARALLEL:
-                        yield ahead.popleft().result()
-                while ahead:
-                    yield ahead.popleft().result()
-            finally:
-                for future in ahead:
-                    future.cancel()
+        """Apply a function to each item, in order, several requests at once."""
+        return parallel_stream(function, over, PARALLEL)
 
     def range(self, name: PurePosixPath, start: int, end: int) -> bytes:
         """Return bytes `[start, end)` of an object."""

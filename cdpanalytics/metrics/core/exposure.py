@@ -15,15 +15,14 @@ from cdpanalytics.metrics.core.blackouts import blackouts
 from cdpanalytics.metrics.core.clocks import ClockMaker, Clocks, Stretch
 from cdpanalytics.metrics.core.coverage import Coverage, sweep, vm_blocks
 from cdpanalytics.metrics.core.frames import facts
-from cdpanalytics.metrics.core.kernels import LARGEST, Integers, expand, parallel_map
+from cdpanalytics.metrics.core.kernels import LARGEST, Integers, expand
 from cdpanalytics.metrics.core.question import Question, Terms
 from cdpanalytics.metrics.core.values import UNKNOWN, duration
 from cdpanalytics.metrics.core.windows import Window, effective_as_of, policies_then
+from cdpanalytics.parallel import parallel_map
 
-COLUMNS = (
-    "uid", "vm", "policy", "backup_server", "created", "ended", "state", "result", "rpo", "as_of",
-)  # fmt: skip
-"""Columns that exposure reads."""
+COLUMNS = ("vm", "policy", "backup_server", "created", "ended", "state", "result", "rpo")
+"""Columns that exposure reads; of a frame from anywhere also `uid` and `as_of`, where it has them."""
 
 Result = TypeVar("Result")
 

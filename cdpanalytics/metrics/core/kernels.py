@@ -6,67 +6,23 @@ package uses plain NumPy and pandas.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from cdpanalytics.parallel import parallel_map
+
 Integers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 BLOCK = 1 << 16
 """Rows per block: the intermediate arrays of one block stay in a core's cache."""
 
 LARGEST = np.iinfo(np.int64).max
-
-_THREADS: ContextVar[int | None] = ContextVar("threads", default=None)
-
-
-# -- threads ---------------------------------------------------------------------------
-
-
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Let `parallel_map` use at most `count` threads inside this context.
-
-    A worker process or a thread of a Dask worker uses one: its siblings have the other CPUs.
-    """
-    token = _THREADS.set(count)
-    try:
-        yield
-    finally:
-        _THREADS.reset(token)
-
-
-def available_cpus() -> int:
-    """Return how many CPUs this process may use (its affinity, where the system has one)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def parallel_map(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """Return ``[function(item) for item in items]``, computed by a thread per available CPU.
-
-    NumPy and Arrow release the interpreter lock while they work on a block of rows, so
-    threads share the arrays without copying them, which processes could not. One item, or
-    one CPU, is computed in the calling thread: starting a pool would cost more.
-    """
-    count = min(_THREADS.get() or available_cpus(), len(items))
-    if count <= 1:
-        return [function(item) for item in items]
-    with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(function, items))
-
 
 # -- order -----------------------------------------------------------------------------
 

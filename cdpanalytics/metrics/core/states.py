@@ -14,11 +14,11 @@ from cdpanalytics.metrics.core.exposure import Gaps, TileClocks, clocks_of, gaps
 from cdpanalytics.metrics.core.kernels import (
     Flags,
     Integers,
-    parallel_map,
     running_maximum,
 )
 from cdpanalytics.metrics.core.question import Terms
 from cdpanalytics.metrics.core.values import UNKNOWN, duration
+from cdpanalytics.parallel import parallel_map
 
 STATES = (
     "breached", "exposed", "unknown", "never seen", "retired", "excluded", "off schedule", "protected",
