@@ -17,6 +17,9 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_AHEAD = 4
+"""Results per thread that wait for whoever takes them."""
+
 _THREADS: ContextVar[int | None] = ContextVar("threads", default=None)
 
 
@@ -62,7 +65,7 @@ def parallel_stream(
 ) -> Iterator[Result]:
     """Yield ``function(item)`` of each item, in order, by `count` threads.
 
-    They are at most `count` results ahead of whoever takes them, so that memory is bounded.
+    They are a few results ahead of whoever takes them, so that memory is bounded.
     """
     if count <= 1:
         yield from map(function, items)
@@ -72,7 +75,7 @@ def parallel_stream(
         try:
             for item in items:
                 ahead.append(pool.submit(function, item))
-                if len(ahead) > count:
+                if len(ahead) > 3 * count:
                     yield ahead.popleft().result()
             while ahead:
                 yield ahead.popleft().result()

@@ -63,16 +63,11 @@ ALL_NAMES = Names()
 
 
 class Source(Protocol):
-    """Where a Selection's sessions come from.
-
-    Attributes
-    ----------
-    complete : bool
-        Its frames have all that was read: nobody can have dropped rows of them.
-    """
+    """Where a Selection's sessions come from."""
 
     @property
-    def complete(self) -> bool: ...
+    def complete(self) -> bool:
+        """Whether its frames have all rows that were read: none can be lost."""
 
     @property
     def as_of(self) -> pd.Timestamp | None:
@@ -128,9 +123,7 @@ class Ask:
         self, rows: pd.DataFrame, members: Members | None, complete: bool = False
     ) -> pd.DataFrame:
         """Return the metric of rows that are held."""
-        part = self.spec.partial_of(
-            rows, self.question, self.terms, members, complete, **self.own
-        )
+        part = self.spec.partial_of(rows, self.question, self.terms, members, complete, **self.own)
         return self.spec.finalize(part, self.question, self.terms, **self.own)
 
     def columns(self) -> tuple[str, ...]:

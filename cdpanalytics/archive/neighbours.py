@@ -21,11 +21,15 @@ from numpy.typing import NDArray
 from cdpanalytics import schema
 from cdpanalytics.archive.files import Named, ParquetFiles, inside
 from cdpanalytics.archive.names import Name
-from cdpanalytics.archive.tables import append_and_compact, scalar
+from cdpanalytics.archive.tables import append_and_compact, clip_to_window, scalar
 from cdpanalytics.ranges import FULL_RANGE, Range
 
 _NARROW = ("backup_server", "vm", "created", "ended", "state", "result")
 _KIND = ("state", "result")
+_ENDLESS, _LEAST = np.iinfo(np.int64).max, np.iinfo(np.int64).min
+Integers = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+Per = tuple[()] | tuple[str, str]
 Values = Mapping[str, tuple[str, ...]]
 """Columns and the values that a row must have in each of them."""
 
@@ -41,7 +45,7 @@ class Extreme:
     """
 
     of: Literal["created", "ended", "length"]
-    per: tuple[str, ...] = _KIND
+    per: Per = _KIND
     smallest: bool = False
     finished: bool = False
     ended_by: bool = False
@@ -104,25 +108,25 @@ class Neighbourhood:
     def before(self, start: pd.Timestamp) -> pa.Table:
         """Return the neighbours that began before the window's start."""
         paths = self.files.days("sessions", None, start)
-        kept: list[list[pa.Table]] = [[] for _ in self.rules.extremes]
-        rows = [_NO_ROWS]
-        for table in self._narrow(paths):
-            day = table.filter(pc.less(table["created"], scalar(start)))
-            rows.append(_place(day.filter(pc.greater(day["ended"], scalar(start)))))
-            for rule, tables in zip(self.rules.extremes, kept, strict=True):
-                eligible = _eligible(day, rule, rule.before or start)
-                append_and_compact(tables, eligible, partial(_extreme_rows, rule=rule))
-        if paths:
-            for rule, tables in zip(self.rules.extremes, kept, strict=True):
-                rows.append(_place(_extreme_rows(tables, rule)))
-        return self._take(paths, pa.concat_tables(rows).to_pandas().drop_duplicates())
+        reduce = partial(_reduced, rules=self.rules.extremes, start=start)
+        plain = [name for name in self.columns if not pa.types.is_string(_type(name))]
+        columns = list(dict.fromkeys([*_NARROW, *plain, *self._cut_by]))
+        kept = [_placed(schema.SESSIONS.empty_table().select(columns), 0)]
+        for path, table in zip(paths, self._read(paths, columns), strict=True):
+            day = clip_to_window(table, path, "created", None, start)
+            append_and_compact(kept, day, reduce)
+        rows = reduce(kept)
+        if set(self.columns) > set(plain):
+            # Text is what takes long to read: it is read only of the rows that were chosen.
+            return self._take(paths, _place(rows).to_pandas())
+        return inside(rows, self.within).select(self.columns)
 
     def after(self, stop: pd.Timestamp, machines: pd.DataFrame) -> pa.Table:
         """Return of each of these VMs what began at `stop` or later, up to what ends the search."""
         paths = self.files.days("sessions", stop)
         keys = _keys(machines[schema.VM].drop_duplicates()).unique()
         waiting, chosen = np.ones(len(keys), dtype=bool), [_NO_ROWS.to_pandas()]
-        for table in self._narrow(paths):
+        for table in self._read(paths, _NARROW):
             if not waiting.any():
                 break
             day = schema.to_frame(table)
@@ -150,23 +154,28 @@ class Neighbourhood:
         named = {column: given for column, given in self.named.items() if column in schema.VM}
         return named, self.within if self.within.column in schema.VM else FULL_RANGE
 
-    def _narrow(self, paths: Sequence[Name]) -> Iterator[pa.Table]:
-        """Yield what the rules look at, of each file, with the file's number and the row's place."""
+    @property
+    def _cut_by(self) -> list[str]:
+        """The column of a range that is not pushed, which must be read to apply it."""
+        _, pushed = self._pushed
+        column = self.within.column
+        return [] if pushed is self.within or column is None else [column]
+
+    def _read(self, paths: Sequence[Name], columns: Sequence[str]) -> Iterator[pa.Table]:
+        """Yield columns of each file, with the file's number and the row's place."""
         named, within = self._pushed
 
         def load(path: Name) -> pa.Table:
-            return self.files.load(path, schema.SESSIONS, _NARROW, named, within)
+            return self.files.load(path, schema.SESSIONS, columns, named, within)
 
         loaded = self.files.storage.map(load, paths)
         return (_placed(table, number) for number, table in enumerate(loaded))
 
     def _take(self, paths: Sequence[Name], rows: pd.DataFrame) -> pa.Table:
-        """Return rows by the number of their file and their place in what `_narrow` read."""
+        """Return rows by the number of their file and their place in what `_read` gave."""
         rows = rows.sort_values(["file", "row"])
         named, within = self._pushed
-        columns = list(self.columns)
-        if within is not self.within and self.within.column not in (None, *columns):
-            columns.append(str(self.within.column))
+        columns = list(dict.fromkeys([*self.columns, *self._cut_by]))
 
         def chosen_of(number: int) -> pa.Table:
             places = pa.array(rows.loc[rows["file"] == number, "row"].to_numpy())
@@ -187,50 +196,91 @@ def _placed(table: pa.Table, number: int) -> pa.Table:
     return table.append_column("file", places[0]).append_column("row", places[1])
 
 
+def _type(column: str) -> pa.DataType:
+    return schema.SESSIONS.field(column).type
+
+
 def _place(table: pa.Table) -> pa.Table:
     return table.select(["file", "row"])
 
 
-def _eligible(day: pa.Table, rule: Extreme, before: pd.Timestamp) -> pa.Table:
-    """Return the rows of a day among which a rule looks for the extreme."""
-    if rule.before is not None:
-        day = day.filter(pc.less(day["created"], scalar(before)))
-    if rule.finished:
-        day = day.filter(pc.greater_equal(day["ended"], day["created"]))
-    if rule.ended_by:
-        day = day.filter(pc.less_equal(day["ended"], scalar(before)))
-    for column, values in rule.without.items():
-        excluded = pc.is_in(day[column].cast(pa.string()), pa.array(values))
-        day = day.filter(pc.invert(excluded))
-    return day
+def _reduced(tables: Sequence[pa.Table], rules: Sequence[Extreme], start: pd.Timestamp) -> pa.Table:
+    """Return the rows that end after the window's start, and each rule's extremes.
 
-
-def _extreme_rows(tables: Sequence[pa.Table], rule: Extreme) -> pa.Table:
-    """Return of each VM and combination of `rule.per` one row.
-
-    One number per row stands for its group: the codes of its labels, each in a digit of its
-    own size. Rows are sorted by group, then value, then beginning; the last row of each
-    group is the one. NumPy sorts three integer keys ten times faster than pandas groups
-    labels, and the tables are as long as all sessions before the window.
+    The extremes of some tables are among the extremes of each, so a long history can be
+    reduced a part at a time. Rows are sorted once, by VM and kind; each rule then takes
+    maxima of the groups, which `numpy.maximum.reduceat` does in one pass.
     """
     rows = pa.concat_tables(tables).unify_dictionaries()
-    group = np.zeros(len(rows), dtype=np.int64)
-    for name in (*schema.VM, *rule.per):
+    if not len(rows):
+        return rows
+    created, ended = _microseconds(rows["created"]), _microseconds(rows["ended"])
+    vm = _codes(rows, schema.VM, np.zeros(len(rows), dtype=np.int64))
+    kind = _codes(rows, _KIND, vm)
+    order = np.argsort(kind, kind="stable")
+    firsts = {(): _firsts(vm[order]), _KIND: _firsts(kind[order])}
+    keep = (ended > _us(start)) & (ended != _ENDLESS)
+    for rule in rules:
+        eligible = _eligible(rows, rule, created, ended, start)[order]
+        values = {"created": created, "ended": ended, "length": ended - created}[rule.of][order]
+        best = _greatest(-values if rule.smallest else values, eligible, firsts[rule.per])
+        latest = _greatest(created[order], best, firsts[rule.per])
+        keep[order[_last(latest, firsts[rule.per])]] = True
+    return rows.filter(pa.array(keep))
+
+
+def _eligible(
+    rows: pa.Table, rule: Extreme, created: Integers, ended: Integers, start: pd.Timestamp
+) -> Flags:
+    """Return the rows among which a rule looks for the extreme."""
+    eligible = np.ones(len(rows), dtype=bool)
+    before = _us(rule.before or start)
+    if rule.before is not None:
+        eligible &= created < before
+    if rule.finished:
+        eligible &= (ended >= created) & (ended != _ENDLESS)
+    if rule.ended_by:
+        eligible &= ended <= before
+    for column, values in rule.without.items():
+        labels = rows[column].combine_chunks()
+        excluded = np.append(np.isin(labels.dictionary.to_pylist(), values), False)
+        eligible &= ~excluded[pc.fill_null(labels.indices, -1).to_numpy()]
+    return eligible
+
+
+def _codes(rows: pa.Table, columns: Sequence[str], code: Integers) -> Integers:
+    """Return a number per row that stands for `code` and the labels of some columns."""
+    for name in columns:
         labels = rows[name].combine_chunks()
-        codes = pc.fill_null(labels.indices, -1).to_numpy()
-        group = group * (len(labels.dictionary) + 1) + codes + 1
-    created = _microseconds(rows["created"])
-    values = created if rule.of == "created" else _microseconds(rows["ended"])
-    if rule.of == "length":
-        values = values - created
-    order = np.lexsort((created, -values if rule.smallest else values, group))
-    last = np.append(group[order][1:] != group[order][:-1], len(order) > 0)
-    return rows.take(pa.array(np.sort(order[last[: len(order)]])))
+        code = code * (len(labels.dictionary) + 1) + 1
+        code += pc.fill_null(labels.indices, -1).to_numpy()
+    return code
+
+
+def _firsts(sorted_codes: Integers) -> Integers:
+    """Return where each group begins."""
+    return np.flatnonzero(np.append(True, sorted_codes[1:] != sorted_codes[:-1]))
+
+
+def _greatest(values: Integers, among: Flags, firsts: Integers) -> Flags:
+    """Return the rows among some that have the greatest value of their group."""
+    values = np.where(among, values, _LEAST)
+    counts = np.diff(np.append(firsts, len(values)))
+    return among & (values == np.repeat(np.maximum.reduceat(values, firsts), counts))
+
+
+def _last(among: Flags, firsts: Integers) -> Integers:
+    """Return the last row among some of each group that has any."""
+    last = np.maximum.reduceat(np.where(among, np.arange(len(among)), -1), firsts)
+    return last[last >= 0]
 
 
 def _microseconds(times: pa.ChunkedArray) -> NDArray[np.int64]:
-    numbers = pc.fill_null(times.cast(pa.int64()), np.iinfo(np.int64).max).to_numpy()
-    return np.asarray(numbers, np.int64)
+    return np.asarray(pc.fill_null(times.cast(pa.int64()), _ENDLESS).to_numpy(), np.int64)
+
+
+def _us(instant: pd.Timestamp) -> int:
+    return int(scalar(instant).value)
 
 
 def _keys(rows: pd.DataFrame) -> pd.MultiIndex:
