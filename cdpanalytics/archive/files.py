@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TypeVar
 
@@ -143,10 +144,7 @@ class ParquetFiles:
 
     def body(self, path: Name) -> bytes:
         """Return a file's bytes."""
-        if path in self.staged:
-            with suppress(FileNotFoundError):
-                return self.storage.read(names.staged(path))
-        return self.storage.read(path)
+        return self._current(path, self.storage.read)
 
     def is_sound(self, path: Name, thorough: bool) -> bool:
         """Return whether a file can be read and is what its place says.
@@ -154,7 +152,7 @@ class ParquetFiles:
         Of a day that is final only the footer is read, unless it is to be `thorough`.
         """
         try:
-            footer = self._parsed(path, _footer_of)
+            footer = self._current(path, self.storage.footer)
             metadata = _read_metadata(footer)
             expected = TABLES.get(metadata.table, POLICIES)
             if metadata.final and not thorough:
@@ -200,7 +198,7 @@ class ParquetFiles:
             return table if table.schema.equals(kinds) else table.cast(kinds)
 
         try:
-            table = self._parsed(path, rows)
+            table = self._current(path, lambda name: self.storage.read_parquet(name, rows))
         except _UNREADABLE:
             raise self._damaged(path) from None
         if isinstance(table, str):
@@ -238,17 +236,18 @@ class ParquetFiles:
         except ArchiveError:
             return False
 
-    def _parsed(self, path: Name, function: Callable[[pq.ParquetFile], T]) -> T:
+    def _current(self, path: Name, read: Callable[[Name], T]) -> T:
+        """Read the version of a file that belongs to this state."""
         if path in self.staged:
             # It may be renamed at any moment; then its own name is the current one.
             with suppress(FileNotFoundError):
-                return self.storage.read_parquet(names.staged(path), function)
-        return self.storage.read_parquet(path, function)
+                return read(names.staged(path))
+        return read(path)
 
     def _footer(self, path: Name) -> tuple[FileMetadata, int]:
         try:
-            metadata = self._parsed(path, _footer_of)
-            return _read_metadata(metadata), metadata.num_rows
+            footer = self._current(path, self.storage.footer)
+            return _read_metadata(footer), footer.num_rows
         except _UNREADABLE:
             raise self._damaged(path) from None
 
@@ -375,10 +374,6 @@ def _matches(labels: pa.Table, named: Named) -> np.ndarray:
     return keep
 
 
-def _footer_of(file: pq.ParquetFile) -> pq.FileMetaData:
-    return file.metadata
-
-
 def _relabelled(rows: pa.Table, labels: Iterable[str]) -> pa.Table:
     """Return rows with only the labels that they use."""
     for name in labels:
@@ -390,7 +385,12 @@ def _relabelled(rows: pa.Table, labels: Iterable[str]) -> pa.Table:
 
 def _read_metadata(footer: pq.FileMetaData) -> FileMetadata:
     """Read what a file says of itself; fields that a later version adds are ignored."""
-    content = json.loads((footer.metadata or {})[_KEY])
+    return _parse_metadata((footer.metadata or {})[_KEY])
+
+
+@lru_cache(maxsize=4096)
+def _parse_metadata(text: bytes) -> FileMetadata:
+    content = json.loads(text)
     known = {field.name for field in fields(FileMetadata)}
     return FileMetadata(**{name: value for name, value in content.items() if name in known})
 

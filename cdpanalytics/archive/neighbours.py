@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from cdpanalytics import schema
 from cdpanalytics.archive.files import Named, ParquetFiles, inside
 from cdpanalytics.archive.names import Name
-from cdpanalytics.archive.tables import append_and_compact, clip_to_window, scalar
+from cdpanalytics.archive.tables import append_and_compact, clip_to_window, in_parts, scalar
+from cdpanalytics.parallel import parallel_stream, thread_count
 from cdpanalytics.ranges import FULL_RANGE, Range
 
 _NARROW = ("backup_server", "vm", "created", "ended", "state", "result")
@@ -111,10 +112,13 @@ class Neighbourhood:
         reduce = partial(_reduced, rules=self.rules.extremes, start=start)
         plain = [name for name in self.columns if not pa.types.is_string(_type(name))]
         columns = list(dict.fromkeys([*_NARROW, *plain, *self._cut_by]))
+        days = (
+            clip_to_window(table, path, "created", None, start)
+            for path, table in zip(paths, self._read(paths, columns), strict=True)
+        )
         kept = [_placed(schema.SESSIONS.empty_table().select(columns), 0)]
-        for path, table in zip(paths, self._read(paths, columns), strict=True):
-            day = clip_to_window(table, path, "created", None, start)
-            append_and_compact(kept, day, reduce)
+        for part in parallel_stream(reduce, in_parts(days), thread_count()):
+            append_and_compact(kept, part, reduce)
         rows = reduce(kept)
         if set(self.columns) > set(plain):
             # Text is what takes long to read: it is read only of the rows that were chosen.
@@ -165,11 +169,12 @@ class Neighbourhood:
         """Yield columns of each file, with the file's number and the row's place."""
         named, within = self._pushed
 
-        def load(path: Name) -> pa.Table:
-            return self.files.load(path, schema.SESSIONS, columns, named, within)
+        def load(numbered: tuple[int, Name]) -> pa.Table:
+            number, path = numbered
+            rows = self.files.load(path, schema.SESSIONS, columns, named, within)
+            return _placed(rows, number)
 
-        loaded = self.files.storage.map(load, paths)
-        return (_placed(table, number) for number, table in enumerate(loaded))
+        return self.files.storage.map(load, enumerate(paths))
 
     def _take(self, paths: Sequence[Name], rows: pd.DataFrame) -> pa.Table:
         """Return rows by the number of their file and their place in what `_read` gave."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -61,6 +61,18 @@ def sum_counts(counts: Sequence[pa.Table]) -> pa.Table:
         .aggregate([("rows", "sum"), ("begun", "min")])
     )
     return total.rename_columns([*schema.KEYS, "rows", "begun"])
+
+
+def in_parts(tables: Iterable[pa.Table]) -> Iterator[list[pa.Table]]:
+    """Yield the tables in lists of about 100,000 rows each."""
+    part: list[pa.Table] = []
+    for table in tables:
+        part.append(table)
+        if sum(map(len, part)) >= COMPACT_AFTER_ROWS:
+            yield part
+            part = []
+    if part:
+        yield part
 
 
 def append_and_compact(kept: list[T], more: T, combine: Callable[[list[T]], T]) -> None:

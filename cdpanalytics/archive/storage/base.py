@@ -66,6 +66,9 @@ class Storage(Protocol):
     def read_parquet(self, name: PurePosixPath, function: Callable[[pq.ParquetFile], T]) -> T:
         """Apply a function to a Parquet file, which is read as far as the function needs."""
 
+    def footer(self, name: PurePosixPath) -> pq.FileMetaData:
+        """Return a Parquet file's footer."""
+
     def map(self, function: Callable[[A], T], over: Iterable[A]) -> Iterator[T]:
         """Apply a function to each item, in order, several at once where that is faster."""
 

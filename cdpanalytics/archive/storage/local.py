@@ -115,16 +115,21 @@ class LocalStorage:
         return (self.home / name).read_bytes()
 
     def read_parquet(self, name: PurePosixPath, function: Callable[[pq.ParquetFile], T]) -> T:
-        """Apply a function to a Parquet file; the footer of a version is read once."""
+        """Apply a function to a Parquet file."""
+        path = str(self.home / name)
+        footer = self.footer(name)
+        with pq.ParquetFile(path, metadata=footer, page_checksum_verification=True) as file:
+            return function(file)
+
+    def footer(self, name: PurePosixPath) -> pq.FileMetaData:
+        """Return a Parquet file's footer; that of a version is read once."""
         path = self.home / name
         status = path.stat()
         version = status.st_ino, status.st_mtime_ns, status.st_size
-        held, footer = self._footers.get(name, (None, None))
-        with pq.ParquetFile(
-            str(path), metadata=footer if held == version else None, page_checksum_verification=True
-        ) as file:
-            self._footers[name] = version, file.metadata
-            return function(file)
+        held = self._footers.get(name)
+        if held is None or held[0] != version:
+            held = self._footers[name] = version, pq.read_metadata(str(path))
+        return held[1]
 
     def map(self, function: Callable[[A], T], over: Iterable[A]) -> Iterator[T]:
         """Apply a function to each item, in order, one per CPU at a time."""

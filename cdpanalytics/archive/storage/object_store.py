@@ -144,6 +144,10 @@ class ObjectStorage:
             f"{self.location(name)} is replaced again and again while it is read; try again"
         )
 
+    def footer(self, name: PurePosixPath) -> pq.FileMetaData:
+        """Return a Parquet object's footer."""
+        return self.read_parquet(name, lambda file: file.metadata)
+
     def map(self, function: Callable[[A], T], over: Iterable[A]) -> Iterator[T]:
         """Apply a function to each item, in order, several requests at once."""
         return parallel_stream(function, over, PARALLEL)
