@@ -17,7 +17,7 @@ from cdpanalytics.metrics.core.frames import words_of
 from cdpanalytics.metrics.core.members import Members
 from cdpanalytics.metrics.core.policies import listed_vms
 from cdpanalytics.metrics.incidents import margin
-from cdpanalytics.metrics.registry import REGISTRY
+from cdpanalytics.metrics.registry import REGISTRY, metric_columns
 from cdpanalytics.patterns import Patterns
 from cdpanalytics.schema import KEYS, VM
 from cdpanalytics.sources import ALL_NAMES, FrameSource, Names, Source, Window, check_names, named
@@ -165,13 +165,20 @@ class SelectedSessions:
             return None
         return self.during(since=since - (stop - since), until=since)
 
-    def pinned(self) -> Self:
+    def pinned(self, columns: Sequence[str] | None = None, *, with_before: bool = False) -> Self:
         """Return the same question of what it has read: `where` and `during` then read nothing more.
 
-        What it has read reaches as far beyond the window as incidents are looked for.
+        It reaches as far beyond the window as incidents are looked for; `with_before` also
+        over the period before. A question that is computed by ranges of VMs, or selects
+        nothing, stays as it is.
         """
+        if self._by_ranges:
+            return self
+        rows = self._widened(margin(), with_before)._rows(columns)
+        if rows.empty:
+            return self
         held = FrameSource(
-            self._widened(margin())._frame,
+            rows,
             self.source.policies(ALL_NAMES),
             self.holes,
             self.intervals,
@@ -181,14 +188,32 @@ class SelectedSessions:
         since, until = self.window
         return replace(self, source=held, period=None, since=since, until=until)
 
-    def _widened(self, margin: pd.Timedelta) -> Self:
+    def reading(self, *metrics: str) -> Self:
+        """Read at once what these metrics look at, and return the question itself.
+
+        Without it each metric reads the columns that none before it has read. By ranges of VMs
+        nothing is held, so nothing is read.
+        """
+        if not self._by_ranges:
+            self._rows(metric_columns(*metrics))
+        return self
+
+    @property
+    def _by_ranges(self) -> bool:
+        asked = not (self.client is None and self.memory is None and self.workers is None)
+        return (
+            asked and not self.context.estate.renames
+        )  # two names of one VM may lie in two ranges
+
+    def _widened(self, margin: pd.Timedelta, with_before: bool = False) -> Self:
         since, until = self.window
         if since is None and until is None:
             return self
-        return self.during(
-            since=None if since is None else since - margin,
-            until=None if until is None else until + margin,
-        )
+        before = self.before() if with_before else None
+        if since is not None:
+            earliest = since if before is None else before.window[0] or since
+            since = min(since - margin, earliest)
+        return self.during(since=since, until=None if until is None else until + margin)
 
     # -- the data ----------------------------------------------------------------------
 
@@ -199,7 +224,7 @@ class SelectedSessions:
             if held is None or (wanted is not None and wanted <= held):
                 return rows
         rows = self._chosen(columns)
-        self._read[wanted] = rows
+        self._read[None if wanted is None else wanted.union(rows.columns)] = rows
         return rows
 
     @cached_property

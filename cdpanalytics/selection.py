@@ -335,8 +335,7 @@ class Selection(SelectedSessions):
         ask = Ask(spec, *spec.parse(**{**terms, **given, **(own or {})}))
         if spec.table == "intervals":
             return ask.of(self.intervals if rows is None else rows, None)
-        here = self.client is None and self.memory is None and self.workers is None
-        if here or self.context.estate.renames:  # two names of one VM may lie in two ranges
+        if not self._by_ranges:
             return ask.of(self._rows(ask.columns()), self._members, self.source.complete)
         plan = self.source.plan(ask, self.window, self._vm_names)
         plan = replace(plan, members=self._members, source=Tagged(plan.source, self.context))

@@ -204,8 +204,18 @@ def _chance_of(incidents: Integers, machines: int) -> NDArray[np.float64]:
 def _rhythms(own: pd.DataFrame, listed: NDArray[np.bool_], tz: str) -> pd.DataFrame:
     """One row per VM that is listed, in order of VM."""
     begun = own.groupby([*VM, "incident"], dropna=False, sort=True, observed=True)["start"].min()
-    groups = begun.groupby(level=VM, dropna=False, sort=True)
-    rows = [_rhythm(starts, tz) for (_, starts), shown in zip(groups, listed, strict=True) if shown]
+    group = begun.groupby(level=VM, dropna=False, sort=True).ngroup().to_numpy()
+    order = np.lexsort((begun.to_numpy(), group))
+    starts = begun.iloc[order].dt.as_unit("us")
+    wall = starts.dt.tz_convert(tz).dt.tz_localize(None)
+    known = [
+        starts.dt.tz_localize(None).to_numpy().view(np.int64),
+        wall.to_numpy().view(np.int64) % DAY,
+        wall.dt.day_of_week.to_numpy(),
+    ]
+    edges = np.flatnonzero(np.diff(group[order])) + 1
+    groups = zip(*(np.split(column, edges)[: len(listed)] for column in known), strict=True)
+    rows = [_rhythm(*each) for each, shown in zip(groups, listed, strict=True) if shown]
     columns = zip(*rows, strict=True) if rows else [()] * len(_RHYTHM)
     pairs = zip(_RHYTHM.items(), columns, strict=True)
     return pd.DataFrame({name: pd.Series(values, dtype=kind) for (name, kind), values in pairs})
@@ -221,17 +231,19 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def _rhythm(starts: pd.Series, tz: str) -> tuple[object, ...]:
-    """How far apart beginnings lie, and their densest hour and weekday."""
-    wall = starts.sort_values().dt.tz_convert(tz).dt.tz_localize(None).dt.as_unit("us")
-    every = starts.sort_values().diff().median()
-    time = np.sort(wall.to_numpy(dtype="M8[us]").view(np.int64) % DAY)
-    count = len(time)
+def _rhythm(start: Integers, clock: Integers, day: Integers) -> tuple[object, ...]:
+    """How far apart beginnings lie, and their densest hour and weekday.
+
+    `start` in order of time; `clock` is the time of day on the wall and `day` the weekday of each.
+    """
+    count = len(start)
+    every = pd.Timedelta(int(np.median(np.diff(start))), "us") if count > 1 else pd.NaT
+    time = np.sort(clock)
     inside = np.searchsorted(np.append(time, time + DAY), time + HOUR) - np.arange(count)
     place = int(inside.argmax())
     most = int(inside[place])
     minutes = int(time[place]) // (HOUR // 60)
-    weekdays = np.bincount(wall.dt.day_of_week, minlength=7)
+    weekdays = np.bincount(day, minlength=7)
     weekday = int(weekdays.argmax())
     return (
         every, f"{minutes // 60:02}:{minutes % 60:02}", most / count,

@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 
 from cdpanalytics.metrics.core.arrays import NO_VERDICT, SessionArrays, as_of_frame, read
+from cdpanalytics.metrics.core.exposure import COLUMNS
 from cdpanalytics.metrics.core.frames import facts
 from cdpanalytics.metrics.core.kernels import LARGEST, Flags, Integers, running_maximum
 from cdpanalytics.metrics.core.question import UNSET, Question, Table, Terms, Zone
 from cdpanalytics.metrics.core.spec import WINDOW, MetricSpec
 from cdpanalytics.metrics.core.values import UNKNOWN, amounts, instants, microseconds
 from cdpanalytics.metrics.core.windows import policies_then, resolve_window, window
-from cdpanalytics.schema import RESULTS, SESSIONS, STATES
+from cdpanalytics.schema import RESULTS, STATES
 
 
 def quality(
@@ -223,6 +224,6 @@ def _in_their_vm(arrays: SessionArrays) -> tuple[Flags, Flags]:
 QUALITY = MetricSpec(
     name="quality", command="quality", summary="what is odd about the sessions themselves",
     function=quality, partial=_counts, combine=_combine, finalize=_shares,
-    columns=tuple(SESSIONS.names), by=None, takes=WINDOW | {"tz", "policies"},
+    columns=(*COLUMNS, "policy_result", "total_size"), by=None, takes=WINDOW | {"tz", "policies"},
     whose="session",
 )  # fmt: skip

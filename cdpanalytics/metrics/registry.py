@@ -29,7 +29,16 @@ from cdpanalytics.metrics.sizes import SIZE_ANOMALIES, SIZE_TREND, SIZES
 from cdpanalytics.metrics.status import STATUS
 from cdpanalytics.metrics.what_if import WHAT_IF
 
-__all__ = ["REGISTRY", "REQUIRED", "UNSET", "MetricSpec", "Question", "Terms", "spec_of"]
+__all__ = [
+    "REGISTRY",
+    "REQUIRED",
+    "UNSET",
+    "MetricSpec",
+    "Question",
+    "Terms",
+    "metric_columns",
+    "spec_of",
+]
 
 REGISTRY: Final[Mapping[str, MetricSpec]] = MappingProxyType({
     spec.name: spec
@@ -39,6 +48,19 @@ REGISTRY: Final[Mapping[str, MetricSpec]] = MappingProxyType({
     )
 })  # fmt: skip
 """The metrics by the names of their functions, in the order in which they are shown."""
+
+
+def metric_columns(*names: str) -> tuple[str, ...]:
+    """Return the columns of sessions that some metrics look at; without names, all metrics.
+
+    Examples
+    --------
+    >>> metric_columns("durations")
+    ('vm', 'policy', 'backup_server', 'created', 'ended', 'state')
+    """
+    chosen = [REGISTRY[name] for name in names] or REGISTRY.values()
+    columns = [spec.columns for spec in chosen if spec.table == "sessions"]
+    return tuple(dict.fromkeys(column for each in columns for column in each))
 
 
 def spec_of(metric: str | Callable[..., pd.DataFrame] | MetricSpec) -> MetricSpec:

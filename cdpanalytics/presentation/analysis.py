@@ -12,6 +12,7 @@ import pandas as pd
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.core.question import Terms
 from cdpanalytics.metrics.ranking import ranked
+from cdpanalytics.metrics.registry import metric_columns
 from cdpanalytics.metrics.sides import Sides
 from cdpanalytics.presentation import formatting
 from cdpanalytics.schema import KEYS, VM
@@ -256,7 +257,7 @@ def left_out(selection: Selection) -> pd.DataFrame:
     if table.empty or start is None or stop is None or start >= stop:
         return none
     table = table[(table["end"] > start) & (table["start"] < stop)]
-    everything = selection.pinned().with_terms(exclude=False)
+    everything = selection.pinned(metric_columns()).with_terms(exclude=False)
     rows = []
     for _, windows in table.groupby(["start", "end"], sort=True):
         since, until = windows["start"].iloc[0], windows["end"].iloc[0]

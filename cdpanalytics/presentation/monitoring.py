@@ -119,7 +119,7 @@ def judge(selection: Selection, by: Sequence[str], limits: Limits, now: pd.Times
     for key in by:
         if key not in known:
             raise InputError(f"check has no groups by {key!r}; use {', '.join(known)}")
-    table = selection.objectives(by=by)
+    table = selection.reading("objectives", "status").objectives(by=by)
     counts = _counts(selection, table, by)
     as_of, end = selection.as_of_by_source(), selection.window[1]
     oldest = min(as_of.values(), default=None)

@@ -14,6 +14,8 @@ import pandas as pd
 from markupsafe import Markup
 
 from cdpanalytics import plots
+from cdpanalytics.metrics.registry import metric_columns
+from cdpanalytics.periods import Period
 from cdpanalytics.presentation import analysis as sentences
 from cdpanalytics.presentation import formatting, happenings
 from cdpanalytics.presentation import html as parts
@@ -89,14 +91,20 @@ def report(
     cdpanalytics.metrics.rpo_adherence : the definitions of its numbers.
     """
     destination.check(output)
-    analysis = Analysis(selection, order, sides=sides)
-    page = render(analysis, title or "Were we protected?", generated, summary)
+    analysis = Analysis(selection.pinned(metric_columns(), with_before=True), order, sides=sides)
+    page = render(
+        analysis, title or "Were we protected?", generated, selection.dated_period(), summary
+    )
     destination.write_text(output, page)
     return Path(output)
 
 
 def render(
-    analysis: Analysis, title: str, generated: pd.Timestamp | None, summary: bool = False
+    analysis: Analysis,
+    title: str,
+    generated: pd.Timestamp | None,
+    dated: Period | None,
+    summary: bool = False,
 ) -> str:
     """Return the report as HTML."""
     script = parts.source("tables.js") + parts.source("report.js", _PACKAGE)
@@ -111,8 +119,7 @@ def render(
         script=Markup(script),  # noqa: S704 - our own file
         digest=parts.digest(script),
         provenance=selection.provenance(),
-        dated=selection.dated_period(),
-        sessions_read=len(selection.frame()),
+        dated=dated,
         verdict=sentences.verdict(analysis),
         now=sentences.now(analysis),
         notes=sentences.notes(analysis),
