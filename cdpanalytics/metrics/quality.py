@@ -10,7 +10,13 @@ import pandas as pd
 from cdpanalytics.metrics.core.arrays import NO_VERDICT, SessionArrays, as_of_frame, read
 from cdpanalytics.metrics.core.exposure import COLUMNS
 from cdpanalytics.metrics.core.frames import facts
-from cdpanalytics.metrics.core.kernels import LARGEST, Flags, Integers, running_maximum
+from cdpanalytics.metrics.core.kernels import (
+    LARGEST,
+    Flags,
+    Integers,
+    running_maximum,
+    sort_by_vm_and_time,
+)
 from cdpanalytics.metrics.core.question import UNSET, Question, Table, Terms, Zone
 from cdpanalytics.metrics.core.spec import WINDOW, MetricSpec
 from cdpanalytics.metrics.core.values import UNKNOWN, amounts, instants, microseconds
@@ -210,7 +216,9 @@ def _is(column: pd.Series, words: object) -> Flags:
 def _in_their_vm(arrays: SessionArrays) -> tuple[Flags, Flags]:
     """Return which sessions begin while another of their VM has not ended, and which are first."""
     count = len(arrays.created)
-    order = np.lexsort((arrays.stop, arrays.created, arrays.vm[:count]))
+    order = sort_by_vm_and_time(
+        arrays.vm[:count], arrays.created, lambda tied: (arrays.stop[tied],)
+    )
     first = np.ones(count, dtype=bool)
     first[1:] = arrays.vm[order][1:] != arrays.vm[order][:-1]
     stop, created = arrays.stop[order], arrays.created[order]

@@ -12,7 +12,7 @@ from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.core.arrays import NO_VERDICT, SUCCESS, SessionArrays, read
 from cdpanalytics.metrics.core.exposure import COLUMNS
 from cdpanalytics.metrics.core.frames import Facts, facts
-from cdpanalytics.metrics.core.kernels import Integers
+from cdpanalytics.metrics.core.kernels import Integers, sort_by_vm_and_time
 from cdpanalytics.metrics.core.question import (
     PROTECTS,
     UNSET,
@@ -203,9 +203,11 @@ def _table(arrays: SessionArrays, states: States, tags: Sequence[str], now: int)
 
 def _newest(arrays: SessionArrays, rows: Integers, vm: Integers) -> Integers:
     """The session of each VM that ended last among `rows`; -1 without one."""
-    order = rows[np.lexsort((
-        arrays.verdict[rows], arrays.created[rows], arrays.ended[rows], arrays.vm[rows]
-    ))]  # fmt: skip
+
+    def ties(tied: Integers) -> tuple[Integers, ...]:
+        return arrays.created[rows[tied]], arrays.verdict[rows[tied]]
+
+    order = rows[sort_by_vm_and_time(arrays.vm[rows], arrays.ended[rows], ties)]
     newest = np.full(int(max(arrays.vm.max(initial=-1), vm.max(initial=-1))) + 1, -1)
     newest[arrays.vm[order]] = order
     return newest[vm]

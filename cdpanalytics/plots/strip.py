@@ -84,7 +84,8 @@ def fleet(
 
 
 def _days(instants: pd.Series) -> np.ndarray:
-    return np.asarray(mdates.date2num(instants))
+    """Instants in UTC as matplotlib's days."""
+    return np.asarray(mdates.date2num(instants.dt.tz_localize(None).to_numpy()))
 
 
 def _edges(
