@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.core.arrays import NO_VERDICT, SUCCESS, SessionArrays, read
@@ -204,7 +206,7 @@ def _table(arrays: SessionArrays, states: States, tags: Sequence[str], now: int)
 def _newest(arrays: SessionArrays, rows: Integers, vm: Integers) -> Integers:
     """The session of each VM that ended last among `rows`; -1 without one."""
 
-    def ties(tied: Integers) -> tuple[Integers, ...]:
+    def ties(tied: Integers) -> tuple[NDArray[Any], ...]:
         return arrays.created[rows[tied]], arrays.verdict[rows[tied]]
 
     order = rows[sort_by_vm_and_time(arrays.vm[rows], arrays.ended[rows], ties)]

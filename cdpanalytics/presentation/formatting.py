@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -167,7 +168,12 @@ def text(table: pd.DataFrame, tz: str = "UTC") -> str:
     table = side_by_side(table)
     shown = format_table(zoned(table, tz))
     shown.columns = pd.Index([zoned_head(str(name), table[name], tz) for name in table.columns])
-    return shown.to_string(index=False) + "\n"
+    columns = [[str(name), *shown.iloc[:, place]] for place, name in enumerate(shown)]
+    widths = [max(map(len, cells)) for cells in columns]
+    padded = (
+        map(str.rjust, cells, repeat(width)) for cells, width in zip(columns, widths, strict=True)
+    )
+    return "\n".join(map(" ".join, zip(*padded, strict=True))) + "\n"
 
 
 def zoned(table: pd.DataFrame, tz: str) -> pd.DataFrame:
@@ -219,12 +225,17 @@ def format_table(table: pd.DataFrame, of: str | None = None) -> pd.DataFrame:
         table turned so that each policy is a column of sizes is of ``"size"``.
     """
     return pd.DataFrame(
-        {
-            name: [word(of or unit_name(name, table), value) for value in table[name]]
-            for name in table.columns
-        },
+        {name: _words(of or unit_name(name, table), table[name]) for name in table.columns},
         dtype=object,
     )
+
+
+def _words(name: str, values: pd.Series) -> Sequence[str]:
+    """Return the words of a column, made once for each distinct value."""
+    if values.dtype == object:
+        return [word(name, value) for value in values]
+    codes, distinct = pd.factorize(values, use_na_sentinel=False)
+    return np.array([word(name, value) for value in distinct], dtype=object)[codes]
 
 
 def unit_name(column: str, table: pd.DataFrame) -> str:
