@@ -230,7 +230,7 @@ def format_table(table: pd.DataFrame, of: str | None = None) -> pd.DataFrame:
     )
 
 
-def _words(name: str, values: pd.Series) -> Sequence[str]:
+def _words(name: str, values: pd.Series) -> Sequence[str] | np.ndarray:
     """Return the words of a column, made once for each distinct value."""
     if values.dtype == object:
         return [word(name, value) for value in values]
