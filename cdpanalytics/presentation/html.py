@@ -56,12 +56,15 @@ HEADINGS = {
     "owner": "Owner", "line": "Line", "left_out": "Left out", "breached_left_out": "Breached in it",
 }  # fmt: skip
 _SEEN_AT_ONCE = 12
+_WIDE = 34
+"""Characters from which on a text may be broken into lines."""
 _TEXTS = {"owner", "backup_server", "policy", "vm", "cause", "source", "start", "end", "open", "period", "first",
           "last", "verdict", "finding", "consequence", "created", "ended", "state", "result", "reason",
           "policy_result", "since", "last_success", "last_result", "recovery_point", "scope", "chronic",
           "hour", "weekday", "left", "right", "better"}  # fmt: skip
 
 
+@cache
 @cache
 def environment(package: str = _HERE) -> Environment:
     """Return the templates of a package and the shared ones; all text is escaped."""
@@ -236,8 +239,9 @@ def table(
         {"name": formatting.zoned_head(heads.get(c, c), table[c], tz), "number": c not in _TEXTS}
         for c in table.columns
     ]
+    kinds = {c: "" if c in _TEXTS else "number" for c in table.columns}
     rows = [
-        [{"text": text, "sort": "" if row[c] is None else row[c], "number": c not in _TEXTS}
+        [(text, "" if row[c] is None else row[c], kinds[c] or ("wrap" if len(text) > _WIDE else "text"))
          for c, text in zip(table.columns, line, strict=True)]
         for row, line in zip(exact, shown.to_numpy().tolist(), strict=True)
     ]  # fmt: skip
