@@ -64,12 +64,18 @@ class InPolars:
         sessions, now = self._sessions()
         protects = pl.col("running") | (pl.col("finished") & (pl.col("result") != "Failed"))
         strict = pl.col("running") | (pl.col("result") == "Success")
+        covers = sessions.filter(protects & (pl.col("stop") > pl.col("created"))).select(
+            "policy", "vm", "created", "stop", strict=pl.when(strict).then("stop").otherwise(0)
+        )
+        # Observed time begins with the first attempt, which may have failed.
+        begun = pl.col("created").min()
+        attempts = sessions.filter(pl.col("state") != "Pending").group_by("vm")
+        first = attempts.agg(
+            policy=pl.col("policy").first(), created=begun, stop=begun,
+            strict=pl.lit(0, dtype=pl.Int64),
+        ).select("policy", "vm", "created", "stop", "strict")  # fmt: skip
         spans = (
-            sessions.filter(protects & (pl.col("stop") > pl.col("created")))
-            .select(
-                "policy", "vm", "created", "stop",
-                strict=pl.when(strict).then("stop").otherwise(0),
-            )
+            pl.concat([first, covers])
             .sort("vm", "created", "stop")
             .with_columns(
                 finish=pl.col("created").shift(-1).over("vm").fill_null(now),
@@ -377,7 +383,7 @@ class InDuckDB:
         return f"""
             facts as (
                 select policy, vm, epoch_us(created) as created, epoch_us(ended) as ended, result,
-                    total_size, {reason}, state = 'InProgress' as running,
+                    total_size, {reason}, state = 'InProgress' as running, state = 'Pending' as pending,
                     coalesce(state = 'Completed' and ended >= created, false) as finished,
                 from {source}),
             known as (
@@ -390,10 +396,15 @@ class InDuckDB:
                 select policy, vm, created, {self.now} as now,
                     coalesce(lead(created) over w, {self.now}) as finish,
                     max(stop) over w as reach,
-                    greatest(max(case when running or result = 'Success' then stop end) over w,
-                             first_value(created) over w) as reach_strict
-                from known
-                where (running or (finished and result != 'Failed')) and stop > created
+                    greatest(max(strict) over w, first_value(created) over w) as reach_strict
+                from (
+                    select policy, vm, created, stop,
+                        case when running or result = 'Success' then stop end as strict
+                    from known
+                    where (running or (finished and result != 'Failed')) and stop > created
+                    union all
+                    select first(policy), vm, min(created), min(created), null
+                    from known where not pending group by vm)
                 window w as (partition by vm order by created, stop
                              rows between unbounded preceding and current row)),
             aged as (
@@ -591,7 +602,10 @@ class InPandas:
         sessions, now = self._sessions()
         protects = sessions["running"] | (sessions["finished"] & (sessions["result"] != "Failed"))
         spans = sessions[protects & (sessions["stop"] > sessions["created"])]
-        spans = spans.sort_values(["vm", "created", "stop"])
+        attempts = sessions[sessions["state"] != "Pending"].sort_values("created")
+        first = attempts.drop_duplicates("vm").assign(running=False, result="None")
+        spans = pd.concat([first.assign(stop=first["created"]), spans])
+        spans = spans.sort_values(["vm", "created", "stop"], kind="stable")
         vm = spans["vm"]
         begun = spans["created"].groupby(vm, observed=True)
         spans["finish"] = begun.shift(-1).fillna(now)
@@ -803,39 +817,35 @@ class Ours:
 
 
 class OursRead(Ours):
-    """The same of an archive: its sessions are read whole for each question."""
+    """The same of an archive: a Selection, made anew for each question, reads what it needs."""
 
     def __init__(self, folder: str) -> None:
-        from cdpanalytics.archive import Archive
-
         super().__init__(pd.DataFrame())
-        self.archive = Archive(folder)
-
-    @property
-    def frame(self) -> pd.DataFrame:
-        return self.archive.sessions()
-
-    @frame.setter
-    def frame(self, _: pd.DataFrame) -> None:
-        """Nothing is kept."""
+        self.metrics = _Selected(folder, {})
 
 
 class OursMapped(Ours):
-    """The same of an archive, never read whole: `Archive.map`."""
+    """The same of an archive, never read whole: by ranges of VMs."""
 
     def __init__(self, folder: str) -> None:
-        from cdpanalytics.archive import Archive
-
         super().__init__(pd.DataFrame())
-        self.archive, self.metrics = Archive(folder), _Mapped(Archive(folder), self.metrics)
+        self.metrics = _Selected(folder, {"memory": "4GB"})
 
 
-class _Mapped:
+class _Selected:
     """The metrics, asked of an archive in place of a frame."""
 
-    def __init__(self, archive: Any, metrics: Any) -> None:
-        self.archive, self.metrics = archive, metrics
+    def __init__(self, folder: str, using: dict[str, str]) -> None:
+        from cdpanalytics.archive import Archive
+
+        self.archive, self.using = Archive(folder), using
 
     def __getattr__(self, name: str) -> Any:
-        question = self.archive.select().using(memory="4GB")
-        return lambda _, *arguments, **named: getattr(question, name)(*arguments, **named)
+        question = self.archive.select().using(**self.using)
+
+        def ask(_: pd.DataFrame, *arguments: Any, **named: Any) -> pd.DataFrame:
+            if name in ("rpo_adherence", "gaps") and arguments:
+                named["target"], arguments = arguments[0], ()
+            return getattr(question, name)(*arguments, **named)
+
+        return ask

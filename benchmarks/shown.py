@@ -166,6 +166,31 @@ def scale(rows: list[Row]) -> str:
     return markdown(head, shown, words=0)
 
 
+def waiting(rows: list[Row]) -> str:
+    """One row per command, beside the Polars script, and where the time of a report goes."""
+    waited = of(rows, "waiting")
+    base = waited[0]["seconds"]
+    table = [
+        [row["command"], f"{row['seconds']:.2f}", f"{row['cpu']:.2f}", f"{row['peak_mb']:,.0f}",
+         f"{row['seconds'] / base:.2f}", f"{row['goal']:.1f}" if row["goal"] and row["sessions"] else ""]
+        for row in waited[:-1]
+    ]  # fmt: skip
+    head = ["a process that does", "s", "CPU s", "peak MB", "beside the script", "goal"]
+    return markdown(head, table) + "\n" + _of_sections(rows)
+
+
+def _of_sections(rows: list[Row]) -> str:
+    waited = {row["command"]: row for row in of(rows, "waiting")}
+    report, least = waited["report, 30 days"]["seconds"], of(rows, "waiting")[-1]["seconds"]
+    shares = [[row["section"], f"{row['share']:.0%}"] for row in of(rows, "section")]
+    return (
+        f"A report of 30 days takes {report:.2f} s; its imports, the columns of its window read once "
+        f"and its pictures drawn once take {least:.2f} s, so that the ratio is {report / least:.2f} "
+        f"(goal: 1.5). Where its time goes, without imports:\n\n"
+        + markdown(["part of a report", "share"], shares)
+    )
+
+
 # -- what the page says of a table: its figures in a sentence -------------------------------
 
 
@@ -253,6 +278,17 @@ def _of_explorer(rows: list[Row]) -> str:
     )
 
 
+def _of_waiting(rows: list[Row]) -> str:
+    waited = {row["command"]: row for row in of(rows, "waiting")}
+    base = of(rows, "waiting")[0]
+    ratio = {name: row["seconds"] / base["seconds"] for name, row in waited.items()}
+    return (
+        f"Beside a Polars script that reads a year of {base['sessions']:,} sessions and prints one metric "
+        f"({base['seconds']:.2f} s), `metrics rpo` of the year takes {ratio['metrics rpo, year']:.2f} times as "
+        f"long, a report of 30 days {ratio['report, 30 days']:.1f} times."
+    )
+
+
 def _of_scale(rows: list[Row]) -> str:
     sizes = [row for row in rows if row.get("what", "scale") == "scale"]
     small, large = sizes[min(1, len(sizes) - 1)], sizes[-1]
@@ -275,6 +311,12 @@ PARTS: dict[str, tuple[str, _Told, _Told]] = {
         lambda r: metrics(r, "archive"),
         lambda r: _of_metrics(r, "archive"),
     ),
+    "metrics_of_unique_frames": (
+        "metrics",
+        lambda r: metrics(r, "frame without uids"),
+        lambda r: _of_metrics(r, "frame without uids"),
+    ),
+    "waiting": ("waiting", waiting, _of_waiting),
     "parsing": ("parsing", parsing, _of_parsing),
     "syncing": ("sync", sync, _of_sync),
     "reconciling": ("reconciling", reconciling, _of_reconciling),

@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -95,6 +95,21 @@ def alone(script: str, *arguments: object) -> Any:
     command = [sys.executable, script, "--one", *map(str, arguments)]
     said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
     return json.loads(said.splitlines()[-1])
+
+
+def process(command: Sequence[str], folder: str | None = None, most: int = 3) -> Row:
+    """Time one Python process from its start to its end; an exit code up to `most` is an answer."""
+    begun = time.perf_counter()
+    child = subprocess.Popen(
+        [sys.executable, *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder
+    )
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if not 0 <= child.returncode <= most:
+        raise subprocess.CalledProcessError(child.returncode, command)
+    unit = 1000 if sys.platform != "darwin" else 1_000_000
+    return {"seconds": time.perf_counter() - begun, "cpu": usage.ru_utime + usage.ru_stime,
+            "peak_mb": usage.ru_maxrss / unit}  # fmt: skip
 
 
 def arguments(about: str | None, *, repeat: int) -> argparse.ArgumentParser:
