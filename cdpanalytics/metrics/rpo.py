@@ -298,39 +298,44 @@ def adherence_table(
     known = added["without_target"] == 0
     judged = (observed > 0) & known
     finished = added["success"] + added["warning"] + added["failed"]
-    table = sums.keys()
     # A cell in which nothing happens has the target of its group.
     idle = sums.min["rpo"] == LARGEST
     goal = np.where(idle, sums.unique_value("rpo_ever"), sums.unique_value("rpo"))
-    table["rpo"] = lengths(goal)
-    for name in ("vms", "unprotected", "sessions", "success", "warning", "failed", "unknown"):
-        table[name] = added[name]
-    table["observed"], table["exposed"] = lengths(observed), lengths(added["exposed"])
-    table["breached"] = lengths(np.where(known, added["breached"], UNKNOWN))
-    table["gaps"] = added["gaps"]
-    table["breaches"] = pd.array(np.where(known, added["breaches"], 0), dtype="Int64")
-    table.loc[~known, "breaches"] = pd.NA
-    table["worst_gap"] = lengths(sums.max["worst_gap"])
-    table["adherence"] = 1 - share(added["breached"], observed, judged)
     never = np.zeros(sums.size, dtype=bool)
     strict = added.get("strict", observed)
-    table["adherence_strict"] = 1 - share(strict, observed, judged if "strict" in added else never)
     some = known & (added["gaps"] > 0)
-    table["gap_adherence"] = 1 - share(added["breaches"], added["gaps"], some)
-    table["success_rate"] = share(added["success"], finished, finished > 0)
     slots = count_slots(sums.max["slot_total"], sums.max["slot_mean"])
-    interval = success_interval(added["success"], finished, slots)
-    table["success_low"], table["success_high"] = interval
+    low, high = success_interval(added["success"], finished, slots)
     full = added["observed_full"]
-    judged = (full > 0) & (added["without_target_full"] == 0)
-    table = table.assign(
-        **left_out_of(sums), adherence_full=1 - share(added["breached_full"], full, judged)
-    )
+    judged_full = (full > 0) & (added["without_target_full"] == 0)
+    keys = sums.keys()
+    columns = {
+        **{str(name): keys[name] for name in keys},
+        "rpo": lengths(goal),
+        **{name: added[name] for name in _COUNTS},
+        "observed": lengths(observed),
+        "exposed": lengths(added["exposed"]),
+        "breached": lengths(np.where(known, added["breached"], UNKNOWN)),
+        "gaps": added["gaps"],
+        "breaches": pd.arrays.IntegerArray(np.where(known, added["breaches"], 0), ~known),
+        "worst_gap": lengths(sums.max["worst_gap"]),
+        "adherence": 1 - share(added["breached"], observed, judged),
+        "adherence_strict": 1 - share(strict, observed, judged if "strict" in added else never),
+        "gap_adherence": 1 - share(added["breaches"], added["gaps"], some),
+        "success_rate": share(added["success"], finished, finished > 0),
+        "success_low": low,
+        "success_high": high,
+        **left_out_of(sums),
+        "adherence_full": 1 - share(added["breached_full"], full, judged_full),
+    }
     if "saved" in added:
         left = added["breached"] - added["saved"]
-        table["breached_without"] = lengths(np.where(known, left, UNKNOWN))
-        table["adherence_without"] = 1 - share(left, observed, (observed > 0) & known)
-    return table
+        columns["breached_without"] = lengths(np.where(known, left, UNKNOWN))
+        columns["adherence_without"] = 1 - share(left, observed, judged)
+    return pd.DataFrame(columns, index=keys.index)
+
+
+_COUNTS = ("vms", "unprotected", "sessions", "success", "warning", "failed", "unknown")
 
 
 def left_out_of(sums: Aggregates) -> dict[str, pd.Series]:
