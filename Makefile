@@ -59,6 +59,7 @@ bench: $(VENV)/ready-dev            ## figures beside their peers, written to do
 	$(BIN)/python benchmarks/sync.py --output docs/performance/sync.json
 	$(BIN)/python benchmarks/reconciling.py --output docs/performance/reconciling.json
 	$(BIN)/python benchmarks/reading.py --output docs/performance/reading.json
+	$(BIN)/python benchmarks/waiting.py --output docs/performance/waiting.json
 	$(BIN)/python benchmarks/metrics.py --sizes $(SIZES) --output docs/performance/metrics.json
 	$(BIN)/python docs/fill.py
 
