@@ -34,6 +34,8 @@ def codes_of(column: pd.Series, text: bool = False) -> Codes:
     """Return a column as codes; with `text`, or where its values are text, as text."""
     labels = pd.Categorical(column)
     values = labels.categories.infer_objects()
+    if isinstance(values.dtype, pd.StringDtype) and values.is_monotonic_increasing:
+        return Codes(labels.codes.astype(np.int64), values)
     if text or _is_text(values):
         # Two categories may read alike as text (1 and "1"), so they are merged by name.
         names = values.astype("str").unique().sort_values()
@@ -50,6 +52,8 @@ def common_codes(first: pd.Series, second: pd.Series, text: bool = False) -> Cod
         return codes_of(first, text)
     if text or _is_text(pd.Categorical(first).categories):
         left, right = codes_of(first, text=True), codes_of(second, text=True)
+        if right.values.isin(left.values).all():
+            return Codes(np.append(left.codes, _place(right, left.values)), left.values)
         names = left.values.union(right.values).unique().sort_values()
         parts = [_place(side, names) for side in (left, right)]
         return Codes(np.concatenate(parts), names)
