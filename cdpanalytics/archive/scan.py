@@ -219,9 +219,9 @@ def plan_scan(
         extra = [name for name in ("uid", "as_of") if name not in wanted.columns]
         wanted = replace(wanted, columns=(*wanted.columns, *extra))
     before, rules = None, wanted.rules
-    everything = tuple(expected.names)
+    outside = tuple(dict.fromkeys([*wanted.columns, *schema.KEYS, wanted.when]))
     if rules is not None and wanted.start is not None:
-        before = Neighbourhood(files, rules, everything).before(wanted.start)
+        before = Neighbourhood(files, rules, outside).before(wanted.start)
         before = newest(before) if several else before
     narrow = [*(["uid", "as_of"] if several else []), *schema.KEYS, wanted.when]
     narrow = [name for name in narrow if name in expected.names]
@@ -235,7 +235,7 @@ def plan_scan(
     names = {name: frozenset(rows[name].dropna()) for name in wanted.named}
     servers = tuple(sorted(rows["backup_server"].dropna().unique()))
     if rules is not None and wanted.stop is not None:
-        after = Neighbourhood(files, rules, everything).after(wanted.stop, rows[schema.VM])
+        after = Neighbourhood(files, rules, outside).after(wanted.stop, rows[schema.VM])
         after = newest(after) if several else after
         before = after if before is None else pa.concat_tables([before, after])
     return Scan(files, wanted, as_of, several, before, names, servers), rows
