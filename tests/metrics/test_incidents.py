@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cdpanalytics.metrics.core.clusters import Beginnings, clusters
 from cdpanalytics.metrics.core.incidents import Incidents, find_incidents
@@ -138,7 +140,7 @@ def in_some_order(rows: list[dict[str, object]], columns: list[str]) -> list[str
     )
 
 
-@pytest.mark.parametrize("seed", range(40))
+@given(seed=st.integers(0, 2**32 - 1))
 def test_incidents_are_the_oracles(seed: int) -> None:
     """Noise of two servers on a coarse grid, with ties, outages and a midnight at which all begin."""
     random = np.random.default_rng([seed, 18])

@@ -115,6 +115,9 @@ def test_breaches_at_the_same_time_count_once_when_all_are_looked_at(fleet):
     row = only(objectives(four, 0.95, "1h", by=()))
     assert row["all_protected"] == pytest.approx(1 - 5 / 24, rel=1e-12)
     assert row["spent"] == hours(7)
+    twice = pd.concat([four, four.assign(policy="iron", vm=four["vm"] + "2")])
+    each = objectives(twice, 0.95, "1h", by="policy")
+    assert each["all_protected"].tolist() == pytest.approx([1 - 5 / 24] * 2, rel=1e-12)
 
 
 def test_a_schedule_counts_for_all_protected():
