@@ -9,6 +9,7 @@ from cdpanalytics.errors import InputError
 from cdpanalytics.metrics import gaps, incidents, offenders, rpo_adherence
 from cdpanalytics.metrics.core.breaches import breaches, window_of
 from cdpanalytics.metrics.core.question import Question, Terms
+from cdpanalytics.metrics.incidents import with_main_incident
 
 DAY = pd.Timestamp("2026-10-01", tz="UTC")
 HOUR = pd.Timedelta("1h")
@@ -92,6 +93,19 @@ def test_without_refuses_what_is_not_an_incident(without: object, message: str) 
         rpo_adherence(ESTATE, "15min", without=without)  # type: ignore[arg-type]
 
 
+def test_the_main_incident_of_a_group_explains_most_of_it() -> None:
+    """Gold: 2 h each of the incidents 1 and 2, 1 h of 3; no policy: all of 5; Silver: none."""
+    policies = pd.Series(["Gold", "Gold", "Gold", None], dtype="str")
+    late = pd.DataFrame({
+        "policy": policies, "incident": [2, 1, 3, 5], "inside": [2 * HOUR, 2 * HOUR, HOUR, HOUR]
+    })  # fmt: skip
+    table = pd.DataFrame({"policy": pd.Series(["Gold", None, "Silver"], dtype="str")})
+    found = with_main_incident(table, late, ["policy"])
+    assert list(found) == ["policy", "incident", "incident_share"]
+    assert found["incident"].tolist() == [1, 5, pd.NA]
+    assert found["incident_share"].tolist()[:2] == [0.4, 1.0]
+
+
 def test_a_window_counts_what_lies_in_it_and_names_the_whole() -> None:
     table = incidents(STORAGE, "15min", since=at(101), until=at(200))
     assert table["start"].tolist() == [at(100)]
@@ -152,6 +166,18 @@ def test_a_repeated_offender_is_chronic_and_has_a_rhythm() -> None:
     # All seven are its own, so the mean of the five others and one more is 1/5: 6 P(X >= 7).
     assert row["chance"] == pytest.approx(6 * 2.13e-9, rel=0.01)
     assert row["chronic"]
+
+
+def test_most_incidents_of_their_own_come_first_and_equals_by_name() -> None:
+    seven, three = (range(1, 8), range(1, 4))
+    estate = sessions({
+        "alpha": [(60.0 * n + 20, 60.0 * n + 21) for n in three],
+        "web": [(48.0 * n + 3, 48.0 * n + 4) for n in seven],
+        "beta": [(48.0 * n + 10, 48.0 * n + 11) for n in seven],
+    })  # fmt: skip
+    table = offenders(estate, "15min")
+    assert table[["vm", "incidents"]].to_numpy().tolist() == [["beta", 7], ["web", 7], ["alpha", 3]]
+    assert offenders(estate, "15min", least=4)["vm"].tolist() == ["beta", "web"]
 
 
 def test_what_happened_with_others_is_counted_apart() -> None:
