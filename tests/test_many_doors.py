@@ -76,6 +76,7 @@ def test_every_metric_of_a_frame_is_that_of_its_selection(selection: Selection) 
         (cdp.size_trend(horizon=horizon, **question), selection.size_trend(horizon=horizon)),
     ):
         assert_frame_equal(of_frame, of_selection, check_exact=True)
+    assert set(selection.status()["at"]) == {UNTIL}, "a past window is as it was at its end"
 
 
 @pytest.fixture

@@ -91,6 +91,18 @@ def test_vm_d_is_retired_after_seven_days(day):
     assert row["retired"] == hours(24 * (day - 8))
 
 
+def test_time_that_several_leave_out_counts_once():
+    """Covered until 08:00. Unknown 24:00 to 33:48 (a hole of an hour, and 1.1 times 8 h), excluded 25 to
+    30, retired from 32:00 on: excluded goes before unobserved, and that before retired."""
+    gone = sessions("a", (0, 8, "Success"), as_of=at(240))
+    row = only(rpo_adherence(
+        gone, "15min", unobserved=HOLE, exclude=[(at(25), at(30))], retire_after="1D"
+    ))  # fmt: skip
+    assert (row["observed"], row["excluded"]) == (hours(24), hours(5))
+    assert (row["unobserved"], row["retired"]) == (hours(4.8), hours(206.2))
+    assert row["breached"] == hours(15.75)
+
+
 def test_vms_of_a_group_are_counted_and_those_that_nothing_protected():
     every = pd.concat([A, B, C])
     settings = pd.DataFrame({"policy": ["gold"], "backup_server": ["b1"], "vms": [["a", "never"]]})
