@@ -106,6 +106,14 @@ def test_worst_first_and_those_not_asked_about_last():
     assert table["policy"].tolist() == ["gold"] * 4 + ["iron"]
 
 
+def test_of_equals_the_names_decide():
+    every = pd.concat([DAY.assign(vm="b"), DAY.assign(vm="z", backup_server="b0"), DAY])
+    table = recovery_points(every, at(7))
+    assert table[["backup_server", "vm"]].to_numpy().tolist() == [
+        ["b0", "z"], ["b1", "a"], ["b1", "b"]
+    ]  # fmt: skip
+
+
 def test_an_empty_journal_has_all_columns():
     table = recovery_points(DAY.iloc[:0], at(7), "15s")
     assert table.empty

@@ -103,6 +103,21 @@ def test_time_that_several_leave_out_counts_once():
     assert row["breached"] == hours(15.75)
 
 
+@pytest.mark.parametrize(
+    ("grace", "excluded", "unobserved", "breached"), [("3h", 3, 1, 3.75), ("6h", 6, 0, 1.75)]
+)
+def test_a_hole_in_the_time_of_grace_leaves_out_only_what_is_left(
+    grace, excluded, unobserved, breached
+):
+    """Unknown from 02:00, where the hole begins, to the next session at 04:00; covered from 08:00 on."""
+    first = sessions("a", (0, 2, "Failed"), (4, 8, "Failed"), (8, 24, "Success"))
+    hole = pd.DataFrame({"start": [at(2)], "end": [at(3)]})
+    row = only(rpo_adherence(first, "15min", unobserved=hole, grace=grace))
+    assert (row["excluded"], row["unobserved"]) == (hours(excluded), hours(unobserved))
+    assert row["observed"] == hours(24 - excluded - unobserved)
+    assert row["breached"] == hours(breached)
+
+
 def test_vms_of_a_group_are_counted_and_those_that_nothing_protected():
     every = pd.concat([A, B, C])
     settings = pd.DataFrame({"policy": ["gold"], "backup_server": ["b1"], "vms": [["a", "never"]]})
