@@ -118,6 +118,15 @@ def test_a_hole_in_the_time_of_grace_leaves_out_only_what_is_left(
     assert row["breached"] == hours(breached)
 
 
+def test_what_covers_one_vm_in_a_hole_says_nothing_of_the_next():
+    """a runs through the hole of 10:00 to 11:00, which alone is unknown; b failed: unknown 8 h 48 min more."""
+    both = pd.concat([sessions("a", (0, 24, "Success")), sessions("b", (0, 8, "Failed"))])
+    hole = pd.DataFrame({"start": [at(10)], "end": [at(11)]})
+    table = rpo_adherence(both, "15min", by="vm", unobserved=hole)
+    assert table["unobserved"].tolist() == [hours(1), hours(9.8)]
+    assert table["observed"].tolist() == [hours(23), hours(14.2)]
+
+
 def test_vms_of_a_group_are_counted_and_those_that_nothing_protected():
     every = pd.concat([A, B, C])
     settings = pd.DataFrame({"policy": ["gold"], "backup_server": ["b1"], "vms": [["a", "never"]]})
