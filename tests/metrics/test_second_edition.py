@@ -45,7 +45,8 @@ def test_vm_a_is_observed_from_its_first_attempt():
     assert row["adherence"] == 0.84375
     gap = only(gaps(A, "15min"))
     assert (gap["start"], gap["end"], gap["exposure"]) == (at(0), at(4), hours(4))
-    assert gap["cause"] == "Failed"
+    assert (gap["cause"], gap["breached"]) == ("Failed", hours(3.75))
+    assert only(gaps(A, "5h"))["breached"] == hours(0)
 
 
 def test_vm_a_with_grace():
