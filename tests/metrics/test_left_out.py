@@ -101,6 +101,16 @@ def test_retirement_counts_elapsed_time_whatever_the_schedule():
     assert (row["exposed"], row["excluded"], row["retired"]) == (hours(1), hours(36), hours(1))
 
 
+@pytest.mark.parametrize(("known", "retired"), [("06:00", 0), ("06:30", 1)])
+def test_a_window_after_as_of_shows_who_was_retired_before_it(known, retired):
+    """The gap begins at 04, and is retired from 06 on: not yet in what ends at 06."""
+    sessions = table(("db", "00:00", "04:00", "Success")).assign(total_size=5)
+    asked = {"by": (), "freq": "h", "as_of": at(known), "retire_after": "2h"}
+    for window in ({"since": at("07:00")}, {"since": at("05:00"), "until": at(known)}):
+        row = sizes(sessions, **asked, **window).iloc[-1]
+        assert (row["vms"], row["retired"]) == (1 - retired, retired)
+
+
 def test_a_retired_vm_has_no_size_any_more():
     day = pd.Timestamp("2026-10-01", tz="UTC")
     begun = day + pd.to_timedelta([0, 0, 24, 48], unit="h")

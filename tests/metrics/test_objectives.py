@@ -104,6 +104,7 @@ def test_a_microsecond_is_enough_to_judge():
     one = pd.DataFrame({"vm": "db", "created": [begin], "ended": [begin + pd.Timedelta("1us")]})
     row = only(objectives(one, 0.95, "1h"))
     assert (row["passed"], row["all_protected"], row["vms_met"]) == (True, 1.0, 1)
+    assert only(rpo_adherence(one, "1h"))["adherence"] == 1.0
 
 
 def test_nothing_observed_is_neither_passed_nor_missed(fleet):
