@@ -23,6 +23,14 @@ def test_a_gap_loses_just_its_overlap_with_maintenance(bare):
     assert row["adherence"] == 1 - 1.75 / 18
 
 
+@pytest.mark.parametrize("metric", [rpo_adherence, gaps])
+def test_times_without_an_offset_are_of_the_zone_asked_for(bare, metric):
+    """13:30 in Kolkata is 08:00 UTC, 19:30 is 14:00: two hours of the gap remain."""
+    closed = [("2026-10-01 13:30", "2026-10-01 19:30")]
+    row = only(metric(bare, "15min", exclude=closed, tz="Asia/Kolkata"))
+    assert row["breached"] == hours(1.75)
+
+
 def test_overlapping_windows_are_left_out_once_and_a_gap_inside_is_none(bare):
     closed = [(at("10:00"), at("17:00")), (at("07:00"), at("12:00"))]
     row = only(rpo_adherence(bare, "15min", exclude=closed))

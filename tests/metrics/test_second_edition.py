@@ -130,9 +130,10 @@ def test_what_covers_one_vm_in_a_hole_says_nothing_of_the_next():
 
 def test_vms_of_a_group_are_counted_and_those_that_nothing_protected():
     every = pd.concat([A, B, C])
-    settings = pd.DataFrame({"policy": ["gold"], "backup_server": ["b1"], "vms": [["a", "never"]]})
-    row = only(rpo_adherence(every, "15min", by=(), policies=settings))
-    assert (row["vms"], row["unprotected"]) == (4, 2)
+    for listed in (["a", "never"], ["never"]):
+        settings = pd.DataFrame({"policy": ["gold"], "backup_server": ["b1"], "vms": [listed]})
+        row = only(rpo_adherence(every, "15min", by=(), policies=settings))
+        assert (row["vms"], row["unprotected"]) == (4, 2)
     daily = rpo_adherence(every, "15min", by=(), freq="D", as_of=at(48))
     assert daily["vms"].tolist() == [3, 3]
     assert daily["unprotected"].tolist() == [1, 3]
