@@ -24,7 +24,7 @@ SEEDS = range(3)
 SINCE, UNTIL = START + pd.Timedelta("2D"), START + pd.Timedelta("9D")
 MIDDLE = START + pd.Timedelta("5D7h")
 VM = ["backup_server", "policy", "vm"]
-QUESTION = {"retire_after": "3D"}
+QUESTION = {"retire_after": "3D", "grace": "6h"}
 
 
 @pytest.fixture(scope="module", params=SEEDS)
@@ -43,7 +43,7 @@ def asked(selection: Selection) -> dict[str, Any]:
     """The same question as arguments of a metric."""
     return {
         "since": SINCE, "until": UNTIL, "policies": selection.policies, "unobserved": selection.holes,
-        "exclude": selection.exclusions, "retire_after": "3D",
+        "exclude": selection.exclusions, **QUESTION,
     }  # fmt: skip
 
 
@@ -65,13 +65,27 @@ def test_gaps_of_a_frame_are_those_of_its_selection(selection: Selection) -> Non
     )
 
 
+def test_every_metric_of_a_frame_is_that_of_its_selection(selection: Selection) -> None:
+    cdp, question = selection.frame().cdp, asked(selection)
+    targets, horizon = ["5min", "2h"], "2026-11-01"
+    for of_frame, of_selection in (
+        (cdp.status(**question), selection.status()),
+        (cdp.objectives(by=(), **question), selection.objectives(by=())),
+        (cdp.what_if(targets, **question), selection.what_if(targets)),
+        (cdp.sizes(**question), selection.sizes()),
+        (cdp.size_trend(horizon=horizon, **question), selection.size_trend(horizon=horizon)),
+    ):
+        assert_frame_equal(of_frame, of_selection, check_exact=True)
+    assert set(selection.status()["at"]) == {UNTIL}, "a past window is as it was at its end"
+
+
 @pytest.fixture
 def arguments(drawn: RandomArchive, tmp_path: Path) -> list[str]:
     """The same question on the command line."""
     exclusions = tmp_path / "exclusions.csv"
     drawn.exclusions.to_csv(exclusions, index=False)
     return ["--archive", str(drawn.archive.path), "--since", SINCE.isoformat(), "--until", UNTIL.isoformat(),
-            "--exclude", str(exclusions), "--retire-after", "3D"]  # fmt: skip
+            "--exclude", str(exclusions), "--retire-after", "3D", "--grace", "6h"]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -96,6 +110,12 @@ def arguments(drawn: RandomArchive, tmp_path: Path) -> list[str]:
         (["metrics", "durations", "--by", "policy"], lambda s: s.durations(by="policy")),
         (["metrics", "status"], lambda s: s.status()),
         (["status", "--at", MIDDLE.isoformat()], lambda s: s.status(at=MIDDLE)),
+        (["metrics", "sizes", "--reading", "volume"], lambda s: s.sizes(reading="volume")),
+        (
+            ["metrics", "size-trend", "--horizon", "2026-11-01"],
+            lambda s: s.size_trend(horizon="2026-11-01"),
+        ),
+        (["metrics", "what-if", "--rpo", "5min,2h"], lambda s: s.what_if(["5min", "2h"])),
         (
             ["metrics", "recovery-points", "--at", MIDDLE.isoformat()],
             lambda s: s.recovery_points(at=MIDDLE),

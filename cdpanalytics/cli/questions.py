@@ -24,7 +24,9 @@ _TERMS: Final = {"target": "rpo", "objective": "objective", "exclude": "exclude"
                  "tag": "tag"}  # fmt: skip
 """The terms of a Selection, and the options they are given by."""
 
-_OWN: Final = ("by", "freq", "at", "within", "least", "merge", "without", "sides")
+_OWN: Final = (
+    "by", "freq", "at", "within", "least", "merge", "without", "sides", "reading", "horizon"
+)  # fmt: skip
 """Options that are arguments of the metric itself."""
 
 _LEAST: Final = {
@@ -92,6 +94,15 @@ def _add_options(command: Any, spec: MetricSpec) -> None:
         )  # fmt: skip
     if "at" in spec.own:
         shared.add_instant(command)
+    if "reading" in spec.own:
+        command.add_argument(
+            "--reading", choices=("size", "volume"),
+            help="of the sizes that sessions carry: size of a VM, or volume of a session",
+        )  # fmt: skip
+    if "horizon" in spec.own:
+        command.add_argument(
+            "--horizon", metavar="LENGTH|DATE", help="until when to project; default: 30D"
+        )
     if spec.name == "gaps":
         command.add_argument(
             "--longest", type=shared.whole_number(1, 10**9), metavar="N", help="the N longest only"

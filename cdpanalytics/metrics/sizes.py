@@ -417,7 +417,8 @@ def _changes(
     before = np.flatnonzero(vm[1:] == vm[:-1])
     left = cell[before + 1] + (group[before] - group[before + 1]) * periods.count
     last = np.searchsorted(vm, retired[0], side="right") - 1
-    leaves = (last >= 0) & (retired[1] < periods.edges[-1])
+    # A window after as_of shows what was known at as_of, as one that ends there does.
+    leaves = (last >= 0) & (retired[1] < min(periods.edges[-1], arrays.as_of))
     leaves[leaves] = vm[last[leaves]] == retired[0][leaves]
     last = last[leaves]
     leaving = group[last] * periods.count + periods.period(retired[1][leaves])

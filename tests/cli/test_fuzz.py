@@ -59,6 +59,7 @@ VALUES = {
     "--since": TIMES, "--until": TIMES, "--rpo": LENGTHS, "--retire-after": LENGTHS, "--objective": SHARES,
     "--tz": ZONES, "--freq": ["h", "D", "W", "MS", "M"], "--format": ["csv", "json", "table", "parquet", "xlsx", "x"],
     "--by": ["policy", "vm", "none", "backup_server,policy", "colour", "vm,vm", ""],
+    "--horizon": ["30D", "2026-12-01", "1s", "0", "9" * 30 + "D", "x"], "--reading": ["size", "volume", "x"],
     "--longest": ["1", "3", "0", "9" * 30, "x"], "--title": WORDS,
     "--vms": ["0", "-1", "9" * 30, "x"], "--days": ["0", "99999999", "1e3"], "--seed": ["-1", "x", "9" * 5000],
     "--port": ["-1", "65536", "x"], "--fault": ["nonsense", "busy:x", "busy:-1", ":", ""],

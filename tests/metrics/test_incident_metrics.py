@@ -7,6 +7,9 @@ import pytest
 
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics import gaps, incidents, offenders, rpo_adherence
+from cdpanalytics.metrics.core.breaches import breaches, window_of
+from cdpanalytics.metrics.core.question import Question, Terms
+from cdpanalytics.metrics.incidents import with_main_incident
 
 DAY = pd.Timestamp("2026-10-01", tz="UTC")
 HOUR = pd.Timedelta("1h")
@@ -90,6 +93,19 @@ def test_without_refuses_what_is_not_an_incident(without: object, message: str) 
         rpo_adherence(ESTATE, "15min", without=without)  # type: ignore[arg-type]
 
 
+def test_the_main_incident_of_a_group_explains_most_of_it() -> None:
+    """Gold: 2 h each of the incidents 1 and 2, 1 h of 3; no policy: all of 5; Silver: none."""
+    policies = pd.Series(["Gold", "Gold", "Gold", None], dtype="str")
+    late = pd.DataFrame({
+        "policy": policies, "incident": [2, 1, 3, 5], "inside": [2 * HOUR, 2 * HOUR, HOUR, HOUR]
+    })  # fmt: skip
+    table = pd.DataFrame({"policy": pd.Series(["Gold", None, "Silver"], dtype="str")})
+    found = with_main_incident(table, late, ["policy"])
+    assert list(found) == ["policy", "incident", "incident_share"]
+    assert found["incident"].tolist() == [1, 5, pd.NA]
+    assert found["incident_share"].tolist()[:2] == [0.4, 1.0]
+
+
 def test_a_window_counts_what_lies_in_it_and_names_the_whole() -> None:
     table = incidents(STORAGE, "15min", since=at(101), until=at(200))
     assert table["start"].tolist() == [at(100)]
@@ -104,10 +120,41 @@ def test_what_begins_at_the_edge_of_a_window_is_found_with_its_surroundings() ->
     assert table[["scope", "vms"]].to_numpy().tolist() == [["policy", 5]]
 
 
+def test_gaps_that_are_over_before_a_window_still_belong_to_what_began_together() -> None:
+    """Of three VMs that fail at about 23:40, two are back at 23:58: the third did not fail alone."""
+    spread = {"vm-0": [(23 + 2 / 3, 23.97)], "vm-1": [(23 + 2 / 3, 23.97)], "vm-2": [(23.7, 25.0)]}
+    table = incidents(sessions(spread), "15min", since=at(24), until=at(48))
+    assert table[["scope", "vms"]].to_numpy().tolist() == [["policy", 3]]
+    assert table["breached"].tolist() == [HOUR]
+
+
+def test_a_breach_begins_when_the_gap_is_older_than_its_target() -> None:
+    """Excluded until 06:00, the gap of 05:00 to 08:00 begins to age then, and is 15 minutes old at 06:15."""
+    day = sessions({"vm-0": [(5.0, 8.0), (20.0, 20.2), (21.0, 23.0)]}, days=2)
+    whole = day.cdp.select(target="15min").breaches()
+    assert whole["breached_from"].tolist() == [at(5.25), at(21.25)]
+    assert whole["breached"].tolist() == [2.75 * HOUR, 1.75 * HOUR]
+    closed = [(at(0), at(6)), (at(21.1), at(22))]
+    left = day.cdp.select(target="15min", exclude=closed).breaches()
+    assert left["breached_from"].tolist() == [at(6.25), at(22.15)]
+    assert left["breached_until"].tolist() == [at(8), at(23)]
+
+
+def test_the_window_of_incidents_is_the_one_asked_about() -> None:
+    """Chances go by its length: that of the question, else from the first attempt on."""
+    day, terms = sessions({"vm-0": [(5.0, 8.0)]}, days=1), Terms.parse("15min")
+    for since, first in ((at(10), at(10)), (None, at(0))):
+        question = Question.parse((), since=since, until=at(20))
+        _, observed = breaches(day, question, terms, HOUR)
+        assert window_of(observed) == (first, at(20))
+
+
 def test_a_repeated_offender_is_chronic_and_has_a_rhythm() -> None:
     (row,) = offenders(ESTATE, "15min").to_dict("records")
     assert (row["vm"], row["incidents"]) == ("web-187", 7)
     assert row["every"] == pd.Timedelta("2D")
+    assert (row["first"], row["last"], row["cause"]) == (at(51), at(339), "no session")
+    assert row["breached_with_others"] == pd.Timedelta(0)
     assert (row["hour"], row["hour_share"]) == ("03:00", 1.0)
     # Once one of the seven is given, each of the others is in its hour with chance 1/24.
     assert row["hour_chance"] == pytest.approx(7 / 24**6)
@@ -119,6 +166,18 @@ def test_a_repeated_offender_is_chronic_and_has_a_rhythm() -> None:
     # All seven are its own, so the mean of the five others and one more is 1/5: 6 P(X >= 7).
     assert row["chance"] == pytest.approx(6 * 2.13e-9, rel=0.01)
     assert row["chronic"]
+
+
+def test_most_incidents_of_their_own_come_first_and_equals_by_name() -> None:
+    seven, three = (range(1, 8), range(1, 4))
+    estate = sessions({
+        "alpha": [(60.0 * n + 20, 60.0 * n + 21) for n in three],
+        "web": [(48.0 * n + 3, 48.0 * n + 4) for n in seven],
+        "beta": [(48.0 * n + 10, 48.0 * n + 11) for n in seven],
+    })  # fmt: skip
+    table = offenders(estate, "15min")
+    assert table[["vm", "incidents"]].to_numpy().tolist() == [["beta", 7], ["web", 7], ["alpha", 3]]
+    assert offenders(estate, "15min", least=4)["vm"].tolist() == ["beta", "web"]
 
 
 def test_what_happened_with_others_is_counted_apart() -> None:

@@ -23,6 +23,14 @@ def test_a_gap_loses_just_its_overlap_with_maintenance(bare):
     assert row["adherence"] == 1 - 1.75 / 18
 
 
+@pytest.mark.parametrize("metric", [rpo_adherence, gaps])
+def test_times_without_an_offset_are_of_the_zone_asked_for(bare, metric):
+    """13:30 in Kolkata is 08:00 UTC, 19:30 is 14:00: two hours of the gap remain."""
+    closed = [("2026-10-01 13:30", "2026-10-01 19:30")]
+    row = only(metric(bare, "15min", exclude=closed, tz="Asia/Kolkata"))
+    assert row["breached"] == hours(1.75)
+
+
 def test_overlapping_windows_are_left_out_once_and_a_gap_inside_is_none(bare):
     closed = [(at("10:00"), at("17:00")), (at("07:00"), at("12:00"))]
     row = only(rpo_adherence(bare, "15min", exclude=closed))
@@ -99,6 +107,16 @@ def test_retirement_counts_elapsed_time_whatever_the_schedule():
     closed = [(at("05:00"), at("23:00"))]
     row = only(rpo_adherence(sessions, "1h", by=(), exclude=closed, retire_after="3h"))
     assert (row["exposed"], row["excluded"], row["retired"]) == (hours(1), hours(36), hours(1))
+
+
+@pytest.mark.parametrize(("known", "retired"), [("06:00", 0), ("06:30", 1)])
+def test_a_window_after_as_of_shows_who_was_retired_before_it(known, retired):
+    """The gap begins at 04, and is retired from 06 on: not yet in what ends at 06."""
+    sessions = table(("db", "00:00", "04:00", "Success")).assign(total_size=5)
+    asked = {"by": (), "freq": "h", "as_of": at(known), "retire_after": "2h"}
+    for window in ({"since": at("07:00")}, {"since": at("05:00"), "until": at(known)}):
+        row = sizes(sessions, **asked, **window).iloc[-1]
+        assert (row["vms"], row["retired"]) == (1 - retired, retired)
 
 
 def test_a_retired_vm_has_no_size_any_more():

@@ -14,6 +14,7 @@ from cdpanalytics.metrics import (
     size_anomalies,
     worst,
 )
+from cdpanalytics.metrics.core.shares import Shares
 
 from .strategies import BY, HOURS, MINUTES, fleets, frame, maintenance, maintenance_frame, windows
 from .test_worked_examples import at, hours, only, table
@@ -88,6 +89,24 @@ def test_exactly_the_objective_passes_and_a_microsecond_more_does_not():
         assert bool(row["passed"]) is passed
 
 
+def test_a_budget_is_rounded_down_once_for_all_its_shares():
+    """70 % of 9 us allow 2.7 us, and 95 % of 10 us half of one: 3.2 us together, of which 3 count."""
+    shares = Shares((0.7, 0.95))
+    lengths, nothing = np.array([9, 10]), np.zeros(2, dtype=np.int64)
+    allowed, exact = shares.allowed(lengths, np.array([0, 1]), nothing, 1)
+    assert (allowed.tolist(), exact.tolist()) == ([3], [3.2])
+    each, _ = shares.allowed(lengths, np.array([0, 1]), np.arange(2), 2)
+    assert each.tolist() == [2, 0]
+
+
+def test_a_microsecond_is_enough_to_judge():
+    begin = at("00:00")
+    one = pd.DataFrame({"vm": "db", "created": [begin], "ended": [begin + pd.Timedelta("1us")]})
+    row = only(objectives(one, 0.95, "1h"))
+    assert (row["passed"], row["all_protected"], row["vms_met"]) == (True, 1.0, 1)
+    assert only(rpo_adherence(one, "1h"))["adherence"] == 1.0
+
+
 def test_nothing_observed_is_neither_passed_nor_missed(fleet):
     found = only(objectives(fleet.iloc[:0], 0.95, "1h", by=()))
     assert found[["passed", "budget", "spent", "remaining", "elapsed", "burn_rate"]].isna().all()
@@ -115,6 +134,9 @@ def test_breaches_at_the_same_time_count_once_when_all_are_looked_at(fleet):
     row = only(objectives(four, 0.95, "1h", by=()))
     assert row["all_protected"] == pytest.approx(1 - 5 / 24, rel=1e-12)
     assert row["spent"] == hours(7)
+    twice = pd.concat([four, four.assign(policy="iron", vm=four["vm"] + "2")])
+    each = objectives(twice, 0.95, "1h", by="policy")
+    assert each["all_protected"].tolist() == pytest.approx([1 - 5 / 24] * 2, rel=1e-12)
 
 
 def test_a_schedule_counts_for_all_protected():

@@ -43,6 +43,24 @@ def test_ranges_never_change_a_result(question, by, freq, most):
             assert_frame_equal(found, expected, check_exact=True)
 
 
+def test_ranges_of_more_vms_than_a_byte_counts(monkeypatch):
+    """300 VMs of 8 h each, then a gap of an hour, then 8 h more, but for one: its gap is of 9 h."""
+    day = pd.Timestamp("2026-10-01", tz="UTC")
+    one = pd.DataFrame({
+        "created": day + pd.to_timedelta([0, 9], unit="h"),
+        "ended": day + pd.to_timedelta([8, 17], unit="h"),
+    })  # fmt: skip
+    every = pd.concat([
+        one.assign(vm=f"vm-{number:03}").head(1 if number == 256 else 2) for number in range(300)
+    ])  # fmt: skip
+    monkeypatch.setattr(kernels, "BLOCK", 16)
+    table = rpo_adherence(every, "15min", by="vm")
+    assert table["gaps"].tolist() == [1] * 300
+    breached = table["breached"].tolist()
+    assert breached.pop(256) == pd.Timedelta("8h45min")
+    assert set(breached) == {pd.Timedelta("45min")}
+
+
 def test_doubles_in_different_ranges_are_found(monkeypatch):
     monkeypatch.setattr(kernels, "BLOCK", 2)
     uid = pd.Series([f"{n % 5:036d}" for n in range(7)], dtype="str")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics import recovery_points
+from cdpanalytics.metrics.recovery import newest_points
 
 from .test_second_edition import at, only
 
@@ -36,6 +38,33 @@ def test_inside_an_interval_the_rpo_is_lost_and_after_it_what_passed_since():
     after = only(recovery_points(DAY, at(20), "5h"))
     assert (after["recovery_point"], after["age"]) == (at(14), pd.Timedelta("6h"))
     assert not after["within"]
+
+
+def test_both_ends_belong_to_an_interval():
+    for hour, rpo in ((2, "15s"), (8, "15s"), (9, "40s"), (14, "40s")):
+        row = only(recovery_points(DAY, at(hour)))
+        assert (row["age"], row["recovery_point"]) == (pd.Timedelta(rpo), at(hour) - row["age"])
+
+
+def test_rows_of_any_index_without_keys_will_do():
+    bare = DAY.drop(columns=["backup_server", "policy"]).set_axis([7, 8, 9])
+    row = only(recovery_points(bare, at(7)))
+    assert (row["vm"], row["age"]) == ("a", pd.Timedelta("15s"))
+
+
+def test_each_vm_has_its_instant_and_rows_of_others_say_nothing_of_it():
+    """The journal is of a and z; b and c are asked about, of which it says nothing."""
+    both = pd.concat([DAY, DAY.assign(vm="z")])
+    vms = pd.DataFrame({"backup_server": "b1", "vm": ["b", "a", "c"]})
+    found = newest_points(both, vms, us([1, 8.5, 7]))
+    assert found["asked"].tolist() == [False, True, False]
+    assert found["recovery_point"].tolist() == [pd.NaT, at(8), pd.NaT]
+    assert found["age"].tolist()[1] == pd.Timedelta("30min")
+
+
+def us(hours: list[float]) -> np.ndarray:
+    """Instants as microseconds."""
+    return pd.DatetimeIndex([at(hour) for hour in hours]).as_unit("us").asi8
 
 
 def test_nothing_to_restore_is_not_within_and_nothing_asked_is_unknown():
@@ -75,6 +104,14 @@ def test_worst_first_and_those_not_asked_about_last():
     assert table["vm"].tolist() == ["none", "old", "a", "gone", "new"]
     assert table["within"].tolist() == [False, False, True, pd.NA, pd.NA]
     assert table["policy"].tolist() == ["gold"] * 4 + ["iron"]
+
+
+def test_of_equals_the_names_decide():
+    every = pd.concat([DAY.assign(vm="b"), DAY.assign(vm="z", backup_server="b0"), DAY])
+    table = recovery_points(every, at(7))
+    assert table[["backup_server", "vm"]].to_numpy().tolist() == [
+        ["b0", "z"], ["b1", "a"], ["b1", "b"]
+    ]  # fmt: skip
 
 
 def test_an_empty_journal_has_all_columns():

@@ -45,7 +45,8 @@ def test_vm_a_is_observed_from_its_first_attempt():
     assert row["adherence"] == 0.84375
     gap = only(gaps(A, "15min"))
     assert (gap["start"], gap["end"], gap["exposure"]) == (at(0), at(4), hours(4))
-    assert gap["cause"] == "Failed"
+    assert (gap["cause"], gap["breached"]) == ("Failed", hours(3.75))
+    assert only(gaps(A, "5h"))["breached"] == hours(0)
 
 
 def test_vm_a_with_grace():
@@ -91,11 +92,48 @@ def test_vm_d_is_retired_after_seven_days(day):
     assert row["retired"] == hours(24 * (day - 8))
 
 
+def test_time_that_several_leave_out_counts_once():
+    """Covered until 08:00. Unknown 24:00 to 33:48 (a hole of an hour, and 1.1 times 8 h), excluded 25 to
+    30, retired from 32:00 on: excluded goes before unobserved, and that before retired."""
+    gone = sessions("a", (0, 8, "Success"), as_of=at(240))
+    row = only(rpo_adherence(
+        gone, "15min", unobserved=HOLE, exclude=[(at(25), at(30))], retire_after="1D"
+    ))  # fmt: skip
+    assert (row["observed"], row["excluded"]) == (hours(24), hours(5))
+    assert (row["unobserved"], row["retired"]) == (hours(4.8), hours(206.2))
+    assert row["breached"] == hours(15.75)
+
+
+@pytest.mark.parametrize(
+    ("grace", "excluded", "unobserved", "breached"), [("3h", 3, 1, 3.75), ("6h", 6, 0, 1.75)]
+)
+def test_a_hole_in_the_time_of_grace_leaves_out_only_what_is_left(
+    grace, excluded, unobserved, breached
+):
+    """Unknown from 02:00, where the hole begins, to the next session at 04:00; covered from 08:00 on."""
+    first = sessions("a", (0, 2, "Failed"), (4, 8, "Failed"), (8, 24, "Success"))
+    hole = pd.DataFrame({"start": [at(2)], "end": [at(3)]})
+    row = only(rpo_adherence(first, "15min", unobserved=hole, grace=grace))
+    assert (row["excluded"], row["unobserved"]) == (hours(excluded), hours(unobserved))
+    assert row["observed"] == hours(24 - excluded - unobserved)
+    assert row["breached"] == hours(breached)
+
+
+def test_what_covers_one_vm_in_a_hole_says_nothing_of_the_next():
+    """a runs through the hole of 10:00 to 11:00, which alone is unknown; b failed: unknown 8 h 48 min more."""
+    both = pd.concat([sessions("a", (0, 24, "Success")), sessions("b", (0, 8, "Failed"))])
+    hole = pd.DataFrame({"start": [at(10)], "end": [at(11)]})
+    table = rpo_adherence(both, "15min", by="vm", unobserved=hole)
+    assert table["unobserved"].tolist() == [hours(1), hours(9.8)]
+    assert table["observed"].tolist() == [hours(23), hours(14.2)]
+
+
 def test_vms_of_a_group_are_counted_and_those_that_nothing_protected():
     every = pd.concat([A, B, C])
-    settings = pd.DataFrame({"policy": ["gold"], "backup_server": ["b1"], "vms": [["a", "never"]]})
-    row = only(rpo_adherence(every, "15min", by=(), policies=settings))
-    assert (row["vms"], row["unprotected"]) == (4, 2)
+    for listed in (["a", "never"], ["never"]):
+        settings = pd.DataFrame({"policy": ["gold"], "backup_server": ["b1"], "vms": [listed]})
+        row = only(rpo_adherence(every, "15min", by=(), policies=settings))
+        assert (row["vms"], row["unprotected"]) == (4, 2)
     daily = rpo_adherence(every, "15min", by=(), freq="D", as_of=at(48))
     assert daily["vms"].tolist() == [3, 3]
     assert daily["unprotected"].tolist() == [1, 3]

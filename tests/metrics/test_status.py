@@ -131,6 +131,16 @@ def test_off_schedule():
     assert state(day, at(18.5), "2h", **asked) == "exposed", "two hours were not exceeded"
 
 
+def test_the_last_scheduled_instant_may_lie_in_the_time_of_another_policy():
+    """Gold is always scheduled and ends at 10:00; iron has the VM from 12:00 on, all of it forbidden."""
+    moved = pd.concat([sessions("a", (0, 10, "Success")),
+                       sessions("a", (12, 13, "Success"), policy="iron")])  # fmt: skip
+    mornings = ("1" * 12 + "0" * 12) * 7
+    schedules = pd.DataFrame({"policy": ["gold", "iron"], "schedule": ["1" * 168, mornings]})
+    row = only(status(moved, "15min", at=at(14), as_of=at(20), policies=schedules))
+    assert (row["policy"], row["state"], row["age"]) == ("iron", "breached", hours(2))
+
+
 def test_vms_that_no_session_names():
     policies = pd.DataFrame({"policy": ["gold"], "backup_server": ["b1"], "vms": [["a", "never"]]})
     table = status(A, "15min", policies=policies)

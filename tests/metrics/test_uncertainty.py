@@ -1,12 +1,15 @@
 """Intervals hold the truth as often as they say: simulated, with seeds."""
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics import size_trend
-from cdpanalytics.metrics.core.trend import fit_series, trends
+from cdpanalytics.metrics.core.trend import Trends, _student_factor, fit_series, trends
 from cdpanalytics.metrics.core.uncertainty import count_slots, slot_maxima, success_interval
 from tests.metrics import simulated
 
@@ -45,7 +48,7 @@ def test_newcombes_published_limits():
 def test_sessions_that_fail_together_widen_the_interval():
     pooled = success_interval(np.array([1790]), np.array([1800]), np.array([1800]))
     shared = success_interval(np.array([1790]), np.array([1800]), np.array([90]))
-    assert shared[0] < pooled[0] < 1790 / 1800 < pooled[1] < shared[1]
+    assert shared[0] < pooled[0] < 1790 / 1800 < pooled[1] < shared[1] <= 1
 
 
 def slots(vm, hours):
@@ -57,6 +60,7 @@ def slots(vm, hours):
 def test_slots_are_how_often_sessions_follow_one_another():
     assert slots([0, 0, 0, 1, 1, 1], [8] * 6) == 3
     assert slots([0], [8]) == 1
+    assert slots([0, 0, 1], [3, 3, 4]) == 2, "1.5 is rounded up"
     assert slots([0, 0, 0, 1], [8, 8, 8, 24]) == 1
 
 
@@ -90,6 +94,43 @@ def test_an_interval_needs_five_distinct_sizes():
     result = trends(np.tile(np.arange(6.0), (2, 1)), levels)
     assert np.isnan(result.low).tolist() == [True, False]
     assert not np.isnan(result.slope).any()
+
+
+def test_a_projection_is_as_uncertain_as_its_slope_and_what_is_still_to_come():
+    """The slope of 10 may be 8 to 13. Nine days seen, 16 ahead: times the root of 16 * 25, which is 20."""
+    of_slope = Trends(*(np.array([value]) for value in (10.0, 8.0, 13.0, -1.0, 1.0)))
+    length, ahead = np.array([9.0]), np.array([16.0])
+    assert of_slope.projection_limits(length, ahead) == (-40.0, 60.0)
+    jumpy = replace(of_slope, fall=np.array([-50.0]), rise=np.array([70.0]))
+    assert jumpy.projection_limits(length, ahead) == (-50.0, 70.0)
+
+
+def test_a_single_day_may_go_as_far_as_days_went():
+    """Increments 0 to 4, of mean 2: 2.5 and 97.5 % lie at 1.9 off, times Student's 12.706 for two blocks."""
+    result = trends(np.arange(6.0)[None], np.array([[0.0, 0, 1, 3, 6, 10]]))
+    far = pytest.approx(1.9 * 12.706 / 1.959964, rel=1e-6)
+    assert (-result.fall[0], result.rise[0]) == (far, far)
+
+
+def test_sizes_that_fall_have_the_mirrored_interval_of_sizes_that_grow():
+    random = np.random.default_rng(7)
+    levels = np.cumsum(random.exponential(5, (3, 20)), axis=1)
+    days = np.tile(np.arange(20.0), (3, 1))
+    up, down = trends(days, levels), trends(days, -levels)
+    for name, mirrored in (("slope", "slope"), ("low", "high"), ("fall", "rise")):
+        assert getattr(down, name) == pytest.approx(-getattr(up, mirrored), rel=1e-9)
+
+
+def test_students_factors_cut_off_a_fortieth_on_each_side():
+    """The density of Student's t, added up from 0 to the point, is 0.475."""
+    for freedom in range(1, 41):
+        point = _student_factor(freedom) * 1.959963984540054
+        at = np.linspace(0, point, 20_001)
+        scale = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2))
+        density = (
+            scale / math.sqrt(freedom * math.pi) * (1 + at**2 / freedom) ** (-(freedom + 1) / 2)
+        )
+        assert np.trapezoid(density, at) == pytest.approx(0.475, abs=2e-4), freedom
 
 
 def growing(count):
