@@ -217,6 +217,8 @@ class SelectedSessions:
         except InputError:
             # Names that exist but never meet select nothing; one that does not exist is refused.
             rows = self.context.apply(self.source.frame(self.window, ALL_NAMES, columns))
+            if rows.empty:  # nothing to choose from: the answer is unknown, whatever is asked for
+                return rows
             check_names(rows, self.names)
         vms = _vms(named(rows, self.names))
         return rows[_vms(rows).isin(vms)].reset_index(drop=True)
