@@ -130,6 +130,7 @@ def report(
     title: str | None = None,
     generated: pd.Timestamp | None = None,
     sides: str | Sequence[str] | None = None,
+    by: str = "policy",
     **question: Any,
 ) -> Path:
     """Write an HTML report of an archive or a frame of sessions.
@@ -139,7 +140,7 @@ def report(
     source : Archive or pandas.DataFrame
     output : path-like
         The file; its folder must exist.
-    title, generated, sides
+    title, generated, sides, by
         As in `reports.report`.
     **question
         What `Archive.select` or ``df.cdp.select`` takes.
@@ -155,7 +156,7 @@ def report(
         When the question cannot be answered, or the file cannot be written.
     """
     asked = _selected(source, question, "report")
-    return asked.report(output, title=title, generated=generated, sides=sides)
+    return asked.report(output, title=title, generated=generated, sides=sides, by=by)
 
 
 def _selected(source: Archive | pd.DataFrame, question: dict[str, Any], caller: str) -> Selection:

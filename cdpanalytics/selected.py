@@ -243,6 +243,8 @@ class SelectedSessions:
         except InputError:
             # Names that exist but never meet select nothing; one that does not exist is refused.
             rows = self.context.apply(self.source.frame(self.window, ALL_NAMES, columns))
+            if rows.empty:  # nothing to choose from: the answer is unknown, whatever is asked for
+                return rows
             check_names(rows, self.names)
         vms = _vms(named(rows, self.names))
         return rows[_vms(rows).isin(vms)].reset_index(drop=True)
@@ -287,7 +289,34 @@ class SelectedSessions:
     @cached_property
     def policies(self) -> pd.DataFrame | None:
         """Settings of the policies, as they were at each sync."""
-        return self.source.policies(self.names)
+        policies = self.source.policies(self.names)
+        if policies is None or "vms" not in policies:
+            return policies
+        if not (self.context.names or self.context.estate.renames or self.names.tags):
+            return policies
+        return policies.assign(**self._listed(policies))
+
+    def _listed(self, policies: pd.DataFrame) -> dict[str, pd.Series]:
+        """Return the VMs that each policy names, as `vms` and `tags`.
+
+        They have their new names; where tags are asked for, only those that have them.
+        """
+        keys = [name for name in ("backup_server", "policy") if name in policies]
+        vms = policies[[*keys, "vms"]].explode("vms").rename(columns={"vms": "vm"})
+        vms = self.context.apply(vms.dropna(subset=["vm"]).astype("str"))
+        if {name for name, _ in self.names.tags} <= set(vms):
+            vms = named(vms, Names(tags=self.names.tags))
+        else:  # a column of somebody's own frame: no policy says it of a VM
+            vms = vms.iloc[:0]
+        tags = vms[list(self.context.names)].astype(object).to_dict("records")
+        each = {"vms": vms["vm"], "tags": pd.Series(tags, vms.index, dtype=object)}
+        lists = {name: of.groupby(level=0).agg(list).to_dict() for name, of in each.items()}
+        return {
+            name: pd.Series(
+                [of.get(row, []) for row in policies.index], policies.index, dtype=object
+            )
+            for name, of in lists.items()
+        }
 
     @cached_property
     def holes(self) -> pd.DataFrame:
@@ -297,7 +326,12 @@ class SelectedSessions:
     @cached_property
     def intervals(self) -> pd.DataFrame:
         """Restorable intervals of the selected VMs in the window."""
-        return self.source.intervals(self.window, self.names).reset_index(drop=True)
+        return self._journal(self.window)
+
+    def _journal(self, window: Window) -> pd.DataFrame:
+        """Return the restorable intervals of the selected VMs, with their new names and tags."""
+        rows = self.context.apply(self.source.intervals(window))
+        return named(rows, self.names).reset_index(drop=True)
 
     def provenance(self) -> dict[str, Any]:
         """Return where the sessions come from: sources, files, rows, SHA-256."""

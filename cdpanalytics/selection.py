@@ -29,7 +29,6 @@ from cdpanalytics.metrics.incidents import (
 )
 from cdpanalytics.metrics.offenders import LEAST as OFFENCES
 from cdpanalytics.metrics.offenders import offenders_in
-from cdpanalytics.metrics.ranking import beside
 from cdpanalytics.metrics.registry import REGISTRY, MetricSpec
 from cdpanalytics.metrics.sides import Sides, side_by_side
 from cdpanalytics.schema import KEYS
@@ -184,9 +183,8 @@ class Selection(SelectedSessions):
         by: By | None = None,
         *,
         sides: str | Sequence[str] | Sides | None = None,
-        other: Selection | None = None,
     ) -> pd.DataFrame:
-        """Return adherence beside that of the period before, of another question, or of two groups.
+        """Return adherence beside that of the period before, or of two groups side by side.
 
         Parameters
         ----------
@@ -195,21 +193,16 @@ class Selection(SelectedSessions):
         sides : str or triple, optional
             Two groups over this period, ``"backup_server=vbr01*,vbr02*"`` or
             ``("policy", "Gold", "Silver")``; also of a tag or `vm`. Or all VMs under two
-            targets: ``"target=15min,1h"``.
-        other : Selection, optional
-            Another question, of any period: `change` is this one's adherence less the other's.
+            targets, ``"target=15min,1h"``, or in two periods, ``"period=2025-10,2026-10"``.
 
         Returns
         -------
         pandas.DataFrame
-            As `metrics.compare`, with `other` its columns are ``adherence_other`` and so on;
-            with `sides` as `metrics.sides.side_by_side`.
+            As `metrics.compare`; with `sides` as `metrics.sides.side_by_side`.
         """
         if sides is not None:
             return self._side_by_side(() if by is None else by, Sides.parse(sides))
         by = _BY if by is None else by
-        if other is not None:
-            return beside(self.rpo_adherence(by=by), other.rpo_adherence(by=by), by)
         earlier = self.before()
         if earlier is None:
             raise InputError(
@@ -235,6 +228,8 @@ class Selection(SelectedSessions):
         match column:
             case "target":
                 return self.with_terms(target=name)
+            case "period":
+                return self.during(name)
             case "policy":
                 return self.where(policy=name)
             case "vm":
@@ -314,7 +309,7 @@ class Selection(SelectedSessions):
         if instant is None:
             return self.intervals.iloc[:0]
         window = (instant - _JOURNAL, instant + pd.Timedelta("1us"))
-        return self.source.intervals(window, self.names).reset_index(drop=True)
+        return self._journal(window)
 
     def quality(self) -> pd.DataFrame:
         """Return findings about the sessions: `metrics.quality`."""
@@ -359,6 +354,7 @@ class Selection(SelectedSessions):
         summary: bool = False,
         order: str = "breached",
         sides: str | Sequence[str] | None = None,
+        by: str = "policy",
     ) -> Path:
         """Write an HTML report: `reports.report`."""
         from cdpanalytics.reports import report
@@ -371,13 +367,14 @@ class Selection(SelectedSessions):
             order=order,
             sides=sides,
             summary=summary,
+            by=by,
         )
 
-    def to_excel(self, output: str | os.PathLike[str]) -> Path:
+    def to_excel(self, output: str | os.PathLike[str], *, by: str = "policy") -> Path:
         """Write an Excel workbook: `reports.workbook.to_excel`."""
         from cdpanalytics.reports.workbook import to_excel
 
-        return to_excel(self, output)
+        return to_excel(self, output, by=by)
 
     def explore(self, **state: Any) -> Explorer:
         """Explore the question in a notebook: `explorer.Explorer`."""

@@ -103,8 +103,8 @@ class Source(Protocol):
     def holes(self) -> pd.DataFrame:
         """Return the stretches that were never fetched."""
 
-    def intervals(self, window: Window, names: Names) -> pd.DataFrame:
-        """Return the restorable intervals."""
+    def intervals(self, window: Window) -> pd.DataFrame:
+        """Return the restorable intervals of all VMs."""
 
     def provenance(self, window: Window) -> dict[str, Any]:
         """Return where the sessions come from."""
@@ -223,9 +223,9 @@ class ArchiveSource:
         """Return the archive's holes."""
         return self.archive.holes()
 
-    def intervals(self, window: Window, names: Names) -> pd.DataFrame:
+    def intervals(self, window: Window) -> pd.DataFrame:
         """Return the journal."""
-        return named(self.archive.intervals(*window), names)
+        return self.archive.intervals(*window)
 
     def provenance(self, window: Window) -> dict[str, Any]:
         """Return sources, rows, files and their SHA-256."""
@@ -341,11 +341,11 @@ class FrameSource:
             pd.DataFrame(columns=["start", "end"]) if self.unobserved is None else self.unobserved
         )
 
-    def intervals(self, window: Window, names: Names) -> pd.DataFrame:
+    def intervals(self, window: Window) -> pd.DataFrame:
         """Return the intervals that begin in the window; none unless they were given."""
         if self.journal is None:
             return pd.DataFrame(columns=[*KEYS, "start", "end", "rpo", "kind"])
-        return named(self.journal[inside(self.journal["start"], window)], names)
+        return self.journal[inside(self.journal["start"], window)]
 
     def provenance(self, window: Window) -> dict[str, Any]:
         """Return the origin as given, or that it is a frame."""

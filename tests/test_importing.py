@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -182,16 +184,56 @@ def test_what_is_not_of_sessions_is_refused_in_a_line(
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["task_sessions.v13.json", "task_sessions.xml"])
-def test_each_spelling_is_read_alike(name: str, tmp_path: Path) -> None:
-    wire = Path(__file__).parent / "server" / "wire"
+WIRE = Path(__file__).parent / "server" / "wire"
+
+
+def respelled(spell: Callable[[str], str], *, nulls: bool = True) -> bytes:
+    """Return the page of version 12 with other keys, or without what is null."""
+
+    def walk(tree: Any) -> Any:
+        if isinstance(tree, dict):
+            return {
+                spell(key): walk(value) for key, value in tree.items() if nulls or value is not None
+            }
+        return [walk(item) for item in tree] if isinstance(tree, list) else tree
+
+    return json.dumps(
+        walk(json.loads((WIRE / "task_sessions.v12.json").read_text("utf-8-sig")))
+    ).encode()
+
+
+def camel(key: str) -> str:
+    """Lower the capitals a key begins with, all but the last one before a small letter, as version 13 does."""
+    capitals = re.match("[A-Z]*", key)[0]  # type: ignore[index]
+    count = len(capitals) if capitals == key else max(1, len(capitals) - 1)
+    return key[:count].lower() + key[count:]
+
+
+SPELLINGS: dict[str, Callable[[], bytes]] = {
+    "version 13": lambda: (WIRE / "task_sessions.v13.json").read_bytes(),
+    "camel case": lambda: respelled(camel),
+    "small letters": lambda: respelled(str.lower),
+    "capitals": lambda: respelled(str.upper),
+    "without nulls": lambda: respelled(str, nulls=False),
+    "with a mark": lambda: b"\xef\xbb\xbf" + respelled(str),
+    "as PowerShell saves": lambda: respelled(str).decode().replace(", ", ",\r\n").encode("utf-16"),
+    "big endian": lambda: b"\xfe\xff" + respelled(camel).decode().encode("utf-16-be"),
+    "XML": lambda: (WIRE / "task_sessions.xml").read_bytes(),
+    "XML with a mark": lambda: b"\xef\xbb\xbf" + (WIRE / "task_sessions.xml").read_bytes(),
+    "XML as PowerShell saves": lambda: (WIRE / "task_sessions.xml").read_text().encode("utf-16"),
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_each_spelling_is_read_alike(spelling: str, tmp_path: Path) -> None:
     frames = []
-    for body in ("task_sessions.v12.json", name):
-        archive = Archive(tmp_path / body)
-        import_files(archive, [wire / body])
+    for name, body in (("ours", respelled(str)), ("theirs", SPELLINGS[spelling]())):
+        (tmp_path / name).write_bytes(body)
+        archive = Archive(tmp_path / f"{name}-archive")
+        import_files(archive, [tmp_path / name])
         frames.append(archive.sessions())
-    assert len(frames[0]) > 0
-    assert_frame_equal(frames[0], frames[1])
+    assert len(frames[0]) == 3
+    assert_frame_equal(*frames)
 
 
 @pytest.mark.skipif(not SAMPLES.is_dir(), reason="../shared/samples is not beside this checkout")

@@ -100,4 +100,6 @@ def test_each_job(inside: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert text.split(":")[0] == ["OK", "WARNING", "CRITICAL", "UNKNOWN"][code]
     sites = done("Two sites")[0]["sites"]
     by_server = month.rpo_adherence(by="backup_server")
-    assert [sites["adherence"][0], sites["adherence_other"][0]] == by_server["adherence"].tolist()
+    assert [sites["adherence_left"][0], sites["adherence_right"][0]] == by_server[
+        "adherence"
+    ].tolist()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
+import openpyxl
 import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
@@ -186,17 +188,121 @@ def test_schedules_of_an_unknown_zone_are_told_once(drawn: RandomArchive) -> Non
     assert told() == []
 
 
-def test_two_sites_side_by_side(drawn: RandomArchive) -> None:
+def test_a_report_and_a_workbook_have_a_row_for_each_department(
+    drawn: RandomArchive, cmdb: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cmdb.write_text(CMDB.replace("vm-3,Sales\n", ""))
+    selection = drawn.archive.select(since=SINCE, until=UNTIL, tags=cmdb)
+    table = selection.objectives(by="department")
+    page = tmp_path / "r.html"
+    asked = ["--archive", str(drawn.archive.path), "--since", SINCE.isoformat(), "--until", UNTIL.isoformat(),
+             "--tags", str(cmdb), "--by", "department"]  # fmt: skip
+    assert main(["report", *asked, "--output", str(page)]) == 0
+    words = page.read_text()
+    assert words == selection.report(tmp_path / "again.html", by="department").read_text()
+    promises = words[words.index('aria-label="Objectives by department"') :].split("</table>")[0]
+    found = re.findall(
+        r'<th scope="row">(.*?)</th>.*?class="state-(\w+)".*?number">(.*?)</td>', promises
+    )
+    names = {True: "met", False: "missed"}
+    assert found == [
+        (formatting.word("department", row["department"]),
+         "unknown" if pd.isna(row["passed"]) else names[row["passed"]], formatting.share(row["adherence"]))
+        for row in table.to_dict("records")
+    ]  # fmt: skip
+    assert [name for name, _, _ in found] == ["Finance", "Sales", "\N{EN DASH}"]
+    assert "<h3>By department</h3>" in words
+    assert main(["export", *asked, "--output", str(tmp_path / "r.xlsx")]) == 0
+    capsys.readouterr()
+    head, *rows = openpyxl.load_workbook(tmp_path / "r.xlsx")["Groups"].iter_rows(values_only=True)
+    assert [row[0] for row in rows] == ["Finance", "Sales", None]
+    assert [row[head.index("Adherence")] for row in rows] == pytest.approx(list(table["adherence"]))
+    for by in ("colour", "", ["department"]):
+        with pytest.raises(InputError, match="by="):
+            selection.report(page, by=by)
+
+
+def test_a_low_objective_is_told_once_by_every_door(
+    drawn: RandomArchive, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = ["--archive", str(drawn.archive.path), "--objective", "0.5"]
+    for command in (["check"], ["metrics", "objectives"], ["report", "--output", "-"]):
+        main([*command, *archive])
+        lines = capsys.readouterr().err.splitlines()
+        assert [line for line in lines if "warning" in line] == [
+            "cdpanalytics: warning: objective=0.5 is only 50 %"
+        ]
+    with pytest.warns(UserWarning, match="only 50 %") as caught:
+        drawn.archive.select(objective=0.5).objectives(by="policy")
+    assert len(caught) == 1
+
+
+def test_two_periods_are_two_sides(drawn: RandomArchive) -> None:
     whole = drawn.archive.select(since=SINCE, until=UNTIL)
-    here, there = whole.where(server="vbr0"), whole.where(server="vbr1")
-    row = here.compare(by=(), other=there).iloc[0]
-    both = whole.rpo_adherence(by="backup_server").set_index("backup_server")
-    assert row["adherence"] == both.loc["vbr0", "adherence"]
-    assert row["adherence_other"] == both.loc["vbr1", "adherence"]
-    assert row["change"] == row["adherence"] - row["adherence_other"]
-    assert row["verdict"] == ("better" if row["change"] > 0 else "worse")
-    by_policy = here.compare(by="policy", other=there)
-    assert set(by_policy["policy"]) == {"Gold", "Silver", "Office hours"}
-    assert by_policy["change"].abs().dropna().is_monotonic_decreasing
-    strict = whole.compare(by="vm", other=whole.with_terms(target="4h"))
-    assert (strict["breached"] >= strict["breached_other"])[strict["breached"].notna()].all()
+    row = whole.compare(sides="period=2026-10-03,2026-10-05").iloc[0]
+    for side, period in (("left", "2026-10-03"), ("right", "2026-10-05")):
+        of_day = whole.during(period).rpo_adherence(by=()).iloc[0]
+        assert row[f"adherence_{side}"] == of_day["adherence"]
+        assert row[f"observed_{side}"] == of_day["observed"]
+
+
+def test_a_filter_by_tag_holds_for_status_the_journal_and_vms_never_seen(
+    drawn: RandomArchive, cmdb: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finance = drawn.archive.select(tags=cmdb, tag={"department": "Finance"})
+    assert set(finance.status()["vm"]) == {"vm-0", "vm-2"}, "never-seen is of no department"
+    assert finance.objectives(by="department")["undecided"].tolist() == [0]
+    cmdb.write_text(CMDB + "never-*,Finance\n")
+    named = drawn.archive.select(tags=cmdb, tag={"department": "Finance"})
+    assert set(named.status()["vm"]) == {"vm-0", "vm-2", "never-seen"}
+    assert named.objectives(by="department")["undecided"].tolist() == [2]
+    everyone = drawn.archive.select(tags=cmdb).objectives(by="department").set_index("department")
+    assert everyone.loc["Finance", "undecided"] == 2, "a VM never seen counts in its department"
+    frame = drawn.archive.select().frame()
+    start = frame["created"].min()
+    journal = pd.DataFrame({
+        "backup_server": "vbr0", "policy": "Gold", "vm": ["vm-0", "vm-1"], "start": start,
+        "end": start + pd.Timedelta("1h"), "rpo": pd.Timedelta("10s"), "kind": "ShortTerm",
+    })  # fmt: skip
+    asked = frame.cdp.select(tags=cmdb, tag={"department": "Finance"}, intervals=journal)
+    assert asked.intervals["vm"].tolist() == ["vm-0"]
+    assert asked.journal_adherence(by="department")["department"].tolist() == ["Finance"]
+    options = [
+        "--archive",
+        str(drawn.archive.path),
+        "--tags",
+        str(cmdb),
+        "--tag",
+        "department=Finance",
+    ]
+    assert main(["status", *options, "--format", "json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert rows == json.loads(formatting.json_text(named.status()))
+
+
+def test_what_fits_nothing_and_who_has_no_tag_is_told_by_every_door(
+    drawn: RandomArchive, cmdb: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cmdb.write_text(CMDB.replace("vm-3,Sales\n", ""))
+    table = tmp_path / "windows.csv"
+    table.write_text("start,end,vm,reason\n2026-10-03,2026-10-04,phantom,patches\n")
+    asked = {"since": SINCE, "until": UNTIL, "tags": cmdb, "exclude": table}
+    selection = drawn.archive.select(**asked)
+    ghost, untagged, phantom = (
+        next(line for line in selection.findings() if word in line)
+        for word in ("ghost", "without department", "phantom")
+    )
+    assert "vm-3 (vbr0)" in untagged
+    assert "line 2" in phantom
+    policies = selection.policies
+    of_frame = drawn.archive.select().frame().cdp.select(**asked, policies=policies)
+    assert {ghost, untagged, phantom} <= set(of_frame.findings())
+    options = ["--archive", str(drawn.archive.path), "--since", SINCE.isoformat(), "--until", UNTIL.isoformat(),
+               "--tags", str(cmdb), "--exclude", str(table)]  # fmt: skip
+    assert main(["metrics", "rpo", *options]) == 0
+    assert {ghost, untagged, phantom} <= set(capsys.readouterr().err.splitlines())
+    page = selection.report(tmp_path / "r.html").read_text()
+    assert all(line in page for line in (ghost, untagged, phantom))
+    cells = openpyxl.load_workbook(selection.to_excel(tmp_path / "r.xlsx"))["Summary"]
+    notes = {value for row in cells.iter_rows(values_only=True) for value in row}
+    assert {ghost, untagged, phantom} <= notes

@@ -46,7 +46,9 @@ def count_rows(table: pa.Table, when: str) -> pa.Table:
     who = [table[name].unify_dictionaries().combine_chunks() for name in schema.KEYS]
     codes = [labels.indices for labels in who]  # numbers are grouped several times faster than text
     plain = pa.table([*codes, table[when]], names=[*schema.KEYS, "begun"])
-    counts = plain.group_by(schema.KEYS, use_threads=False).aggregate([([], "count_all"), ("begun", "min")])
+    counts = plain.group_by(schema.KEYS, use_threads=False).aggregate(
+        [([], "count_all"), ("begun", "min")]
+    )
     for place, (name, labels) in enumerate(zip(schema.KEYS, who, strict=True)):
         texts = labels.dictionary.cast(pa.string()).take(counts[name].combine_chunks())
         counts = counts.set_column(place, name, texts)

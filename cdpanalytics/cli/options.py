@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -45,10 +46,11 @@ def add_window(command: argparse.ArgumentParser, *, since_required: bool = False
     command.add_argument(
         "--tz", metavar="ZONE", help="of periods and days; default: the estate file's, else UTC"
     )
-    command.add_argument(
+    estate = command.add_mutually_exclusive_group()
+    estate.add_argument(
         "--estate", metavar="FILE", help="default: cdpanalytics.toml in the archive's folder"
     )
-    command.add_argument(
+    estate.add_argument(
         "--no-estate", dest="estate", action="store_const", const=False, help="read no estate file"
     )
 
@@ -63,18 +65,19 @@ def add_target(command: argparse.ArgumentParser) -> None:
 def add_objective(command: argparse.ArgumentParser) -> None:
     """Add ``--objective``."""
     command.add_argument(
-        "--objective", type=percentage("--objective"), metavar="PERCENT",
+        "--objective", type=percentage("--objective", told=False), metavar="PERCENT",
         help="share of the time in which the RPO is to be met; default: the estate file's, else 99.9",
     )  # fmt: skip
 
 
 def add_excluded(command: argparse.ArgumentParser) -> None:
     """Add ``--exclude``."""
-    command.add_argument(
+    exclusions = command.add_mutually_exclusive_group()
+    exclusions.add_argument(
         "--exclude", action="append", metavar="FILE",
         help="maintenance windows: CSV, workbook or iCalendar; may be repeated",
     )  # fmt: skip
-    command.add_argument(
+    exclusions.add_argument(
         "--no-exclude", dest="exclude", action="store_const", const=False,
         help="leave nothing out, whatever the estate file says",
     )  # fmt: skip
@@ -99,6 +102,14 @@ def add_keys(command: argparse.ArgumentParser, default: list[str] | None, shown:
     )  # fmt: skip
 
 
+def add_group(command: argparse.ArgumentParser) -> None:
+    """Add ``--by`` of a report or workbook, which takes one key."""
+    command.add_argument(
+        "--by", metavar="KEY", default="policy",
+        help="groups of objectives, sizes and changes: policy (default), backup_server or a tag",
+    )  # fmt: skip
+
+
 def add_frequency(command: argparse.ArgumentParser) -> None:
     """Add ``--freq``."""
     command.add_argument("--freq", choices=("h", "D", "W", "MS"), help="split into periods")
@@ -117,7 +128,8 @@ def add_sides(command: argparse.ArgumentParser) -> None:
     """Add ``--sides``."""
     command.add_argument(
         "--sides", metavar="COLUMN=A,B",
-        help="two groups side by side: policy=Gold,Silver, server=A,B, rpo=15min,1h, or a tag",
+        help="two groups side by side: policy=Gold,Silver, server=A,B, rpo=15min,1h, "
+        "period=2026-09,2026-10, or a tag",
     )  # fmt: skip
 
 
@@ -170,12 +182,18 @@ def numbers(text: str) -> list[int]:
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers; write 1,3") from None
 
 
-def percentage(option: str) -> Callable[[str], float]:
-    """Return a type that reads "99.9", "99.9%" or "0.999" as a share; a low one is told."""
+def percentage(option: str, *, told: bool = True) -> Callable[[str], float]:
+    """Return a type that reads "99.9", "99.9%" or "0.999" as a share.
+
+    A low one is told here, unless what the share is given to tells it.
+    """
 
     def read(text: str) -> float:
         try:
-            return share(text, option)
+            with warnings.catch_warnings():
+                if not told:
+                    warnings.simplefilter("ignore", UserWarning)
+                return share(text, option)
         except InputError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
 

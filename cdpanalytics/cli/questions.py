@@ -169,19 +169,19 @@ def _check_clock(selection: Selection) -> None:
 
 def tell(selection: Selection) -> None:
     """Write to standard error which dates a period took, what fits nothing, and that there are holes."""
-    dated = selection.dated_period()
+    findings, dated, holes = selection.findings(), selection.dated_period(), len(selection.holes)
     if dated is not None:
         as_of = selection.as_of
         provisional = as_of is not None and dated.provisional(as_of)
         output.print_error(
             f"period: {dated.label}{'; provisional, for it is not over yet' if provisional else ''}"
         )
-    for finding in selection.findings():
+    for finding in findings:
         output.print_error(finding)
-    if len(selection.holes):
+    if holes:
         output.print_error(
-            f"{len(selection.holes):,} holes of the archive are not observed time; "
-            "see: cdpanalytics verify"
+            f"{holes:,} {'hole' if holes == 1 else 'holes'} of the archive "
+            f"{'is' if holes == 1 else 'are'} not observed time; see: cdpanalytics verify"
         )
 
 
@@ -215,12 +215,13 @@ def add_export(commands: Any) -> None:
         help="a file, pipe or device; - is standard output, unless it is a terminal",
     )  # fmt: skip
     shared.add_question(command)
+    shared.add_group(command)
     command.set_defaults(run=_run_export)
 
 
 def _run_export(options: argparse.Namespace) -> int:
     selection = selection_of(options)
-    selection.to_excel(options.output)
+    selection.to_excel(options.output, by=options.by)
     return _told(selection, options)
 
 
@@ -237,6 +238,7 @@ def add_report(commands: Any) -> None:
         help="a file, pipe or device; - is standard output",
     )  # fmt: skip
     shared.add_question(command)
+    shared.add_group(command)
     shared.add_sides(command)
     command.add_argument("--title", metavar="TEXT")
     command.add_argument(
@@ -253,7 +255,7 @@ def _run_report(options: argparse.Namespace) -> int:
     selection = selection_of(options)
     selection.report(
         options.output, title=options.title, summary=options.summary, order=options.order,
-        sides=options.sides,
+        sides=options.sides, by=options.by,
     )  # fmt: skip
     return _told(selection, options)
 

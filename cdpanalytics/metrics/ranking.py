@@ -247,30 +247,8 @@ def _changes(
     table = later[list(question.by)].copy()  # both have a row for each group
     for name in ("rpo", "observed", "breached", "adherence"):
         table[f"{name}_before"], table[name] = earlier[name], later[name]
-    return _with_change(table, table["adherence_before"])
-
-
-def beside(adherence: pd.DataFrame, other: pd.DataFrame, by: By) -> pd.DataFrame:
-    """Return two tables of `rpo_adherence` side by side, by the keys of both, largest change first.
-
-    A group that only one table has keeps NA in the columns of the other: its verdict is "new"
-    where it is only in the first, "gone" where only in the second.
-    """
-    keys = [by] if isinstance(by, str) else list(by)
-    figures = ["rpo", "observed", "breached", "adherence"]
-    how = {"on": keys} if keys else {"left_index": True, "right_index": True}
-    table = other[[*keys, *figures]].merge(
-        adherence[[*keys, *figures]], how="outer", suffixes=("_other", ""), **how
-    )
-    pairs = [name for figure in figures for name in (f"{figure}_other", figure)]
-    table = table[[*keys, *pairs]]
-    return _with_change(table, table["adherence_other"])
-
-
-def _with_change(table: pd.DataFrame, other: pd.Series) -> pd.DataFrame:
-    """Return a table with the change from another adherence and its verdict, largest change first."""
-    table["change"] = table["adherence"] - other
-    table["verdict"] = _verdicts(other, table["adherence"])
+    table["change"] = table["adherence"] - table["adherence_before"]
+    table["verdict"] = _verdicts(table["adherence_before"], table["adherence"])
     return by_size(table, "change")
 
 

@@ -1,4 +1,4 @@
-"""Two groups side by side over one period: policies, sites, tags, or one group under two targets."""
+"""Two groups side by side: policies, sites, tags, or one group under two targets or in two periods."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FIGURES = ("vms", "rpo", "observed", "breached", "worst_gap", "adherence", "adhe
 """Columns of `rpo_adherence` that are shown of each side."""
 
 _ALIASES = {"server": "backup_server", "rpo": "target"}
-_HOW = 'write sides="policy=Gold,Silver", or backup_server=..., target=..., or a tag'
+_HOW = 'write sides="policy=Gold,Silver", or backup_server=..., target=..., period=..., or a tag'
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Sides:
     Parameters
     ----------
     column : str
-        `policy`, `vm`, `backup_server`, `target`, or a tag.
+        `policy`, `vm`, `backup_server`, `target`, `period`, or a tag.
     left, right : str
-        Names or patterns; of `target` lengths.
+        Names or patterns; of `target` lengths; of `period` calendar periods.
     """
 
     column: str
@@ -72,7 +72,7 @@ def side_by_side(
     Parameters
     ----------
     left, right : pandas.DataFrame
-        Tables of `rpo_adherence` by the same keys, over the same period.
+        Tables of `rpo_adherence` by the same keys.
     by : sequence of str
         The keys.
     sides : Sides

@@ -49,11 +49,14 @@ class Analysis:
         incident that explains most of it.
     sides : str or triple, optional
         Two groups that are compared, as `Selection.compare` takes them.
+    by : str
+        The column whose values are the groups of objectives, adherence, durations, sizes and
+        changes: `policy`, `backup_server` or a tag.
 
     Raises
     ------
     InputError
-        When the order is not known.
+        When the order is not known, or `by` is not the name of one column.
     """
 
     def __init__(
@@ -62,11 +65,15 @@ class Analysis:
         order: str = "breached",
         *,
         sides: str | Sequence[str] | None = None,
+        by: str = "policy",
     ) -> None:
+        if not isinstance(by, str) or not by.strip():
+            raise InputError(f"by={by!r} is not one column; use policy, backup_server or a tag")
         if order not in ORDERS:
             raise InputError(f"order={order!r} is not known; use {' or '.join(ORDERS)}")
         self.selection = selection
         self.order = order
+        self.by = by
         self._sides = sides
 
     @cached_property
@@ -107,14 +114,14 @@ class Analysis:
         return self.selection.rpo_adherence(by=KEYS)
 
     @cached_property
-    def policies(self) -> pd.DataFrame:
-        """Adherence by policy."""
-        return self.selection.rpo_adherence(by="policy")
+    def groups(self) -> pd.DataFrame:
+        """Adherence by group."""
+        return self.selection.rpo_adherence(by=self.by)
 
     @cached_property
     def objectives(self) -> pd.DataFrame:
-        """The objective by policy."""
-        return self.selection.objectives(by="policy")
+        """The objective by group."""
+        return self.selection.objectives(by=self.by)
 
     @cached_property
     def periods(self) -> pd.DataFrame:
@@ -139,18 +146,18 @@ class Analysis:
 
     @cached_property
     def durations(self) -> pd.DataFrame:
-        """Durations of finished sessions by policy."""
-        return self.selection.durations(by="policy")
+        """Durations of finished sessions by group."""
+        return self.selection.durations(by=self.by)
 
     @cached_property
     def sizes(self) -> pd.DataFrame:
-        """Sizes by policy and day."""
-        return self.selection.sizes(by="policy")
+        """Sizes by group and day."""
+        return self.selection.sizes(by=self.by)
 
     @cached_property
     def trends(self) -> pd.DataFrame:
-        """Size trends by policy."""
-        return self.selection.size_trend(by="policy")
+        """Size trends by group."""
+        return self.selection.size_trend(by=self.by)
 
     @cached_property
     def what_if(self) -> pd.DataFrame:

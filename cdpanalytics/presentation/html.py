@@ -53,11 +53,16 @@ HEADINGS = {
     "hour": "Hour from", "hour_share": "in that hour", "hour_chance": "by chance", "weekday": "Weekday",
     "weekday_share": "on that day", "weekday_chance": "by chance",
     "policy_result": "Policy's result", "total_size": "Size", "rolling": "7-day mean",
+    "unprotected": "Unprotected", "objective": "Objective", "passed": "Met", "budget": "Budget", "spent": "Spent",
+    "remaining": "Remaining", "elapsed": "Elapsed", "burn_rate": "Burn rate", "vms_met": "VMs that met it",
+    "all_protected": "All protected", "no_target": "Without RPO", "undecided": "Undecided",
     "owner": "Owner", "line": "Line", "left_out": "Left out", "breached_left_out": "Breached in it",
 }  # fmt: skip
 _SEEN_AT_ONCE = 12
 _WIDE = 34
 """Characters from which on a text may be broken into lines."""
+_OF_SIZES = ("period", "vms", "sessions", "size", "rolling")
+"""Columns of `metrics.sizes` besides the keys."""
 _TEXTS = {"owner", "backup_server", "policy", "vm", "cause", "source", "start", "end", "open", "period", "first",
           "last", "verdict", "finding", "consequence", "created", "ended", "state", "result", "reason",
           "policy_result", "since", "last_success", "last_result", "recovery_point", "scope", "chronic",
@@ -137,15 +142,21 @@ def _count(number: int) -> str:
 
 
 def objectives(analysis: Analysis) -> list[dict[str, str]]:
-    """Return one row per policy: whether its objective was met, and how much of its budget is used."""
+    """Return one row per group: whether its objective was met, and how much of its budget is used."""
     rows = []
-    pairs = zip(analysis.policies.iterrows(), analysis.objectives.iterrows(), strict=True)
+    pairs = zip(analysis.groups.iterrows(), analysis.objectives.iterrows(), strict=True)
     for (_, row), (_, objective) in pairs:
         state, used = budget(objective)
-        rows.append({"policy": str(row["policy"]), "rpo": formatting.duration(row["rpo"]), "state": state,
+        group = formatting.word(analysis.by, row[analysis.by])
+        rows.append({"group": group, "rpo": formatting.duration(row["rpo"]), "state": state,
                      "adherence": formatting.share(row["adherence"]),
                      "strict": formatting.share(row["adherence_strict"]), "used": used})  # fmt: skip
     return rows
+
+
+def heading(by: str) -> dict[str, str]:
+    """Return the name of a key as the head of a column, and as it is written in a sentence."""
+    return {"head": HEADINGS.get(by, by), "word": by.replace("_", " ") if by in HEADINGS else by}
 
 
 def heat_map(analysis: Analysis) -> dict[str, Any]:
@@ -234,18 +245,24 @@ def table(
     """
     table = formatting.side_by_side(table)
     exact = formatting.records(table)
+    numbers = {c for c in table.columns if c not in _TEXTS and not _is_text(table[c])}
     shown = formatting.format_table(formatting.zoned(table, tz), of)
     named = [
-        {"name": formatting.zoned_head(heads.get(c, c), table[c], tz), "number": c not in _TEXTS}
+        {"name": formatting.zoned_head(heads.get(c, c), table[c], tz), "number": c in numbers}
         for c in table.columns
     ]
-    kinds = {c: "" if c in _TEXTS else "number" for c in table.columns}
+    kinds = {c: "number" if c in numbers else "" for c in table.columns}
     rows = [
         [(text, "" if row[c] is None else row[c], kinds[c] or ("wrap" if len(text) > _WIDE else "text"))
          for c, text in zip(table.columns, line, strict=True)]
         for row, line in zip(exact, shown.to_numpy().tolist(), strict=True)
     ]  # fmt: skip
     return {"id": name, "heads": named, "rows": rows, "tools": tools}
+
+
+def _is_text(column: pd.Series) -> bool:
+    """Return whether a column holds text, as tags do: their names are the customer's."""
+    return isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_string_dtype(column)
 
 
 def side_table(compared: pd.DataFrame, name: str, sides: Sides) -> dict[str, Any]:
@@ -258,9 +275,10 @@ def side_table(compared: pd.DataFrame, name: str, sides: Sides) -> dict[str, Any
 
 
 def by_day(sizes: pd.DataFrame, name: str, tz: str = "UTC") -> dict[str, Any]:
-    """Return sizes with one row per day and one column per policy."""
-    named = sizes.assign(policy=sizes["policy"].astype("str").fillna(formatting.MISSING))
-    wide = named.pivot(index="period", columns="policy", values="size").reset_index()
+    """Return sizes with one row per day and one column per group."""
+    key = next(str(name) for name in sizes if name not in _OF_SIZES)
+    named = sizes.assign(**{key: sizes[key].astype("str").fillna(formatting.MISSING)})
+    wide = named.pivot(index="period", columns=key, values="size").reset_index()
     return table(wide, name, of="size", tz=tz)
 
 

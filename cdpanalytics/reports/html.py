@@ -53,6 +53,7 @@ def report(
     summary: bool = False,
     order: str = "breached",
     sides: str | Sequence[str] | None = None,
+    by: str = "policy",
 ) -> Path:
     """Write an HTML report of a Selection: one file that requests nothing.
 
@@ -75,6 +76,9 @@ def report(
         incident that explains most of it.
     sides : str or triple, optional
         Two groups to put side by side, as `Selection.compare` takes them.
+    by : str
+        What makes the groups of the sections on objectives, adherence, durations, sizes and
+        changes: `policy`, `backup_server` or a tag such as ``"department"``.
 
     Returns
     -------
@@ -91,7 +95,9 @@ def report(
     cdpanalytics.metrics.rpo_adherence : the definitions of its numbers.
     """
     destination.check(output)
-    analysis = Analysis(selection.pinned(metric_columns(), with_before=True), order, sides=sides)
+    analysis = Analysis(
+        selection.pinned(metric_columns(), with_before=True), order, sides=sides, by=by
+    )
     page = render(
         analysis, title or "Were we protected?", generated, selection.dated_period(), summary
     )
@@ -128,6 +134,7 @@ def render(
         stop=parts.instant(analysis.stop, zone),
         filters=selection.filters(),
         cards=parts.summary_cards(analysis),
+        group=parts.heading(analysis.by),
         objectives=parts.objectives(analysis),
         sentences=happenings.sentences(analysis),
         remainder=happenings.remainder(analysis),
@@ -155,7 +162,7 @@ def _details(analysis: Analysis) -> dict[str, Any]:
         "pictures": _pictures(analysis),
         "sides": _sides(analysis),
         "compared": {
-            key: _changes(analysis, by) for key, by in (("policy", ["policy"]), ("vm", KEYS))
+            key: _changes(analysis, by) for key, by in (("group", [analysis.by]), ("vm", KEYS))
         },
         "breaches_left_out": max(0, len(analysis.breaches) - _BREACHES_SHOWN),
         "breach_count": len(analysis.breaches),
@@ -169,7 +176,7 @@ def _tables(analysis: Analysis) -> dict[str, Any]:
     longest = analysis.gaps.sort_values("exposure", ascending=False, kind="stable")
     beside = _LEFT_OUT if formatting.leaves_out(analysis.whole) else []
     vms = analysis.vms[[*KEYS, *_ADHERENCE, *beside]]
-    policies = analysis.policies[["policy", "exposed", *_ADHERENCE, *beside]]
+    groups = analysis.groups[[analysis.by, "exposed", *_ADHERENCE, *beside]]
     journal = analysis.journal
     table = partial(parts.table, tz=analysis.selection.tz)
     return {
@@ -180,7 +187,7 @@ def _tables(analysis: Analysis) -> dict[str, Any]:
         "what_if": table(analysis.what_if[_WHAT_IF], "what-if"),
         "journal": table(journal.head(_VMS_SHOWN), "journal") if len(journal) else None,
         "vms": table(vms, "vms", tools=True),
-        "policies": table(policies, "policies"),
+        "groups": table(groups, "groups"),
         "durations": table(analysis.durations, "durations"),
         "trends": table(analysis.trends, "trends"),
         "sizes": parts.by_day(analysis.sizes, "sizes", tz=analysis.selection.tz),

@@ -35,7 +35,7 @@ _DEFINITIONS = [
 """What the words of the sheets mean."""
 
 
-def to_excel(selection: Selection, output: str | os.PathLike[str]) -> Path:
+def to_excel(selection: Selection, output: str | os.PathLike[str], *, by: str = "policy") -> Path:
     """Write a workbook of a Selection: summary, policies, VMs, status, incidents, gaps, sizes, exclusions.
 
     Times are in the Selection's zone, which each head names; where its offset changes in
@@ -50,6 +50,9 @@ def to_excel(selection: Selection, output: str | os.PathLike[str]) -> Path:
         The file; its folder must exist. It is written whole or not at all; a symbolic link
         is followed, a pipe or device is written to, and ``-`` is standard output, unless it
         is a terminal.
+    by : str
+        What makes the groups of objectives, sizes and trends: `policy`, `backup_server` or a
+        tag. The sheet "Policies" is then "Groups".
 
     Returns
     -------
@@ -62,10 +65,11 @@ def to_excel(selection: Selection, output: str | os.PathLike[str]) -> Path:
         When a sheet would be too long for Excel, or the file cannot be written.
     """
     destination.check(output, binary=True)
-    analysis = Analysis(selection)
+    analysis = Analysis(selection, by=by)
     book = Workbook(selection.tz, HEADINGS)
     book.add_text("Summary", "Were we protected?", _summary(analysis))
-    book.add_table("Policies", analysis.policies.merge(_budgets(analysis), on="policy", how="left"))
+    groups = analysis.groups.merge(_budgets(analysis), on=by, how="left")
+    book.add_table("Policies" if by == "policy" else "Groups", groups)
     book.add_table("VMs", analysis.vms)
     book.add_table("Status", analysis.status)
     book.add_table("Incidents", analysis.incidents)
@@ -103,5 +107,5 @@ def _summary(analysis: Analysis) -> list[tuple[str, Any]]:
 
 def _budgets(analysis: Analysis) -> pd.DataFrame:
     return analysis.objectives[
-        ["policy", "objective", "passed", "budget", "spent", "remaining", "burn_rate"]
+        [analysis.by, "objective", "passed", "budget", "spent", "remaining", "burn_rate"]
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import uuid
@@ -38,6 +39,9 @@ _COLLECTION: Final = re.compile(
     rb'(?:<(?:\w+:)?|")(' + "|".join(_KINDS).encode() + rb')(?:[\s/>]|"\s*:\s*[{\[])', re.IGNORECASE
 )
 """A collection that is there: JSON names those of other kinds too, as null."""
+
+_DECLARATION: Final = re.compile(r"\A\s*<\?xml[^>]*\?>")
+"""The declaration of XML, which names the encoding that the text had."""
 
 _UIDS: Final = uuid.UUID("5f0c7d1e-6a43-4f4e-9d0b-1f1b6f6d7a10")
 """Namespace of the identifiers of sessions that come without one."""
@@ -161,11 +165,12 @@ def _before(archive: Archive, source: str) -> Iterable[pd.Timestamp]:
 
 
 def _read_document(document: Document, read: _Read, reading: Reading) -> None:
-    start = document.data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+    data = _as_utf8(document.data)
+    start = data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
     if start not in (b"<", b"{"):
         read.sessions.append(_sessions_of(cells_of_document(document), reading))
         return
-    collection = _COLLECTION.search(document.data)
+    collection = _COLLECTION.search(data)
     if collection is None:
         raise InputError(
             f"{document.name} is not a page of task sessions, policy sessions or policies; save "
@@ -173,8 +178,16 @@ def _read_document(document: Document, read: _Read, reading: Reading) -> None:
         )
     kind = _KINDS[collection[1].decode().lower()]
     format = "application/xml" if start == b"<" else "application/json"
-    page = read_page(document.data, format, kind, origin=document.name)
+    page = read_page(data, format, kind, origin=document.name)
     _add_page(page, kind, read)
+
+
+def _as_utf8(data: bytes) -> bytes:
+    """Return a page as UTF-8: Windows PowerShell saves what it is sent as UTF-16."""
+    if not data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data
+    text = data.decode("utf-16", errors="replace")
+    return _DECLARATION.sub("", text).encode()
 
 
 def _add_page(page: Page, kind: str, read: _Read) -> None:

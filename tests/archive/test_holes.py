@@ -223,7 +223,7 @@ def test_command_line_and_report_leave_holes_out(
     known = {"policies": archive.policies(), "unobserved": archive.holes()}
     right = archive.sessions().cdp.rpo_adherence(by=(), **known).iloc[0]
     assert row["observed"] == right["observed"].total_seconds()
-    assert "1 holes of the archive are not observed time" in err
+    assert "1 hole of the archive is not observed time" in err
     assert main(["verify", "--archive", str(folder)]) == 0
     assert "hole: http://127.0.0.1" in capsys.readouterr().out
     page = report(archive, tmp_path / "report.html").read_text(encoding="utf-8")

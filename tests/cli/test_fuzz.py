@@ -64,18 +64,51 @@ VALUES = {
     "--vms": ["0", "-1", "9" * 30, "x"], "--days": ["0", "99999999", "1e3"], "--seed": ["-1", "x", "9" * 5000],
     "--port": ["-1", "65536", "x"], "--fault": ["nonsense", "busy:x", "busy:-1", ":", ""],
     "--critical": ["99.9", "99,9", "0.5", "nan", "-1"], "--warning": ["99.9", "50", "1e3", ""],
-    "--max-age": ["26h", "0", "9999D", "1M", "-1h"], 
-    "--period": ["2026-10", "last month", "2026-W41", "2026-13", "x/y"],
-    "--exclude": ["missing.csv", "/dev", "", "exclusions.csv", "garbage.csv"],
+    "--max-age": ["26h", "0", "9999D", "1M", "-1h"],
+    "--period": ["2026-10", "last month", "2026-W41", "2026-13", "x/y", "0001", "this week",
+                 "last 99999999 days"],
+    "--exclude": ["missing.csv", "/dev", "", "exclusions.csv", "garbage.csv", "tags.csv", "calendar.ics"],
+    "--grace": LENGTHS, "--within": LENGTHS, "--merge": LENGTHS, "--least": ["1", "2", "0", "9" * 30, "x"],
+    "--at": TIMES, "--as-of": TIMES, "--without": ["1", "1,2", "0", "-1", "9" * 30, "x", ""],
+    "--tags": ["tags.csv", "garbage.csv", "missing.csv", "/dev", "", "calendar.ics"],
+    "--tag": ["department=Finance", "department=", "=x", "colour=red", "department=[", "vm=vm-1"],
+    "--estate": ["estate.toml", "garbage.csv", "missing.toml", "/dev", ""],
+    "--sides": ["policy=Gold,Silver", "rpo=15min,1h", "rpo=x,y", "server=vbr0,vbr1", "department=Finance,Sales",
+                "vm=vm-1,vm-2", "policy=Gold", "=,", "vm=a,a"],
+    "--order": ["breached", "incident", "x"], "--separator": [",", ";", "tab", "x", ""], "--decimal": [",", ".", ""],
+    "--sort": ["CreationTimeUTC", *WORDS], "--filter": ["VmDisplayName==db-1", "State==Success;", ";;", *WORDS],
+    "--ca-bundle": ["garbage.csv", "missing.pem", "/dev"], "--user": WORDS, "--source": WORDS,
+    "--column": ["vm=Maschine", "vm=", "=", "colour=x", *WORDS], "--result": ["Erfolg=Success", "Fehler=x", *WORDS],
+    "--unit": ["GB", "bytes", "x", "", "9" * 30],
     "--output": ["", " ", ".", "no/such/dir/x", "out.bin", "x" * 300, "\x00"],
 }  # fmt: skip
-FLAGS = ["--help", "--set-aside", "--bogus", "--full", "--xml"]
+FLAGS = [
+    "--help", "--set-aside", "--bogus", "--full", "--xml", "--no-exclude", "--no-estate", "--summary", "--insecure",
+    "--descending", "--references", "--quick", "--journal", "--day-first", "--month-first",
+]  # fmt: skip
 COMMANDS = [
     ["report"], ["export"], ["check"],
-    ["verify"], ["import"],
+    ["verify"], ["import"], ["incidents"], ["status"],
     ["demo"], ["simulate"], ["sync"], ["doctor"], ["query"], ["login"], ["logout"],
     ["metrics"], *(["metrics", spec.command] for spec in REGISTRY.values()), [],
 ]  # fmt: skip
+IMPORTED = [
+    "exclusions.csv", "garbage.csv", "none.csv", "/dev/null", "sessions.csv", "german.csv", "page.json", "page.xml",
+    "tags.csv", "/dev", "",
+]  # fmt: skip
+FILES = {
+    "exclusions.csv": b"start,end,vm\n2026-10-03,2026-10-04,vm-1\n",
+    "garbage.csv": b"start,end\n\xff\xfe,,,,\n",
+    "tags.csv": b"vm,department\nvm-1,Finance\nvm-*,Sales\n",
+    "estate.toml": b'zone = "Europe/Berlin"\ntags = "tags.csv"\nexclude = "calendar.ics"\nobjective = 99.5\n',
+    "calendar.ics": b"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\nBEGIN:VEVENT\r\nUID:1\r\n"
+    b"DTSTAMP:20260101T000000Z\r\nDTSTART:20260902T220000\r\nDTEND:20260903T000000\r\nRRULE:FREQ=WEEKLY\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n",
+    "sessions.csv": b"vm,created,ended,result\na,2026-10-01T00:00Z,2026-10-01T08:00Z,Success\n",
+    "german.csv": b"Maschine;Beginn;Ende;Ergebnis\na;01.10.2026 08:00;01.10.2026 16:00;Erfolg\n",
+    "page.json": b'{"Entities": {"CdpReplicaTaskSessions": {"CdpReplicaTaskSessions": [{"UID": 1}]}}}',
+    "page.xml": b"<QueryResult><Entities><CdpReplicaTaskSessions/></Entities>",
+}
+"""What a command may be given besides the archive, good and bad."""
 URLS = ["https://em..lab", "https://" + "a" * 64 + ".lab", "ftp://em", "http://[::1", "https://em:99999", "http://em",
         "https://user:pw@em", "", "\x00", "https://\ud800", "http://127.0.0.1:9"]  # fmt: skip
 
@@ -101,9 +134,13 @@ def command_line(rng: random.Random, command: list[str], archive: Path) -> list[
     if command[:1] in (["sync"], ["doctor"], ["query"], ["login"], ["logout"]):
         words += [rng.choice(URLS)]
     if command == ["import"]:
-        words += [rng.choice(["exclusions.csv", "garbage.csv", "none.csv", "/dev/null"])]
+        words += rng.sample(IMPORTED, rng.randint(1, 2))
     takes = [name for name in [*VALUES, "--policy", "--vm"] if name in known]
     takes = [name for name in takes if (name, command) != ("--output", ["check"])]
+    if command == ["import"]:  # never into the archive that the other commands read
+        words = [
+            str(archive.with_name("imported")) if word == str(archive) else word for word in words
+        ]
     for _ in range(rng.randint(0, 3)):
         if not takes or rng.random() < 0.05:
             words.append(rng.choice(FLAGS))
@@ -133,8 +170,8 @@ def test_random_arguments_end_in_one_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "exclusions.csv").write_text("start,end,vm\n2026-10-03,2026-10-04,vm-1\n")
-    (tmp_path / "garbage.csv").write_bytes(b"start,end\n\xff\xfe,,,,\n")
+    for name, content in FILES.items():
+        (tmp_path / name).write_bytes(content)
     rng = random.Random(" ".join(command))
     codes = (0, 1, 2, 3) if command == ["check"] else (0, 1, 2)
     for _ in range(ROUNDS):

@@ -11,14 +11,20 @@ from cdpanalytics.schema import KEYS
 
 
 def listed_vms(policies: pd.DataFrame | None, with_server: bool) -> pd.DataFrame:
-    """Return the VMs that a policy names in its newest settings: rows of backup_server, policy, vm."""
+    """Return the VMs that a policy names in its newest settings: rows of backup_server, policy, vm.
+
+    Where the settings have `tags`, one mapping for each of their `vms`, each tag is a column.
+    """
     if policies is None or "vms" not in policies:
         return pd.DataFrame({key: pd.Series(dtype="str") for key in KEYS})
     columns = [key for key in ("backup_server", "policy") if key in policies]
     same = ["policy_uid"] if "policy_uid" in policies else columns
     newest = in_time(policies).drop_duplicates(same, keep="last") if same else policies
-    named = newest[[*columns, "vms"]].explode("vms").rename(columns={"vms": "vm"})
-    named = named.dropna(subset=["vm"]).drop_duplicates(ignore_index=True)
+    lists = [name for name in ("vms", "tags") if name in newest]
+    named = newest[[*columns, *lists]].explode(lists).rename(columns={"vms": "vm"})
+    named = named.dropna(subset=["vm"]).drop_duplicates([*columns, "vm"], ignore_index=True)
+    if "tags" in named:
+        named = named.join(pd.DataFrame(named.pop("tags").tolist(), index=named.index))
     return named if with_server else named.drop(columns="backup_server", errors="ignore")
 
 

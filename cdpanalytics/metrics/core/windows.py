@@ -18,6 +18,7 @@ from cdpanalytics.metrics.core.question import Question
 from cdpanalytics.metrics.core.values import us_of
 
 _QUARTER = 15 * 60 * 1_000_000
+_LAST_YEAR = 9999
 
 
 @dataclass(frozen=True)
@@ -184,6 +185,11 @@ def _period_starts(start: int, stop: int, freq: str, tz: str) -> pd.DatetimeInde
     step = {"W": "W-MON"}.get(freq, freq)
     begun = pd.date_range(floor, ceiling, freq=step)
     naive = pd.DatetimeIndex(begun.append(pd.date_range(begun[-1], periods=2, freq=step)[1:]))
+    if naive[-1].year > _LAST_YEAR:
+        raise InputError(
+            f"the last period of freq={freq!r} from {floor:%Y-%m-%d} does not end in the years 1 to "
+            f"{_LAST_YEAR}; use an earlier window"
+        )
     # Where midnight is skipped the day begins after it; where it comes twice, at the first.
     starts = naive.tz_localize(
         tz, nonexistent="shift_forward", ambiguous=np.ones(len(naive), dtype=bool)
