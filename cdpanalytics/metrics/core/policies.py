@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
+
 import numpy as np
 import pandas as pd
 
@@ -15,7 +17,7 @@ def listed_vms(policies: pd.DataFrame | None, with_server: bool) -> pd.DataFrame
 
     Where the settings have `tags`, one mapping for each of their `vms`, each tag is a column.
     """
-    if policies is None or "vms" not in policies:
+    if policies is None or "vms" not in policies or not any(map(_lists_some, policies["vms"])):
         return pd.DataFrame({key: pd.Series(dtype="str") for key in KEYS})
     columns = [key for key in ("backup_server", "policy") if key in policies]
     same = ["policy_uid"] if "policy_uid" in policies else columns
@@ -26,6 +28,10 @@ def listed_vms(policies: pd.DataFrame | None, with_server: bool) -> pd.DataFrame
     if "tags" in named:
         named = named.join(pd.DataFrame(named.pop("tags").tolist(), index=named.index))
     return named if with_server else named.drop(columns="backup_server", errors="ignore")
+
+
+def _lists_some(vms: object) -> bool:
+    return isinstance(vms, Sized) and not isinstance(vms, str) and len(vms) > 0
 
 
 def in_time(policies: pd.DataFrame) -> pd.DataFrame:
@@ -70,11 +76,10 @@ def by_policy(
 
 def newest_setting(names: pd.DataFrame, policies: pd.DataFrame | None, column: str) -> pd.Series:
     """Return for rows of `policy`, and `backup_server` where it is known, their newest `column`."""
-    if policies is None or column not in policies or "policy" not in policies:
-        return pd.Series(
-            [None] * len(names),
-            dtype=object if policies is None or column not in policies else policies[column].dtype,
-        )
+    if policies is None or column not in policies:
+        return pd.Series([None] * len(names), dtype=object)
+    if "policy" not in policies or policies[column].isna().all():
+        return pd.Series([None] * len(names), dtype=policies[column].dtype)
     keys = [key for key in names if key in policies]
     known = in_time(policies).dropna(subset=[column])
     newest = known.drop_duplicates(keys, keep="last")[[*keys, column]]
