@@ -25,7 +25,7 @@ import data
 
 
 def unique(sessions: int) -> pa.Table:
-    """A fleet in which nobody looks for sessions fetched twice: it has no uids."""
+    """A fleet without uids, in which sessions fetched twice cannot be looked for."""
     return data.fleet(sessions).drop_columns("uid")
 
 
