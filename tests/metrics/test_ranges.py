@@ -1,5 +1,7 @@
 """However few rows are worked on at a time, the answer is the same to the digit."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -8,6 +10,7 @@ from pandas.testing import assert_frame_equal
 
 from cdpanalytics.metrics import gaps, objectives, rpo_adherence, status, what_if
 from cdpanalytics.metrics.core import kernels
+from cdpanalytics.metrics.registry import spec_of
 
 from . import strategies as some
 
@@ -59,6 +62,24 @@ def test_ranges_of_more_vms_than_a_byte_counts(monkeypatch):
     breached = table["breached"].tolist()
     assert breached.pop(256) == pd.Timedelta("8h45min")
     assert set(breached) == {pd.Timedelta("45min")}
+
+
+@pytest.mark.parametrize("name", ["rpo_adherence", "compare", "objectives", "worst"])
+def test_parts_of_disjoint_vms_combine_to_the_whole(name):
+    """One VM of each target, so that no part mixes targets and the whole does."""
+    day = pd.Timestamp("2026-10-01", tz="UTC")
+    sessions = pd.DataFrame({
+        "vm": ["a", "a", "b", "b"], "policy": "gold", "rpo": pd.to_timedelta(["1h", "1h", "2h", "2h"]),
+        "created": day + pd.to_timedelta([0, 10, 0, 17], unit="h"),
+        "ended": day + pd.to_timedelta([7, 24, 12, 24], unit="h"),
+    })  # fmt: skip
+    spec = spec_of(name)
+    question, terms, own = spec.parse(by="policy", since=day + pd.Timedelta("12h"), until=None)
+    as_of = replace(question, as_of=day + pd.Timedelta("24h"))
+    parts = [spec.partial_of(rows, as_of, terms, **own) for _, rows in sessions.groupby("vm")]
+    expected = spec.evaluate(sessions, as_of, terms, **own)
+    assert_frame_equal(spec.finalize(spec.combine(parts), as_of, terms, **own), expected)
+    assert expected["rpo"].isna().all()
 
 
 def test_doubles_in_different_ranges_are_found(monkeypatch):

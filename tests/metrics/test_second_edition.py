@@ -173,6 +173,13 @@ def test_the_cause_is_of_the_session_that_ended_last_and_says_why():
 # -- by any column ---------------------------------------------------------------------
 
 
+def test_what_failed_of_one_vm_is_not_the_cause_of_the_next():
+    both = pd.concat(
+        [sessions("a", (0, 8, "Success"), (8, 24, "Failed")), sessions("b", (0, 8, "Success"))]
+    )
+    assert gaps(both, "15min", as_of=at(24))["cause"].tolist() == ["Failed", "no session"]
+
+
 @pytest.mark.parametrize(
     "values",
     [

@@ -8,10 +8,12 @@ import pandas as pd
 import pytest
 
 from cdpanalytics.errors import InputError
-from cdpanalytics.metrics import size_trend
+from cdpanalytics.metrics import rpo_adherence, size_trend
 from cdpanalytics.metrics.core.trend import Trends, _student_factor, fit_series, trends
 from cdpanalytics.metrics.core.uncertainty import count_slots, slot_maxima, success_interval
 from tests.metrics import simulated
+
+from .test_second_edition import at, sessions
 
 HOUR = 3_600_000_000
 
@@ -62,6 +64,16 @@ def test_slots_are_how_often_sessions_follow_one_another():
     assert slots([0], [8]) == 1
     assert slots([0, 0, 1], [3, 3, 4]) == 2, "1.5 is rounded up"
     assert slots([0, 0, 0, 1], [8, 8, 8, 24]) == 1
+
+
+def test_the_interval_of_a_group_goes_by_the_slots_of_its_finished_sessions():
+    """Two VMs with three sessions of 8 h, of which five succeeded: three slots; one runs on."""
+    first = sessions("a", (0, 8, "Success"), (8, 16, "Failed"), (16, 24, "Success"))
+    second = sessions("b", (0, 8, "Success"), (8, 16, "Success"), (16, 24, "Success"))
+    running = sessions("b", (24, 30, "None")).assign(ended=pd.NaT, state="InProgress")
+    row = rpo_adherence(pd.concat([first, second, running]), "1h", by=(), as_of=at(40)).iloc[0]
+    low, high = success_interval(np.array([5]), np.array([6]), np.array([3]))
+    assert (row["success_low"], row["success_high"]) == (low.item(), high.item())
 
 
 def test_a_vm_that_retries_adds_no_slots_to_its_group():
@@ -145,14 +157,14 @@ def growing(count):
 
 def test_a_horizon_is_a_length_or_a_date():
     """The last whole day ends on 9 October at 00:00; the 19th is ten days later."""
-    sessions = growing(9)
-    by_date = size_trend(sessions, by="vm", horizon="2026-10-19").iloc[0]
+    grown = growing(9)
+    by_date = size_trend(grown, by="vm", horizon="2026-10-19").iloc[0]
     assert by_date["change"] == 70
     assert by_date["projected"] == 270
     assert by_date["projected_low"] == by_date["projected_high"] == 270
-    pd.testing.assert_series_equal(by_date, size_trend(sessions, by="vm", horizon="10D").iloc[0])
+    pd.testing.assert_series_equal(by_date, size_trend(grown, by="vm", horizon="10D").iloc[0])
     pd.testing.assert_series_equal(
-        by_date, size_trend(sessions, by="vm", horizon=pd.Timestamp("2026-10-19").date()).iloc[0]
+        by_date, size_trend(grown, by="vm", horizon=pd.Timestamp("2026-10-19").date()).iloc[0]
     )
 
 
