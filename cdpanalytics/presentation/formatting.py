@@ -62,6 +62,15 @@ def json_text(table: pd.DataFrame) -> str:
     return "[" + ",\n ".join(rows) + "]\n"
 
 
+def json_document(table: pd.DataFrame, provenance: Mapping[str, Any]) -> str:
+    """Return a table as a JSON object: `provenance`, and the array of `json_text` as `rows`."""
+    origin = json.dumps(
+        provenance, ensure_ascii=False, allow_nan=False,
+        default=lambda instant: instant.tz_convert("UTC").isoformat().replace("+00:00", "Z"),
+    )  # fmt: skip
+    return f'{{"provenance": {origin},\n"rows": {json_text(table).rstrip()}}}\n'
+
+
 def csv_text(table: pd.DataFrame, tz: str = "UTC") -> str:
     """Return a table as CSV for programs.
 
