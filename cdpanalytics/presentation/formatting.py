@@ -186,14 +186,15 @@ def zoned(table: pd.DataFrame, tz: str) -> pd.DataFrame:
 
 
 def zoned_head(head: str, values: pd.Series, tz: str) -> str:
-    """Return the head of a column; that of instants names their zone.
+    """Return the head of a column; that of instants, and of hours of the day, names their zone.
 
     Examples
     --------
     >>> zoned_head("Start", pd.Series(pd.to_datetime(["2026-10-01T00:00Z"])), "Europe/Berlin")
     'Start (Europe/Berlin)'
     """
-    return f"{head} ({tz})" if isinstance(values.dtype, pd.DatetimeTZDtype) else head
+    of_clock = isinstance(values.dtype, pd.DatetimeTZDtype) or values.name == "hour"
+    return f"{head} ({tz})" if of_clock else head
 
 
 def side_by_side(table: pd.DataFrame) -> pd.DataFrame:
