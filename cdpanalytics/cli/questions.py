@@ -24,7 +24,7 @@ _TERMS: Final = {"target": "rpo", "objective": "objective", "exclude": "exclude"
                  "tag": "tag"}  # fmt: skip
 """The terms of a Selection, and the options they are given by."""
 
-_OWN: Final = ("by", "freq", "at", "within", "least", "merge", "without", "sides")
+_OWN: Final = ("by", "freq", "at", "within", "least", "merge", "without", "sides", "horizon")
 """Options that are arguments of the metric itself."""
 
 _LEAST: Final = {
@@ -77,6 +77,11 @@ def _add_options(command: Any, spec: MetricSpec) -> None:
         shared.add_frequency(command)
     if spec.name == "compare":
         shared.add_sides(command)
+    if "horizon" in spec.own:
+        command.add_argument(
+            "--horizon", metavar="T", default="30D",
+            help="the size is projected to it: a length or a date; default: %(default)s",
+        )  # fmt: skip
     if "within" in spec.own:
         shared.add_clusters(command)
     if "without" in spec.own:
