@@ -43,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     (folder / "export.csv").write_text(
         "Maschine;Beginn;Ende;Ergebnis\nsql-1;01.10.2026 08:00;01.10.2026 16:00;Erfolg\n"
-        "sql-1;01.10.2026 16:30;02.10.2026 00:00;Warnung\nsql-1;02.10.2026 00:00;02.10.2026 08:00;Fehler\n"
+        "sql-1;01.10.2026 16:30;02.10.2026 00:00;Erfolg\nsql-1;02.10.2026 00:00;02.10.2026 08:00;Fehler\n"
     )
     return folder
 

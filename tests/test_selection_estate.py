@@ -12,11 +12,12 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
+from cdpanalytics.archive import Archive
 from cdpanalytics.cli import main
 from cdpanalytics.errors import InputError
 from cdpanalytics.execution.partition import BYTES_PER_SESSION, WORKER_OVERHEAD_BYTES
 from cdpanalytics.presentation import formatting
-from tests.builders import START, RandomArchive, random_archive
+from tests.builders import START, RandomArchive, put, random_archive
 
 SINCE, UNTIL = START + pd.Timedelta("1D"), START + pd.Timedelta("11D")
 VM = ["backup_server", "policy", "vm"]
@@ -367,3 +368,18 @@ def test_provenance_as_json_has_the_digest_of_the_estate_file(
     assert answer["provenance"]["sources"] == list(drawn.archive.provenance()["sources"])
     assert main([*words[:-2], "--provenance"]) == 1
     assert "--provenance goes with --format json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command", [["metrics", name] for name in ("journal", "recovery-points", "rpo", "sizes", "quality")] + [["status"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_tag_that_does_not_exist_is_refused_by_every_command(
+    drawn: RandomArchive, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    empty = Archive(tmp_path / "empty")
+    put(empty, START, [], START + pd.Timedelta("1D"))
+    for archive in (drawn.archive, empty):
+        assert main([*command, "--archive", str(archive.path), "--tag", "colour=red"]) == 1
+        lines = capsys.readouterr().err.splitlines()
+        assert lines == ["cdpanalytics: the sessions have no column 'colour' to select by"]
