@@ -165,13 +165,14 @@ class SelectedSessions:
             return None
         return self.during(since=since - (stop - since), until=since)
 
-    def pinned(self) -> Self:
+    def pinned(self, around: pd.Timedelta | None = None) -> Self:
         """Return the same question of what it has read: `where` and `during` then read nothing more.
 
-        What it has read reaches as far beyond the window as incidents are looked for.
+        What it has read reaches this far beyond the window; default: as far as incidents are
+        looked for.
         """
         held = FrameSource(
-            self._widened(margin())._frame,
+            self._widened(margin() if around is None else around)._frame,
             self.source.policies(ALL_NAMES),
             self.holes,
             self.intervals,
@@ -182,7 +183,7 @@ class SelectedSessions:
 
     def _widened(self, margin: pd.Timedelta) -> Self:
         since, until = self.window
-        if since is None and until is None:
+        if (since is None and until is None) or not margin:
             return self
         return self.during(
             since=None if since is None else since - margin,
