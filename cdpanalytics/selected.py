@@ -165,16 +165,22 @@ class SelectedSessions:
             return None
         return self.during(since=since - (stop - since), until=since)
 
-    def pinned(self, columns: Sequence[str] | None = None, *, with_before: bool = False) -> Self:
+    def pinned(
+        self,
+        columns: Sequence[str] | None = None,
+        *,
+        around: pd.Timedelta | None = None,
+        with_before: bool = False,
+    ) -> Self:
         """Return the same question of what it has read: `where` and `during` then read nothing more.
 
-        It reaches as far beyond the window as incidents are looked for; `with_before` also
-        over the period before. A question that is computed by ranges of VMs, or selects
-        nothing, stays as it is.
+        It reaches as far beyond the window as `around` says, by default as far as incidents
+        are looked for; `with_before` also over the period before. A question that is computed
+        by ranges of VMs, or selects nothing, stays as it is.
         """
         if self._by_ranges:
             return self
-        rows = self._widened(margin(), with_before)._rows(columns)
+        rows = self._widened(margin() if around is None else around, with_before)._rows(columns)
         if rows.empty:
             return self
         held = FrameSource(
@@ -207,7 +213,7 @@ class SelectedSessions:
 
     def _widened(self, margin: pd.Timedelta, with_before: bool = False) -> Self:
         since, until = self.window
-        if since is None and until is None:
+        if (since is None and until is None) or not margin:
             return self
         before = self.before() if with_before else None
         if since is not None:
@@ -366,12 +372,12 @@ class SelectedSessions:
         first = rows["created"].min() if len(rows) else self.start
         if first is None or self.as_of is None:
             return None
-        known = self._with_listed(rows)
+        known = self._with_listed(rows, self.policies)
         return self.context.windows(known, first, max(self.as_of, first) + pd.Timedelta("1us"))
 
-    def _with_listed(self, rows: pd.DataFrame) -> pd.DataFrame:
+    def _with_listed(self, rows: pd.DataFrame, policies: pd.DataFrame | None) -> pd.DataFrame:
         """Return rows with the VMs that a policy names and no session does: they can be excluded too."""
-        listed = listed_vms(self.policies, with_server="backup_server" in rows)
+        listed = listed_vms(policies, with_server="backup_server" in rows)
         columns = [name for name in KEYS if name in rows]
         if not len(listed) or not set(columns) <= set(listed):
             return rows
@@ -408,14 +414,28 @@ class SelectedSessions:
     def findings(self) -> list[str]:
         """Return what is odd about the customer's own words, one line each.
 
-        Rows of tags and exclusions that fit nothing, VMs without a tag, and backup servers
-        whose schedules are read as UTC because the estate file does not name their zone.
+        Rows of tags, exclusions and the estate file that fit nothing, VMs without a tag, and
+        backup servers whose schedules are read as UTC because the estate file does not name
+        their zone. Names are compared with all VMs of the period, not only those asked about.
         """
         if self.start is None or self.stop is None:
             return []
-        rows = self._with_listed(self._rows(("vm", "policy", "backup_server")))
+        columns = ("vm", "policy", "backup_server")
+        everyone = self._rows(columns) if not self.names.columns() else self._stored(columns)
+        rows = self._with_listed(self.context.apply(everyone), self.source.policies(ALL_NAMES))
         found = self.context.findings(rows, self.start, max(self.stop, self.start))
-        return [*found, *self._schedules_in_utc()]
+        return [*found, *self._unknown_renames(), *self._schedules_in_utc()]
+
+    def _stored(self, columns: Sequence[str]) -> pd.DataFrame:
+        """Return these columns of all VMs as they are stored, with their old names."""
+        return self.source.frame(self.window, ALL_NAMES, columns)
+
+    def _unknown_renames(self) -> list[str]:
+        """Return the renames of VMs that never were; only a question about all time can tell."""
+        estate = self.context.estate
+        if not estate.renames or self.window != (None, None):
+            return []
+        return list(map(str, estate.unknown_renames(self._stored(("vm",)))))
 
     def _schedules_in_utc(self) -> list[str]:
         """Return one line where schedules are of backup servers whose zone is not known."""

@@ -315,6 +315,22 @@ class Selection(SelectedSessions):
         """Return findings about the sessions: `metrics.quality`."""
         return self._ask("quality")
 
+    def left_out(self) -> pd.DataFrame:
+        """Return each exclusion of the window with the observed time that it left out.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``start, end, reason, owner, source, line``, ``vms`` (that it names and that were
+            observed in it), ``left_out`` (Timedelta: their time in it that would be observed
+            without any exclusion) and ``breached_left_out`` (of that, what would be breached).
+            Where two exclusions overlap both name the time, so their sum can be more than was
+            left out in all.
+        """
+        from cdpanalytics.presentation.analysis import left_out
+
+        return left_out(self)
+
     def _ask(
         self,
         metric: str | MetricSpec,

@@ -405,11 +405,23 @@ def inside(instants: pd.Series, window: Window) -> pd.Series:
 
 
 def named(table: pd.DataFrame, names: Names) -> pd.DataFrame:
-    """Return the rows of a table with these names; none where a pattern fits nothing."""
+    """Return the rows of a table with these names; none where a pattern fits nothing.
+
+    Raises
+    ------
+    InputError
+        When the table lacks a column that is selected by.
+    """
     for column, patterns in names.columns().items():
+        _require(column, table)
         labels = table[column].astype("str")
         table = table[labels.isin(fitting(labels.dropna().unique(), patterns))]
     return table
+
+
+def _require(column: str, table: pd.DataFrame) -> None:
+    if column not in table:
+        raise InputError(f"the sessions have no column {column!r} to select by")
 
 
 def check_names(table: pd.DataFrame, names: Names) -> None:
@@ -421,7 +433,6 @@ def check_names(table: pd.DataFrame, names: Names) -> None:
         When there is one.
     """
     for column, patterns in names.columns().items():
-        if column not in table:
-            raise InputError(f"the sessions have no column {column!r} to select by")
+        _require(column, table)
         known = table[column].dropna().astype("str").unique()
         matching(known, patterns, CALLED.get(column, column))

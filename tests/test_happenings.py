@@ -105,7 +105,7 @@ def test_each_incident_that_explains_much_is_a_sentence(selection: Selection) ->
         "1 incident of several VMs explains 72 % of the time missed; 7 times a VM missed its RPO by itself."
     )
     assert happenings.chronic(analysis) == [
-        "<b>web-187</b> on vbr01: 7 times by itself, about every 2 d; 100 % within an hour from 03:00 on "
+        "<b>web-187</b> on vbr01: 7 times by itself, about every 2 d; 100 % within an hour from 03:00 UTC on "
         "(chance <0.01 %)"
     ]
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -103,3 +107,48 @@ def test_each_job(inside: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert [sites["adherence_left"][0], sites["adherence_right"][0]] == by_server[
         "adherence"
     ].tolist()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="it is a script of the shell")
+@pytest.mark.parametrize(("objective", "sent"), [("50", False), ("100", True)])
+def test_the_monthly_script_sends_a_mail_only_if_something_was_missed(
+    folder: Path, tmp_path: Path, objective: str, sent: bool
+) -> None:
+    """Run `monthly.sh` as the page prints it, in cron's environment; `mail` keeps what it is given."""
+    script = tmp_path / "monthly.sh"
+    script.write_text(re.search("^```bash\n(#!/bin/sh\n.*?)^```", PAGE, re.M | re.S)[1])  # type: ignore[index]
+    home = tmp_path / "cdp"
+    shutil.copytree(folder / "data" / "archive", home / "archive")
+    status = cdp.Archive(home / "archive").select("last month").status()
+    never = status.loc[status["state"] == "never seen", "vm"]  # else its policy is unknown
+    rows = "".join(f"2020-01-01,2100-01-01,{vm},not in use\n" for vm in never)
+    (home / "archive" / "gone.csv").write_text(f"start,end,vm,reason\n{rows}")
+    (home / "archive" / "cdpanalytics.toml").write_text(
+        f'objective = {objective}\nexclude = "gone.csv"\n'
+    )
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "mail").write_text(
+        f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/words\ncat > {tmp_path}/body\n'
+    )
+    (programs / "cdpanalytics").write_text(
+        f'#!/bin/sh\nexec {sys.executable} -m cdpanalytics "$@"\n'
+    )
+    for program in programs.iterdir():
+        program.chmod(0o755)
+    environment = {
+        "PATH": f"{programs}:/usr/bin:/bin",
+        "HOME": str(tmp_path),
+        "CDP_FOLDER": str(home),
+    }
+    done = subprocess.run(["/bin/sh", str(script)], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert (tmp_path / "words").exists() == sent
+    if not sent:
+        return
+    words, body = (tmp_path / "words").read_text().splitlines(), (tmp_path / "body").read_text()
+    assert words == ["-s", "CDP last month: CRITICAL", "-A", "month.html", "it@tech.local"]
+    assert body.startswith("CRITICAL: ")
+    assert "period: last month" in body
+    assert "Was the objective met" in (home / "month.html").read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -11,11 +12,12 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
+from cdpanalytics.archive import Archive
 from cdpanalytics.cli import main
 from cdpanalytics.errors import InputError
 from cdpanalytics.execution.partition import BYTES_PER_SESSION, WORKER_OVERHEAD_BYTES
 from cdpanalytics.presentation import formatting
-from tests.builders import START, RandomArchive, random_archive
+from tests.builders import START, RandomArchive, put, random_archive
 
 SINCE, UNTIL = START + pd.Timedelta("1D"), START + pd.Timedelta("11D")
 VM = ["backup_server", "policy", "vm"]
@@ -306,3 +308,78 @@ def test_what_fits_nothing_and_who_has_no_tag_is_told_by_every_door(
     cells = openpyxl.load_workbook(selection.to_excel(tmp_path / "r.xlsx"))["Summary"]
     notes = {value for row in cells.iter_rows(values_only=True) for value in row}
     assert {ghost, untagged, phantom} <= notes
+
+
+def test_a_narrowed_question_does_not_take_others_for_unknown(
+    drawn: RandomArchive, cmdb: Path
+) -> None:
+    file = cmdb.with_name("estate.toml")
+    file.write_text('[objectives.policy]\nSilver = 99\nGolf = 99\n[rename]\nzz = "y"\n')
+    asked = {"tags": cmdb, "estate": file}
+    whole = drawn.archive.select(**asked).findings()
+    assert [line for line in whole if "estate.toml" in line] == [
+        "estate.toml, line 3: objective of policy 'Golf': nothing known fits",
+        "estate.toml, line 5: no VM was ever called 'zz'",
+    ]
+    for narrowed in ({"policy": "Gold"}, {"vm": "vm-1"}, {"tag": {"department": "Finance"}}):
+        assert drawn.archive.select(**asked, **narrowed).findings() == whole
+    assert not any("zz" in line for line in drawn.archive.select("2026-10-05", **asked).findings())
+
+
+def test_doctor_names_each_of_ten_mistakes_with_its_line(
+    drawn: RandomArchive, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(drawn.archive.path)
+    (folder / "windows.csv").write_text("start,end\n32.10.2026,33.10.2026\n")
+    mistakes = {
+        'zone = "Europe/Berlim"': "did you mean Europe/Berlin?", 'retire = "7D"': "did you mean retire_after?",
+        'objective = "99,9"': "write 99.9", 'grace = "1M"': "minutes or months", 'retire_after = "-3D"': "negative",
+        'tags = "cmbd.csv"': "cmbd.csv: No such file", 'exclude = "windows.csv"': "windows.csv, line 2: '32.10.2026'",
+        'zones.vbr0 = "CET+1"': "did you mean CET?", "objectives.policy.Gold = 1.5": "write 1.5%",
+        "rename.vm-0 = 7": "must be text",
+    }  # fmt: skip
+    (folder / "cdpanalytics.toml").write_text("\n".join(mistakes))
+    assert main(["doctor", "--archive", str(folder)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(mistakes) == 10
+    for number, (line, reason) in enumerate(zip(lines, mistakes.values(), strict=True), 1):
+        assert line.startswith(f"failed  estate    cdpanalytics.toml, line {number}: ")
+        assert reason in line
+
+
+def test_provenance_as_json_has_the_digest_of_the_estate_file(
+    drawn: RandomArchive, cmdb: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(drawn.archive.path)
+    (folder / "cmdb.csv").write_text(CMDB)
+    (folder / "cdpanalytics.toml").write_text('tags = "cmdb.csv"\n')
+    words = ["metrics", "rpo", "--archive", str(folder), "--by", "department", "--format", "json"]
+    assert main([*words, "--provenance"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert main(words) == 0
+    assert answer["rows"] == json.loads(capsys.readouterr().out)
+    files = {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        for name in ("cdpanalytics.toml", "cmdb.csv")
+    }
+    assert {
+        Path(name).name: digest for name, digest in answer["provenance"]["estate"].items()
+    } == files
+    assert answer["provenance"]["sources"] == list(drawn.archive.provenance()["sources"])
+    assert main([*words[:-2], "--provenance"]) == 1
+    assert "--provenance goes with --format json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command", [["metrics", name] for name in ("journal", "recovery-points", "rpo", "sizes", "quality")] + [["status"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_tag_that_does_not_exist_is_refused_by_every_command(
+    drawn: RandomArchive, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    empty = Archive(tmp_path / "empty")
+    put(empty, START, [], START + pd.Timedelta("1D"))
+    for archive in (drawn.archive, empty):
+        assert main([*command, "--archive", str(archive.path), "--tag", "colour=red"]) == 1
+        lines = capsys.readouterr().err.splitlines()
+        assert lines == ["cdpanalytics: the sessions have no column 'colour' to select by"]

@@ -79,6 +79,11 @@ def _add_options(command: Any, spec: MetricSpec) -> None:
         shared.add_frequency(command)
     if spec.name == "compare":
         shared.add_sides(command)
+    if "horizon" in spec.own:
+        command.add_argument(
+            "--horizon", metavar="T", default="30D",
+            help="the size is projected to it: a length or a date; default: %(default)s",
+        )  # fmt: skip
     if "within" in spec.own:
         shared.add_clusters(command)
     if "without" in spec.own:
@@ -108,6 +113,10 @@ def _add_options(command: Any, spec: MetricSpec) -> None:
             "--longest", type=shared.whole_number(1, 10**9), metavar="N", help="the N longest only"
         )
     shared.add_output(command)
+    command.add_argument(
+        "--provenance", action="store_true",
+        help="with json: also the servers, files and SHA-256, the estate file, and the question",
+    )  # fmt: skip
     command.set_defaults(run=_run_metrics, spec=spec)
 
 
@@ -127,7 +136,19 @@ def _run_metrics(options: argparse.Namespace) -> int:
     if getattr(options, "longest", None) is not None:
         ordered = table.sort_values("exposure", ascending=False, kind="stable")
         table = ordered.head(options.longest)
-    return emit(table, options, selection.tz)
+    provenance = _provenance(selection) if options.provenance else None
+    return emit(table, options, selection.tz, provenance)
+
+
+def _provenance(selection: Selection) -> dict[str, Any]:
+    """Return where an answer comes from, and the question as it was understood."""
+    asked = {
+        "start": selection.start,
+        "end": selection.stop,
+        "zone": selection.tz,
+        "filters": selection.filters(),
+    }
+    return {**selection.provenance(), "question": asked}
 
 
 def selection_of(options: argparse.Namespace) -> Selection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,12 +54,16 @@ def _any_estate_problem(options: argparse.Namespace) -> bool:
     if options.estate is None and not (Path(archive.path) / NAME).exists():
         _print_finding("ok", f"{archive.path} has no {NAME}; times and schedules are UTC")
         return False
-    problems = check(path)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        problems = check(path)
+        selection = None if problems else archive.select(estate=options.estate)
     for problem in problems:
         _print_finding("failed", str(problem))
-    if problems:
+    for message in dict.fromkeys(str(warning.message) for warning in caught):
+        _print_finding("warning", message)
+    if selection is None:
         return True
-    selection = archive.select(estate=options.estate)
     for name, digest in selection.context.files.items():
         _print_finding("ok", f"{Path(name).name} can be read; SHA-256 {digest}")
     for finding in selection.findings():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cdpanalytics.cli import options as shared
 from cdpanalytics.errors import InputError
@@ -33,15 +33,25 @@ def prepare(options: argparse.Namespace) -> None:
         raise InputError(
             f"--separator and --decimal go with --format csv-excel, not {options.format}"
         )
+    if getattr(options, "provenance", False) and options.format != "json":
+        raise InputError(f"--provenance goes with --format json, not {options.format}")
 
 
-def emit(table: pd.DataFrame, options: argparse.Namespace, tz: str = "UTC") -> int:
+def emit(
+    table: pd.DataFrame,
+    options: argparse.Namespace,
+    tz: str = "UTC",
+    provenance: dict[str, Any] | None = None,
+) -> int:
     """Write a table as ``--format`` and ``--output`` say, and return 0.
 
-    Times are of the zone, whose name or offset they carry; JSON and Parquet are UTC.
+    Times are of the zone, whose name or offset they carry; JSON and Parquet are UTC. JSON has
+    the `provenance` where it is given.
     """
     prepare(options)
-    if options.format in _BINARY:
+    if provenance is not None:
+        output.write_text(options.output, _document(table, provenance))
+    elif options.format in _BINARY:
         output.write(options.output, _binary(table, options, tz))
     elif options.format == "table" and output.is_stdout(options.output):
         output.print_table(_text(table, options, tz))
@@ -60,6 +70,12 @@ def _binary(table: pd.DataFrame, options: argparse.Namespace, tz: str) -> bytes:
     book = Workbook(tz, HEADINGS)
     book.add_table(getattr(options, "metric", None) or "query", table)
     return book.to_bytes()
+
+
+def _document(table: pd.DataFrame, provenance: dict[str, Any]) -> str:
+    from cdpanalytics.presentation import formatting
+
+    return formatting.json_document(table, provenance)
 
 
 def _text(table: pd.DataFrame, options: argparse.Namespace, tz: str) -> str:

@@ -89,7 +89,8 @@ class Context:
     def findings(self, rows: pd.DataFrame, since: pd.Timestamp, until: pd.Timestamp) -> list[str]:
         """Return what fits nothing and which VMs have no tag, one line each."""
         vms = self._vms(rows)
-        findings = [] if self.tags is None else self.tags.findings(vms)
+        findings = self.estate.findings(vms)
+        findings += [] if self.tags is None else self.tags.findings(vms)
         for each in self.exclusions:
             findings += each.findings(vms, since, until)
         return list(map(str, findings))

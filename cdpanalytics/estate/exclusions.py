@@ -237,7 +237,8 @@ class Exclusions:
             if not len(known.exact(row.names)):
                 message = f"names nothing known: {_whom(row.names)}"
             elif not _meets(row, since, until):
-                message = f"lies outside the period: {row.start:%Y-%m-%d %H:%M} UTC to {row.end:%Y-%m-%d %H:%M} UTC"
+                start, end = (edge.tz_convert(self.tz) for edge in (row.start, row.end))
+                message = f"lies outside the period: {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} {self.tz}"
             else:
                 continue
             findings[Finding(part.source, row.line, message)] = None

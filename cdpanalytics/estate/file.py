@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -222,41 +222,34 @@ class Estate:
 
     # -- what does not fit ------------------------------------------------------------------
 
-    def findings(
-        self, vms: pd.DataFrame, since: pd.Timestamp, until: pd.Timestamp
-    ) -> list[Finding]:
-        """Return what the file and its tables name that is not known, and VMs without a tag.
+    def findings(self, vms: pd.DataFrame) -> list[Finding]:
+        """Return the zones and objectives of the file that fit nothing known.
 
         Parameters
         ----------
         vms : pandas.DataFrame
-            All known combinations of `backup_server`, `policy` and `vm`, as stored.
-        since, until : pandas.Timestamp
-            The period, for exclusions.
+            All known combinations of `backup_server`, `policy`, `vm` and tags, with new names.
         """
-        return list(self._findings(vms, since, until))
-
-    def _findings(
-        self, vms: pd.DataFrame, since: pd.Timestamp, until: pd.Timestamp
-    ) -> Iterator[Finding]:
-        for rename in self.renames:
-            if not len(Names(vms["vm"]).positions_of(rename.old)):
-                yield Finding(self.source, rename.line, f"no VM was ever called {rename.old!r}")
-        current = self.renamed(vms).drop_duplicates()
-        for server in current["backup_server"].dropna().unique():
-            if self.zones and self.zone_of(server) is None:
-                yield Finding(self.source, None, f"backup server {server} has no zone in [zones]")
-        if self.tags is not None:
-            yield from self.tags.findings(current)
-            current = current.join(self.tags.columns_for(current))
+        servers = Names(vms["backup_server"])
+        findings = [
+            Finding(self.source, None, f"zone of {pattern!r}: no backup server fits")
+            for pattern in self.zones
+            if not len(servers.positions(pattern))
+        ]
         for rule in self.objectives:
-            if rule.column not in current or not len(
-                Names(current[rule.column]).positions(rule.pattern)
-            ):
+            if rule.column not in vms or not len(Names(vms[rule.column]).positions(rule.pattern)):
                 message = f"objective of {rule.column} {rule.pattern!r}: nothing known fits"
-                yield Finding(self.source, rule.line, message)
-        for exclusions in self.exclusions:
-            yield from exclusions.findings(current, since, until)
+                findings.append(Finding(self.source, rule.line, message))
+        return findings
+
+    def unknown_renames(self, vms: pd.DataFrame) -> list[Finding]:
+        """Return the renames of VMs that no session names, `vms` being all names as stored."""
+        names = Names(vms["vm"])
+        return [
+            Finding(self.source, rename.line, f"no VM was ever called {rename.old!r}")
+            for rename in self.renames
+            if not len(names.positions_of(rename.old))
+        ]
 
 
 def check(path: str | os.PathLike[str], *, tz: str = "UTC") -> list[Finding]:

@@ -233,8 +233,8 @@ class Analysis:
 
     @cached_property
     def exclusions(self) -> pd.DataFrame:
-        """Each exclusion with what it left out; the table of `left_out`."""
-        return left_out(self.selection)
+        """Each exclusion with what it left out."""
+        return self.selection.left_out()
 
 
 EXCLUDED = ["start", "end", "reason", "owner", "source", "line"]
@@ -242,29 +242,16 @@ EXCLUDED = ["start", "end", "reason", "owner", "source", "line"]
 
 
 def left_out(selection: Selection) -> pd.DataFrame:
-    """Return one row per exclusion in the window with the observed time that it left out.
-
-    Parameters
-    ----------
-    selection : Selection
-        The question.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``start, end, reason, owner, source, line``, ``vms`` (that it names and that were
-        observed in it), ``left_out`` (Timedelta: their time in it that would be observed
-        without any exclusion) and ``breached_left_out`` (of that, what would be breached).
-        Where two exclusions overlap both name the time, so their sum can be more than was
-        left out in all.
-    """
+    """Return one row per exclusion with the observed time that it left out: `Selection.left_out`."""
     table = selection.exclusions
     start, stop = selection.start, selection.stop
     none = pd.DataFrame(columns=[*EXCLUDED, "vms", "left_out", "breached_left_out"])
     if table.empty or start is None or stop is None or start >= stop:
         return none
     table = table[(table["end"] > start) & (table["start"] < stop)]
-    everything = selection.pinned(metric_columns()).with_terms(exclude=False)
+    everything = selection.pinned(metric_columns(), around=pd.Timedelta(0)).with_terms(
+        exclude=False
+    )
     rows = []
     for _, windows in table.groupby(["start", "end"], sort=True):
         since, until = windows["start"].iloc[0], windows["end"].iloc[0]

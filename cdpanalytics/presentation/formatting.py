@@ -63,6 +63,15 @@ def json_text(table: pd.DataFrame) -> str:
     return "[" + ",\n ".join(rows) + "]\n"
 
 
+def json_document(table: pd.DataFrame, provenance: Mapping[str, Any]) -> str:
+    """Return a table as a JSON object: `provenance`, and the array of `json_text` as `rows`."""
+    origin = json.dumps(
+        provenance, ensure_ascii=False, allow_nan=False,
+        default=lambda instant: instant.tz_convert("UTC").isoformat().replace("+00:00", "Z"),
+    )  # fmt: skip
+    return f'{{"provenance": {origin},\n"rows": {json_text(table).rstrip()}}}\n'
+
+
 def csv_text(table: pd.DataFrame, tz: str = "UTC") -> str:
     """Return a table as CSV for programs.
 
@@ -183,14 +192,15 @@ def zoned(table: pd.DataFrame, tz: str) -> pd.DataFrame:
 
 
 def zoned_head(head: str, values: pd.Series, tz: str) -> str:
-    """Return the head of a column; that of instants names their zone.
+    """Return the head of a column; that of instants, and of hours of the day, names their zone.
 
     Examples
     --------
     >>> zoned_head("Start", pd.Series(pd.to_datetime(["2026-10-01T00:00Z"])), "Europe/Berlin")
     'Start (Europe/Berlin)'
     """
-    return f"{head} ({tz})" if isinstance(values.dtype, pd.DatetimeTZDtype) else head
+    of_clock = isinstance(values.dtype, pd.DatetimeTZDtype) or values.name == "hour"
+    return f"{head} ({tz})" if of_clock else head
 
 
 def side_by_side(table: pd.DataFrame) -> pd.DataFrame:

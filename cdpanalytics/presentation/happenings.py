@@ -91,11 +91,12 @@ def chronic(analysis: Analysis) -> list[str]:
     """Return a sentence for each VM that fails by itself more often than chance explains."""
     table = analysis.offenders
     return [
-        formatting.printable(_rhythm(row)) for row in table[table["chronic"]].to_dict("records")
+        formatting.printable(_rhythm(row, analysis.selection.tz))
+        for row in table[table["chronic"]].to_dict("records")
     ]
 
 
-def _rhythm(row: Mapping[Hashable, Any]) -> str:
+def _rhythm(row: Mapping[Hashable, Any], zone: str) -> str:
     text = (
         f"{row['vm']} on {row['backup_server']}: {row['incidents']} times by itself, "
         f"about every {formatting.duration(row['every'])}"
@@ -104,7 +105,7 @@ def _rhythm(row: Mapping[Hashable, Any]) -> str:
         f"{formatting.whole_percent(row[f'{name}_share'])} {word}"
         f" (chance {formatting.chance(row[f'{name}_chance'])})"
         for name, word in (
-            ("hour", f"within an hour from {row['hour']} on"), ("weekday", f"on a {row['weekday']}"),
+            ("hour", f"within an hour from {row['hour']} {zone} on"), ("weekday", f"on a {row['weekday']}"),
         )
         if row[f"{name}_chance"] < 0.01
     ]  # fmt: skip

@@ -35,7 +35,7 @@ HEADINGS = {
     "running": "Running", "mean": "Mean", "median": "Median", "p95": "95th percentile", "max": "Longest",
     "total": "Total", "expected": "Expected", "on_cadence": "On cadence", "periods": "Whole days",
     "size": "Size", "slope": "Slope", "slope_low": "Slope, low", "slope_high": "Slope, high",
-    "projected": "In 30 days", "projected_low": "In 30 days, low", "projected_high": "In 30 days, high",
+    "projected": "Projected", "projected_low": "Projected, low", "projected_high": "Projected, high",
     "growth": "Growth", "source": "Enterprise Manager", "period": "Day", "vms": "VMs", "explains": "Explains",
     "explained": "Up to here", "first": "From", "last": "To", "adherence_before": "Before",
     "change": "Change", "verdict": "Verdict", "finding": "Sessions that", "share": "Share",

@@ -106,7 +106,7 @@ def test_patterns_mean_exact_names_in_any_case() -> None:
 def test_what_names_nothing_known_or_lies_outside_the_period_is_told() -> None:
     assert list(map(str, exclusions(MIXED).findings(VMS, *AUTUMN))) == [
         "ops.csv, line 5: names nothing known: VM apq-1",
-        "ops.csv, line 6: lies outside the period: 2024-12-31 23:00 UTC to 2025-01-01 23:00 UTC",
+        "ops.csv, line 6: lies outside the period: 2025-01-01 00:00 to 2025-01-02 00:00 Europe/Berlin",
     ]
 
 

@@ -176,15 +176,12 @@ def test_a_history_goes_on_under_the_new_name() -> None:
     assert categories.tolist() == ["c", "c", "y", "x"]
 
 
-def test_what_does_not_fit_is_told(folder: Path) -> None:
-    findings = [str(finding) for finding in Estate.read(folder).findings(VMS, *PERIOD)]
-    assert findings == [
-        "cdpanalytics.toml: backup server vbr02 has no zone in [zones]",
-        "cmdb.csv, line 4: names nothing known: VM nothing-*",
-    ]
-    text = '[rename]\nzz = "y"\n[objectives.policy]\nGolf = 99\n'
-    assert [str(finding) for finding in parse(text).findings(VMS, *PERIOD)] == [
+def test_what_does_not_fit_is_told() -> None:
+    text = '[rename]\nzz = "y"\n[objectives.policy]\nGolf = 99\nGold = 99\n[zones]\n"vbr*" = "UTC"\nvbx = "UTC"\n'
+    estate = parse(text)
+    assert [str(finding) for finding in [*estate.unknown_renames(VMS), *estate.findings(VMS)]] == [
         "cdpanalytics.toml, line 2: no VM was ever called 'zz'",
+        "cdpanalytics.toml: zone of 'vbx': no backup server fits",
         "cdpanalytics.toml, line 4: objective of policy 'Golf': nothing known fits",
     ]
 

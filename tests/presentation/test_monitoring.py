@@ -147,6 +147,22 @@ def test_gauges_are_the_selections_numbers(day: Selection, tmp_path: Path) -> No
     assert {line.split("{")[0].split(" ")[0] for line in samples} == set(names)
 
 
+def test_prometheus_itself_reads_the_gauges(tmp_path: Path) -> None:
+    parser = pytest.importorskip("prometheus_client.parser")
+    tags = tmp_path / "tags.csv"
+    tags.write_text('vm,tier\nsilver-1,"a""b\\c"\ngold*,S\u00e4le\n')
+    archive = three_policies(tmp_path / "archive")
+    tagged = archive.select(since=START, until=START + DAY, objective=0.95, tags=tags)
+    text = monitoring.prometheus_text(judge(tagged, ["tier"], Limits(), START + DAY + HOUR))
+    families = {family.name: family for family in parser.text_string_to_metric_families(text)}
+    assert {family.type for family in families.values()} == {"gauge"}
+    read = {s.labels["tag_tier"]: s.value for s in families["cdp_adherence_ratio"].samples}
+    table = tagged.objectives(by="tier")
+    expected = zip(table["tier"].astype("object").fillna(""), table["adherence"], strict=True)
+    assert read == dict(expected)
+    assert set(read) == {'a"b\\c', "S\u00e4le", ""}
+
+
 def test_the_file_is_replaced_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     drawn = random_archive(tmp_path / "archive", 1)
     target = tmp_path / "cdp.prom"

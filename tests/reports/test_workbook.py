@@ -138,5 +138,14 @@ def test_each_exclusion_is_listed_with_what_it_left_out(tmp_path: Path) -> None:
     observed = [each.rpo_adherence(by=())["observed"].iloc[0] for each in (without, asked)]
     assert abs(left_out - (observed[0] - observed[1])) <= pd.Timedelta("2ms")
     assert left_out > pd.Timedelta(0)
+    table = asked.left_out()
+    assert set(table["owner"]) == {"ops"}
+    assert abs(table["left_out"].sum() - left_out) <= pd.Timedelta("2ms")
+    frame = drawn.archive.select(since=START, until=START + pd.Timedelta("11D")).frame()
+    of_frame = frame.cdp.select(
+        exclude=asked.exclusions, policies=asked.policies, holes=asked.holes,
+        since=START, until=START + pd.Timedelta("11D"),
+    )  # fmt: skip
+    assert of_frame.left_out()["left_out"].sum() == table["left_out"].sum()
     page = asked.report(tmp_path / "out.html").read_text()
     assert "Exclusions, and what each left out" in page
