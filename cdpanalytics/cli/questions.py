@@ -104,10 +104,6 @@ def _add_options(command: Any, spec: MetricSpec) -> None:
             "--reading", choices=("size", "volume"),
             help="of the sizes that sessions carry: size of a VM, or volume of a session",
         )  # fmt: skip
-    if "horizon" in spec.own:
-        command.add_argument(
-            "--horizon", metavar="LENGTH|DATE", help="until when to project; default: 30D"
-        )
     if spec.name == "gaps":
         command.add_argument(
             "--longest", type=shared.whole_number(1, 10**9), metavar="N", help="the N longest only"
