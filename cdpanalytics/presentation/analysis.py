@@ -150,13 +150,21 @@ class Analysis:
         return self.selection.durations(by=self.by)
 
     @cached_property
+    def _has_sizes(self) -> bool:
+        return "total_size" in self.selection.sessions
+
+    @cached_property
     def sizes(self) -> pd.DataFrame:
-        """Sizes by group and day."""
+        """Sizes by group and day; no rows where the sessions have no sizes."""
+        if not self._has_sizes:
+            return pd.DataFrame(columns=[self.by, "period", "vms", "sessions", "size", "rolling"])
         return self.selection.sizes(by=self.by)
 
     @cached_property
     def trends(self) -> pd.DataFrame:
-        """Size trends by group."""
+        """Size trends by group; no rows where the sessions have no sizes."""
+        if not self._has_sizes:
+            return pd.DataFrame(columns=[self.by, "periods", "size", "slope", "projected"])
         return self.selection.size_trend(by=self.by)
 
     @cached_property

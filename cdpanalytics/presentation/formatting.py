@@ -386,8 +386,20 @@ def size(amount: float) -> str:
 
 
 def instant(stamp: pd.Timestamp) -> str:
-    """Return an instant to the minute, in its own zone."""
-    return MISSING if pd.isna(stamp) else f"{stamp:%Y-%m-%d %H:%M}"
+    """Return an instant to the minute, in its own zone; with its offset where the hour comes twice.
+
+    Examples
+    --------
+    >>> night = pd.Timestamp("2026-10-25 00:30", tz="UTC").tz_convert("Europe/Berlin")
+    >>> instant(night), instant(night + pd.Timedelta("3h"))
+    ('2026-10-25 02:30+02:00', '2026-10-25 04:30')
+    """
+    if pd.isna(stamp):
+        return MISSING
+    text = f"{stamp:%Y-%m-%d %H:%M}"
+    wall = stamp.to_pydatetime(warn=False)
+    twice = wall.replace(fold=0).utcoffset() != wall.replace(fold=1).utcoffset()
+    return stamp.isoformat(" ", timespec="minutes") if twice else text
 
 
 def _values(column: pd.Series, tz: str) -> list[Any]:

@@ -45,4 +45,4 @@ def test_csv_for_programs_has_the_offset_and_json_is_utc() -> None:
 def test_a_table_names_the_zone_of_its_times() -> None:
     head, first, _ = formatting.text(TABLE[["vm", "start"]], "Europe/Berlin").splitlines()
     assert head.split(maxsplit=1)[1] == "start (Europe/Berlin)"
-    assert first.endswith("2026-10-25 02:30")
+    assert first.endswith("2026-10-25 02:30+02:00")

@@ -333,3 +333,31 @@ def test_a_sheet_shows_whole_texts_and_what_a_server_said_is_no_markup() -> None
     assert '<td data-sort="5400.0" class="number">1 h 30 min</td>' in page
     assert re.findall(r"<th[^>]*>(\w+)</th>", page) == list(table), "columns by their own names"
     assert "1 h 30 min" in repr(Table(table))
+
+
+def test_an_export_without_sizes_has_a_report_and_a_workbook(tmp_path: Path) -> None:
+    export = pd.DataFrame({"vm": ["a", "a"], "created": [OCT, OCT + pd.Timedelta("9h")],
+                           "ended": [OCT + pd.Timedelta("8h"), OCT + pd.Timedelta("20h")]})  # fmt: skip
+    asked = export.cdp.select(target="15min")
+    said = words_of(asked.report(tmp_path / "r.html"))
+    assert formatting.share(1 - 45 / 1200) in said
+    assert "No session with a size has ended" in said
+    assert asked.to_excel(tmp_path / "r.xlsx").stat().st_size > 0
+
+
+def test_an_hour_that_comes_twice_is_shown_with_its_offset(tmp_path: Path) -> None:
+    """In Berlin it is 02:30 at 00:30 and at 01:30 UTC of 25 October."""
+    hours = [(0, 4.5), (5, 5.5), (6, 10)]
+    start = pd.Timestamp("2026-10-24 20:00", tz="UTC")
+    export = pd.DataFrame({
+        "vm": "a", "created": [start + pd.Timedelta(hours=begin) for begin, _ in hours],
+        "ended": [start + pd.Timedelta(hours=end) for _, end in hours],
+    })  # fmt: skip
+    asked = export.cdp.select(tz="Europe/Berlin", target="5min")
+    text = formatting.text(asked.gaps(), "Europe/Berlin")
+    assert re.findall(r"2026-10-25 0\S+", text) == [
+        "2026-10-25 02:30+02:00", "2026-10-25 02:00+01:00", "2026-10-25 02:30+01:00", "2026-10-25 03:00",
+    ]  # fmt: skip
+    page = asked.report(tmp_path / "r.html").read_text()
+    assert ">2026-10-25 02:30+02:00<" in page
+    assert ">2026-10-25 02:30+01:00<" in page
