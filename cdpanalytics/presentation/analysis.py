@@ -414,9 +414,10 @@ def heat_map_rows(
     `ordered` are VMs of `Analysis.worst` to show in their own order instead.
     """
     if ordered is None:
-        shown = analysis.worst.head(ROWS_SHOWN)
-        total = shown.groupby("policy", dropna=False)["breached"].transform("sum")
-        ordered = shown.assign(total=total).sort_values(
+        # The order of policies is that of all their VMs, not only of those that there is room for.
+        total = analysis.worst.groupby("policy", dropna=False)["breached"].transform("sum")
+        shown = analysis.worst.assign(total=total).head(ROWS_SHOWN)
+        ordered = shown.sort_values(
             ["total", "policy", "breached"], ascending=[False, True, False], kind="stable"
         )
     periods = sorted(analysis.periods["period"].unique())

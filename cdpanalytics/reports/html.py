@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from markupsafe import Markup
 
-from cdpanalytics import plots
 from cdpanalytics.presentation import analysis as sentences
-from cdpanalytics.presentation import formatting, happenings
+from cdpanalytics.presentation import formatting, happenings, palette, pictures
 from cdpanalytics.presentation import html as parts
 from cdpanalytics.presentation import output as destination
 from cdpanalytics.presentation.analysis import Analysis
@@ -99,15 +98,16 @@ def render(
     analysis: Analysis, title: str, generated: pd.Timestamp | None, summary: bool = False
 ) -> str:
     """Return the report as HTML."""
-    script = parts.source("tables.js") + parts.source("report.js", _PACKAGE)
-    style = parts.source("sections.css") + parts.source("report.css", _PACKAGE)
+    script = "".join(map(parts.source, ("tables.js", "pictures.js"))) + parts.source(
+        "report.js", _PACKAGE
+    )
     selection, zone = analysis.selection, analysis.selection.tz
     table = partial(parts.table, tz=zone)
     template = parts.environment(_PACKAGE).get_template("report.html.j2")
     return template.render(
         title=title,
         summary=summary,
-        style=Markup(style),  # noqa: S704 - our own file
+        style=Markup(_style()),  # noqa: S704 - our own files
         script=Markup(script),  # noqa: S704 - our own file
         digest=parts.digest(script),
         provenance=selection.provenance(),
@@ -133,6 +133,15 @@ def render(
         worst=table(happenings.by_incident(analysis).head(_VMS_SHOWN), "worst"),
         **({} if summary else _details(analysis)),
     )
+
+
+def _style() -> str:
+    """Rules of the page: light, dark where the reader's screen is, and light again on paper."""
+    light, dark = palette.variables(palette.LIGHT), palette.variables(palette.DARK)
+    return "".join((
+        f":root {{ {light} }} @media screen and (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}\n",
+        parts.source("sections.css"), parts.source("pictures.css"), parts.source("report.css", _PACKAGE),
+    ))  # fmt: skip
 
 
 def _details(analysis: Analysis) -> dict[str, Any]:
@@ -190,21 +199,11 @@ def _not_protected(analysis: Analysis) -> pd.DataFrame:
 
 
 def _pictures(analysis: Analysis) -> dict[str, Markup]:
-    selection = analysis.selection
-    axes = {
-        "fleet": plots.fleet(analysis.in_breach, analysis.incidents, since=analysis.start,
-                             until=analysis.stop, tz=selection.tz),
-        "timeline": plots.timeline(selection.sessions, analysis.gaps, since=analysis.start,
-                                   until=analysis.stop, unobserved=selection.holes, tz=selection.tz,
-                                   vms=happenings.timeline_vms(analysis)),
-        "exposure": plots.exposure(analysis.gaps, target=selection.target),
-        "sizes": plots.sizes(analysis.sizes, tz=selection.tz),
-    }  # fmt: skip
-    charts = {
-        name: plots.Chart.of(ax, "The numbers are in the tables below.")
-        for name, ax in axes.items()
+    drawn = {
+        name: getattr(pictures, name)(analysis)
+        for name in ("fleet", "timeline", "exposure", "durations", "sizes")
     }
-    return {name: Markup(chart.svg(f"{name}-")) for name, chart in charts.items()}  # noqa: S704 - matplotlib escapes its text
+    return {name: picture.figure() for name, picture in drawn.items()}
 
 
 def _changes(analysis: Analysis, by: list[str]) -> dict[str, Any] | None:
@@ -221,11 +220,10 @@ def _sides(analysis: Analysis) -> dict[str, Any] | None:
     if analysis.sides is None:
         return None
     detail = analysis.side_by_side([analysis.side_key])
-    chart = plots.Chart.of(plots.side_by_side(detail), "The numbers are in the table below.")
     return {
         "left": analysis.sides.left,
         "right": analysis.sides.right,
-        "picture": Markup(chart.svg("sides-")),  # noqa: S704 - matplotlib escapes its text
+        "picture": pictures.sides(analysis).figure(),
         "whole": parts.side_table(analysis.side_by_side([]), "sides-whole", analysis.sides),
         "detail": parts.side_table(detail, "sides-detail", analysis.sides),
     }
