@@ -135,6 +135,7 @@ def report(
     title: str | None = None,
     generated: pd.Timestamp | None = None,
     sides: str | Sequence[str] | None = None,
+    prepared_for: Sequence[str] = (),
     **question: Any,
 ) -> Path:
     """Write an HTML report of an archive or a frame of sessions.
@@ -144,7 +145,7 @@ def report(
     source : Archive or pandas.DataFrame
     output : path-like
         The file; its folder must exist.
-    title, generated, sides
+    title, generated, sides, prepared_for
         As in `reports.report`.
     **question
         What `Archive.select` or ``df.cdp.select`` takes.
@@ -160,7 +161,9 @@ def report(
         When the question cannot be answered, or the file cannot be written.
     """
     asked = _selected(source, question, "report")
-    return asked.report(output, title=title, generated=generated, sides=sides)
+    return asked.report(
+        output, title=title, generated=generated, sides=sides, prepared_for=prepared_for
+    )
 
 
 def _selected(

@@ -360,6 +360,7 @@ class Selection(SelectedSessions):
         summary: bool = False,
         order: str = "breached",
         sides: str | Sequence[str] | None = None,
+        prepared_for: Sequence[str] = (),
     ) -> Path:
         """Write an HTML report: `reports.report`."""
         from cdpanalytics.reports import report
@@ -372,6 +373,7 @@ class Selection(SelectedSessions):
             order=order,
             sides=sides,
             summary=summary,
+            prepared_for=prepared_for,
         )
 
     def to_excel(self, output: str | os.PathLike[str]) -> Path:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from cdpanalytics.presentation.analysis import Analysis
     from cdpanalytics.selection import Selection
 
-_REGIONS = ("head", "bar", "tiles", "tabs", "main", "strip", "detail")
+_REGIONS = ("tiles", "head", "tabs", "main", "strip", "bar", "detail")
 """In the order in which they are drawn: what answers first comes first."""
 
 _KEPT = 60

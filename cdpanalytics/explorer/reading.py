@@ -43,6 +43,8 @@ class Reader:
         )  # fmt: skip
         self._held: OrderedDict[tuple[object, object], Selection] = OrderedDict()
         self._kept: OrderedDict[str, Analysis] = OrderedDict()
+        self._oldest: pd.Timestamp | None = None
+        self._names: dict[int, dict[str, list[str]]] = {}
 
     @property
     def as_of(self) -> pd.Timestamp:
@@ -52,10 +54,13 @@ class Reader:
 
     def oldest(self) -> pd.Timestamp:
         """Return the first day that can be asked for."""
-        if self.archive is None:
-            return self.base.start or self.as_of
-        days = self.archive.ledger()
-        return self.as_of if days.empty else days["day"].min()
+        if self._oldest is None:
+            if self.archive is None:
+                self._oldest = self.base.start or self.as_of
+            else:
+                days = self.archive.ledger()
+                self._oldest = self.as_of if days.empty else days["day"].min()
+        return self._oldest
 
     @property
     def archive(self) -> Archive | None:
@@ -114,7 +119,8 @@ class Reader:
             )
         self._held[window] = self.base.during(since=since, until=until).pinned()
         while len(self._held) > _HELD:
-            self._held.popitem(last=False)
+            _, gone = self._held.popitem(last=False)
+            self._names.pop(id(gone), None)
         return self._held[window]
 
     def analysis(self, state: State) -> Analysis:
@@ -133,14 +139,17 @@ class Reader:
 
     def names(self, state: State) -> dict[str, list[str]]:
         """Return the names that can be chosen in a period, by what they are names of."""
-        rows = self.held(state)._frame
-        columns = {"policy": "policy", "vm": "vm", "server": "backup_server"}
-        tags = {f"tag.{name}": name for name in self.base.context.names}
-        return {
-            name: sorted(rows[column].dropna().astype("str").unique())
-            for name, column in {**columns, **tags}.items()
-            if column in rows
-        }
+        held = self.held(state)
+        if id(held) not in self._names:
+            rows = held._frame
+            columns = {"policy": "policy", "vm": "vm", "server": "backup_server"}
+            tags = {f"tag.{name}": name for name in self.base.context.names}
+            self._names[id(held)] = {
+                name: sorted(str(value) for value in rows[column].dropna().unique())
+                for name, column in {**columns, **tags}.items()
+                if column in rows
+            }
+        return self._names[id(held)]
 
 
 def _text(value: Any) -> Any:

@@ -18,6 +18,7 @@ from cdpanalytics.presentation import formatting, happenings, palette, pictures
 from cdpanalytics.presentation import html as parts
 from cdpanalytics.presentation import output as destination
 from cdpanalytics.presentation.analysis import Analysis
+from cdpanalytics.reports.facts import facts
 from cdpanalytics.schema import KEYS
 
 if TYPE_CHECKING:
@@ -37,6 +38,18 @@ _LEFT_OUT = ["excluded", "retired", "adherence_full"]
 """What is shown beside adherence where anything was left out."""
 _STATUS = ["state", "since", "age", "target", "last_success", "last_result", "reason",
            "recovery_point", "recovery_age"]  # fmt: skip
+_GAP = [
+    "backup_server",
+    "policy",
+    "vm",
+    "start",
+    "end",
+    "exposure",
+    "breached",
+    "cause",
+    "open",
+    "incident",
+]
 _WHAT_IF = ["rpo", "breaches", "breached", "adherence"]
 _CHANGE = ["adherence_before", "adherence", "change", "breached_before", "breached", "verdict"]
 
@@ -50,6 +63,7 @@ def report(
     summary: bool = False,
     order: str = "breached",
     sides: str | Sequence[str] | None = None,
+    prepared_for: Sequence[str] = (),
 ) -> Path:
     """Write an HTML report of a Selection: one file that requests nothing.
 
@@ -62,8 +76,8 @@ def report(
         is followed, a pipe or device is written to, and ``-`` is standard output.
     title : str, optional
     generated : timestamp, optional
-        The time at which the report says it was made. Default: the data's as_of, so that
-        the same data gives the same bytes.
+        The time at which the report says it was made. Default: it says none, so that the
+        same data gives the same bytes; it always says as of when the data is.
     summary : bool
         One page without scripts and pictures, fit to be the body of a mail: the answer, the
         headline figures, the objectives, the worst VMs and the provenance.
@@ -72,6 +86,8 @@ def report(
         incident that explains most of it.
     sides : str or triple, optional
         Two groups to put side by side, as `Selection.compare` takes them.
+    prepared_for : sequence of str
+        Names of those who approve it, each with room for date and signature.
 
     Returns
     -------
@@ -89,13 +105,19 @@ def report(
     """
     destination.check(output)
     analysis = Analysis(selection, order, sides=sides)
-    page = render(analysis, title or "Were we protected?", generated, summary)
+    page = render(
+        analysis, title or "Were we protected?", generated, summary, prepared_for=prepared_for
+    )
     destination.write_text(output, page)
     return Path(output)
 
 
 def render(
-    analysis: Analysis, title: str, generated: pd.Timestamp | None, summary: bool = False
+    analysis: Analysis,
+    title: str,
+    generated: pd.Timestamp | None,
+    summary: bool = False,
+    prepared_for: Sequence[str] = (),
 ) -> str:
     """Return the report as HTML."""
     script = "".join(map(parts.source, ("tables.js", "pictures.js"))) + parts.source(
@@ -127,12 +149,27 @@ def render(
         chronic=happenings.chronic(analysis),
         change=sentences.change(analysis),
         versions=_versions(),
-        generated=parts.instant(generated if generated is not None else analysis.stop, zone),
+        generated=None if generated is None else parts.instant(generated, zone),
+        prepared_for=prepared_for,
+        paper=Markup(_page_heads(title, analysis)),  # noqa: S704 - escaped for a style sheet
         status=table(_not_protected(analysis), "status"),
         incidents=table(analysis.incidents.head(_INCIDENTS_SHOWN), "incidents"),
         worst=table(happenings.by_incident(analysis).head(_VMS_SHOWN), "worst"),
         **({} if summary else _details(analysis)),
     )
+
+
+def _page_heads(title: str, analysis: Analysis) -> str:
+    """Return what stands above each page on paper, with nothing that could end the style sheet."""
+    zone = analysis.selection.tz
+    period = (
+        f"{parts.instant(analysis.start, zone)} to {parts.instant(analysis.stop, zone)} ({zone})"
+    )
+    words = "".join(
+        c if c.isalnum() or c in " .,:;-()?/" else f"\\{ord(c):x} "
+        for c in formatting.printable(f"{title} · {period}")
+    )
+    return f'@page {{ @top-left {{ content: "{words}"; font-size: 9px; color: #57606a; }} }}'
 
 
 def _style() -> str:
@@ -162,21 +199,21 @@ def _details(analysis: Analysis) -> dict[str, Any]:
         "breaches_left_out": max(0, len(analysis.breaches) - _BREACHES_SHOWN),
         "breach_count": len(analysis.breaches),
         "never_seen": analysis.never_seen[KEYS].astype("str").to_numpy().tolist(),
-        "data": _embedded(analysis.vms),
+        "data": _embedded(formatting.records(analysis.vms)),
+        "facts": _embedded(facts(analysis)),
         **_tables(analysis),
     }
 
 
 def _tables(analysis: Analysis) -> dict[str, Any]:
-    longest = analysis.gaps.sort_values("exposure", ascending=False, kind="stable")
     beside = _LEFT_OUT if formatting.leaves_out(analysis.whole) else []
     vms = analysis.vms[[*KEYS, *_ADHERENCE, *beside]]
     policies = analysis.policies[["policy", "exposed", *_ADHERENCE, *beside]]
     journal = analysis.journal
     table = partial(parts.table, tz=analysis.selection.tz)
     return {
-        "gaps": table(longest.head(GAPS_SHOWN), "gaps"),
-        "breaches": table(analysis.breaches.head(_BREACHES_SHOWN), "breaches", tools=True),
+        "gaps": table(analysis.breaches.head(GAPS_SHOWN)[_GAP], "gaps"),
+        "breaches": table(analysis.breaches.head(_BREACHES_SHOWN)[_GAP], "breaches", tools=True),
         "causes": table(analysis.causes.head(CAUSES_SHOWN), "causes"),
         "offenders": table(analysis.offenders, "offenders"),
         "what_if": table(analysis.what_if[_WHAT_IF], "what-if"),
@@ -208,7 +245,7 @@ def _pictures(analysis: Analysis) -> dict[str, Markup]:
 
 def _changes(analysis: Analysis, by: list[str]) -> dict[str, Any] | None:
     """Return the groups that changed since the period before; None where there are none."""
-    if analysis.before is None:
+    if not analysis.comparable:
         return None
     compared = analysis.compared(by)
     changed = compared[~compared["verdict"].isin(["same", "unknown"])].head(_CHANGES_SHOWN)
@@ -229,9 +266,9 @@ def _sides(analysis: Analysis) -> dict[str, Any] | None:
     }
 
 
-def _embedded(table: pd.DataFrame) -> Markup:
+def _embedded(value: object) -> Markup:
     """Exact numbers as JSON that no name can break out of."""
-    text = json.dumps(formatting.records(table), ensure_ascii=False, allow_nan=False)
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     for character, code in (("<", r"\u003c"), (">", r"\u003e"), ("&", r"\u0026")):
         text = text.replace(character, code)
     return Markup(text)  # noqa: S704 - what could end the element is escaped above
