@@ -34,6 +34,7 @@ function render({ model, el }) {
     clearTimeout(busy);
     busy = null;
     delete el.dataset.busy;
+    el.dataset.drawn = model.get("drawn");
     sign.textContent = "";
   }
 

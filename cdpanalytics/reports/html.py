@@ -160,7 +160,7 @@ def render(
 
 
 def _page_heads(title: str, analysis: Analysis) -> str:
-    """Return what stands above each page on paper, with nothing that could end the style sheet."""
+    """Return what is above each page on paper, with nothing that could end the style sheet."""
     zone = analysis.selection.tz
     period = (
         f"{parts.instant(analysis.start, zone)} to {parts.instant(analysis.stop, zone)} ({zone})"
