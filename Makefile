@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test coverage nightly mutants lint docs site screenshots reliability bench scale notebooks sample clean
+.PHONY: help demo check test coverage nightly mutants lint docs site screenshots sheet reliability bench scale notebooks sample clean
 
 help:            ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -44,6 +44,11 @@ site: $(VENV)/ready-dev            ## the guide as HTML, in build/site
 
 screenshots: $(VENV)/ready-dev            ## take the pictures of docs/ anew, in a real browser
 	CDPANALYTICS_WRITE_DOCS=1 $(BIN)/python -m pytest -q tests/browser/test_screenshots.py
+
+sheet: $(VENV)/ready-dev            ## each view of the explorer, light and dark, narrow and wide, on one sheet: build/sheet.png
+	mkdir -p build/sheet
+	CDPANALYTICS_CONTACT_SHEET=$(CURDIR)/build/sheet $(BIN)/python -m pytest -q tests/browser/test_lab.py -k each_view
+	$(BIN)/python docs/sheet.py build/sheet build/sheet.png
 
 reliability: $(VENV)/ready-dev            ## write the fault matrix of docs/reliability.md from the tests
 	CDPANALYTICS_WRITE_DOCS=1 $(BIN)/python -m pytest -q tests/server/test_faults.py

@@ -1,70 +1,139 @@
-"""Time the explorer: from a change of a control to its tiles, and to everything drawn, in the kernel."""
+"""Time the explorer in a real browser: JupyterLab, from the cell or a change of a control to what is drawn."""
 
 from __future__ import annotations
 
 import statistics
 import sys
-import time
-from collections.abc import Callable
+import tempfile
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(Path(__file__).parent), str(ROOT)]
 
-import shown
-import timing
+import nbformat  # noqa: E402
+import shown  # noqa: E402
+import timing  # noqa: E402
+from playwright.sync_api import Page, sync_playwright  # noqa: E402
 
-from cdpanalytics.explorer import Explorer, explore
-from data import fleet, for_pandas
+from data import archived, fleet  # noqa: E402
+from tests.browser.conftest import CHROMIUM, FLAGS, Lab, serving_lab  # noqa: E402
 
-VMS = 1000
+VMS = 600
+SESSIONS = 125_000
+"""Of 600 VMs with three sessions a day: 69 days, of which 30 are shown first."""
 
-CHANGES: dict[str, list[dict[str, Any]]] = {
-    "RPO": [{"rpo": "1h"}, {"rpo": "5min"}],
-    "period": [{"period": "last 7 days"}, {"period": "last 30 days"}],
-    "policy": [{"policies": ("policy-01",)}, {"policies": ()}],
-    "VMs": [{"vms": ("vm-00001.tech.local", "vm-00002.tech.local")}, {"vms": ()}],
-    "view: Timeline": [{"view": "Timeline"}, {"view": "Heat map"}],
-    "view: Exposure": [{"view": "Exposure"}, {"view": "Heat map"}],
-    "view: Worst VMs": [{"view": "Worst VMs"}, {"view": "Heat map"}],
-    "view: Durations": [{"view": "Durations"}, {"view": "Heat map"}],
-    "view: Sizes": [{"view": "Sizes"}, {"view": "Heat map"}],
+CHANGES: dict[str, tuple[str, str]] = {
+    "RPO": ("#cdp-target", "1h"),
+    "period": ("#cdp-period", "last 7 days"),
+    "policy": ("[data-toggle=policy][value=policy-01]", "on"),
+    "VMs by a part of a name": ("[data-find]", "vm-0001"),
 }
-"""What is changed, there and back."""
+"""A field and what is put into it; each is followed by an undo, which is timed as what was seen before."""
+
+VIEWS = ("Timeline", "Worst VMs", "Groups", "Exposure", "Durations", "Sizes", "Status")
+
+_TIMED = """async ([selector, value]) => {
+    const el = document.querySelector('.cdp-explorer:not(.cdp-static)');
+    const field = el.querySelector(selector);
+    const begun = performance.now(), before = el.dataset.drawn;
+    let tiles = null;
+    const seen = new MutationObserver(() => { tiles ??= performance.now() - begun; });
+    seen.observe(el.querySelector('.cdp-tiles'), {childList: true});
+    if (field.type === 'checkbox') { field.checked = true; field.dispatchEvent(new Event('change', {bubbles: true})); }
+    else if (value === null) field.click();
+    else {
+        field.value = value;
+        field.dispatchEvent(new Event(field.matches('[data-find]') ? 'input' : 'change', {bubbles: true}));
+    }
+    while (el.dataset.drawn === before && performance.now() - begun < 20000) await new Promise(requestAnimationFrame);
+    const drawn = performance.now() - begun;
+    seen.disconnect();
+    return [tiles ?? 0, drawn];
+}"""
 
 
-def timed(explorer: Explorer, change: dict[str, Any]) -> tuple[float, float]:
-    """Milliseconds until the tiles were sent, and until the change was drawn."""
-    begun = time.perf_counter()
-    tiles: list[float] = []
-    seen: Callable[[Any], None] = lambda _: tiles.append(time.perf_counter())  # noqa: E731
-    explorer.page.observe(seen, "tiles")
-    for name, value in change.items():
-        setattr(explorer, name, value)
-    ended = time.perf_counter()
-    explorer.page.unobserve(seen, "tiles")
-    first = tiles[0] if tiles else begun
-    return 1000 * (first - begun), 1000 * (ended - begun)
+def timed(page: Page, selector: str, value: str | None = None) -> tuple[float, float]:
+    """Milliseconds until the tiles changed in the page, and until everything was drawn."""
+    tiles, drawn = page.evaluate(_TIMED, [selector, value])
+    page.wait_for_timeout(50)
+    return tiles, drawn
+
+
+def view(name: str) -> str:
+    return f".cdp-tabs button[data-act*='\"{name}\"']"
+
+
+def opened(lab: Lab) -> float:
+    """Milliseconds from running the cell, its imports done, to the first picture."""
+    return lab.page.evaluate(
+        """async () => {
+            const begun = performance.now();
+            jupyterapp.commands.execute('notebook:run-all-cells');
+            while (!document.querySelector('.cdp-explorer:not(.cdp-static) .cdp-main table'))
+                await new Promise(requestAnimationFrame);
+            return performance.now() - begun;
+        }"""
+    )
+
+
+def measure(page: Page, repeat: int) -> list[dict[str, Any]]:
+    """Return one row per change: the first time, and again."""
+    undo = "[data-act='{\"undo\": 1}']"
+    rows = []
+    for name, (selector, value) in CHANGES.items():
+        first = timed(page, selector, value)
+        back = [timed(page, undo)]
+        again = []
+        for _ in range(repeat):
+            again.append(timed(page, "[data-act='{\"redo\": 1}']"))
+            back.append(timed(page, undo))
+        rows.append(_row(name, first, [*again, *back[1:]]))
+    for name in VIEWS:
+        first = timed(page, view(name))
+        again = []
+        for _ in range(repeat):
+            timed(page, view("Heat map"))
+            again.append(timed(page, view(name)))
+        timed(page, view("Heat map"))
+        rows.append(_row(f"view: {name}", first, again))
+    return rows
+
+
+def _row(name: str, first: tuple[float, float], again: list[tuple[float, float]]) -> dict[str, Any]:
+    return {"what": "explorer", "change": name, "sessions": SESSIONS, "vms": VMS, "tiles_ms": first[0],
+            "drawn_ms": first[1], "again_ms": statistics.median(drawn for _, drawn in again)}  # fmt: skip
 
 
 def main() -> int:
-    """Print one row per change: medians of the runs, and the longest, in milliseconds."""
-    parser = timing.arguments(__doc__, repeat=7)
-    parser.add_argument("--sessions", type=int, default=150_000)
-    options = parser.parse_args()
-    sessions = for_pandas(fleet(options.sessions, vms=VMS))
-    explorer = explore(sessions, rpo="5min", period="last 30 days")
-    rows = [timing.machine("pandas", "matplotlib", "ipywidgets")]
-    for name, (there, back) in CHANGES.items():
-        runs = []
-        for _ in range(options.repeat):
-            runs.append(timed(explorer, there))
-            timed(explorer, back)
-        first, drawn = (statistics.median(run[at] for run in runs) for at in (0, 1))
-        most = max(run[1] for run in runs)
-        rows.append({"what": "explorer", "change": name, "sessions": len(sessions), "vms": VMS,
-                     "tiles_ms": first, "drawn_ms": drawn, "most_ms": most,
-                     "peak_mb": timing.peak_mb()})  # fmt: skip
+    """Print one row per change, in milliseconds; the first row is the opening."""
+    options = timing.arguments(__doc__, repeat=3).parse_args()
+    rows: list[dict[str, Any]] = [timing.machine("pandas", "ipywidgets", "anywidget", "jupyterlab")]
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
+        workshop = Path(folder)
+        archive = workshop / "root" / "archive"
+        archive.parent.mkdir()
+        archived(fleet(SESSIONS, vms=VMS), archive)
+        (workshop / "root" / "notebooks").mkdir()
+        code = f"explorer = cdp.explore(cdp.Archive({str(archive)!r}))\nexplorer"
+        kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+        notebook = nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_code_cell(code)], metadata=kernel
+        )
+        nbformat.write(notebook, workshop / "root" / "notebooks" / "explorer.ipynb")
+        with serving_lab(workshop) as address:
+            browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+            page = browser.new_page(viewport={"width": 1500, "height": 1000})
+            page.set_default_timeout(90_000)
+            lab = Lab(page, address)
+            lab.open("explorer.ipynb")
+            lab.python("import cdpanalytics as cdp\nimport cdpanalytics.explorer")
+            first = opened(lab)
+            page.wait_for_timeout(3000)
+            rows.append(_row("cell to first picture", (first, first), [(0, first)]))
+            rows += measure(page, options.repeat)
+            lab.close()
+            browser.close()
     timing.told(rows, shown.explorer(rows), options.output)
     return 0
 

@@ -104,23 +104,28 @@ def explore(source: Archive | pd.DataFrame, **question: Any) -> Explorer:
     ----------
     source : Archive or pandas.DataFrame
     **question
-        What `Archive.select` or ``df.cdp.select`` takes, and the state of an `Explorer`:
-        ``explore(archive, policy="Gold*", view="Sizes", period="last 7 days")``.
+        What `Archive.select` or ``df.cdp.select`` takes, and fields of an explorer's `State`:
+        ``explore(archive, policy="Gold*", view="Sizes", period="last 7 days")``, or a whole
+        state as text: ``explore(archive, state="period=2026-10&view=Sizes")``.
 
     Returns
     -------
     Explorer
-        A widget: its traits can be set from another cell.
+        A widget: its state can be set from another cell.
 
     Raises
     ------
     InputError, ArchiveError
         When there is nothing to explore, or a name is neither of a question nor of the state.
     """
-    from cdpanalytics.explorer import Explorer
+    from cdpanalytics.explorer import FIELDS
 
-    state = {name: question.pop(name) for name in Explorer.STATE if name in question}
-    return _selected(source, question, "explore").explore(**state)
+    shown = {
+        name: question.pop(name)
+        for name in ("state", *FIELDS)
+        if name in question and name not in (*_TERMS, *_ESTATE)
+    }
+    return _selected(source, question, "explore", shown=("state", *FIELDS)).explore(**shown)
 
 
 def report(
@@ -131,6 +136,7 @@ def report(
     generated: pd.Timestamp | None = None,
     sides: str | Sequence[str] | None = None,
     by: str = "policy",
+    prepared_for: Sequence[str] = (),
     **question: Any,
 ) -> Path:
     """Write an HTML report of an archive or a frame of sessions.
@@ -140,7 +146,7 @@ def report(
     source : Archive or pandas.DataFrame
     output : path-like
         The file; its folder must exist.
-    title, generated, sides, by
+    title, generated, sides, by, prepared_for
         As in `reports.report`.
     **question
         What `Archive.select` or ``df.cdp.select`` takes.
@@ -156,13 +162,21 @@ def report(
         When the question cannot be answered, or the file cannot be written.
     """
     asked = _selected(source, question, "report")
-    return asked.report(output, title=title, generated=generated, sides=sides, by=by)
+    return asked.report(
+        output, title=title, generated=generated, sides=sides, by=by, prepared_for=prepared_for
+    )
 
 
-def _selected(source: Archive | pd.DataFrame, question: dict[str, Any], caller: str) -> Selection:
+def _selected(
+    source: Archive | pd.DataFrame,
+    question: dict[str, Any],
+    caller: str,
+    shown: Sequence[str] = (),
+) -> Selection:
     asked: Any = source.cdp.select if isinstance(source, pd.DataFrame) else source.select
     names = (*_QUESTION, *_FRAME_QUESTION) if isinstance(source, pd.DataFrame) else _QUESTION
     for name in question:
         if name not in names:
-            raise InputError(f"{caller} has no {name!r}; use {', '.join(names)}")
+            listed = dict.fromkeys([*names, *shown])
+            raise InputError(f"{caller} has no {name!r}; use {', '.join(listed)}")
     return asked(**question)

@@ -371,6 +371,7 @@ class Selection(SelectedSessions):
         order: str = "breached",
         sides: str | Sequence[str] | None = None,
         by: str = "policy",
+        prepared_for: Sequence[str] = (),
     ) -> Path:
         """Write an HTML report: `reports.report`."""
         from cdpanalytics.reports import report
@@ -384,6 +385,7 @@ class Selection(SelectedSessions):
             sides=sides,
             summary=summary,
             by=by,
+            prepared_for=prepared_for,
         )
 
     def to_excel(self, output: str | os.PathLike[str], *, by: str = "policy") -> Path:

@@ -157,9 +157,9 @@ def test_the_report_answers_as_the_selection(selection: Selection, tmp_path: Pat
 
 
 def test_the_explorer_answers_as_the_selection(selection: Selection) -> None:
-    explorer = selection.explore(period="all")
+    explorer = selection.explore()
     whole = selection.rpo_adherence(by=()).iloc[0]
-    assert f'<dd class="value">{formatting.share(whole["adherence"])}</dd>' in explorer.page.tiles
+    assert f'<dd class="value">{formatting.share(whole["adherence"])}</dd>' in explorer.tiles
     assert_frame_equal(explorer.analysis.vms, selection.rpo_adherence(by=VM), check_exact=True)
 
 
@@ -284,7 +284,7 @@ def test_incidents_are_the_same_by_every_door(selection: Selection) -> None:
     expected = selection.incidents()
     assert_frame_equal(wide.cdp.incidents(**asked(selection)), expected, check_exact=True)
     assert_frame_equal(selection.pinned().incidents(), expected, check_exact=True)
-    assert_frame_equal(selection.explore(period="all").analysis.selection.incidents(), expected)
+    assert_frame_equal(selection.explore().analysis.selection.incidents(), expected)
     by_frame = wide.cdp.rpo_adherence(by="policy", without=[1, 2], **asked(selection))
     assert_frame_equal(
         by_frame, selection.rpo_adherence(by="policy", without=[1, 2]), check_exact=True

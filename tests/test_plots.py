@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from itertools import pairwise
-from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.colors as mcolors
@@ -14,6 +13,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from cdpanalytics import metrics, plots
+from cdpanalytics.presentation import palette
 
 DAY = pd.Timestamp("2026-10-01", tz="UTC")
 
@@ -48,7 +48,7 @@ def test_the_timeline_has_a_bar_a_gap_and_marks_the_open_one(sessions: pd.DataFr
     box = gaps_a.get_paths()[0].get_extents()
     assert box.width == pytest.approx(6 / 24)
     assert [line.get_marker() for line in ax.lines] == [">"], "only b's gap is open"
-    assert ax.get_title(loc="left") == "a was unprotected longest: 6 h"
+    assert ax.get_title(loc="left") == "The longest single gap was 6 h, of a"
     assert "UTC" in ax.get_xlabel()
 
 
@@ -61,12 +61,12 @@ def test_the_longest_gap_is_drawn_where_its_vm_is_not_the_most_exposed() -> None
     )  # fmt: skip
     gaps = metrics.gaps(sessions, as_of=DAY + pd.Timedelta("12h"))
     ax = plots.timeline(sessions, gaps)
-    assert ax.get_title(loc="left") == "z was unprotected longest: 3 h"
+    assert ax.get_title(loc="left") == "The longest single gap was 3 h, of z"
     assert [label.get_text() for label in ax.get_yticklabels()] == [
         f"vm-{n:02}" for n in range(11)
     ] + ["z"]
     ax = plots.timeline(sessions, gaps, vms=["vm-03", "vm-04"])
-    assert ax.get_title(loc="left") == "vm-03 was unprotected longest: 2 h"
+    assert ax.get_title(loc="left") == "The longest single gap was 2 h, of vm-03"
     none = plots.timeline(sessions, gaps[gaps["vm"] != "z"], vms=["z"])
     assert none.get_title(loc="left") == "No gaps: each was covered from its first session on"
 
@@ -196,14 +196,23 @@ def test_the_dates_below_a_heat_map_do_not_overlap(days: int, freq: str, first: 
     assert all(left.x1 + 4 < right.x0 for left, right in pairwise(boxes))
 
 
-def test_the_severity_ramp_falls_in_lightness_so_it_reads_in_grey() -> None:
-    channels = [mcolors.to_rgb(colour) for colour in plots.figure.SEVERITY]
-    shine = [0.2126 * r**2.2 + 0.7152 * g**2.2 + 0.0722 * b**2.2 for r, g, b in channels]
-    lightness = [116 * light ** (1 / 3) - 16 for light in shine]  # CIE L*
-    assert all(light - dark > 10 for light, dark in pairwise(lightness))
-    css = Path(plots.figure.__file__).parents[1] / "reports" / "report.css"
-    for colour in plots.figure.SEVERITY:
-        assert colour.lower() in css.read_text(), "one ramp in pictures and in maps"
+@pytest.mark.parametrize(("theme", "direction"), [(palette.LIGHT, -1), (palette.DARK, 1)])
+def test_the_severity_ramp_leads_away_from_the_page_in_both_themes(
+    theme: dict[str, str], direction: int
+) -> None:
+    """The worst is darkest on white and brightest on black; in grey, too."""
+
+    def lightness(colour: str) -> float:
+        r, g, b = mcolors.to_rgb(colour)
+        return 116 * (0.2126 * r**2.2 + 0.7152 * g**2.2 + 0.0722 * b**2.2) ** (1 / 3) - 16  # CIE L*
+
+    ramp = [lightness(theme[f"s{level}"]) for level in range(5)]
+    assert all(direction * (worse - better) > 10 for better, worse in pairwise(ramp))
+    assert abs(ramp[0] - lightness(theme["paper"])) < 12, "no breach recedes"
+
+
+def test_pictures_and_maps_have_one_ramp() -> None:
+    assert [c.lower() for c in plots.figure.SEVERITY] == [palette.LIGHT[f"s{n}"] for n in range(5)]
 
 
 def test_nothing_to_draw_is_said(sessions: pd.DataFrame) -> None:

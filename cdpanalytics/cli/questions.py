@@ -265,6 +265,14 @@ def add_report(commands: Any) -> None:
         "--order", choices=("breached", "incident"), default="breached",
         help="VMs in heat map and timeline: most breached time first (default), or by incident",
     )  # fmt: skip
+    command.add_argument(
+        "--prepared-for", action="append", default=[], metavar="NAME",
+        help="who approves it, with room for date and signature; may be given again",
+    )  # fmt: skip
+    command.add_argument(
+        "--json", metavar="FILE.json", type=shared.destination,
+        help="also write what the report says as JSON",
+    )  # fmt: skip
     command.set_defaults(run=_run_report)
 
 
@@ -272,8 +280,12 @@ def _run_report(options: argparse.Namespace) -> int:
     selection = selection_of(options)
     selection.report(
         options.output, title=options.title, summary=options.summary, order=options.order,
-        sides=options.sides, by=options.by,
+        sides=options.sides, by=options.by, prepared_for=options.prepared_for,
     )  # fmt: skip
+    if options.json:
+        from cdpanalytics.reports.facts import write_facts
+
+        write_facts(selection, options.json, options.by)
     return _told(selection, options)
 
 

@@ -1,186 +1,153 @@
-"""The explorer: controls and a view, whose traits are its whole state; each answer is a Selection's."""
+"""The explorer: one state, the board that draws it, and the messages by which the board changes it."""
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Iterator
+import traceback
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anywidget
-import ipywidgets as widgets
 import pandas as pd
 import traitlets as t
+from IPython.display import publish_display_data
+from markupsafe import Markup
 
 from cdpanalytics.errors import CdpError, InputError
-from cdpanalytics.explorer import views
-from cdpanalytics.presentation import happenings
+from cdpanalytics.explorer import controls, views
+from cdpanalytics.explorer.reading import Reader, interval
+from cdpanalytics.explorer.state import FIELDS, State
+from cdpanalytics.presentation import formatting, happenings
 from cdpanalytics.presentation import html as parts
-from cdpanalytics.presentation.analysis import ORDERS, Analysis
-from cdpanalytics.schema import KEYS
+from cdpanalytics.presentation.workbook import Workbook
 
 if TYPE_CHECKING:
+    from cdpanalytics.presentation.analysis import Analysis
     from cdpanalytics.selection import Selection
 
-DAY = pd.Timedelta(days=1)
-_PERIODS: dict[str, int | None] = {
-    "last 7 days": 7, "last 30 days": 30, "last 90 days": 90, "all": None, "own dates": None,
-}  # fmt: skip
-_SIDES = "Side by side"
-_CALLS = {
-    "Heat map": "rpo_adherence(by={vm}, freq={freq!r})", "Timeline": "gaps()", "Exposure": "gaps()",
-    "Worst VMs": "worst(by={vm})", "Durations": "durations(by='policy')", "Sizes": "sizes(by='policy')",
-    "Journal": "journal_adherence(by={vm})", "Status": "status()",
-    _SIDES: "compare(by={side_key!r}, sides={sides!r})",
-}  # fmt: skip
-"""The metric of each view, as a method of a Selection."""
+_REGIONS = ("tiles", "head", "tabs", "main", "strip", "bar", "detail")
+"""In the order in which they are drawn: what answers first comes first."""
 
-_NARROWED = ("period", "first", "last", "server", "vms", "picked")
-"""Traits that showing one incident changes."""
+_KEPT = 60
+_LEAST_WIDTH = 420
+_STEP = 20
+"""Widths are rounded to it, so that a scroll bar draws nothing anew."""
 
-_OWN_RPO = "each policy's own"
-_RPOS = (_OWN_RPO, "15s", "30s", "1min", "5min", "15min", "1h", "4h")
-_ALL = "all"
+_TYPES = {"csv": "text/csv", "svg": "image/svg+xml", "png": "image/svg+xml",
+          "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"}  # fmt: skip
 
 
-class ExplorerView(anywidget.AnyWidget):
-    """Regions of HTML, and the VM or cell that was picked in them."""
-
-    _esm = parts.source("tables.js") + Path(__file__).with_name("board.js").read_text(
-        encoding="utf-8"
-    )
-    _css = t.Unicode("").tag(sync=True)
-    tiles = t.Unicode("").tag(sync=True)
-    main = t.Unicode("").tag(sync=True)
-    detail = t.Unicode("").tag(sync=True)
-    picked: t.List[Any] = t.List([]).tag(sync=True)
-    incident: t.List[Any] = t.List([]).tag(sync=True)
-
-    def __init__(self) -> None:
-        super().__init__(_css=views.style())
-
-
-class Explorer(widgets.VBox):  # type: ignore[misc]
+class Explorer(anywidget.AnyWidget):
     """Interactive exploration of a Selection.
 
-    Every trait can be given as an argument, set from another cell, and observed; the
-    controls follow. `Selection.explore` makes one.
+    Everything that it shows follows from its `state`. `Selection.explore` and
+    `cdpanalytics.explore` make one.
+
+    Parameters
+    ----------
+    selection : Selection
+        Where it begins: its period and names are the first state, its terms stay.
+    state : str or State, optional
+        What `Share` gave: ``"period=2026-10&policy=Gold&view=Sizes"``.
+    **changes
+        Fields of a `State`: ``view="Sizes", policy="Gold*"``.
 
     Attributes
     ----------
-    period : str
-        "last 7 days", "last 30 days" (default), "last 90 days", "all", or "own dates",
-        which it becomes when a date is set. Periods end with the newest data.
-    first, last : datetime.date
-        The first and the last day shown, whole days in the Selection's zone.
-    server : str
-        A backup server, or "all".
-    policies, vms : tuple of str
-        Names; empty means all.
-    rpo : str
-        A target like "15min", or "each policy's own".
-    view : str
-        One of `VIEWS`.
-    sides : str
-        What the view "Side by side" compares, like "policy=Gold,Silver". It begins with the
-        first two backup servers, else policies.
-    order : str
-        Order of the VMs in heat map and timeline: "breached" (most breached time first) or
-        "incident" (by the incident that explains most of it).
-    picked : tuple
-        Backup server, policy, VM, and the day's start (or an empty text) of what was
-        picked in the map: its sessions are listed below it.
-    controls : dict of str
-        The widgets that set the traits, by name.
-    page : ExplorerView
-        The widget that shows the answer: `tiles`, `main` and `detail` are its HTML.
+    state : State
+        What it shows; setting it draws it. `show` changes some fields of it.
+    head, bar, tiles, tabs, strip, main, detail : str
+        The HTML of each region.
+    word : str
+        What a screen reader says of the newest change.
+
+    Raises
+    ------
+    InputError
+        When there are no sessions, or a name is not one of the state's.
     """
 
-    period = t.Enum(list(_PERIODS), "last 30 days")
-    first = t.Instance(dt.date)
-    last = t.Instance(dt.date)
-    server = t.Unicode(_ALL)
-    policies = t.Tuple()
-    vms = t.Tuple()
-    rpo = t.Unicode(_OWN_RPO)
-    view = t.Enum(list(views.VIEWS), next(iter(views.VIEWS)))
-    sides = t.Unicode("")
-    order = t.Enum(list(ORDERS), ORDERS[0])
-    picked = t.Tuple()
+    _esm = (
+        parts.source("tables.js")
+        + parts.source("pictures.js")
+        + Path(__file__).with_name("board.js").read_text(encoding="utf-8")
+    )
+    _css = t.Unicode("").tag(sync=True)
+    head, bar, tiles, tabs, strip, main, detail, word = (
+        t.Unicode("").tag(sync=True) for _ in range(8)
+    )
+    found = t.Unicode("").tag(sync=True)
+    drawn = t.Int(0).tag(sync=True)
+    twin = t.Unicode("").tag(sync=True)
+    state: t.Instance[State] = t.Instance(State)
 
-    STATE = (
-        "period", "first", "last", "server", "policies", "vms", "rpo", "view", "order", "sides",
-        "picked",
-    )  # fmt: skip
+    def __init__(
+        self, selection: Selection, state: str | State | None = None, **changes: Any
+    ) -> None:
+        self._reader = Reader(selection)
+        start = self._reader.start
+        if isinstance(state, State):
+            start = state
+        elif state is not None:
+            start = State.parse(state, start)
+        self._first = start.but(**changes)
+        self._past: list[State] = []
+        self._future: list[State] = []
+        self._kept: OrderedDict[tuple[str, str, int], str] = OrderedDict()
+        self._width, self._find, self._held = 960, "", 0
+        super().__init__(_css=views.style(), state=self._first, twin=uuid.uuid4().hex)
+        self.on_msg(self._receive)
+        self._draw()
+        self.observe(self._changed, "state")
 
-    def __init__(self, selection: Selection, **state: Any) -> None:
-        self._loaded = selection.pinned()
-        if self._loaded.sessions.empty:
-            raise InputError("there are no sessions to explore; sync first, or select others")
-        self._question = selection
-        assert self._loaded.start is not None  # noqa: S101 - there are sessions
-        assert self._loaded.stop is not None  # noqa: S101
-        zone = selection.tz
-        self._oldest = self._loaded.start.tz_convert(zone)
-        # The end is exclusive: the last day is that of the instant before it.
-        self._newest = (self._loaded.stop - pd.Timedelta(1, "us")).tz_convert(zone)
-        self._held, self._stale, self._searching = 0, set(self.STATE), False
-        self._analysis: Analysis | None = None
-        self._before: dict[str, Any] = {}
-        self.page = ExplorerView()
-        self.controls = self._make_controls()
-        super().__init__([self._control_box(), self.page])
-        self.add_class("cdp-explorer-app")
-        with self.batch():
-            self.first, self.last = self._days(self.period)
-            self.sides = _first_sides(self._loaded.sessions)
-            self.observe(self._changed, list(self.STATE))
-            self._link()
-            for name, value in state.items():
-                if name not in self.STATE:
-                    raise InputError(f"explore has no {name!r}; use {', '.join(self.STATE)}")
-                setattr(self, name, tuple(value) if name in ("policies", "vms") else value)
-
-    # What an analyst takes away
+    # -- what an analyst takes away -------------------------------------------------------
 
     @property
     def selection(self) -> Selection:
-        """The question that the controls ask, for use in other cells."""
-        return self._narrowed(self._question)
-
-    @property
-    def data(self) -> pd.DataFrame:
-        """The sessions of the selection."""
-        return self.analysis.selection.sessions
+        """The question shown, for use in other cells."""
+        return self._reader.selection(self.state)
 
     @property
     def analysis(self) -> Analysis:
-        """The tables of the selection; each is computed when it is first used."""
-        if self._analysis is None:
-            self._analysis = self._analyze()
-        return self._analysis
+        """The tables of the question; each is computed when it is first used."""
+        return self._reader.analysis(self.state)
+
+    @property
+    def data(self) -> pd.DataFrame:
+        """The sessions of the question."""
+        return self.analysis.selection.sessions
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The whole table behind the view."""
+        return views.VIEWS[self.state.view].table(self.analysis, self.state)
 
     def code(self) -> str:
         """Return the line that gives the view's table in any notebook."""
-        since, until = (edge.isoformat() for edge in self._bounds())
-        question = {"since": since, "until": until, "tz": self._question.tz, **self._chosen()}
-        if self.rpo != _OWN_RPO:
-            question["target"] = self.rpo
-        given = ", ".join(f"{name}={value!r}" for name, value in question.items())
-        key = self.analysis.side_key if self.view == _SIDES else None
-        call = _CALLS[self.view].format(
-            vm=KEYS, freq=self.analysis.freq, side_key=key, sides=self.sides
-        )  # fmt: skip
-        return f"archive.select({given}).{call}"
+        return controls.code(self._reader, self.state, self.analysis)
+
+    def show(self, **changes: Any) -> None:
+        """Change some fields of the state: ``show(policy="Gold", view="Sizes")``.
+
+        Raises
+        ------
+        InputError
+            When a name is not one of the state's, or a value cannot be one.
+        """
+        if {"view", "period", "policy", "vm", "server", "tag"} & set(changes):
+            changes = {"picked": (), **changes}
+        self.state = self.state.but(**changes)
 
     def narrow(self, incident: int) -> None:
-        """Show only the days and VMs of one incident, in every view; 0: what was shown before.
+        """Show only the time and the VMs of one incident; `undo` goes back.
 
         Parameters
         ----------
         incident : int
-            A number of `incidents()` of the `selection` shown. Narrowed, it is a question of
+            A number of `incidents()` of the question shown. Narrowed, it is a question of
             its own, whose incidents have numbers of their own.
 
         Raises
@@ -188,225 +155,270 @@ class Explorer(widgets.VBox):  # type: ignore[misc]
         InputError
             When there is no such incident.
         """
-        with self.batch():
-            if incident:
-                chosen = self._days_and_vms_of(incident)
-                self._before = self._before or {name: getattr(self, name) for name in _NARROWED}
-            else:
-                chosen, self._before = self._before, {}
-            for name, value in chosen.items():
-                setattr(self, name, value)
-
-    def _days_and_vms_of(self, incident: int) -> dict[str, Any]:
         gaps = happenings.vms_of(self.analysis, incident)
-        if gaps.empty:
+        start, stop = self.analysis.start, self.analysis.stop
+        if gaps.empty or start is None or stop is None:
             raise InputError(f"there is no incident {incident} among those shown")
-        zone, servers = self._question.tz, gaps["backup_server"].unique()
-        first, last = (
-            edge.tz_convert(zone).date() for edge in (gaps["start"].min(), gaps["end"].max())
-        )
-        return {
-            "period": "own dates", "first": max(first, self._oldest.date()),
-            "last": min(last, self._newest.date()), "vms": tuple(sorted(gaps["vm"].unique())),
-            "server": str(servers[0]) if len(servers) == 1 else self.server, "picked": (),
-        }  # fmt: skip
+        tz = self.analysis.selection.tz
+        first = gaps["start"].min().tz_convert(tz).normalize()
+        last = gaps["end"].max().tz_convert(tz).normalize() + pd.DateOffset(days=1)
+        servers = gaps["backup_server"].dropna().unique()
+        self.show(
+            period=interval(max(first, start), min(last, stop), tz), vm=sorted(gaps["vm"].unique()),
+            **({"server": servers} if len(servers) == 1 else {}),
+        )  # fmt: skip
 
-    # How it is drawn
+    def undo(self) -> None:
+        """Show what was shown before the newest change."""
+        self._step(self._past, self._future)
+
+    def redo(self) -> None:
+        """Show again what was undone."""
+        self._step(self._future, self._past)
+
+    def reset(self) -> None:
+        """Show what was shown first; this, too, can be undone."""
+        self.state = self._first
 
     @contextmanager
     def batch(self) -> Iterator[None]:
         """Draw once after several changes."""
         self._held += 1
+        before = self.state
         try:
             yield
         finally:
             self._held -= 1
-            if not self._held and self._stale:
+            if not self._held and self.state != before:
                 self._draw()
 
+    # -- how it is drawn -------------------------------------------------------------------
+
     def _changed(self, change: dict[str, Any]) -> None:
-        name = change["name"]
+        if change["old"] != change["new"]:
+            self._past.append(change["old"])
+            self._future.clear()
+            if not self._held:
+                self._draw()
+
+    def _step(self, source: list[State], target: list[State]) -> None:
+        if not source:
+            return
+        target_state, kept = source.pop(), list(source)
+        other = [*target, self.state]
         with self.batch():
-            self._stale.add(name)
-            if name == "period" and self.period != "own dates":
-                with self.hold_trait_notifications():
-                    self.first, self.last = self._days(self.period)
-            elif name in ("first", "last") and (self.first, self.last) != self._days(self.period):
-                self.period = "own dates"
+            self.state = target_state
+        source[:], target[:] = kept, other
+        self._draw_region("bar")
 
     def _draw(self) -> None:
-        stale, self._stale = self._stale, set()
-        if stale - {"view", "picked", "order"}:
-            self._analysis = None
+        """Draw every region; what cannot be answered is said where the answer would be."""
         try:
-            self.analysis.order = self.order
-            self.page.tiles = views.cards(self.analysis)
-            if stale - {"picked"}:
-                self.page.main = views.with_incidents(
-                    self.view, self.analysis, narrowed=bool(self._before)
-                )
-            self.page.detail = self._detail()
+            if views.is_empty(self.analysis):
+                self._alert(views.nothing())
+            else:
+                for region in _REGIONS:
+                    self._draw_region(region)
+                self.word = f"{self.state.view}. {_words(self.head)}"
         except CdpError as error:
-            self.page.tiles, self.page.detail = "", ""
-            self.page.main = views.alert(str(error))
+            self._alert(views.alert(str(error)))
+        self.drawn += 1
 
-    def _detail(self) -> str:
-        if not self.picked:
-            return ""
-        server, policy, vm, start = self.picked
-        rows = self.analysis.selection._frame
-        rows = rows[
-            (rows["backup_server"] == server) & (rows["vm"] == vm) & (rows["policy"] == policy)
-        ]
-        since, until = self._bounds()
-        title = f"{vm} on {server}"
-        if start:
-            since = pd.Timestamp(start)
-            until = since + (DAY if self.analysis.freq == "D" else 7 * DAY)
-            title += f", {since.tz_convert(self._question.tz):%Y-%m-%d}"
-        ended = rows["ended"].fillna(self._newest)
-        return views.sessions(
-            rows[(rows["created"] < until) & (ended >= since)], title, self._question.tz
-        )
-
-    def _analyze(self) -> Analysis:
-        since, until = self._bounds()
-        if since >= until:
-            raise InputError(f"the period ends {self.last} before it begins {self.first}")
-        return Analysis(self._narrowed(self._loaded), self.order, sides=self.sides)
-
-    def _narrowed(self, question: Selection) -> Selection:
-        """Return a question as the controls narrow it."""
-        since, until = self._bounds()
-        narrowed = question.during(since=since, until=until).where(**self._chosen())
-        return narrowed if self.rpo == _OWN_RPO else narrowed.with_terms(target=self.rpo)
-
-    def _chosen(self) -> dict[str, Any]:
-        """What is chosen, as arguments of `Selection.where`; nothing where it is all."""
-        server = () if self.server == _ALL else (self.server,)
-        chosen = {"server": server, "policy": self.policies, "vm": self.vms}
-        return {name: tuple(map(str, values)) for name, values in chosen.items() if values}
-
-    def _bounds(self) -> tuple[pd.Timestamp, pd.Timestamp]:
-        zone = self._question.tz
-        since = pd.Timestamp(self.first, tz=zone).tz_convert("UTC")
-        until = pd.Timestamp(self.last + dt.timedelta(days=1), tz=zone).tz_convert("UTC")
-        return self._loaded.clip(since, until)
-
-    def _days(self, period: str) -> tuple[dt.date, dt.date]:
-        last, oldest = self._newest.date(), self._oldest.date()
-        length = _PERIODS[period]
-        if period == "own dates":
-            return self.first, self.last
-        return (
-            oldest if length is None else max(oldest, last - dt.timedelta(days=length - 1))
-        ), last
-
-    # Controls
-
-    def _make_controls(self) -> dict[str, widgets.Widget]:
-        names = {key: _names(self._loaded.sessions, key) for key in KEYS}
-        self._names = names["vm"]
-        wide = {"layout": widgets.Layout(width="auto"), "style": {"description_width": "72px"}}
-        return {
-            "period": widgets.Dropdown(options=list(_PERIODS), description="Period", **wide),
-            "first": widgets.DatePicker(description="From", **wide),
-            "last": widgets.DatePicker(description="To", **wide),
-            "server": widgets.Dropdown(options=[_ALL, *names["backup_server"]], description="Server", **wide),
-            "rpo": widgets.Combobox(options=_RPOS, description="RPO", ensure_option=False,
-                                    continuous_update=False, **wide),
-            "view": widgets.Dropdown(options=list(views.VIEWS), description="View", **wide),
-            "sides": widgets.Text(description="Sides", placeholder="policy=Gold,Silver",
-                                  continuous_update=False, **wide),
-            "order": widgets.Dropdown(options=[("most breached first", "breached"), ("by incident", "incident")],
-                                      description="Order", **wide),
-            "policies": widgets.SelectMultiple(options=names["policy"], description="Policies", rows=5, **wide),
-            "search": widgets.Text(description="Find VM", placeholder="part of a name", **wide),
-            "vms": widgets.SelectMultiple(options=names["vm"], description="VMs", rows=5, **wide),
-        }  # fmt: skip
-
-    def _control_box(self) -> widgets.Widget:
-        controls = self.controls
-        columns = [
-            [controls["period"], controls["first"], controls["last"]],
-            [
-                controls["server"], controls["rpo"], controls["view"], controls["order"],
-                controls["sides"],
-            ],
-            [controls["policies"]], [controls["search"], controls["vms"]],
-        ]  # fmt: skip
-        return widgets.GridBox(
-            [widgets.VBox(column) for column in columns],
-            # As many columns as fit: with a file browser open four would be cut off.
-            layout=widgets.Layout(grid_template_columns="repeat(auto-fit, minmax(200px, 1fr))", grid_gap="4px 12px"),
-        )  # fmt: skip
-
-    def _link(self) -> None:
-        for name in ("period", "first", "last", "server", "rpo", "view", "order", "sides"):
-            t.link((self, name), (self.controls[name], "value"))
-        t.link((self, "policies"), (self.controls["policies"], "value"))
-        self.controls["search"].observe(self._search, "value")
-        self.controls["vms"].observe(self._choose, "value")
-        self.observe(self._show_chosen, "vms")
-        self.page.observe(self._pick, "picked")
-        self.page.observe(self._pick_incident, "incident")
-
-    def _search(self, _: object) -> None:
-        """Narrow the list to a part of a name; chosen VMs stay listed."""
-        part = self.controls["search"].value.casefold()
-        matching = [name for name in self._names if part in name.casefold() or name in self.vms]
-        self._searching = True
-        self.controls["vms"].options = matching
-        self.controls["vms"].value = self.vms
-        self._searching = False
-
-    def _choose(self, change: dict[str, Any]) -> None:
-        if not self._searching:
-            self.vms = tuple(change["new"])
-
-    def _show_chosen(self, change: dict[str, Any]) -> None:
-        missing = [name for name in change["new"] if name not in self.controls["vms"].options]
-        if missing:
-            self._search(None)
-        self.controls["vms"].value = tuple(
-            n for n in change["new"] if n in self.controls["vms"].options
-        )
-
-    def _pick(self, change: dict[str, Any]) -> None:
-        if change["new"]:
-            self.picked = tuple(change["new"][:4])
-
-    def _pick_incident(self, change: dict[str, Any]) -> None:
-        if change["new"]:
-            self.narrow(int(change["new"][0]))
-
-    def _repr_mimebundle_(self, **options: Any) -> Any:
-        """Give widgets where they run, and the same view as static HTML where none can."""
-        bundle = super()._repr_mimebundle_(**options)
-        bundle = bundle[0] if isinstance(bundle, tuple) else bundle
-        return {**bundle, "text/html": self._static_html(), "text/plain": repr(self)}
-
-    def _static_html(self) -> str:
+    def _alert(self, message: Markup) -> None:
+        self.head, self.tiles, self.strip, self.detail = "", "", "", ""
+        self.main, self.word = message, _words(message)
+        self.tabs = controls.tabs(self.state)
         try:
-            return views.static_html(self.analysis, self.view)
+            self._draw_region("bar")
+        except CdpError:  # the period itself is what is wrong: the fields of before stay
+            return
+
+    def _draw_region(self, region: str) -> None:
+        if region == "bar":
+            history = bool(self._past), bool(self._future)
+            try:
+                code = self.code()
+            except CdpError as error:
+                code = f"# {error}"
+            self.bar = controls.bar(self._reader, self.state, self._find, history, code)
+            return
+        drawn = self._region(region, self.state)
+        if self.state.beside and region in ("head", "tiles", "strip", "main"):
+            other = State.parse(self.state.beside, self.state.but(beside=""))
+            label = printable_label(self.state.beside)
+            drawn = controls.macro("panes")(drawn, self._region(region, other, 0.5), label)
+        setattr(self, region, drawn)
+
+    def _region(self, region: str, state: State, share: float = 1.0) -> Markup:
+        """Return a region's HTML, kept from when it was drawn before."""
+        width = max(
+            _LEAST_WIDTH, int(self._width * (0.5 if state.beside else share)) // _STEP * _STEP
+        )
+        relevant = state.but(picked=state.picked if region == "detail" else ())
+        key = region, str(relevant), width
+        if key not in self._kept:
+            self._kept[key] = _draw_one(region, self._reader.analysis(state), state, width)
+            while len(self._kept) > _KEPT * len(_REGIONS):
+                self._kept.popitem(last=False)
+        return Markup(self._kept[key])  # noqa: S704 - what was drawn
+
+    # -- messages of the board ---------------------------------------------------------------
+
+    def _receive(self, _: object, message: dict[str, Any], __: object) -> None:
+        """Do what the board asks; a message is one verb and its argument."""
+        verbs: dict[str, Callable[[Any], None]] = {
+            "show": lambda changes: self.show(**changes),
+            "toggle": lambda given: self.show(**controls.toggled(self._reader, self.state, *given)),
+            "choose": lambda given: self.show(**controls.chosen(self.state, *given)),
+            "state": lambda text: setattr(self, "state", State.parse(text)),
+            "incident": self.narrow, "move": self._move, "between": self._between, "date": self._date,
+            "beside": self._beside, "find": self._search, "download": self._download, "width": self._resize,
+            "undo": lambda _: self.undo(), "redo": lambda _: self.redo(), "reset": lambda _: self.reset(),
+        }  # fmt: skip
+        try:
+            for verb, given in message.items():
+                if verb in verbs:
+                    verbs[verb](given)
+        except CdpError as error:
+            self.word = ""
+            self.main, self.word = views.alert(str(error)), str(error)
+        except Exception:  # a widget that falls silent tells no one why
+            self.main = views.alert("internal error:\n" + traceback.format_exc(limit=-3))
+        self.drawn += 1
+
+    def _move(self, steps: int) -> None:
+        """Move the period by its own length; 0 makes it twice as long."""
+        start, stop = self.analysis.start, self.analysis.stop
+        if start is None or stop is None:
+            return
+        length = stop - start
+        since = start + steps * length if steps else start - length / 2
+        until = stop + steps * length if steps else stop + length / 2
+        self._between([since.timestamp() * 1000, until.timestamp() * 1000])
+
+    def _between(self, edges: Sequence[float]) -> None:
+        """Choose a period between two instants in milliseconds, inside what there is data of."""
+        tz, oldest, newest = self.selection.tz, self._reader.oldest(), self._reader.as_of
+        since, until = (
+            pd.Timestamp(edge, unit="ms", tz="UTC").round("s") for edge in sorted(edges)
+        )
+        since, until = max(since, oldest), min(until, newest)
+        if since >= until:
+            raise InputError("there are no sessions in that direction")
+        self.show(period=interval(since, until, tz))
+
+    def _date(self, given: Sequence[str]) -> None:
+        """Choose whole days, the last one inclusive."""
+        first, last = (pd.Timestamp(day) for day in given)
+        self.show(period=f"{first:%Y-%m-%d}/{last + pd.Timedelta(days=1):%Y-%m-%d}")
+
+    def _beside(self, which: str) -> None:
+        start, stop = self.analysis.start, self.analysis.stop
+        if which == "before" and start is not None and stop is not None:
+            before = interval(start - (stop - start), start, self.selection.tz)
+            self.show(beside=State().but(period=before).text())
+
+    def _search(self, text: str) -> None:
+        """List the names with a part in them, and narrow the picture to them."""
+        self._find = text
+        lists = controls.found(self._reader, self.state, text)
+        self.found = controls.macro("found")(lists)
+        if not text:
+            self.word = ""
+            return
+        kinds = [name for name, *_ in lists]
+        for name in ("vm", "policy", "server"):
+            if name in kinds:
+                pattern = f"*{_literal(text)}*"
+                typed = [p for p in self._typed if p in getattr(self.state, name)]
+                kept = [each for each in getattr(self.state, name) if each not in typed]
+                self._typed = [pattern]
+                self.show(**{name: [*kept, pattern]})
+                return
+
+    _typed: Sequence[str] = ()
+
+    def _resize(self, width: float) -> None:
+        rounded = max(_LEAST_WIDTH, int(width) // _STEP * _STEP)
+        if rounded != self._width:
+            self._width = rounded
+            for region in ("main", "strip"):
+                if self.tiles:
+                    self._draw_region(region)
+
+    def _download(self, kind: str) -> None:
+        """Send the whole table behind the view, or its picture, as a file."""
+        view, tz = views.VIEWS[self.state.view], self.selection.tz
+        name = f"{self.state.view.lower().replace(' ', '-')}.{'svg' if kind == 'png' else kind}"
+        if kind == "csv":
+            body = formatting.csv_text(self.table, tz).encode()
+        elif kind == "xlsx":
+            book = Workbook(tz, parts.HEADINGS)
+            book.add_text(
+                "Question", "The question", [("State", str(self.state)), ("Code", self.code())]
+            )
+            book.add_table(self.state.view, self.table)
+            body = book.to_bytes()
+        elif view.picture is not None:
+            body = view.picture(self.analysis, 960).alone(parts.source("pictures.css")).encode()
+        else:
+            raise InputError(f"{self.state.view} has no picture; download its table")
+        self.send({"file": name, "type": _TYPES[kind], "png": kind == "png"}, [body])
+
+    # -- where no widget runs --------------------------------------------------------------------
+
+    def static_html(self) -> str:
+        """Return what is shown as HTML that needs no script."""
+        try:
+            return views.static_html(self.analysis, self.state)
         except CdpError as error:
             return views.alert(str(error))
 
+    def _ipython_display_(self) -> None:
+        """Show the widget, and the same view as static HTML that the widget hides where it runs.
+
+        They are two outputs because exports that keep widgets, but have no script to draw
+        them, show nothing of an output that holds one.
+        """
+        given: Any = self._repr_mimebundle_()
+        bundle = given[0] if isinstance(given, tuple) else given or {}
+        publish_display_data({**bundle, "text/plain": repr(self)})  # type: ignore[no-untyped-call]
+        twin = f'<div class="cdp-twin cdp-twin-{self.twin}">{self.static_html()}</div>'
+        publish_display_data({"text/html": twin, "text/plain": ""})  # type: ignore[no-untyped-call]
+
     def __repr__(self) -> str:
         state = ", ".join(
-            f"{name}={getattr(self, name)!r}" for name in self.STATE if name != "picked"
+            f"{name}={value!r}"
+            for name in FIELDS
+            if (value := getattr(self.state, name)) not in ("", ())
         )
         return f"Explorer({state})"
 
 
-def _names(sessions: pd.DataFrame, key: str) -> list[str]:
-    return sorted(sessions[key].dropna().astype("str").unique()) if key in sessions else []
+def _draw_one(region: str, analysis: Analysis, state: State, width: float) -> Markup:
+    match region:
+        case "head":
+            return views.head(analysis)
+        case "tiles":
+            return views.tiles(analysis)
+        case "tabs":
+            return controls.tabs(state)
+        case "strip":
+            return views.strip(analysis, width)
+        case "detail":
+            return views.detail(analysis, state)
+    return views.VIEWS[state.view].draw(analysis, state, width)
 
 
-def _first_sides(sessions: pd.DataFrame) -> str:
-    """Return two groups to begin with; nothing where there are no two that can be written."""
-    for key in ("backup_server", "policy"):
-        names = [name for name in _names(sessions, key) if "," not in name]
-        if len(names) > 1:
-            return f"{key}={names[0]},{names[1]}"
-    return ""
+def printable_label(text: str) -> str:
+    """Return the text of a second pane's state as its heading."""
+    return formatting.printable(", ".join(text.split("&"))).replace("+", " ")
+
+
+def _words(drawn: str) -> str:
+    return " ".join(Markup(drawn).striptags().split())  # noqa: S704 - what was drawn
+
+
+def _literal(text: str) -> str:
+    """Return a part of a name as a pattern that means it to the letter."""
+    return "".join(f"[{c}]" if c in "*?[" else c for c in text)

@@ -1,59 +1,234 @@
-// Shows three regions of HTML, and says which VM or cell was picked, by click or keyboard.
-const REGIONS = ["tiles", "main", "detail"];
+// Draws the regions that the kernel sends, and tells it what was asked for: one verb and its argument per message.
+const REGIONS = ["head", "bar", "tiles", "strip", "tabs", "main", "detail"];
+const BUSY_AFTER = 100;
+const TYPING = 250;
 
 function render({ model, el }) {
+  const own = new AbortController();
+  const boxes = {};
+  let busy = null;
+  let waiting = 0;
+  let opener = null;
+
   el.classList.add("cdp-explorer");
+  el.tabIndex = -1;
+  hideTwin(model.get("twin"));
+  const sign = element("div", "cdp-busy");
+  sign.setAttribute("role", "status");
+  el.append(sign);
+  const word = element("div", "cdp-word");
+  word.setAttribute("aria-live", "polite");
   for (const name of REGIONS) {
-    const box = document.createElement("div");
-    box.className = `cdp-${name}`;
-    el.append(box);
-    const draw = () => {
-      const focused = box.contains(document.activeElement) ? place(document.activeElement) : null;
-      box.innerHTML = model.get(name);
-      enliven(box);
-      const stops = box.querySelectorAll("button[data-start]");
-      if (stops.length) stops[0].tabIndex = 0;
-      if (focused !== null && stops[focused]) stops[focused].focus();
-    };
-    model.on(`change:${name}`, draw);
-    draw();
+    boxes[name] = element("div", `cdp-${name}`);
+    el.append(boxes[name]);
   }
-  const stopsOf = (button) => [...button.closest("table").querySelectorAll("button[data-start]")];
-  const place = (button) => button.matches?.("button[data-start]") ? stopsOf(button).indexOf(button) : null;
-  let number = 0;
+  el.append(word);
 
-  el.addEventListener("click", (event) => {
-    const button = event.target.closest("button");
-    if (button?.dataset.incident !== undefined) {
-      number += 1;
-      model.set("incident", [Number(button.dataset.incident), number]);
-      model.save_changes();
-      return;
+  function send(message) {
+    waiting += 1;
+    busy ??= setTimeout(() => { el.dataset.busy = ""; sign.textContent = "Computing"; }, BUSY_AFTER);
+    model.send(message);
+  }
+  function rest() {
+    waiting = 0;
+    clearTimeout(busy);
+    busy = null;
+    delete el.dataset.busy;
+    el.dataset.drawn = model.get("drawn");
+    sign.textContent = "";
+  }
+
+  function draw(name) {
+    const box = boxes[name];
+    const kept = remember(box);
+    box.innerHTML = model.get(name);
+    enliven(box);
+    awaken(box, true);
+    for (const target of box.querySelectorAll("[data-act]")) pressable(target);
+    recall(box, kept);
+    if (name === "detail") opened(box);
+    marked();
+  }
+
+  // The row, cell or mark that was opened keeps a visible mark; what opened is scrolled to and gets the focus.
+  function opened(box) {
+    const title = box.querySelector("h3");
+    if (title && opener) {
+      title.focus({ preventScroll: true });
+      box.scrollIntoView({ block: "nearest", behavior: calm() ? "auto" : "smooth" });
+    } else if (!title && opener) {
+      const back = [...el.querySelectorAll("[data-key]")].find((each) => each.dataset.key === opener);
+      opener = null;
+      back?.focus?.();
     }
-    if (button?.dataset.start === undefined) return;
-    const { server, policy, vm } = button.closest("tr").dataset;
-    number += 1;
-    model.set("picked", [server, policy, vm, button.dataset.start, number]);
-    model.save_changes();
-  });
+  }
+  function marked() {
+    for (const each of el.querySelectorAll("[aria-current]")) each.removeAttribute("aria-current");
+    if (!opener || !boxes.detail.firstElementChild) return;
+    for (const each of el.querySelectorAll("[data-act], [data-start]")) {
+      if (keyOf(each) !== opener) continue;
+      each.dataset.key = opener;
+      each.setAttribute("aria-current", "true");
+    }
+  }
 
-  // Arrow keys walk the cells, so that the map is one stop of the tab key.
-  el.addEventListener("keydown", (event) => {
-    const button = event.target.closest?.("button[data-start]");
-    const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
-    if (!button || !step) return;
-    event.preventDefault();
-    event.stopPropagation();
-    const rows = [...button.closest("table").querySelectorAll("tr")]
-      .map((row) => [...row.querySelectorAll("button[data-start]")]).filter((row) => row.length);
-    const row = rows.findIndex((cells) => cells.includes(button));
-    const column = rows[row].indexOf(button);
-    const next = rows[row + step[0]]?.[column + step[1]];
-    if (!next) return;
-    button.tabIndex = -1;
-    next.tabIndex = 0;
-    next.focus();
+  for (const name of REGIONS) {
+    model.on(`change:${name}`, () => draw(name));
+    draw(name);
+  }
+  model.on("change:found", () => {
+    const list = boxes.bar.querySelector(".found");
+    if (list) { list.innerHTML = model.get("found"); for (const each of list.querySelectorAll("[data-act]")) pressable(each); }
   });
+  model.on("change:word", () => { word.textContent = model.get("word"); });
+  model.on("change:drawn", rest);
+  model.on("msg:custom", (message, buffers) => save(message, buffers[0]));
+
+  const listen = (type, act) => el.addEventListener(type, act, { signal: own.signal });
+  listen("click", (event) => {
+    if ("dragged" in el.dataset) return;
+    const target = event.target.closest("[data-act], [data-start]");
+    if (!target || !el.contains(target)) return;
+    if (event.target.closest("th button.sort")) return;
+    const message = messageOf(target);
+    if (message.show && "picked" in message.show) opener = message.show.picked.length ? keyOf(target) : opener;
+    send(message);
+    target.closest("details.menu")?.removeAttribute("open");
+  });
+  listen("change", (event) => {
+    const field = event.target;
+    if (field.dataset.set) {
+      const value = field.type === "checkbox" ? field.checked : field.value.trim();
+      if (field.dataset.set === "typed") { if (value) send({ show: { period: value } }); }
+      else send({ show: { [field.dataset.set]: value } });
+    } else if (field.dataset.toggle) send({ toggle: [field.dataset.toggle, field.value, field.checked] });
+    else if (field.dataset.date) {
+      const days = [...boxes.bar.querySelectorAll("[data-date]")].map((each) => each.value);
+      if (days.every(Boolean)) send({ date: days });
+    } else if ("state" in field.dataset) send({ state: field.value.trim() });
+  });
+  let typing = null;
+  listen("input", (event) => {
+    if (!("find" in event.target.dataset)) return;
+    clearTimeout(typing);
+    typing = setTimeout(() => send({ find: event.target.value.trim() }), TYPING);
+  });
+  // A menu closes with Escape, and when another is opened.
+  listen("keydown", (event) => {
+    const menu = event.target.closest("details.menu[open]");
+    if (event.target.matches("input, select, textarea")) event.stopPropagation();
+    if (event.key !== "Escape" || !menu) return;
+    menu.open = false;
+    menu.querySelector("summary").focus();
+    event.stopPropagation();
+  });
+  el.addEventListener("toggle", (event) => {
+    if (!event.target.matches?.("details.menu[open]")) return;
+    for (const other of el.querySelectorAll("details.menu[open]")) if (other !== event.target) other.open = false;
+  }, { capture: true, signal: own.signal });
+  answering(el, send);
+
+  let width = 0;
+  const watch = new ResizeObserver(() => {
+    const now = Math.floor(el.clientWidth / 20) * 20;
+    if (now && now !== width) { width = now; send({ width: el.clientWidth - 24 }); }
+  });
+  watch.observe(el);
+  return () => { own.abort(); watch.disconnect(); clearTimeout(busy); };
+}
+
+const element = (name, kind) => Object.assign(document.createElement(name), { className: kind });
+const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+
+// Where the widget runs, the still picture of the same cell is not needed.
+function hideTwin(id) {
+  const rule = element("style", "");
+  rule.textContent = `.cdp-twin-${id} { display: none; }`;
+  document.head.append(rule);
+}
+
+function messageOf(target) {
+  if (target.dataset.act) return JSON.parse(target.dataset.act);
+  const { server, policy, vm } = target.closest("tr").dataset;
+  const map = target.closest("table");
+  const starts = [...map.querySelectorAll("tbody tr")].map((row) => [...row.querySelectorAll("td[data-start]")])
+    .find((cells) => cells.length).map((cell) => cell.dataset.start);
+  const start = target.dataset.start;
+  const first = start || starts[0];
+  const next = start ? starts[starts.indexOf(start) + 1] : null;
+  const step = starts.length > 1 ? new Date(starts[1]) - new Date(starts[0]) : 86400000;
+  const end = next ?? new Date(+new Date(start || starts.at(-1)) + step).toISOString();
+  return { show: { picked: ["vm", server, policy, vm, first, end] } };
+}
+const keyOf = (target) => target.dataset.act ?? (target.dataset.start === undefined ? "" : JSON.stringify(messageOf(target)));
+
+// A row, a tile or a sentence that leads somewhere gets a real button; what is one already stays.
+function pressable(target) {
+  if (target.matches("button, svg *")) return;
+  const holder = target.matches("tr") ? target.cells[target.cells.length > 2 ? leading(target) : 0] : target.querySelector("dd.value") ?? target;
+  const button = element("button", "link");
+  button.type = "button";
+  button.append(...holder.childNodes);
+  holder.append(button);
+}
+// The cell of a row that names it: the VM where there is one, else the first.
+function leading(row) {
+  const heads = [...row.closest("table").tHead.rows[0].cells].map((cell) => cell.textContent.trim());
+  return Math.max(heads.indexOf("VM"), 0);
+}
+
+// What is typed, open and focused stays so when a region is drawn anew.
+function remember(box) {
+  const active = document.activeElement;
+  const inside = box.contains(active);
+  const field = inside && active.matches("input:not([type=checkbox]), textarea") ? active : null;
+  return {
+    open: [...box.querySelectorAll("details[id]")].map((each) => [each.id, each.open]),
+    focus: inside ? { id: active.id, act: active.dataset.act ?? active.closest("[data-act]")?.dataset.act, value: active.value, tip: active.dataset.tip } : null,
+    field: field && { value: field.value, start: field.selectionStart, end: field.selectionEnd, typing: "find" in field.dataset },
+    scroll: [...box.querySelectorAll(".panel, .scroll")].map((each) => [each.scrollLeft, each.scrollTop]),
+  };
+}
+function recall(box, kept) {
+  for (const [id, open] of kept.open) { const part = box.querySelector(`#${CSS.escape(id)}`); if (part) part.open = open; }
+  box.querySelectorAll(".panel, .scroll").forEach((each, at) => {
+    if (kept.scroll[at]) [each.scrollLeft, each.scrollTop] = kept.scroll[at];
+  });
+  if (!kept.focus) return;
+  const { id, act, value, tip } = kept.focus;
+  const again = (id && box.querySelector(`#${CSS.escape(id)}`))
+    || [...box.querySelectorAll("input[type=checkbox]")].find((each) => each.value === value && !act)
+    || [...box.querySelectorAll("[data-act]")].find((each) => each.dataset.act === act && act)
+    || [...box.querySelectorAll("[data-mark]")].find((each) => each.dataset.tip === tip && tip);
+  if (!again) return;
+  (again.matches("button, input, select, textarea, summary, [data-mark]") ? again : again.querySelector("button"))?.focus({ preventScroll: true });
+  if (!kept.field || !again.matches("input, textarea")) return;
+  if (kept.field.typing) again.value = kept.field.value;
+  if (again.type === "text" || again.type === "search") again.setSelectionRange(kept.field.start, kept.field.end);
+}
+
+// A file from the kernel; PNG is drawn here, twice as fine as the screen.
+async function save(message, bytes) {
+  let blob = new Blob([bytes], { type: message.type });
+  let name = message.file;
+  if (message.png) {
+    const image = new Image();
+    image.src = URL.createObjectURL(blob);
+    await image.decode();
+    const canvas = element("canvas", "");
+    [canvas.width, canvas.height] = [2 * image.width, 2 * image.height];
+    const brush = canvas.getContext("2d");
+    brush.fillStyle = "#ffffff";
+    brush.fillRect(0, 0, canvas.width, canvas.height);
+    brush.drawImage(image, 0, 0, canvas.width, canvas.height);
+    blob = await new Promise((done) => canvas.toBlob(done, "image/png"));
+    name = name.replace(/svg$/, "png");
+  }
+  const link = element("a", "");
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
 
 export default { render };

@@ -1,152 +1,125 @@
-"""Each view as HTML, made from an Analysis."""
+"""Each view of the explorer: a picture and tables of an Analysis, and the line of code that gives its numbers."""
 
 from __future__ import annotations
 
-import base64
-import html
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
-from matplotlib.axes import Axes
 
-from cdpanalytics import plots
+from cdpanalytics.explorer.state import VIEWS as NAMES
+from cdpanalytics.explorer.state import State
 from cdpanalytics.presentation import analysis as sentences
-from cdpanalytics.presentation import formatting, happenings
+from cdpanalytics.presentation import formatting, happenings, palette, pictures
 from cdpanalytics.presentation import html as parts
 from cdpanalytics.presentation.analysis import Analysis, periods_by_vm
+from cdpanalytics.presentation.drawing import Drawing
+from cdpanalytics.schema import KEYS
 
 GAPS_SHOWN = 25
-CAUSES_SHOWN = 10
+_CAUSES_SHOWN = 10
 _SESSIONS_SHOWN = 200
 _WORST_SHOWN = 25
-_STATUS_SHOWN = 200
+_ROWS_SHOWN = 100
 _HEIGHTS = (4, 8, 13, 18)
-_INKS = {
-    "#24292f": "var(--ink)", "#000000": "var(--ink)", "#57606a": "var(--soft)",
-    "#8c959f": "var(--soft)", "#eaeef2": "var(--line)", "#ffffff": "var(--paper)",
-}  # fmt: skip
-"""The colours of the packaged style that follow the theme."""
+_GROUP = ["rpo", "vms", "observed", "breached", "breaches", "worst_gap", "adherence", "adherence_strict",
+          "success_rate"]  # fmt: skip
+_GAP = [
+    "vm",
+    "policy",
+    "start",
+    "end",
+    "exposure",
+    "breached",
+    "cause",
+    "open",
+    "incident",
+    "backup_server",
+]
+_TILES = ("Groups", "Groups", "Status", "Worst VMs", "Timeline", "Durations", None)
+"""The view that each headline figure leads to."""
+
+Draw = Callable[[Analysis, State, float], Markup]
 
 
-_WITH_STRIP = ("Heat map", "Timeline")
-"""Views below the strip over the fleet."""
+@dataclass(frozen=True)
+class View:
+    """One question's answer.
+
+    Parameters
+    ----------
+    draw : callable
+        Analysis, State and width in pixels to HTML.
+    table : callable
+        Analysis and State to the whole table behind it, for download.
+    call : str
+        The metric as a method of a Selection; braces are filled from the state.
+    picture : callable, optional
+        Analysis and width to the picture, for download.
+    """
+
+    draw: Draw
+    table: Callable[[Analysis, State], pd.DataFrame]
+    call: str
+    picture: Callable[[Analysis, float], Drawing] | None = None
 
 
-def with_incidents(view: str, analysis: Analysis, *, narrowed: bool = False) -> Markup:
-    """A view; heat map and timeline below the strip over the fleet and its incidents."""
-    back = _BACK if narrowed else Markup("")
-    if view not in _WITH_STRIP or analysis.incidents.empty:
-        return back + VIEWS[view](analysis)
-    strip = plots.fleet(
-        analysis.in_breach,
-        analysis.incidents,
-        since=analysis.start,
-        until=analysis.stop,
-        tz=analysis.selection.tz,
-    )
-    listed = parts.macro("happened")(
-        happenings.sentences(analysis), happenings.remainder(analysis), pick=True
-    )
-    return back + picture(strip, "fleet-") + listed + VIEWS[view](analysis)
-
-
-_BACK = Markup(
-    '<p><button type="button" class="back" data-incident="0">'
-    "Show what was shown before this incident</button></p>"
-)
-
-
-def heat_map(analysis: Analysis) -> Markup:
-    """VM by day, grouped by policy, worst first; each cell can be picked."""
+def heat_map(analysis: Analysis, state: State, width: float) -> Markup:
+    """VM by day, grouped by policy, worst first; each cell opens its sessions."""
     shown = parts.heat_map(analysis)
     if not shown["rows"]:
-        return _paragraphs("No VM missed its target in this selection.")
+        return _note(_nobody_missed(analysis))
     more = len(analysis.worst) - len(shown["rows"])
     text = f"Share of each {'day' if analysis.freq == 'D' else 'week'}'s observed time in breach, in percent."
     if more > 0:
         text += f" {more:,} more VMs missed their target; see Worst VMs."
-    return _paragraphs(text) + parts.macro("heat")(shown, pick=True)
+    return _paragraph(text) + parts.macro("heat")(shown)
 
 
-def timeline(analysis: Analysis) -> Markup:
-    """When the worst VMs were covered, the causes of breaches, and the longest gaps."""
-    ax = plots.timeline(
-        analysis.selection.sessions,
-        analysis.gaps,
-        unobserved=analysis.selection.holes,
-        since=analysis.start,
-        until=analysis.stop,
-        tz=analysis.selection.tz,
-        vms=happenings.timeline_vms(analysis),
-    )
-    longest = analysis.gaps.nlargest(GAPS_SHOWN, "exposure")
-    causes = analysis.causes.head(CAUSES_SHOWN)
-    why = _heading("Causes of breaches") + _table(causes, "causes", analysis.selection.tz)
-    gaps = _heading("Longest gaps") + _table(longest, "gaps", analysis.selection.tz)
-    return picture(ax) + (why if len(causes) else Markup("")) + gaps
-
-
-def exposure(analysis: Analysis) -> Markup:
-    """How many gaps lasted at least how long, and what other targets would mean."""
-    ax = plots.exposure(analysis.gaps, target=analysis.selection.target)
+def timeline(analysis: Analysis, state: State, width: float) -> Markup:
+    """When the worst VMs were not covered, the causes of breaches, and the longest gaps."""
+    drawn = pictures.timeline(analysis, width).figure()
+    causes = analysis.causes.head(_CAUSES_SHOWN)
+    why = _heading("Causes of breaches") + _table(causes, "causes", analysis, _pick_cause)
+    late, short = analysis.breaches, len(analysis.gaps) - len(analysis.breaches)
+    heading = _heading(f"Gaps in breach, longest first: {_first_of(late, GAPS_SHOWN)}")
+    within = f"{short:,} gaps no longer than the RPO are not listed; the download has them."
+    gaps = heading + _table(late.head(GAPS_SHOWN)[_GAP], "gaps", analysis, _pick_gap)
     return (
-        picture(ax)
-        + _heading("What if the target were another")
-        + _table(analysis.what_if, "what-if")
+        drawn
+        + (why + gaps if len(late) else Markup(""))
+        + (_paragraph(within) if short else Markup(""))
     )
 
 
-def durations(analysis: Analysis) -> Markup:
-    """How long finished sessions lasted."""
-    return picture(plots.durations(analysis.durations)) + _table(analysis.durations, "durations")
-
-
-def sizes(analysis: Analysis) -> Markup:
-    """Sizes by policy, and where they head."""
-    trend = _heading("Trend: Theil-Sen slope with its 95 % interval")
-    return (
-        picture(plots.sizes(analysis.sizes, tz=analysis.selection.tz))
-        + trend
-        + _table(analysis.trends, "trends", analysis.selection.tz)
-    )
-
-
-def worst(analysis: Analysis) -> Markup:
+def worst(analysis: Analysis, state: State, width: float) -> Markup:
     """The VMs with most breached time, each with its days as a line of bars."""
     shown = happenings.by_incident(analysis).head(_WORST_SHOWN)
     if shown.empty:
-        return _paragraphs("No VM missed its target in this selection.")
-    whole = analysis.worst["breached"].sum()
-    rows = []
-    for (_, vm), days in zip(shown.iterrows(), periods_by_vm(analysis, shown), strict=True):
-        who = {"server": vm["backup_server"], "policy": vm["policy"], "vm": vm["vm"]}
-        rows.append(Markup(
-            '<tr{}><th scope="row">{}</th><td>{}</td><td class="number">{}</td><td class="number">{}</td>'
-            '<td class="number">{}</td><td class="number">{}</td><td class="number">{}</td><td>{}</td></tr>'
-        ).format(
-            parts.macro("whose")(who), parts.macro("picked")("", vm["vm"]),
-            vm["policy"], formatting.duration(vm["breached"]), formatting.share(vm["breached"] / whole),
-            formatting.duration(vm["worst_gap"]), formatting.share(vm["adherence"]),
-            formatting.word("incident", vm["incident"]), _sparkline(days),
-        ))  # fmt: skip
-    heads = (
-        "VM",
-        "Policy",
-        "Breached",
-        "of all breached",
-        "Longest gap",
-        "Adherence",
-        "Incident",
-        "Day by day",
-    )
-    head = Markup("").join(Markup('<th scope="col">{}</th>').format(name) for name in heads)
-    return Markup(
-        '<div class="scroll" tabindex="0" role="group" aria-label="Worst VMs"><table class="picks">'
-        "<thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>"
-    ).format(head, Markup("").join(rows))
+        return _note(_nobody_missed(analysis))
+    columns = [
+        "vm",
+        "policy",
+        "backup_server",
+        "breached",
+        "explains",
+        "explained",
+        "worst_gap",
+        "adherence",
+    ]
+    content = parts.table(shown[columns], "worst", tz=analysis.selection.tz, act=_picker(analysis))
+    content["heads"].append({"name": "Day by day", "number": False})
+    for row, days in zip(content["rows"], periods_by_vm(analysis, shown), strict=True):
+        row.append({"text": _sparkline(days), "sort": "", "number": False})
+    return _paragraph(
+        f"{_first_of(analysis.worst, _WORST_SHOWN)} VMs that missed their RPO."
+    ) + parts.macro("table")(content)
 
 
 def _sparkline(days: pd.DataFrame) -> Markup:
@@ -157,79 +130,230 @@ def _sparkline(days: pd.DataFrame) -> Markup:
         if level is None:
             bars.append(bar.format(4 * number + 1, 17, 1, 1, "none"))
         elif level:
-            bars.append(
-                bar.format(4 * number, 18 - _HEIGHTS[level - 1], 3, _HEIGHTS[level - 1], "late")
-            )
+            height = _HEIGHTS[level - 1]
+            bars.append(bar.format(4 * number, 18 - height, 3, height, "late"))
     label = f"{sum(bool(level) for level in levels)} of {len(levels)} periods with a breach"
     return Markup(
         '<svg class="spark" role="img" aria-label="{}" width="{}" height="18"><title>{}</title>{}</svg>'
     ).format(label, 4 * len(levels), label, Markup("").join(bars))
 
 
-def status(analysis: Analysis) -> Markup:
-    """How each VM is at the end of the period, worst first."""
-    shown = analysis.status.head(_STATUS_SHOWN).drop(columns="at")
-    left = len(analysis.status) - len(shown)
-    more = (f"{left:,} more VMs are not shown.",) if left else ()
-    return _paragraphs(sentences.now(analysis), *more) + _table(
-        shown, "status", analysis.selection.tz
-    )
+def groups(analysis: Analysis, state: State, width: float) -> Markup:
+    """Adherence of each policy, backup server or value of a tag; a click narrows to it."""
+    table = _groups(analysis, state)
+    shown = table[[state.by, *_GROUP]].head(_ROWS_SHOWN)
+    column = {"backup_server": "server"}.get(state.by, state.by)
 
+    def narrow(row: dict[Hashable, Any]) -> object:
+        name = row[state.by]
+        return None if formatting.is_missing(name) else {"toggle": [column, str(name), True]}
 
-def journal(analysis: Analysis) -> Markup:
-    """The RPO really achieved, from restorable intervals."""
-    if analysis.journal.empty:
-        return _paragraphs(
-            "The archive has no restorable intervals; sync with --journal to ask for them."
+    choices = ("policy", "backup_server", *analysis.selection.context.names)
+    picks = [
+        Markup('<button type="button" data-act="{}" aria-pressed="{}">{}</button>').format(
+            _message({"show": {"by": name}}),
+            "true" if name == state.by else "false", parts.HEADINGS.get(name, name),
         )
-    drawn = picture(analysis.selection.plot.achieved_rpo())
+        for name in choices
+    ]  # fmt: skip
+    chosen = Markup('<p class="choices" role="group" aria-label="Groups by">{}</p>').format(
+        Markup(" ").join(picks)
+    )
+    return chosen + _table(shown, "groups", analysis, narrow)
+
+
+def _groups(analysis: Analysis, state: State) -> pd.DataFrame:
+    table = analysis.selection.rpo_adherence(by=state.by)
+    return table.sort_values("breached", ascending=False, kind="stable", ignore_index=True)
+
+
+def exposure(analysis: Analysis, state: State, width: float) -> Markup:
+    """How many gaps lasted at least how long, and what other targets would mean."""
+    drawn = pictures.exposure(analysis, width).figure()
+    columns = ["rpo", "breaches", "breached", "adherence", "gap_adherence"]
     return (
         drawn
-        + _paragraphs(
-            "What each VM could be restored to, and how far apart restore points really were."
-        )
-        + _table(analysis.journal, "journal")
+        + _heading("What if the target were another?")
+        + _table(analysis.what_if[columns], "what-if", analysis)
     )
 
 
-def sides(analysis: Analysis) -> Markup:
+def durations(analysis: Analysis, state: State, width: float) -> Markup:
+    """How long finished sessions lasted, beside their cadence."""
+    return pictures.durations(analysis, width).figure() + _table(
+        analysis.durations, "durations", analysis, _narrow_policy
+    )
+
+
+def sizes(analysis: Analysis, state: State, width: float) -> Markup:
+    """Sizes by policy, and where they head."""
+    return (
+        pictures.sizes(analysis, width).figure()
+        + _heading("Trend: Theil-Sen slope with its 95 % interval")
+        + _table(analysis.trends, "trends", analysis, _narrow_policy)
+    )
+
+
+def journal(analysis: Analysis, state: State, width: float) -> Markup:
+    """The RPO really achieved, from restorable intervals, worst first."""
+    if analysis.journal.empty:
+        return _note(
+            "The archive has no restorable intervals of this period; sync with --journal to ask for them."
+        )
+    shown = analysis.journal.head(_WORST_SHOWN).rename(columns={"adherence": "within_share"})
+    text = (
+        f"What each VM could be restored to, and how far apart restore points really were: "
+        f"{_first_of(analysis.journal, _WORST_SHOWN)} VMs, the worst first."
+    )
+    return _paragraph(text) + _table(shown, "journal", analysis, _picker(analysis))
+
+
+def status(analysis: Analysis, state: State, width: float) -> Markup:
+    """How each VM is at the end of the period, worst first."""
+    shown = analysis.status.head(_ROWS_SHOWN).drop(columns="at")
+    text = (
+        f"{sentences.now(analysis)} {_first_of(analysis.status, _ROWS_SHOWN)} VMs, the worst first."
+    )
+    return _paragraph(text) + _table(shown, "status", analysis, _picker(analysis))
+
+
+def sides(analysis: Analysis, state: State, width: float) -> Markup:
     """Two groups over the period, or all VMs under two targets."""
+    form = Markup(
+        '<p><label>Compare <input data-set="sides" size="44" value="{}" placeholder="policy=Gold,Silver"></label></p>'
+    ).format(state.sides)
     if analysis.sides is None:
-        return _paragraphs(
-            "Write in Sides what to compare: backup_server=vbr01,vbr02 or policy=Gold,Silver, a tag, "
-            "or target=15min,1h."
+        return (
+            form
+            + _offers(analysis)
+            + _paragraph(
+                "Or write what to compare: backup_server=vbr01,vbr02 or policy=Gold,Silver, a tag, or target=15min,1h."
+            )
         )
     detail = analysis.side_by_side([analysis.side_key])
     tables = [
         parts.macro("table")(parts.side_table(table, name, analysis.sides))
-        for table, name in (
-            (analysis.side_by_side([]), "cdp-sides"), (detail, "cdp-sides-detail"),
-        )
+        for table, name in ((analysis.side_by_side([]), "sides"), (detail, "sides-detail"))
+    ]
+    return form + tables[0] + pictures.sides(analysis, width).figure() + tables[1]
+
+
+def _offers(analysis: Analysis) -> Markup:
+    """Buttons for a first comparison: the first two of each kind of group, and two targets."""
+    rows, pairs = analysis.selection.sessions, ["target=15min,1h"]
+    for column in ("policy", "backup_server", *analysis.selection.context.names):
+        names = sorted(rows[column].dropna().astype("str").unique()) if column in rows else []
+        plain = [name for name in names if "," not in name and "=" not in name]
+        pairs += [f"{column}={plain[0]},{plain[1]}"] if len(plain) > 1 else []
+    buttons = [
+        Markup('<button type="button" data-act="{}">{}</button>').format(_message({"show": {"sides": pair}}), pair)
+        for pair in reversed(pairs)
     ]  # fmt: skip
-    return tables[0] + picture(plots.side_by_side(detail)) + tables[1]
+    return Markup('<p class="choices">{}</p>').format(Markup(" ").join(buttons))
 
 
-VIEWS: dict[str, Callable[[Analysis], Markup]] = {
-    "Heat map": heat_map, "Timeline": timeline, "Exposure": exposure, "Worst VMs": worst,
-    "Durations": durations, "Sizes": sizes, "Journal": journal, "Status": status,
-    "Side by side": sides,
-}  # fmt: skip
+def exclusions(analysis: Analysis, state: State, width: float) -> Markup:
+    """What is left out on purpose, and how much of the time in breach it hides."""
+    if not state.exclude:
+        return _note("Exclusions are switched off under Terms, so nothing is left out.")
+    if analysis.exclusions.empty:
+        return _note("Nothing is left out of this period on purpose.")
+    text = "Time left out on purpose. Where two exclusions overlap, both name it."
+    return _paragraph(text) + _table(analysis.exclusions, "exclusions", analysis)
+
+
+VIEWS: dict[str, View] = dict(zip(NAMES, (
+    View(heat_map, lambda a, _: a.periods, "rpo_adherence(by={keys}, freq={freq!r})"),
+    View(timeline, lambda a, _: a.gaps, "gaps()", pictures.timeline),
+    View(worst, lambda a, _: happenings.by_incident(a), "worst(None, by={keys})"),
+    View(groups, _groups, "rpo_adherence(by={by!r})"),
+    View(exposure, lambda a, _: a.gaps, "gaps()", pictures.exposure),
+    View(durations, lambda a, _: a.durations, "durations(by='policy')", pictures.durations),
+    View(sizes, lambda a, _: a.sizes, "sizes(by='policy')", pictures.sizes),
+    View(journal, lambda a, _: a.journal, "journal_adherence(by={keys})"),
+    View(status, lambda a, _: a.status, "status()"),
+    View(sides, lambda a, _: a.side_by_side([a.side_key]), "compare(by={side_key!r}, sides={sides!r})",
+         pictures.sides),
+    View(exclusions, lambda a, _: a.exclusions, "exclusions"),
+), strict=True))  # fmt: skip
 """The views by the name that an analyst chooses."""
 
 
-def cards(analysis: Analysis) -> Markup:
-    """The figures that answer first."""
-    return parts.macro("tiles")(parts.summary_cards(analysis))
+def call(analysis: Analysis, state: State) -> str:
+    """Return the method of a Selection that gives a view's table."""
+    side_key = analysis.side_key if state.view == "Side by side" else ""
+    return VIEWS[state.view].call.format(
+        keys=KEYS, freq=analysis.freq, by=state.by, side_key=side_key, sides=state.sides
+    )
 
 
-def sessions(rows: pd.DataFrame, who: str, tz: str = "UTC") -> Markup:
-    """Sessions as a table, newest first."""
+def is_empty(analysis: Analysis) -> bool:
+    """Return whether the question selects nothing at all, about which nothing can be said."""
+    whole = analysis.whole
+    return not whole["sessions"] and not whole["observed"]
+
+
+def head(analysis: Analysis) -> Markup:
+    """The answer in a sentence, and how many VMs nothing protects now."""
+    return Markup(
+        '<p class="answer">{}</p><p class="now"><span data-act="{}">{}</span></p>'
+    ).format(
+        sentences.verdict(analysis), _message({"show": {"view": "Status"}}),
+        sentences.now(analysis),
+    )  # fmt: skip
+
+
+def tiles(analysis: Analysis) -> Markup:
+    """The figures that answer first; each leads to the view that explains it."""
+    cards = parts.summary_cards(analysis)
+    for card, view in zip(cards, _TILES, strict=True):
+        if view is not None:
+            card["act"] = {"show": {"view": view}}
+    return parts.macro("tiles")(cards)
+
+
+def strip(analysis: Analysis, width: float) -> Markup:
+    """The strip over the fleet, and a sentence for each incident that explains much."""
+    drawn = pictures.fleet(analysis, width).figure()
+    if analysis.incidents.empty:
+        return drawn
+    listed = parts.macro("happened")(
+        happenings.sentences(analysis), happenings.remainder(analysis), pick=True
+    )
+    return drawn + Markup(
+        '<details class="incidents" id="cdp-incidents" open><summary>Incidents</summary>{}</details>'
+    ).format(listed)
+
+
+def detail(analysis: Analysis, state: State) -> Markup:
+    """What was opened: the sessions of a VM, or the gaps of a cause."""
+    if not state.picked:
+        return Markup("")
+    kind, *words = state.picked
+    if kind == "cause":
+        gaps = analysis.breaches[analysis.breaches["cause"].astype("str") == words[0]]
+        title = f"{words[0].splitlines()[0]}: {_first_of(gaps, GAPS_SHOWN)} gaps in breach"
+        return _opened(title, _table(gaps.head(GAPS_SHOWN)[_GAP], "opened", analysis, _pick_gap))
+    server, policy, vm, since, until = words
+    rows = analysis.selection._frame
+    for column, name in zip(KEYS, (server, policy, vm), strict=True):
+        if name and column in rows:
+            rows = rows[rows[column].astype("str") == name]
+    ended = rows["ended"].fillna(analysis.selection.as_of)
+    inside = rows[(rows["created"] <= pd.Timestamp(until)) & (ended >= pd.Timestamp(since))]
     names = ["created", "ended", "state", "result", "reason", "policy_result", "total_size"]
-    shown = rows.sort_values("created", ascending=False).head(_SESSIONS_SHOWN)
-    shown = shown[[name for name in names if name in shown]]
-    left = len(rows) - len(shown)
-    text = f"{len(rows):,} sessions" + (f", the newest {len(shown)} shown" if left else "")
-    return _heading(f"{who}: {text}") + _table(shown, "sessions", tz)
+    shown = inside.sort_values("created", ascending=False).head(_SESSIONS_SHOWN)
+    when = pictures.between(pd.Timestamp(since), pd.Timestamp(until), analysis.selection.tz)
+    title = f"{vm}, {when}: {_first_of(inside, _SESSIONS_SHOWN)} sessions, newest first"
+    return _opened(title, _table(shown[[n for n in names if n in shown]], "opened", analysis))
+
+
+def _opened(title: str, content: Markup) -> Markup:
+    return Markup(
+        '<section class="opened" aria-labelledby="cdp-opened-title">'
+        '<h3 id="cdp-opened-title" tabindex="-1">{}</h3>'
+        '<button type="button" class="close" data-act="{}">Close</button>{}</section>'
+    ).format(title, _message({"show": {"picked": []}}), content)
 
 
 def alert(message: str) -> Markup:
@@ -237,53 +361,101 @@ def alert(message: str) -> Markup:
     return Markup('<p role="alert" class="alert">{}</p>').format(message)
 
 
-def picture(ax: Axes, prefix: str = "") -> Markup:
-    """A plot as SVG whose colours follow the theme; `prefix` for a second one on the page."""
-    svg = plots.Chart.of(ax, "The numbers are in the table below.").svg(f"cdp-{prefix}")
-    for colour, ink in _INKS.items():
-        svg = re.sub(re.escape(colour), ink, svg, flags=re.I)
-    drawn = Markup(svg)  # noqa: S704 - matplotlib escapes its text
-    return Markup("<figure>{}</figure>").format(drawn)
+def nothing() -> Markup:
+    """What is shown where the question selects no session at all."""
+    return Markup(
+        '<div class="empty"><p>No session of this question lies in this period, so nothing can be said.</p>'
+        '<p><button type="button" data-act="{}">Undo</button> <button type="button" data-act="{}">'
+        "Remove all filters</button></p></div>"
+    ).format('{"undo": 1}', '{"show": {"policy": [], "vm": [], "server": [], "tag": {}}}')
 
 
-def static_html(analysis: Analysis, view: str) -> Markup:
+def static_html(analysis: Analysis, state: State) -> Markup:
     """The view where no widget runs: plain tables, and pictures as images."""
-    drawn = with_incidents(view, analysis)
-    for svg in re.findall(r"<figure>(<svg.*?</svg>)\s*</figure>", drawn, re.S):
-        alt = html.unescape(re.search(r'aria-label="([^"]*)"', svg)[1])  # type: ignore[index]
-        data = base64.b64encode(_light(svg).encode()).decode()
-        image = Markup('<img alt="{}" src="data:image/svg+xml;base64,{}">').format(alt, data)
-        drawn = drawn.replace(Markup(svg), image)  # noqa: S704 - a part of what was drawn
-    plain = re.sub(r"</?button[^>]*>", "", cards(analysis) + drawn)
+    drawn = _note("No session of this question lies in this period, so nothing can be said.")
+    if not is_empty(analysis):
+        view = VIEWS[state.view].draw(analysis, state, 960)
+        drawn = head(analysis) + tiles(analysis) + pictures.fleet(analysis).figure() + view
     return Markup('<style>{}</style><div class="cdp-explorer cdp-static">{}</div>').format(
         Markup(style()),  # noqa: S704 - our own files
-        Markup(plain),  # noqa: S704 - what was drawn, without its buttons
+        Drawing.as_images(_plain(drawn), parts.source("pictures.css")),
     )
 
 
+def _plain(drawn: Markup) -> Markup:
+    """Return HTML without what only a script answers."""
+    text = re.sub(
+        r'</?(button|label|input)\b[^>]*>| data-(act|start|server|policy|vm)="[^"]*"', "", drawn
+    )
+    return Markup(text)  # noqa: S704 - a part of what was drawn
+
+
+@cache
 def style() -> str:
     """Rules of the parts and of the explorer, all of them below `.cdp-explorer`."""
     own = Path(__file__).with_name("explorer.css").read_text(encoding="utf-8")
-    return f".cdp-explorer {{\n{parts.source('sections.css')}\n}}\n{own}"
-
-
-def _light(svg: str) -> str:
-    for colour, ink in _INKS.items():
-        svg = svg.replace(ink, colour)
+    shared = parts.source("sections.css") + parts.source("pictures.css")
+    dark = palette.variables(palette.DARK)
     return (
-        svg.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
-        if "xmlns=" not in svg
-        else svg
+        f".cdp-explorer {{ {palette.variables(palette.LIGHT)} }}\n"
+        f'[data-jp-theme-light="false"] .cdp-explorer, .vscode-dark .cdp-explorer {{ {dark} }}\n'
+        f".cdp-explorer {{\n{shared}\n}}\n{own}"
     )
 
 
-def _table(table: pd.DataFrame, name: str, tz: str = "UTC") -> Markup:
-    return parts.macro("table")(parts.table(table, f"cdp-{name}", tz=tz))
+def _picker(analysis: Analysis) -> Callable[[dict[Hashable, Any]], object]:
+    """Return what opens the sessions of a row's VM in the period."""
+    start, stop = analysis.start, analysis.stop
+    if start is None or stop is None:
+        return lambda _: None
+    return lambda row: pictures.pick_vm(row, start, stop)
+
+
+def _pick_gap(row: Mapping[Any, Any]) -> object:
+    return pictures.pick_vm(row, row["start"], row["end"])
+
+
+def _pick_cause(row: Mapping[Any, Any]) -> object:
+    return {"show": {"picked": ["cause", str(row["cause"])]}}
+
+
+def _narrow_policy(row: Mapping[Any, Any]) -> object:
+    name = row["policy"]
+    return None if formatting.is_missing(name) else {"toggle": ["policy", str(name), True]}
+
+
+def _first_of(table: pd.DataFrame, shown: int) -> str:
+    """Return how many of a table's rows are shown, in words."""
+    count = len(table)
+    return f"{count:,}" if count <= shown else f"the first {shown:,} of {count:,}"
+
+
+def _nobody_missed(analysis: Analysis) -> str:
+    if pd.isna(analysis.whole["adherence"]):
+        return "Unknown: none of these VMs could be judged, so it cannot be said whether one missed its RPO."
+    return f"None of {len(analysis.vms):,} VMs missed its RPO in this period."
+
+
+def _message(message: object) -> str:
+    return json.dumps(message, ensure_ascii=False)
+
+
+def _table(
+    table: pd.DataFrame,
+    name: str,
+    analysis: Analysis,
+    act: Callable[[dict[Hashable, Any]], object] | None = None,
+) -> Markup:
+    return parts.macro("table")(parts.table(table, name, tz=analysis.selection.tz, act=act))
 
 
 def _heading(text: str) -> Markup:
-    return Markup("<h4>{}</h4>").format(text)
+    return Markup("<h3>{}</h3>").format(text)
 
 
-def _paragraphs(*lines: str) -> Markup:
-    return Markup("").join(Markup("<p>{}</p>").format(line) for line in lines)
+def _paragraph(text: str) -> Markup:
+    return Markup("<p>{}</p>").format(text)
+
+
+def _note(text: str) -> Markup:
+    return Markup('<div class="empty"><p>{}</p></div>').format(text)

@@ -129,7 +129,7 @@ def _title(rows: Sequence[_Row]) -> str:
     if gaps.empty:
         return "No gaps: each was covered from its first session on"
     longest = gaps.nlargest(1, "exposure").iloc[0]
-    return f"{short(longest['vm'])} was unprotected longest: {duration(longest['exposure'])}"
+    return f"The longest single gap was {duration(longest['exposure'])}, of {short(longest['vm'])}"
 
 
 def _utc(moment: pd.Timestamp | str) -> pd.Timestamp:

@@ -30,6 +30,22 @@ ROWS_SHOWN = 30
 ORDERS = ("breached", "incident")
 """Orders of the VMs in heat map and timeline."""
 
+_HELD_TO_COMPARE = 0.9
+
+_BREACH = [
+    "backup_server",
+    "vm",
+    "policy",
+    "start",
+    "end",
+    "open",
+    "exposure",
+    "breached",
+    "cause",
+    "incident",
+]
+"""The columns of `Selection.gaps`."""
+
 _NAMES_SHOWN = 20
 """VMs that a sentence names."""
 
@@ -140,9 +156,15 @@ class Analysis:
 
     @cached_property
     def breaches(self) -> pd.DataFrame:
-        """The gaps that exceed their target, longest first."""
-        late = self.gaps[self.gaps["breached"] > pd.Timedelta(0)]
-        return late.sort_values("exposure", ascending=False, kind="stable")
+        """The gaps in breach inside the window, longest first.
+
+        `exposure` is the length of the whole gap; `breached` only what lies inside the window,
+        so that its sum is that of adherence.
+        """
+        inside = self.in_breach.drop(columns="breached").rename(columns={"inside": "breached"})
+        return inside[_BREACH].sort_values(
+            "exposure", ascending=False, kind="stable", ignore_index=True
+        )
 
     @cached_property
     def durations(self) -> pd.DataFrame:
@@ -208,6 +230,22 @@ class Analysis:
         ).reset_index()  # fmt: skip
         table.insert(4, "explains", (table["breached"] / table["breached"].sum()).astype(float))
         return table.sort_values("breached", ascending=False, kind="stable", ignore_index=True)
+
+    @cached_property
+    def before_held(self) -> pd.Timedelta:
+        """How much of the period before the data reaches back to."""
+        if self.before is None or self.before.window[0] is None or self.start is None:
+            return pd.Timedelta(0)
+        first = self.before._rows(("created",))["created"].min()
+        since = self.before.window[0]
+        return max(self.start - (since if pd.isna(first) else max(since, first)), pd.Timedelta(0))
+
+    @property
+    def comparable(self) -> bool:
+        """Whether the data holds nearly all of the period before: less says nothing fair."""
+        if self.before is None or self.before.window[0] is None or self.start is None:
+            return False
+        return self.before_held >= _HELD_TO_COMPARE * (self.start - self.before.window[0])
 
     @cached_property
     def before(self) -> Selection | None:
@@ -304,10 +342,10 @@ def verdict(analysis: Analysis) -> str:
     share = formatting.share(whole["adherence"])
     if not missed:
         return f"All {len(analysis.vms):,} VMs were within their RPO, {share} of the time."
-    longest = analysis.gaps.nlargest(1, "exposure").iloc[0]
+    longest = analysis.vms.nlargest(1, "worst_gap").iloc[0]
     return (
         f"VMs were within their RPO {share} of the time; {missed:,} of {len(analysis.vms):,} VMs missed it. "
-        f"The longest gap was {formatting.duration(longest['exposure'])} ({longest['vm']})."
+        f"The longest gap was {formatting.duration(longest['worst_gap'])} ({longest['vm']})."
     )
 
 
@@ -393,6 +431,12 @@ def change(analysis: Analysis) -> str:
     which = f"the period before, {first} to {last}"
     if pd.isna(row["change"]):
         return f"Nothing was observed in {which}, so there is nothing to compare with."
+    if not analysis.comparable:
+        length = formatting.duration(edges[1] - edges[0])
+        return (
+            f"Of {which}, the data holds only {formatting.duration(analysis.before_held)} of {length}, "
+            "too little to compare with."
+        )
     now, then = formatting.share(row["adherence"]), formatting.share(row["adherence_before"])
     if row["verdict"] == "same":
         return f"VMs were within their RPO {now} of the time, the same as in {which}."
@@ -417,9 +461,10 @@ def heat_map_rows(
     `ordered` are VMs of `Analysis.worst` to show in their own order instead.
     """
     if ordered is None:
-        shown = analysis.worst.head(ROWS_SHOWN)
-        total = shown.groupby("policy", dropna=False)["breached"].transform("sum")
-        ordered = shown.assign(total=total).sort_values(
+        # The order of policies is that of all their VMs, not only of those that there is room for.
+        total = analysis.worst.groupby("policy", dropna=False)["breached"].transform("sum")
+        shown = analysis.worst.assign(total=total).head(ROWS_SHOWN)
+        ordered = shown.sort_values(
             ["total", "policy", "breached"], ascending=[False, True, False], kind="stable"
         )
     periods = sorted(analysis.periods["period"].unique())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import zlib
 from collections.abc import Callable, Hashable, Mapping
 from functools import cache
@@ -18,6 +19,7 @@ from cdpanalytics.presentation import formatting, happenings
 from cdpanalytics.presentation.analysis import (
     ROWS_SHOWN,
     Analysis,
+    HeatRow,
     budget,
     heat_map_rows,
     unprotected,
@@ -56,6 +58,7 @@ HEADINGS = {
     "unprotected": "Unprotected", "objective": "Objective", "passed": "Met", "budget": "Budget", "spent": "Spent",
     "remaining": "Remaining", "elapsed": "Elapsed", "burn_rate": "Burn rate", "vms_met": "VMs that met it",
     "all_protected": "All protected", "no_target": "Without RPO", "undecided": "Undecided",
+    "within_share": "Within RPO (journal)",
     "owner": "Owner", "line": "Line", "left_out": "Left out", "breached_left_out": "Breached in it",
 }  # fmt: skip
 _SEEN_AT_ONCE = 12
@@ -73,13 +76,15 @@ _TEXTS = {"owner", "backup_server", "policy", "vm", "cause", "source", "start", 
 @cache
 def environment(package: str = _HERE) -> Environment:
     """Return the templates of a package and the shared ones; all text is escaped."""
-    return Environment(
+    templates = Environment(
         loader=ChoiceLoader([PackageLoader(name, ".") for name in dict.fromkeys((package, _HERE))]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    templates.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
+    return templates
 
 
 def source(name: str, package: str = _HERE) -> str:
@@ -98,7 +103,7 @@ def macro(name: str) -> Callable[..., Markup]:
     return getattr(environment().get_template("sections.html.j2").module, name)
 
 
-def summary_cards(analysis: Analysis) -> list[dict[str, str]]:
+def summary_cards(analysis: Analysis) -> list[dict[str, Any]]:
     """Return the headline figures: name, value, note, state."""
     whole, missed = analysis.whole, len(analysis.worst)
     finished = int(whole["success"] + whole["warning"] + whole["failed"])
@@ -168,26 +173,46 @@ def heat_map(analysis: Analysis) -> dict[str, Any]:
     shown = happenings.vms_in_order(analysis, ROWS_SHOWN) if by_incident else None
     periods, vms = heat_map_rows(analysis, shown)
     zone = analysis.selection.tz
+    causes = dict(tuple(analysis.breaches.groupby(["backup_server", "vm"], observed=True)))
     rows = [
         {"vm": row.vm["vm"], "policy": row.vm["policy"], "server": row.vm["backup_server"],
-         "cells": [_cell(str(row.vm["vm"]), cell, zone) for cell in row.periods.to_dict("records")],
+         "cells": _cells(row, causes.get((row.vm["backup_server"], row.vm["vm"])), analysis.freq, zone),
          "total": formatting.duration(row.vm["breached"]),
          "group": f"Incident {row.vm['incident']}" if by_incident else row.vm["policy"]}
         for row in vms
     ]  # fmt: skip
     zoned = [period.tz_convert(zone) for period in periods]
-    return {"periods": [(f"{day:%d}", f"{day:%Y-%m-%d}") for day in zoned],
-            "months": _months(zoned), "rows": rows}  # fmt: skip
+    return {"periods": [(f"{day:%d}", f"{day:%Y-%m-%d}") for day in zoned], "freq": analysis.freq,
+            "off": [analysis.freq == "D" and day.day_of_week >= 5 for day in zoned],
+            "first": [day.day == 1 for day in zoned], "months": _months(zoned), "rows": rows}  # fmt: skip
 
 
-def _cell(vm: str, row: dict[Hashable, Any], zone: str) -> dict[str, Any]:
-    level = formatting.severity(row["adherence"])
-    breached, observed = (formatting.duration(row[name]) for name in ("breached", "observed"))
-    text = "not observed" if level is None else f"{breached} of {observed} breached"
-    label = "–" if level is None else "" if level == 0 else formatting.percent(row["adherence"])
-    day = f"{row['period'].tz_convert(zone):%Y-%m-%d}"
-    title = f"{vm}, {day}: {text}"
-    return {"level": level, "text": label, "start": row["period"].isoformat(), "title": title}
+_COLUMN_OF_CELL = ("period", "observed", "breached", "adherence")
+
+
+def _cells(
+    row: HeatRow, breaches: pd.DataFrame | None, freq: str, zone: str
+) -> list[dict[str, Any]]:
+    """Return a cell per period; one in breach says the cause of the longest gap in it."""
+    length = pd.Timedelta(days=1 if freq == "D" else 7)
+    gaps = [] if breaches is None else breaches[["start", "end", "cause"]].to_dict("records")
+    cells = []
+    for period, observed, breached, adherence in zip(
+        *(row.periods[name] for name in _COLUMN_OF_CELL), strict=True
+    ):
+        level = formatting.severity(adherence)
+        text, label = "not observed", "–"
+        if level is not None:
+            text = f"{formatting.duration(breached)} of {formatting.duration(observed)} breached"
+            label = formatting.percent(adherence) if level else ""
+        if level:
+            inside = (g for g in gaps if g["start"] < period + length and g["end"] > period)
+            cause = next((str(g["cause"]) for g in inside), "")
+            text += f" · {cause.splitlines()[0]}" if cause else ""
+        day = f"{period.tz_convert(zone):%Y-%m-%d}"
+        cells.append({"level": level, "text": label, "start": period.isoformat(),
+                      "title": f"{row.vm['vm']} · {day} · {text}"})  # fmt: skip
+    return cells
 
 
 def _months(days: list[pd.Timestamp]) -> list[tuple[str, int]]:
@@ -238,11 +263,14 @@ def table(
     of: str | None = None,
     heads: Mapping[str, str] = HEADINGS,
     tz: str = "UTC",
+    act: Callable[[dict[Hashable, Any]], object] | None = None,
 ) -> dict[str, Any]:
     """Return a table with its words, and what to sort them by; heads of times name their zone.
 
-    `of` is as in `formatting.format_table`.
+    `of` is as in `formatting.format_table`; `act` returns of a row the message that a click on
+    it sends, None where there is none.
     """
+    acts = [] if act is None else [act(row) for row in table.to_dict("records")]
     table = formatting.side_by_side(table)
     exact = formatting.records(table)
     numbers = {c for c in table.columns if c not in _TEXTS and not _is_text(table[c])}
@@ -257,7 +285,7 @@ def table(
          for c, text in zip(table.columns, line, strict=True)]
         for row, line in zip(exact, shown.to_numpy().tolist(), strict=True)
     ]  # fmt: skip
-    return {"id": name, "heads": named, "rows": rows, "tools": tools}
+    return {"id": name, "heads": named, "rows": rows, "tools": tools, "acts": acts}
 
 
 def _is_text(column: pd.Series) -> bool:

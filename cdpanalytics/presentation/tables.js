@@ -1,9 +1,10 @@
 // Makes the tables below a root sortable by their heads, and filterable where a field asks for it.
 function enliven(root) {
   for (const head of root.querySelectorAll("table.sortable thead th")) {
-    if (head.querySelector("button")) continue;
+    if (head.querySelector("button") || !head.textContent) continue;
     const button = document.createElement("button");
     button.type = "button";
+    button.className = "sort";
     button.append(...head.childNodes);
     button.addEventListener("click", () => sort(head));
     head.append(button);

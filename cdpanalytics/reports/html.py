@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from markupsafe import Markup
 
-from cdpanalytics import plots
 from cdpanalytics.metrics.registry import metric_columns
 from cdpanalytics.periods import Period
 from cdpanalytics.presentation import analysis as sentences
-from cdpanalytics.presentation import formatting, happenings
+from cdpanalytics.presentation import formatting, happenings, palette, pictures
 from cdpanalytics.presentation import html as parts
 from cdpanalytics.presentation import output as destination
 from cdpanalytics.presentation.analysis import Analysis
+from cdpanalytics.reports.facts import facts
 from cdpanalytics.schema import KEYS
 
 if TYPE_CHECKING:
@@ -40,6 +40,18 @@ _LEFT_OUT = ["excluded", "retired", "adherence_full"]
 """What is shown beside adherence where anything was left out."""
 _STATUS = ["state", "since", "age", "target", "last_success", "last_result", "reason",
            "recovery_point", "recovery_age"]  # fmt: skip
+_GAP = [
+    "backup_server",
+    "policy",
+    "vm",
+    "start",
+    "end",
+    "exposure",
+    "breached",
+    "cause",
+    "open",
+    "incident",
+]
 _WHAT_IF = ["rpo", "breaches", "breached", "adherence"]
 _CHANGE = ["adherence_before", "adherence", "change", "breached_before", "breached", "verdict"]
 
@@ -54,6 +66,7 @@ def report(
     order: str = "breached",
     sides: str | Sequence[str] | None = None,
     by: str = "policy",
+    prepared_for: Sequence[str] = (),
 ) -> Path:
     """Write an HTML report of a Selection: one file that requests nothing.
 
@@ -66,8 +79,8 @@ def report(
         is followed, a pipe or device is written to, and ``-`` is standard output.
     title : str, optional
     generated : timestamp, optional
-        The time at which the report says it was made. Default: the data's as_of, so that
-        the same data gives the same bytes.
+        The time at which the report says it was made. Default: it says none, so that the
+        same data gives the same bytes; it always says as of when the data is.
     summary : bool
         One page without scripts and pictures, fit to be the body of a mail: the answer, the
         headline figures, the objectives, the worst VMs and the provenance.
@@ -79,6 +92,8 @@ def report(
     by : str
         What makes the groups of the sections on objectives, adherence, durations, sizes and
         changes: `policy`, `backup_server` or a tag such as ``"department"``.
+    prepared_for : sequence of str
+        Names of those who approve it, each with room for date and signature.
 
     Returns
     -------
@@ -99,7 +114,12 @@ def report(
         selection.pinned(metric_columns(), with_before=True), order, sides=sides, by=by
     )
     page = render(
-        analysis, title or "Were we protected?", generated, selection.dated_period(), summary
+        analysis,
+        title or "Were we protected?",
+        generated,
+        selection.dated_period(),
+        summary,
+        prepared_for=prepared_for,
     )
     destination.write_text(output, page)
     return Path(output)
@@ -111,17 +131,19 @@ def render(
     generated: pd.Timestamp | None,
     dated: Period | None,
     summary: bool = False,
+    prepared_for: Sequence[str] = (),
 ) -> str:
     """Return the report as HTML."""
-    script = parts.source("tables.js") + parts.source("report.js", _PACKAGE)
-    style = parts.source("sections.css") + parts.source("report.css", _PACKAGE)
+    script = "".join(map(parts.source, ("tables.js", "pictures.js"))) + parts.source(
+        "report.js", _PACKAGE
+    )
     selection, zone = analysis.selection, analysis.selection.tz
     table = partial(parts.table, tz=zone)
     template = parts.environment(_PACKAGE).get_template("report.html.j2")
     return template.render(
         title=title,
         summary=summary,
-        style=Markup(style),  # noqa: S704 - our own file
+        style=Markup(_style()),  # noqa: S704 - our own files
         script=Markup(script),  # noqa: S704 - our own file
         digest=parts.digest(script),
         provenance=selection.provenance(),
@@ -141,12 +163,36 @@ def render(
         chronic=happenings.chronic(analysis),
         change=sentences.change(analysis),
         versions=_versions(),
-        generated=parts.instant(generated if generated is not None else analysis.stop, zone),
+        generated=None if generated is None else parts.instant(generated, zone),
+        prepared_for=prepared_for,
+        paper=Markup(_page_heads(title, analysis)),  # noqa: S704 - escaped for a style sheet
         status=table(_not_protected(analysis), "status"),
         incidents=table(analysis.incidents.head(_INCIDENTS_SHOWN), "incidents"),
         worst=table(happenings.by_incident(analysis).head(_VMS_SHOWN), "worst"),
         **({} if summary else _details(analysis)),
     )
+
+
+def _page_heads(title: str, analysis: Analysis) -> str:
+    """Return what is above each page on paper, with nothing that could end the style sheet."""
+    zone = analysis.selection.tz
+    period = (
+        f"{parts.instant(analysis.start, zone)} to {parts.instant(analysis.stop, zone)} ({zone})"
+    )
+    words = "".join(
+        c if c.isalnum() or c in " .,:;-()?/" else f"\\{ord(c):x} "
+        for c in formatting.printable(f"{title} · {period}")
+    )
+    return f'@page {{ @top-left {{ content: "{words}"; font-size: 9px; color: #57606a; }} }}'
+
+
+def _style() -> str:
+    """Rules of the page: light, dark where the reader's screen is, and light again on paper."""
+    light, dark = palette.variables(palette.LIGHT), palette.variables(palette.DARK)
+    return "".join((
+        f":root {{ {light} }} @media screen and (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}\n",
+        parts.source("sections.css"), parts.source("pictures.css"), parts.source("report.css", _PACKAGE),
+    ))  # fmt: skip
 
 
 def _details(analysis: Analysis) -> dict[str, Any]:
@@ -167,21 +213,21 @@ def _details(analysis: Analysis) -> dict[str, Any]:
         "breaches_left_out": max(0, len(analysis.breaches) - _BREACHES_SHOWN),
         "breach_count": len(analysis.breaches),
         "never_seen": analysis.never_seen[KEYS].astype("str").to_numpy().tolist(),
-        "data": _embedded(analysis.vms),
+        "data": _embedded(formatting.records(analysis.vms)),
+        "facts": _embedded(facts(analysis)),
         **_tables(analysis),
     }
 
 
 def _tables(analysis: Analysis) -> dict[str, Any]:
-    longest = analysis.gaps.sort_values("exposure", ascending=False, kind="stable")
     beside = _LEFT_OUT if formatting.leaves_out(analysis.whole) else []
     vms = analysis.vms[[*KEYS, *_ADHERENCE, *beside]]
     groups = analysis.groups[[analysis.by, "exposed", *_ADHERENCE, *beside]]
     journal = analysis.journal
     table = partial(parts.table, tz=analysis.selection.tz)
     return {
-        "gaps": table(longest.head(GAPS_SHOWN), "gaps"),
-        "breaches": table(analysis.breaches.head(_BREACHES_SHOWN), "breaches", tools=True),
+        "gaps": table(analysis.breaches.head(GAPS_SHOWN)[_GAP], "gaps"),
+        "breaches": table(analysis.breaches.head(_BREACHES_SHOWN)[_GAP], "breaches", tools=True),
         "causes": table(analysis.causes.head(CAUSES_SHOWN), "causes"),
         "offenders": table(analysis.offenders, "offenders"),
         "what_if": table(analysis.what_if[_WHAT_IF], "what-if"),
@@ -204,26 +250,16 @@ def _not_protected(analysis: Analysis) -> pd.DataFrame:
 
 
 def _pictures(analysis: Analysis) -> dict[str, Markup]:
-    selection = analysis.selection
-    axes = {
-        "fleet": plots.fleet(analysis.in_breach, analysis.incidents, since=analysis.start,
-                             until=analysis.stop, tz=selection.tz),
-        "timeline": plots.timeline(selection.sessions, analysis.gaps, since=analysis.start,
-                                   until=analysis.stop, unobserved=selection.holes, tz=selection.tz,
-                                   vms=happenings.timeline_vms(analysis)),
-        "exposure": plots.exposure(analysis.gaps, target=selection.target),
-        "sizes": plots.sizes(analysis.sizes, tz=selection.tz),
-    }  # fmt: skip
-    charts = {
-        name: plots.Chart.of(ax, "The numbers are in the tables below.")
-        for name, ax in axes.items()
+    drawn = {
+        name: getattr(pictures, name)(analysis)
+        for name in ("fleet", "timeline", "exposure", "durations", "sizes")
     }
-    return {name: Markup(chart.svg(f"{name}-")) for name, chart in charts.items()}  # noqa: S704 - matplotlib escapes its text
+    return {name: picture.figure() for name, picture in drawn.items()}
 
 
 def _changes(analysis: Analysis, by: list[str]) -> dict[str, Any] | None:
     """Return the groups that changed since the period before; None where there are none."""
-    if analysis.before is None:
+    if not analysis.comparable:
         return None
     compared = analysis.compared(by)
     changed = compared[~compared["verdict"].isin(["same", "unknown"])].head(_CHANGES_SHOWN)
@@ -235,19 +271,18 @@ def _sides(analysis: Analysis) -> dict[str, Any] | None:
     if analysis.sides is None:
         return None
     detail = analysis.side_by_side([analysis.side_key])
-    chart = plots.Chart.of(plots.side_by_side(detail), "The numbers are in the table below.")
     return {
         "left": analysis.sides.left,
         "right": analysis.sides.right,
-        "picture": Markup(chart.svg("sides-")),  # noqa: S704 - matplotlib escapes its text
+        "picture": pictures.sides(analysis).figure(),
         "whole": parts.side_table(analysis.side_by_side([]), "sides-whole", analysis.sides),
         "detail": parts.side_table(detail, "sides-detail", analysis.sides),
     }
 
 
-def _embedded(table: pd.DataFrame) -> Markup:
+def _embedded(value: object) -> Markup:
     """Exact numbers as JSON that no name can break out of."""
-    text = json.dumps(formatting.records(table), ensure_ascii=False, allow_nan=False)
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     for character, code in (("<", r"\u003c"), (">", r"\u003e"), ("&", r"\u0026")):
         text = text.replace(character, code)
     return Markup(text)  # noqa: S704 - what could end the element is escaped above

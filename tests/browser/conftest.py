@@ -140,13 +140,20 @@ def serving(folder: Path, module: str, *options: str, path: str = "/") -> Iterat
             server.wait(30)
 
 
-@pytest.fixture(scope="session")
-def jupyter(workshop: Path) -> Iterator[str]:
-    """JupyterLab on loopback."""
+@contextmanager
+def serving_lab(workshop: Path) -> Iterator[str]:
+    """JupyterLab on loopback, of a folder whose `root` has the notebooks."""
     options = ("--allow-root", f"--IdentityProvider.token={TOKEN}", "--LabApp.expose_app_in_browser=True",
                "--LabApp.news_url=None", "--ServerApp.port_retries=0", "--ServerApp.ip=127.0.0.1",
                f"--ServerApp.root_dir={workshop / 'root'}")  # fmt: skip
     with serving(workshop, "jupyterlab", *options, path=f"/api/status?token={TOKEN}") as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def jupyter(workshop: Path) -> Iterator[str]:
+    """JupyterLab on loopback."""
+    with serving_lab(workshop) as address:
         yield address
 
 

@@ -1,27 +1,35 @@
-"""JupyterLab in a real browser: each notebook runs, each control of the explorer changes what it should."""
+"""JupyterLab in a real browser: the explorer is asked with mouse and keys, and each notebook runs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from PIL import Image
+from playwright.sync_api import Locator, Page, expect
+
+from cdpanalytics.explorer.state import VIEWS
 
 from .conftest import ROOT, Lab, barriers
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 NOTEBOOKS = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
-TILES, MAIN, DETAIL = (
-    ".cdp-explorer-app .cdp-tiles",
-    ".cdp-explorer-app .cdp-main",
-    ".cdp-explorer-app .cdp-detail",
+EXPLORER = ".cdp-explorer:not(.cdp-static)"
+HEAD, BAR, TILES, STRIP, MAIN, DETAIL = (
+    f"{EXPLORER} .cdp-{name}" for name in ("head", "bar", "tiles", "strip", "main", "detail")
 )
+SHEET = os.environ.get("CDPANALYTICS_CONTACT_SHEET")
+"""A folder for pictures of each view; ``make sheet`` sets it."""
+
+NARROW, WIDE = 700, 1600
+SIDES = "backup_server=vbr01.tech.example,vbr02.tech.example"
 
 
 @pytest.fixture(scope="module")
-def explorer(lab: Lab) -> Page:
+def notebook(lab: Lab) -> Page:
     """The explorer of 04_explorer.ipynb, drawn."""
     lab.open("04_explorer.ipynb")
     lab.run_all()
@@ -29,18 +37,12 @@ def explorer(lab: Lab) -> Page:
     return lab.page
 
 
-@pytest.fixture(autouse=True)
-def _as_it_was(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Each test of the explorer leaves its state as the notebook set it."""
-    yield
-    if "explorer" in request.fixturenames:
-        request.getfixturevalue("lab").python(
-            "with explorer.batch():\n"
-            "    explorer.period, explorer.server, explorer.view = 'last 30 days', 'all', 'Heat map'\n"
-            '    explorer.rpo, explorer.policies = "each policy\'s own", ()\n'
-            "    explorer.vms = explorer.picked = ()\n"
-            "explorer.controls['search'].value = ''\n"
-        )
+@pytest.fixture
+def explorer(notebook: Page, lab: Lab) -> Page:
+    """The same as it was first."""
+    lab.theme("JupyterLab Light")
+    lab.python("explorer.reset(); explorer._past.clear(); explorer._draw_region('bar')")
+    return notebook
 
 
 def changed(page: Page, region: str, act: Callable[[], object]) -> str:
@@ -54,87 +56,175 @@ def changed(page: Page, region: str, act: Callable[[], object]) -> str:
     return page.locator(region).inner_text()
 
 
-def control(page: Page, name: str) -> object:
-    return page.locator(".cdp-explorer-app").get_by_label(name, exact=True)
-
-
-@pytest.mark.parametrize(
-    ("name", "act", "region"),
-    [
-        ("Period", lambda one: one.select_option("last 7 days"), TILES),
-        ("From", lambda one: one.fill("2026-10-20"), TILES),
-        ("To", lambda one: one.fill("2026-10-20"), TILES),
-        ("Server", lambda one: one.select_option("vbr01.tech.example"), TILES),
-        ("RPO", lambda one: (one.fill("4h"), one.press("Enter")), TILES),
-        ("Policies", lambda one: one.select_option("Silver"), TILES),
-        ("VMs", lambda one: one.select_option("web-11"), TILES),
-        ("View", lambda one: one.select_option("Timeline"), MAIN),
-        ("View", lambda one: one.select_option("Exposure"), MAIN),
-        ("View", lambda one: one.select_option("Worst VMs"), MAIN),
-        ("View", lambda one: one.select_option("Durations"), MAIN),
-        ("View", lambda one: one.select_option("Sizes"), MAIN),
-        ("View", lambda one: one.select_option("Journal"), MAIN),
-    ],
-)  # fmt: skip
-def test_each_control_changes_the_picture(
-    explorer: Page, name: str, act: Callable[[object], object], region: str
-) -> None:
-    before = explorer.locator(MAIN).inner_html()
-    changed(explorer, region, lambda: act(control(explorer, name)))
-    explorer.wait_for_function(
-        "([main, before]) => document.querySelector(main).innerHTML !== before", arg=[MAIN, before]
+def show(page: Page, lab: Lab, **changes: str) -> None:
+    """Show another state, and wait until it is drawn in the page."""
+    lab.python(f"explorer.show(**{changes!r}); explorer.drawn += 1")
+    page.wait_for_function(
+        'view => document.querySelector(".cdp-tabs [aria-pressed=true]")?.textContent === view',
+        arg=changes.get("view", "Heat map"),
     )
+
+
+def control(page: Page, name: str) -> Locator:
+    return page.locator(EXPLORER).get_by_label(name, exact=True)
+
+
+def menu(page: Page, name: str) -> None:
+    page.locator(f"{BAR} summary", has_text=name).click()
+
+
+def cut_off(page: Page) -> list[str]:
+    """Return what reaches beyond the explorer's right edge and cannot be scrolled to."""
+    return page.evaluate(
+        """root => {
+            const edge = document.querySelector(root).getBoundingClientRect().right + 1;
+            return [...document.querySelectorAll(`${root} *`)].filter(each =>
+                each.getBoundingClientRect().right > edge && each.getBoundingClientRect().width &&
+                !each.closest('.scroll, .cdp-word, svg, details:not([open])'))
+                .map(each => each.outerHTML.slice(0, 160));
+        }""",
+        EXPLORER,
+    )
+
+
+def test_each_view_in_both_themes_has_no_barrier_and_nothing_is_cut(
+    explorer: Page, lab: Lab
+) -> None:
+    """One walk: every view, light and dark, narrow and wide; and the states that are not a view."""
+    found: list[str] = []
+    before = explorer.viewport_size
+    assert explorer.locator(".cdp-twin:visible").count() == 0, "the still picture is hidden"
+    for width in (NARROW, WIDE):
+        explorer.set_viewport_size({"width": width, "height": 3000 if SHEET else 1000})
+        for view in VIEWS:
+            show(explorer, lab, view=view, sides=SIDES)
+            found += [f"{view} at {width}: cut {each}" for each in cut_off(explorer)]
+            for theme in ("JupyterLab Dark", "JupyterLab Light"):
+                if width == NARROW and not SHEET:
+                    continue  # the width changes no colour and no name
+                lab.theme(theme)
+                found += [f"{view} {theme}: {each}" for each in barriers(explorer, EXPLORER)]
+                _keep(explorer, f"{view} {width} {theme.split()[1].lower()}")
+    for name, code in (
+        ("opened", "explorer.show(view='Timeline'); explorer._receive(None, {'show': {'picked': ['cause', "
+                   "str(explorer.analysis.causes['cause'].iloc[0])]}}, None)"),
+        ("two panes", "explorer.show(beside='period=2026-09', view='Heat map')"),
+        ("nothing", "explorer.show(period='2020-01', beside='')"),
+        ("an error", "explorer.show(target='soon', period='all')"),
+    ):  # fmt: skip
+        changed(explorer, MAIN, lambda code=code: lab.python(code))
+        found += [f"{name}: {each}" for each in [*barriers(explorer, EXPLORER), *cut_off(explorer)]]
+        _keep(explorer, name)
+    explorer.set_viewport_size(before)
+    assert found == []
+
+
+def _keep(page: Page, name: str) -> None:
+    if SHEET:
+        path = Path(SHEET) / f"{name}.png"
+        page.locator(EXPLORER).screenshot(path=path, animations="disabled")
+        with Image.open(path) as taken:
+            taken.convert("RGB").save(path)
+
+
+def test_an_analyst_asks_with_the_mouse(explorer: Page) -> None:
+    """Filter, chip, undo, period, brush, hover, drill, sort and download."""
+    menu(explorer, "Filters")
+    field = control(explorer, "Find")
+    whole = explorer.locator(TILES).inner_text()
+    changed(explorer, TILES, lambda: field.press_sequentially("SQL", delay=20))
+    expect(explorer.locator(f"{BAR} .chip")).to_have_text("VM: *SQL* ×")
+    expect(field).to_be_focused()
+    listed = explorer.locator(f"{BAR} fieldset", has_text="VMs").locator("label")
+    expect(listed).to_have_count(4)
+    explorer.keyboard.press("Escape")
+    changed(explorer, TILES, explorer.locator(f"{BAR} .chip").click)
+    assert explorer.locator(TILES).inner_text() == whole
+    changed(explorer, BAR, explorer.get_by_role("button", name="Undo").click)
+    expect(explorer.locator(f"{BAR} .chip")).to_have_count(1)
+    changed(explorer, BAR, explorer.get_by_role("button", name="Redo").click)
+
+    hit = explorer.locator(f"{STRIP} .hit[data-tip^='Incident 1 ']")
+    hit.hover()
+    tip = explorer.locator(f"{EXPLORER} .cdp-tip")
+    expect(tip).to_contain_text("9 VMs")
+    expect(tip).to_contain_text("Storage is unavailable")
+    brush = explorer.locator(f"{STRIP} .brush").bounding_box()
+    y = brush["y"] + brush["height"] - 4
+
+    def drag() -> None:
+        explorer.mouse.move(brush["x"] + brush["width"] * 0.3, y)
+        explorer.mouse.down()
+        explorer.mouse.move(brush["x"] + brush["width"] * 0.4, y, steps=4)
+        explorer.mouse.move(brush["x"] + brush["width"] * 0.6, y, steps=4)
+        explorer.mouse.up()
+
+    changed(explorer, TILES, drag)
+    assert "2026-10-1" in control(explorer, "From").input_value()
+    changed(explorer, TILES, lambda: control(explorer, "Period").select_option("2026-10"))
+
+    changed(explorer, MAIN, explorer.get_by_role("button", name="Timeline").click)
+    opened = changed(explorer, DETAIL, explorer.locator(f"{MAIN} rect.late").first.click)
+    assert "sessions, newest first" in opened
+    expect(explorer.locator(f"{DETAIL} h3")).to_be_focused()
+    expect(explorer.locator(f"{MAIN} [aria-current=true]").first).to_be_attached()
+    explorer.locator(f"{DETAIL} .close").click()
+    expect(explorer.locator(f"{DETAIL} h3")).to_have_count(0)
+
+    head = explorer.locator(f"{MAIN} #gaps th", has_text="Breached")
+    head.get_by_role("button").click()
+    column = explorer.locator(f"{MAIN} #gaps tbody tr td:nth-child(6)")
+    seconds = [float(cell.get_attribute("data-sort")) for cell in column.all()]
+    assert seconds == sorted(seconds, reverse=True)
+    for kind, ending in (("CSV", "csv"), ("xlsx", "xlsx"), ("PNG", "png")):
+        menu(explorer, "Download")
+        with explorer.expect_download() as loading:
+            explorer.get_by_role("button", name=kind, exact=True).click()
+        assert loading.value.suggested_filename == f"timeline.{ending}"
     expect(explorer.locator(f"{MAIN} [role=alert]")).to_have_count(0)
-    for picture in explorer.locator(f"{MAIN} figure svg").all():
-        assert len(picture.get_attribute("aria-label") or "") > 20
 
 
-def test_a_name_is_found_by_a_part_of_it(explorer: Page) -> None:
-    control(explorer, "Find VM").fill("SQL")
-    options = control(explorer, "VMs").locator("option")
-    expect(options).to_have_count(4)
-    assert all("sql" in option.inner_text() for option in options.all())
-
-
-def test_a_target_that_is_none_is_told_where_the_answer_would_stand(explorer: Page) -> None:
-    target = control(explorer, "RPO")
-    said = changed(explorer, MAIN, lambda: (target.fill("soon"), target.press("Enter")))
-    assert "'soon' is not a length of time" in said
-    expect(explorer.locator(f"{MAIN} [role=alert]")).to_be_visible()
-
-
-def test_a_click_on_a_day_shows_its_sessions(explorer: Page) -> None:
-    cell = explorer.locator(f"{MAIN} td.s4 button").first
-    said = changed(explorer, DETAIL, cell.click)
-    day = (cell.get_attribute("data-start") or "")[:10]
-    assert f", {day}: " in said
-    assert "Failed" in said
-
-
-def test_the_map_is_one_stop_of_the_tab_key_and_arrows_walk_it(explorer: Page) -> None:
-    stops = explorer.locator(f"{MAIN} button[tabindex='0'][data-start]")
+def test_the_keyboard_does_all_of_it(explorer: Page) -> None:
+    """Walk the map and the pictures by arrows, open by Enter, choose a stretch by Shift, close by Escape."""
+    stops = explorer.locator(f"{MAIN} [data-mark][tabindex='0']")
     expect(stops).to_have_count(1)
     stops.focus()
-    explorer.keyboard.press("ArrowRight")
-    first = explorer.evaluate("document.activeElement.dataset.start")
-    explorer.keyboard.press("ArrowRight")
-    second = explorer.evaluate("document.activeElement.dataset.start")
-    assert first < second, "a day later"
-    said = changed(explorer, DETAIL, lambda: explorer.keyboard.press("Enter"))
-    assert f", {second[:10]}: " in said
-
-
-def test_another_cell_moves_the_controls(explorer: Page, lab: Lab) -> None:
-    changed(
-        explorer,
-        TILES,
-        lambda: lab.python("explorer.vms = ('web-11',); explorer.view = 'Worst VMs'"),
+    for key in ("ArrowDown", "ArrowRight", "ArrowRight"):
+        explorer.keyboard.press(key)
+    day = explorer.evaluate("document.activeElement.dataset.start")[:10]
+    expect(explorer.locator(f"{EXPLORER} .cdp-tip")).to_contain_text(day)
+    opened = changed(explorer, DETAIL, lambda: explorer.keyboard.press("Enter"))
+    assert "sessions, newest first" in opened
+    expect(explorer.locator(f"{DETAIL} h3")).to_be_focused()
+    explorer.locator(f"{DETAIL} .close").focus()
+    changed(explorer, DETAIL, lambda: explorer.keyboard.press("Enter"))
+    assert explorer.evaluate("document.activeElement.dataset.start")[:10] == day, (
+        "back where it was"
     )
-    expect(control(explorer, "View")).to_have_value("Worst VMs")
-    chosen = "list => [...list.selectedOptions].map(option => option.value)"
-    assert control(explorer, "VMs").evaluate(chosen) == ["web-11"]
-    rows = explorer.locator(f"{MAIN} table.picks tbody tr")
-    expect(rows).to_have_count(1)
+
+    marks = explorer.locator(f"{STRIP} [data-mark][tabindex='0']")
+    expect(marks).to_have_count(1)
+    marks.focus()
+    explorer.keyboard.press("Shift+ArrowRight")
+    explorer.keyboard.press("Shift+ArrowRight")
+    changed(explorer, TILES, lambda: explorer.keyboard.press("Shift+Enter"))
+    assert control(explorer, "or").input_value().startswith("2026-10-")
+    said = explorer.locator(f"{EXPLORER} .cdp-word")
+    expect(said).to_have_attribute("aria-live", "polite")
+    expect(said).to_contain_text("VMs were within their RPO")
+
+
+def test_another_cell_moves_the_controls_and_a_state_is_pasted(explorer: Page, lab: Lab) -> None:
+    changed(explorer, TILES, lambda: lab.python("explorer.show(vm='web-11', view='Worst VMs')"))
+    expect(explorer.locator(f"{BAR} .chip")).to_have_text("VM: web-11 ×")
+    expect(explorer.locator(f"{MAIN} #worst tbody tr")).to_have_count(1)
+    menu(explorer, "Share")
+    state = control(explorer, "State")
+    expect(state).to_have_value("vm=web-11&view=Worst+VMs")
+    state.fill("policy=Silver&target=soon")
+    said = changed(explorer, MAIN, lambda: state.press("Enter"))
+    assert "'soon' is not a length of time" in said
+    expect(explorer.locator(f"{MAIN} [role=alert]")).to_be_visible()
 
 
 def test_nothing_flickers_or_moves_when_the_target_changes(explorer: Page) -> None:
@@ -149,37 +239,24 @@ def test_nothing_flickers_or_moves_when_the_target_changes(explorer: Page) -> No
         }""",
         MAIN,
     )
+    menu(explorer, "Terms")
     target = control(explorer, "RPO")
-    target.scroll_into_view_if_needed()
-    place = explorer.locator(MAIN).bounding_box()
-    for rpo in ("1h", "4h", "15min", "2h"):
+    for rpo in ("1h", "4h", "2h"):
         changed(explorer, TILES, lambda rpo=rpo: (target.fill(rpo), target.press("Enter")))
-        now = explorer.locator(MAIN).bounding_box()
-        assert (now["x"], now["y"]) == (place["x"], place["y"])
+        expect(target).to_be_focused()
     seen = explorer.evaluate("window.seen")
     assert seen["empty"] == 0
     assert seen["moved"] < 0.1, "a good page by the usual measure of layout shifts"
 
 
-@pytest.mark.parametrize("theme", ["JupyterLab Dark", "JupyterLab Light"])
-@pytest.mark.parametrize("view", ["Heat map", "Timeline", "Worst VMs", "Sizes"])
-def test_no_barrier_in_either_theme(explorer: Page, lab: Lab, theme: str, view: str) -> None:
-    if view != "Heat map":
-        changed(explorer, MAIN, lambda: control(explorer, "View").select_option(view))
-    lab.theme(theme)
-    assert barriers(explorer, ".cdp-explorer-app") == []
-
-
 def test_pictures_follow_the_theme_without_being_drawn_again(explorer: Page, lab: Lab) -> None:
-    lab.theme("JupyterLab Light")
-    changed(explorer, MAIN, lambda: control(explorer, "View").select_option("Sizes"))
+    show(explorer, lab, view="Sizes")
     drawn = explorer.locator(MAIN).inner_html()
-    ink = "() => getComputedStyle(document.querySelector('.cdp-main svg text')).fill"
+    ink = f"() => getComputedStyle(document.querySelector('{MAIN} svg text')).fill"
     light = explorer.evaluate(ink)
     lab.theme("JupyterLab Dark")
     explorer.wait_for_function(f"light => ({ink})() !== light", arg=light)
     assert explorer.locator(MAIN).inner_html() == drawn
-    lab.theme("JupyterLab Light")
 
 
 def test_the_export_is_in_labs_own_menu(explorer: Page) -> None:

@@ -19,16 +19,18 @@ def test_the_explorer_is_an_app(browser: Browser, workshop: Path) -> None:
         context.set_default_timeout(PATIENCE)
         page = context.new_page()
         page.goto(address, wait_until="domcontentloaded")
-        tiles, main = (
-            page.locator(".cdp-explorer-app .cdp-tiles"),
-            page.locator(".cdp-explorer-app .cdp-main"),
+        tiles, main, bar = (
+            page.locator(f".cdp-explorer:not(.cdp-static) .cdp-{name}")
+            for name in ("tiles", "main", "bar")
         )
         expect(tiles).to_contain_text("Adherence", timeout=PATIENCE)
         expect(main.locator("table.heat")).to_be_visible()
+        assert page.locator(".cdp-twin:visible").count() == 0, "the still picture is hidden"
         assert page.locator(".jp-InputArea-editor:visible").count() == 0, "no code"
-        page.get_by_label("View", exact=True).select_option("Sizes")
+        page.get_by_role("button", name="Sizes", exact=True).click()
         expect(main.locator("figure svg")).to_be_visible()
         before = tiles.inner_text()
-        page.get_by_label("Policies", exact=True).select_option("Silver")
+        bar.locator("summary", has_text="Filters").click()
+        bar.get_by_label("Silver", exact=True).check()
         expect(tiles).not_to_have_text(before)
         context.close()

@@ -171,19 +171,16 @@ def test_the_report_has_a_section_of_both_sides(selection: Selection, tmp_path: 
 
 def test_the_explorer_has_a_view_of_both_sides(selection: Selection) -> None:
     explorer = selection.explore(view="Side by side", period="all")
-    assert explorer.sides == "backup_server=vbr0,vbr1"
-    assert "Adherence, vbr1" in explorer.page.main
-    explorer.sides = ""
-    assert "Write in Sides what to compare" in explorer.page.main
-    explorer.sides = "policy=Gold,Silver"
+    assert "backup_server=vbr0,vbr1</button>" in explorer.main
+    explorer.show(sides="backup_server=vbr0,vbr1")
+    assert "Adherence, vbr1" in explorer.main
+    explorer.show(sides="policy=Gold,Silver")
     table = explorer.selection.compare(by="backup_server", sides="policy=Gold,Silver")
-    assert formatting.share(table["adherence_left"].iloc[0]) in explorer.page.main
+    assert formatting.share(table["adherence_left"].iloc[0]) in explorer.main
     assert explorer.code().endswith(".compare(by='backup_server', sides='policy=Gold,Silver')")
-    explorer.sides = "policy=Gold"
-    assert 'role="alert"' in explorer.page.main
-    explorer.view = "Durations"
-    assert 'role="alert"' not in explorer.page.main, "other views need no sides"
+    assert '<svg class="cdp-picture"' in explorer.main
+    explorer.show(sides="policy=Gold")
+    assert 'role="alert"' in explorer.main
+    explorer.show(view="Durations")
+    assert 'role="alert"' not in explorer.main, "other views need no sides"
     assert explorer.code().endswith("durations(by='policy')")
-    explorer.view = "Side by side"
-    explorer.sides = "policy=Gold,Silver"
-    assert "<svg" in explorer.page.main

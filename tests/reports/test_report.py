@@ -13,8 +13,10 @@ import pytest
 
 from cdpanalytics import schema
 from cdpanalytics.archive import Archive
+from cdpanalytics.cli import main
 from cdpanalytics.errors import InputError
 from cdpanalytics.presentation import formatting
+from cdpanalytics.presentation.analysis import Analysis
 from cdpanalytics.questions import report
 from cdpanalytics.reports import Table
 
@@ -224,7 +226,7 @@ def test_it_sends_no_requests_and_runs_only_its_own_script(
     page = report(archive, tmp_path / "r.html").read_text()
     read = Reader(page)
     assert "default-src 'none'" in read.all("meta")[1]["content"]
-    assert len(read.all("script")) == 2, "the data, and ours: none from a name"
+    assert len(read.all("script")) == 3, "the data twice, and ours: none from a name"
     for tag in ("link", "iframe", "object", "embed", "base", "form"):
         assert read.all(tag) == []
     for _, attributes in read.elements:
@@ -242,6 +244,67 @@ def test_the_same_data_gives_the_same_bytes(archive: Archive, tmp_path: Path) ->
     assert report(archive, tmp_path / "b.html").read_bytes() == first
     later = report(archive, tmp_path / "c.html", generated=OCT + pd.Timedelta("9D")).read_bytes()
     assert later != first
+
+
+def test_it_says_when_it_was_made_only_where_it_is_told(archive: Archive, tmp_path: Path) -> None:
+    page = report(archive, tmp_path / "a.html").read_text()
+    assert "<dt>Data as of</dt><dd>2026-10-02 00:00 (UTC)</dd>" in page
+    assert "Made at" not in page
+    made = report(archive, tmp_path / "b.html", generated=OCT + pd.Timedelta("9D")).read_text()
+    assert "<dt>Made at</dt><dd>2026-10-10 00:00 (UTC)</dd>" in made
+
+
+def test_a_period_before_that_is_hardly_held_is_not_compared(
+    archive: Archive, tmp_path: Path
+) -> None:
+    page = report(archive, tmp_path / "a.html", since="2026-10-01T16:00").read_text()
+    assert "better than in the period before" in page, "the eight hours before are held"
+    page = report(archive, tmp_path / "b.html", since="2026-10-01T02:00").read_text()
+    assert "the data holds only 2 h of 22 h, too little to compare with" in page
+
+
+def test_breached_in_gaps_and_causes_is_what_lies_inside_the_period(archive: Archive) -> None:
+    found = Analysis(archive.select("2026-10-01T09:00/2026-10-01T12:00"))
+    assert found.breaches["exposure"].tolist() == [pd.Timedelta("2h")], "the whole gap"
+    assert found.breaches["breached"].tolist() == [pd.Timedelta("1h")]
+    assert found.causes["breached"].sum() == found.whole["breached"]
+
+
+def test_those_it_is_prepared_for_can_sign_it_and_each_page_has_a_head(
+    archive: Archive, tmp_path: Path
+) -> None:
+    page = report(
+        archive, tmp_path / "a.html", title='x"; } </style><b>', prepared_for=["Jane Doe", HOSTILE]
+    ).read_text()
+    assert "Jane Doe" in Reader(page).words
+    assert HOSTILE in Reader(page).words
+    head = re.search(r'@top-left { content: "([^"]*)"', page)
+    assert head is not None
+    assert head[1].startswith("x\\22 ;")
+    assert "<" not in head[1]
+
+
+def test_what_it_says_is_inside_and_beside_it_as_json(archive: Archive, tmp_path: Path) -> None:
+    page, beside = tmp_path / "r.html", tmp_path / "r.json"
+    folder = str(archive.path)
+    assert main(["report", "--archive", folder, "--output", str(page), "--json", str(beside)]) == 0
+    embedded = re.search(
+        r'<script type="application/json" id="facts">(.*?)</script>', page.read_text(), re.S
+    )
+    assert embedded
+    facts = json.loads(beside.read_text())
+    assert json.loads(embedded[1]) == facts
+    assert facts["verdict"].startswith("VMs were within their RPO")
+    assert facts["whole"]["breached"] == 105 * 60.0
+    assert [row["exposure"] for row in facts["breaches"]] == [7200.0]
+
+
+def test_details_come_after_everything_else(archive: Archive, tmp_path: Path) -> None:
+    page = report(archive, tmp_path / "a.html").read_text()
+    assert page.index("<details>") > page.index('id="words"')
+    for name in ("incidents", "breaches", "vms", "sizes"):
+        assert f'href="#{name}"' in page
+        assert f'<table id="{name}"' in page
 
 
 def test_nothing_observed_is_unknown_and_never_a_pass(folder: Path, tmp_path: Path) -> None:
