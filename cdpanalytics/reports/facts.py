@@ -36,7 +36,8 @@ def facts(analysis: Analysis) -> dict[str, Any]:
     return {
         "verdict": sentences.verdict(analysis), "now": sentences.now(analysis),
         "happened": [text for _, text in happenings.sentences(analysis)],
-        "question": {"start": edges[0], "end": edges[1], "zone": selection.tz, "filters": selection.filters(), "by": analysis.by},
+        "question": {"start": edges[0], "end": edges[1], "zone": selection.tz, "filters": selection.filters(),
+                     "by": analysis.by},
         "whole": formatting.records(analysis.whole.to_frame().T.infer_objects())[0],
         "objective": formatting.records(analysis.objective.to_frame().T.infer_objects())[0],
         **{name: formatting.records(table) for name, table in tables.items()},

@@ -137,7 +137,10 @@ def _by_group(table: pd.DataFrame, analysis: Analysis) -> pd.DataFrame:
 def _finished(analysis: Analysis) -> dict[str, np.ndarray]:
     """Return the hours that each group's finished sessions lasted."""
     sessions = analysis.selection.sessions
-    done = sessions[sessions["state"].eq("Completed") & sessions["ended"].notna()]
+    done = sessions[sessions["ended"].notna()]
+    if "state" in done:
+        done = done[done["state"].eq("Completed")]
+    done = done.assign(**{name: None for name in [analysis.by] if name not in done})
     hours = (done["ended"] - done["created"]).dt.total_seconds() / 3600
     return {
         str(name): rows.to_numpy() for name, rows in hours.groupby(done[analysis.by].astype("str"))

@@ -11,7 +11,7 @@ import pandas as pd
 from cdpanalytics.presentation import formatting, happenings
 from cdpanalytics.presentation.analysis import Analysis
 from cdpanalytics.presentation.drawing import Drawing, Scale, empty, seconds
-from cdpanalytics.schema import KEYS
+from cdpanalytics.schema import KEYS, VM
 
 _NUMBERED = 9
 _LEAST_SHARE = 0.01
@@ -149,17 +149,14 @@ def timeline(analysis: Analysis, width: float = 960) -> Drawing:
     time = Scale(seconds(start), seconds(stop), room + 8, width - 16)
     bottom = 8 + _ROW * len(vms)
     drawing.time_axis(time, 4, bottom, analysis.selection.tz)
-    first = analysis.selection._frame.groupby(["backup_server", "vm"], observed=True)[
-        "created"
-    ].min()
-    gaps = dict(tuple(analysis.gaps.groupby(["backup_server", "vm"], observed=True)))
+    first = analysis.selection._frame.pipe(_by_vm)["created"].min()
+    gaps = dict(tuple(_by_vm(analysis.gaps)))
     pieces = [
-        (place, row, gaps.get((row["backup_server"], row["vm"])))
-        for place, row in enumerate(vms.to_dict("records"))
+        (place, row, gaps.get(_name_of(row))) for place, row in enumerate(vms.to_dict("records"))
     ]
     for place, row, _ in pieces:
         y = 8 + _ROW * place
-        begun = first.get((row["backup_server"], row["vm"]), start)
+        begun = first.get(_name_of(row), start)
         left = float(time(seconds(max(begun, start))))
         drawing.name(room, y + 15, str(row["vm"]), room)
         drawing.rect(left, y + 4, time.right - left, _ROW - 8, kind="covered")
@@ -169,6 +166,16 @@ def timeline(analysis: Analysis, width: float = 960) -> Drawing:
             _gaps(drawing, rows, time, 8 + _ROW * place, analysis.selection.tz)
     _holes(drawing, analysis, time, bottom)
     return drawing
+
+
+def _by_vm(table: pd.DataFrame) -> Any:
+    """Group rows by backup server and name of the VM; an unknown one is an empty text."""
+    known = table.reindex(columns=VM)
+    return table.groupby([known[name].astype("str").fillna("") for name in VM], observed=True)
+
+
+def _name_of(row: Mapping[Any, Any]) -> tuple[str, ...]:
+    return tuple("" if formatting.is_missing(row[name]) else str(row[name]) for name in VM)
 
 
 def _vms(analysis: Analysis) -> pd.DataFrame:
