@@ -68,7 +68,10 @@ class Still(Preprocessor):
         nb.metadata.pop("widgets", None)
         for cell in nb.cells:
             for output in cell.get("outputs", []):
-                output.get("data", {}).pop(_WIDGETS, None)
+                if output.get("data", {}).pop(_WIDGETS, None) and "text/html" not in output["data"]:
+                    output["data"] = {
+                        "text/plain": ""
+                    }  # the widget's repr says nothing to a reader
         return nb, resources
 
 

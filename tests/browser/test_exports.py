@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 from pypdf import PdfReader
 
 from cdpanalytics.archive import Archive
@@ -162,6 +162,26 @@ def test_tables_of_an_exported_notebook_are_sorted_too(
     shown = [row.inner_text() for row in sheet.locator("tbody td:nth-child(2)").all()]
     assert shown == sorted(shown, key=str.casefold)
     assert sheet.locator("th:nth-child(2)").get_attribute("aria-sort") == "ascending"
+
+
+def test_the_explorer_stands_still_in_every_export(
+    offline: Page, files: dict[str, Path], tmp_path: Path
+) -> None:
+    """Also in nbconvert's own, which keeps the widget and has no script for it offline."""
+    plain = tmp_path / "plain.html"
+    subprocess.run(
+        [sys.executable, "-m", "nbconvert", "--to", "html", "--execute", f"--output={plain}",
+         "--HTMLExporter.require_js_url=", "--HTMLExporter.mathjax_url=", "--HTMLExporter.mermaid_js_url=",
+         "--HTMLExporter.jupyter_widgets_base_url=data:", str(ROOT / "notebooks" / "04_explorer.ipynb")],
+        check=True, capture_output=True, cwd=ROOT / "notebooks",
+    )  # fmt: skip
+    still = plain.read_text()
+    shown = still[still.index('class="cdp-twin') :]
+    assert "VMs were within their RPO" in shown
+    assert 'class="heat"' in shown
+    offline.goto(files["notebook 04_explorer"].as_uri())
+    expect(offline.locator(".cdp-static table.heat")).to_be_visible()
+    assert offline.get_by_text("Explorer(", exact=False).count() == 0
 
 
 def test_a_notebook_is_exported_twice_as_the_same_bytes(
