@@ -31,28 +31,54 @@ from cdpanalytics.presentation import formatting
 
 DOCS = Path(__file__).parent
 DAY = pd.Timestamp("2026-10-01", tz="UTC")
-SHOWN = ("Parameters", "Returns", "Raises", "Notes", "References", "Examples")
+SHOWN = ("Parameters", "Returns", "Raises", "Notes", "References")
+SHARED_LINK = "[shared parameters](#shared-parameters)"
 REGION = re.compile(r"(<!-- (?P<name>\w+) -->\n).*?(<!-- / -->)", re.S)
 
 
 def definition(name: str) -> str:
-    """A metric's docstring as Markdown."""
-    function = getattr(metrics, name)
-    text = inspect.getdoc(function) or ""
-    parts = re.split(r"^(\w[\w ]*)\n-{3,}\n", text, flags=re.M)
-    sections = dict(zip(parts[1::2], parts[2::2], strict=True))
-    shown = [f"### {name}", _markdown(parts[0].strip())]
-    for section, body in ((name, sections[name].strip("\n")) for name in SHOWN if name in sections):
-        if section == "Examples":
-            shown.append(f"```pycon\n{body}\n\n```")
-        elif section == "Returns":
+    """A metric's docstring as Markdown: its example first, then what it returns, then the rest."""
+    summary, sections = _parts(name)
+    shown = [f"### {name}", f"```pycon\n{sections['Examples']}\n\n```", _markdown(summary)]
+    for section, body in ((name, sections[name]) for name in SHOWN if name in sections):
+        if section == "Returns":
             kind, _, rest = body.partition("\n")
             shown.append(f"**Returns** a `{kind.strip()}`. {_columns(inspect.cleandoc(rest))}")
-        elif section in ("Parameters", "Raises"):
+        elif section == "Parameters":
+            shown.append(f"**{section}**\n\n{_parameters(name, body)}")
+        elif section == "Raises":
             shown.append(f"**{section}**\n\n{_arguments(body)}")
         else:
             shown.append(f"**{section}.** {_markdown(body)}")
     return "\n\n".join(part.strip("\n") for part in shown) + "\n"
+
+
+def _parts(name: str) -> tuple[str, dict[str, str]]:
+    """A metric's docstring: what is before the first section, and the sections."""
+    text = inspect.getdoc(getattr(metrics, name)) or ""
+    parts = re.split(r"^(\w[\w ]*)\n-{3,}\n", text, flags=re.M)
+    bodies = (body.strip("\n") for body in parts[2::2])
+    return parts[0].strip(), dict(zip(parts[1::2], bodies, strict=True))
+
+
+def _parameters(name: str, text: str) -> str:
+    """A metric's parameters; those that all metrics share are a link to their section."""
+    items = _arguments(text)
+    if name == "rpo_adherence":
+        own = [item for item in items.splitlines() if not _is_shared(item)]
+        return "\n".join([f"- All {SHARED_LINK}.", *own])
+    return items.replace("As in `rpo_adherence`", f"See {SHARED_LINK}")
+
+
+def shared_parameters() -> str:
+    """The parameters that metrics share, as rpo_adherence, which takes all of them, defines them."""
+    items = _arguments(_parts("rpo_adherence")[1]["Parameters"]).splitlines()
+    return "\n".join(filter(_is_shared, items)) + "\n"
+
+
+def _is_shared(item: str) -> bool:
+    """Whether an item of rpo_adherence's parameters is of other metrics, too."""
+    return not item.startswith("- `without`")
 
 
 def _columns(text: str) -> str:
@@ -142,6 +168,61 @@ def gaps_picture() -> str:
     return f"![{said}](metrics-gaps.svg)\n\n{said}\n"
 
 
+def states_picture() -> str:
+    """Draw what is covered, breached, unknown and excluded on one VM's day; return the caption."""
+    rows = [("00:00", "06:00"), ("07:30", "12:00"), ("16:00", "20:00"), ("22:00", "24:00")]
+    sessions = pd.DataFrame({
+        "vm": "db-01", "created": [at(row[0]) for row in rows], "ended": [at(row[1]) for row in rows],
+    })  # fmt: skip
+    hole, exclusion = (at("12:00"), at("15:00")), (at("20:00"), at("22:00"))
+    whole = metrics.rpo_adherence(
+        sessions, "1h", by="vm", exclude=[exclusion],
+        unobserved=pd.DataFrame([hole], columns=["start", "end"]),
+    ).iloc[0]  # fmt: skip
+    breach = at("07:30") - whole["breached"]
+    unknown = hole[0] + whole["unobserved"]
+    lines: dict[str, list[tuple[pd.Timestamp, pd.Timestamp, str, str | None, str]]] = {
+        "sessions": [(*each, COVERED, None, "") for each in zip(sessions["created"], sessions["ended"], strict=True)],
+        "hole": [(*hole, "white", "....", "never fetched")],
+        "exclusion": [(*exclusion, "white", "////", "planned")],
+        "result": [
+            *((*each, COVERED, None, "covered") for each in zip(sessions["created"], sessions["ended"], strict=True)),
+            (at("06:00"), breach, "white", None, "gap"),
+            (breach, at("07:30"), GAP, None, "breached"),
+            (hole[0], unknown, "white", "....", "unknown"),
+            (*exclusion, "white", "////", "excluded"),
+        ],
+    }  # fmt: skip
+    with styled():
+        figure, ax = plt.subplots(figsize=(8, 2.8), layout="constrained")
+        for height, (start, end, color, hatch, label) in (
+            (height, bar) for height, bars in enumerate(lines.values()) for bar in bars
+        ):
+            ax.barh(
+                height, end - start, left=start, height=0.6, color=color, edgecolor=INK, hatch=hatch
+            )
+            if label:
+                narrow = end - start < pd.Timedelta("2h")
+                side = "right" if label == "gap" else "left" if narrow else "center"
+                ax.annotate(label, (start + (end - start) / 2, height), ha=side, va="center",
+                            xytext=(0, -20 if narrow else 0), textcoords="offset points", annotation_clip=False,
+                            bbox={"fc": "white", "ec": "none", "pad": 1, "alpha": 0.8})  # fmt: skip
+        ax.set_title(
+            "Only observed time counts: unknown and excluded time are left out", loc="left"
+        )
+        ax.set(yticks=range(len(lines)), yticklabels=list(lines), ylim=(len(lines) - 0.2, -0.5),
+               xlim=(DAY, at("24:00")), xlabel="1 October 2026 (UTC)")  # fmt: skip
+        ax.xaxis.set_major_formatter(mdates.DateFormatter("%H:%M"))
+        said = (
+            f"One VM, target 1 h. Observed {formatting.duration(whole['observed'])}, "
+            f"breached {formatting.duration(whole['breached'])}, "
+            f"unknown {formatting.duration(whole['unobserved'])}, "
+            f"excluded {formatting.duration(whole['excluded'])}: adherence {formatting.share(whole['adherence'])}."
+        )
+        _save(figure, "metrics-states.svg", said)
+    return f"![{said}](metrics-states.svg)\n\n{said}\n"
+
+
 def verdicts_picture() -> str:
     """Draw the fleet of docs/verdicts.md, which makes it in its first example."""
     code = re.search(r"```pycon\n(.*?)```", (DOCS / "verdicts.md").read_text(), re.S)
@@ -195,7 +276,8 @@ def filled(page: Path) -> str:
     """A file's text with its regions written anew."""
     text, drawn = page.read_text(), Drawn(page)
     made = {
-        "gaps_picture": gaps_picture, "verdicts_picture": verdicts_picture,
+        "gaps_picture": gaps_picture, "states_picture": states_picture,
+        "shared_parameters": shared_parameters, "verdicts_picture": verdicts_picture,
         "coverage_picture": coverage_picture, "success_coverage": success_table,
         "trend_coverage": trend_table,
     }  # fmt: skip
