@@ -189,8 +189,8 @@ def _of_sections(rows: list[Row]) -> str:
     report, least = waited["report, 30 days"]["seconds"], of(rows, "waiting")[-1]["seconds"]
     shares = [[row["section"], f"{row['share']:.0%}"] for row in of(rows, "section")]
     return (
-        f"A report of 30 days takes {report:.2f} s; its imports, the columns of its window read once "
-        f"and its pictures drawn once take {least:.2f} s, so that the ratio is {report / least:.2f} "
+        f"A report of 30 days takes {report:.2f} s; its imports and the columns of its window read once "
+        f"take {least:.2f} s, so that the ratio is {report / least:.2f} "
         f"(goal: 1.5). Where its time goes, without imports:\n\n"
         + markdown(["part of a report", "share"], shares)
     )

@@ -1,13 +1,12 @@
 """Time whole commands, from start to end, beside a Polars script that reads a year and prints one metric.
 
-A report is shown as well beside the sum of what no report can do without: its imports, the
-columns of its window read once with pyarrow, and its pictures drawn once.
+A report is shown as well beside the sum of what no report can do without: its imports, and the
+columns of its window read once with pyarrow.
 """
 
 from __future__ import annotations
 
 import cProfile
-import pickle
 import pstats
 import sys
 import tempfile
@@ -23,7 +22,7 @@ import timing
 import data
 
 POLARS = "a Polars script: the year's adherence by VM"
-PARTS = "imports, reading and pictures of a report of 30 days"
+PARTS = "imports and reading of a report of 30 days"
 WAITED: dict[str, tuple[str, ...]] = {
     "metrics rpo, year": ("metrics", "rpo", "--by", "vm"),
     "metrics rpo, 30 days": ("metrics", "rpo", "--by", "vm", "--since", "30D"),
@@ -54,45 +53,14 @@ def by_hand(folder: str) -> None:
 
 
 def parts(folder: str) -> None:
-    """What no report can do without; `pictures.pickle` holds what they are drawn of."""
+    """What no report can do without: its imports, and the columns of its window read once."""
     import pyarrow.parquet as pq
 
     import cdpanalytics.reports.html  # noqa: F401 - the imports are what is timed
-    from cdpanalytics import plots
     from cdpanalytics.metrics.registry import metric_columns
 
     files = sorted(Path(folder).rglob("sessions/*/*.parquet"))[-31:]
     pq.read_table(files, columns=list(metric_columns()))
-    drawn = pickle.loads(Path("pictures.pickle").read_bytes())
-    for name, (arguments, named) in drawn.items():
-        plots.Chart.of(getattr(plots, name)(*arguments, **named)).svg(f"{name}-")
-
-
-def keep_pictures(folder: str) -> None:
-    """Write what the pictures of a report of 30 days are drawn of."""
-    from cdpanalytics import Archive, plots
-    from cdpanalytics.reports import html
-
-    kept: dict[str, Any] = {}
-
-    def keeping(name: str, draw: Any) -> Any:
-        def drawn(*arguments: Any, **named: Any) -> Any:
-            kept[name] = arguments, named
-            return draw(*arguments, **named)
-
-        return drawn
-
-    class Kept:
-        """The pictures, each of which keeps what it is drawn of."""
-
-        Chart = plots.Chart
-
-        def __getattr__(self, name: str) -> Any:
-            return keeping(name, getattr(plots, name))
-
-    html.plots = Kept()  # type: ignore[assignment]
-    Archive(folder).select(since="30D").report("report.html")
-    Path("pictures.pickle").write_bytes(pickle.dumps(kept))
 
 
 def profile(folder: str) -> list[dict[str, Any]]:
@@ -124,7 +92,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.one:
         action, folder = options.one
-        {"by_hand": by_hand, "parts": parts, "keep_pictures": keep_pictures}[action](folder)
+        {"by_hand": by_hand, "parts": parts}[action](folder)
         return 0
     here = str(Path(__file__).resolve())
     with tempfile.TemporaryDirectory() as folder:
@@ -139,7 +107,6 @@ def main() -> int:
             "explore, year": ("-c", EXPLORE, archive),
             PARTS: (here, "--one", "parts", archive),
         }
-        timing.process((here, "--one", "keep_pictures", archive), folder)
         runs: dict[str, list[timing.Row]] = {name: [] for name in waited}
         for number in range(options.repeat + 1):
             for name, command in waited.items():
