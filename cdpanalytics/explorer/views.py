@@ -116,7 +116,7 @@ def worst(analysis: Analysis, state: State, width: float) -> Markup:
     content = parts.table(shown[columns], "worst", tz=analysis.selection.tz, act=_picker(analysis))
     content["heads"].append({"name": "Day by day", "number": False})
     for row, days in zip(content["rows"], periods_by_vm(analysis, shown), strict=True):
-        row.append({"text": _sparkline(days), "sort": "", "number": False})
+        row.append((_sparkline(days), "", "text"))
     return _paragraph(
         f"{_first_of(analysis.worst, _WORST_SHOWN)} VMs that missed their RPO."
     ) + parts.macro("table")(content)

@@ -246,6 +246,13 @@ def test_the_state_as_text_opens_the_same_explorer(explorer: Explorer, archive: 
     assert (again.main, again.tiles) == (explorer.main, explorer.tiles)
 
 
+def test_each_of_the_worst_vms_has_its_days_as_a_small_picture(explorer: Explorer) -> None:
+    explorer.show(view="Worst VMs")
+    rows = re.findall(r"<tr data-act.*?</tr>", explorer.main, re.S)
+    assert rows
+    assert all(row.count('<svg class="spark"') == 1 for row in rows)
+
+
 def test_two_panes_show_two_questions(explorer: Explorer) -> None:
     alone = tile(explorer, "Adherence")
     explorer.show(beside="target=1h")
