@@ -41,19 +41,32 @@ def notebook(lab: Lab) -> Page:
 def explorer(notebook: Page, lab: Lab) -> Page:
     """The same as it was first."""
     lab.theme("JupyterLab Light")
-    lab.python("explorer.reset(); explorer._past.clear(); explorer._draw_region('bar')")
+    least = int(_drawn(notebook) or 0) + 1000
+    lab.python(
+        "explorer.reset(); explorer._past.clear(); explorer._draw_region('bar')\n"
+        f"explorer.drawn = {least}"
+    )
+    notebook.wait_for_function(
+        "([root, least]) => Number(document.querySelector(root).dataset.drawn) >= least",
+        arg=[EXPLORER, least],
+    )
     return notebook
 
 
 def changed(page: Page, region: str, act: Callable[[], object]) -> str:
-    """Act, and return what a region says once it says something else."""
-    before = page.locator(region).inner_html()
+    """Act, and return what a region says once it says something else and all is drawn."""
+    before, drawn = page.locator(region).inner_html(), _drawn(page)
     act()
     page.wait_for_function(
-        "([region, before]) => document.querySelector(region).innerHTML !== before",
-        arg=[region, before],
+        """([root, region, before, drawn]) => document.querySelector(region).innerHTML !== before
+            && document.querySelector(root).dataset.drawn !== drawn""",
+        arg=[EXPLORER, region, before, drawn],
     )
     return page.locator(region).inner_text()
+
+
+def _drawn(page: Page) -> str | None:
+    return page.locator(EXPLORER).get_attribute("data-drawn")
 
 
 def show(page: Page, lab: Lab, **changes: str) -> None:
