@@ -87,7 +87,7 @@ def examine(em: EnterpriseManager) -> Iterator[Finding]:
 def _of_tls(em: EnterpriseManager) -> Finding:
     if not em.url.startswith("https:"):
         return Finding(
-            "warning", "TLS", "none: the password and all answers can be read on the way"
+            "warning", "TLS", "not used: the password and all data are sent unencrypted"
         )
     if not em.verified:
         return Finding("warning", "TLS", "its certificate is not verified; leave --insecure out")
