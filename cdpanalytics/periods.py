@@ -222,10 +222,26 @@ def _units(unit: str, today: date, offset: int, count: int) -> _Days:
 # -- lengths and intervals ---------------------------------------------------------------
 
 
-def _between(words: str, tz: str, now: pd.Timestamp, warning: str | None) -> Period:
+def is_length(text: str) -> bool:
+    """Return whether a period is a length back from the newest data, not of the calendar.
+
+    Examples
+    --------
+    >>> is_length("last 30 days"), is_length("30D"), is_length("last month")
+    (True, True, False)
+    """
+    back = _back(" ".join(text.split()))
+    return counts_back(back) and back not in ("now", "today")
+
+
+def _back(words: str) -> str:
     match = re.fullmatch(r"last (\d+ ?(?:minutes?|min|hours?|h|days?|d|weeks?|w))", words, re.I)
-    back = match[1] if match else words
-    if counts_back(back) and back != "now":
+    return match[1] if match else words
+
+
+def _between(words: str, tz: str, now: pd.Timestamp, warning: str | None) -> Period:
+    back = _back(words)
+    if is_length(words):
         length(back, "period")
         start, end = instant(back, now, tz), now.tz_convert("UTC").as_unit("us")
         calendar = False

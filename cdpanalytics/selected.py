@@ -92,7 +92,9 @@ class SelectedSessions:
         """
         if self.period is None:
             return None
-        return periods.period(self.period, self.tz, self.source.fetched, clock)
+        source = self.source
+        base = source.counted_from if periods.is_length(self.period) else source.fetched
+        return periods.period(self.period, self.tz, base, clock)
 
     def clip(self, since: pd.Timestamp, until: pd.Timestamp) -> tuple[pd.Timestamp, pd.Timestamp]:
         """Return the part of a period that lies in this one."""

@@ -81,6 +81,10 @@ class Source(Protocol):
         """The newest fetch of the oldest server: what "last month" counts from."""
 
     @property
+    def counted_from(self) -> pd.Timestamp:
+        """The instant that a length such as "30D" counts back from."""
+
+    @property
     def folder(self) -> Path | str:
         """Where an estate file may lie."""
 
@@ -177,11 +181,16 @@ class ArchiveSource:
         oldest = min(self.as_of_by_source().values(), default=None)
         return pd.Timestamp.now("UTC") if oldest is None else oldest + LAG
 
+    @property
+    def counted_from(self) -> pd.Timestamp:
+        """The newest instant of the data of the oldest server."""
+        return self.fetched - LAG
+
     def window(
         self, period: str | None, since: Moment | None, until: Moment | None, tz: str
     ) -> Window:
         """Return the instants; lengths and "last month" count from the oldest source's newest fetch."""
-        return window_of(period, since, until, tz, self.fetched, self.fetched - LAG)
+        return window_of(period, since, until, tz, self.fetched, self.counted_from)
 
     def frame(
         self, window: Window, names: Names, columns: Sequence[str] | None = None
@@ -301,6 +310,11 @@ class FrameSource:
         """The frame's as_of; this machine's clock for a frame without rows."""
         return self.as_of or pd.Timestamp.now("UTC")
 
+    @property
+    def counted_from(self) -> pd.Timestamp:
+        """The frame's as_of too."""
+        return self.fetched
+
     def window(
         self, period: str | None, since: Moment | None, until: Moment | None, tz: str
     ) -> Window:
@@ -369,7 +383,7 @@ def window_of(
     if period is not None:
         if since is not None or until is not None:
             raise InputError(f"period={period!r} goes without since= and until=; leave them out")
-        asked = periods.period(period, tz, fetched)
+        asked = periods.period(period, tz, as_of if periods.is_length(period) else fetched)
         return asked.start, asked.end
     start, stop = (None if edge is None else instant(edge, as_of, tz) for edge in (since, until))
     if start is not None and stop is not None and start >= stop:

@@ -86,9 +86,7 @@ def examine(em: EnterpriseManager) -> Iterator[Finding]:
 
 def _of_tls(em: EnterpriseManager) -> Finding:
     if not em.url.startswith("https:"):
-        return Finding(
-            "warning", "TLS", "not used: the password and all data are sent unencrypted"
-        )
+        return Finding("warning", "TLS", "not used: the password and all data are sent unencrypted")
     if not em.verified:
         return Finding("warning", "TLS", "its certificate is not verified; leave --insecure out")
     by = f"signed by {em.verified}" if isinstance(em.verified, str) else "known to this machine"
