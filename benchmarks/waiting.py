@@ -63,14 +63,14 @@ def parts(folder: str) -> None:
     pq.read_table(files, columns=list(metric_columns()))
 
 
-def profile(folder: str) -> list[dict[str, Any]]:
+def profile(archive: str, output: Path) -> list[dict[str, Any]]:
     """Where the time of a report of 30 days goes."""
     from cdpanalytics import Archive
 
-    Archive(folder).select(since="30D").report("report.html")  # the first one imports
+    Archive(archive).select(since="30D").report(output)  # the first one imports
     profiler = cProfile.Profile()
     profiler.enable()
-    Archive(folder).select(since="30D").report("report.html")
+    Archive(archive).select(since="30D").report(output)
     profiler.disable()
     stats = pstats.Stats(profiler)
     found: dict[tuple[str, str], float] = {}
@@ -113,7 +113,7 @@ def main() -> int:
                 row = timing.process(command, folder)
                 if number:  # the first round may compile
                     runs[name].append(row)
-        sections = profile(archive)
+        sections = profile(archive, Path(folder) / "profiled.html")
     rows = [timing.machine("pandas", "numpy", "pyarrow", "matplotlib", "polars")]
     for name, taken in runs.items():
         rows.append({"what": "waiting", "command": name, "sessions": options.sessions,
