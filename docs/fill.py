@@ -183,13 +183,13 @@ def states_picture() -> str:
     unknown = hole[0] + whole["unobserved"]
     lines: dict[str, list[tuple[pd.Timestamp, pd.Timestamp, str, str | None, str]]] = {
         "sessions": [(*each, COVERED, None, "") for each in zip(sessions["created"], sessions["ended"], strict=True)],
-        "hole": [(*hole, "white", "....", "never fetched")],
+        "hole": [(*hole, "white", "xx", "never fetched")],
         "exclusion": [(*exclusion, "white", "////", "planned")],
         "result": [
             *((*each, COVERED, None, "covered") for each in zip(sessions["created"], sessions["ended"], strict=True)),
             (at("06:00"), breach, "white", None, "gap"),
             (breach, at("07:30"), GAP, None, "breached"),
-            (hole[0], unknown, "white", "....", "unknown"),
+            (hole[0], unknown, "white", "xx", "unknown"),
             (*exclusion, "white", "////", "excluded"),
         ],
     }  # fmt: skip
