@@ -162,6 +162,9 @@ def test_an_analyst_asks_with_the_mouse(explorer: Page) -> None:
     tip = explorer.locator(f"{EXPLORER} .cdp-tip")
     expect(tip).to_contain_text("9 VMs")
     expect(tip).to_contain_text("Storage is unavailable")
+    changed(explorer, TILES, hit.click)
+    expect(explorer.locator(TILES)).to_contain_text("9 of 9")
+    changed(explorer, TILES, explorer.get_by_role("button", name="Undo").click)
     brush = explorer.locator(f"{STRIP} .brush").bounding_box()
     y = brush["y"] + brush["height"] - 4
 
