@@ -22,9 +22,9 @@ def add_archive(command: argparse.ArgumentParser) -> None:
     )
 
 
-def add_window(command: argparse.ArgumentParser, *, since_required: bool = False) -> None:
+def add_window(command: argparse.ArgumentParser) -> None:
     """Add the options that say which sessions: window, names and zone."""
-    period = command.add_mutually_exclusive_group(required=since_required)
+    period = command.add_mutually_exclusive_group()
     period.add_argument(
         "--period", metavar="P", help='2026-10, 2026-Q4, "last month", "last 30 days"'
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from cdpanalytics.cli import options as shared
+from cdpanalytics.cli.parser import UsageError
 from cdpanalytics.cli.tables import emit, prepare
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.registry import REGISTRY, MetricSpec
@@ -60,7 +61,7 @@ def _add_metric(names: Any, spec: MetricSpec) -> None:
 
 def _add_options(command: Any, spec: MetricSpec) -> None:
     shared.add_archive(command)
-    shared.add_window(command, since_required=spec.looks_back)
+    shared.add_window(command)
     if spec.by is not None:
         shared.add_keys(command, None, ",".join(spec.by) or "none")
     if "target" in spec.takes:
@@ -119,6 +120,11 @@ def _add_options(command: Any, spec: MetricSpec) -> None:
 def _run_metrics(options: argparse.Namespace) -> int:
     prepare(options)
     spec: MetricSpec = options.spec
+    if spec.looks_back and not (options.period or options.since or options.sides):
+        raise UsageError(
+            "one of the arguments --period --since --sides is required; "
+            f"see {options.command} --help"
+        )
     selection = selection_of(options)
     freq = getattr(options, "freq", None)
     if freq is not None:

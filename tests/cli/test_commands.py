@@ -464,3 +464,13 @@ def test_what_a_spreadsheet_opens(
     code, _, noise = run(capsys, *words, "csv", "--decimal", ",")
     assert (code, noise.count("\n")) == (1, 1)
     assert "--separator and --decimal go with --format csv-excel" in noise
+
+
+def test_two_sides_need_no_period_and_one_before_does(
+    archive: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compare = ["metrics", "compare", "--archive", str(archive), "--by", "none"]
+    assert cli.main([*compare, "--sides", "target=15min,1h", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["left"] == "15min"
+    assert cli.main(compare) == 2
+    assert "one of the arguments --period --since --sides is required" in capsys.readouterr().err
