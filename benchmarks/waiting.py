@@ -33,8 +33,8 @@ WAITED: dict[str, tuple[str, ...]] = {
     "report, year": ("report", "--output", "report.html"),
 }
 GOALS = {"status": 1.0, "check, 30 days": 1.0, "report, 30 days": 3.0, "report, year": 5.0,
-         "explore, year": 2.0, PARTS: 1.5} | {name: 1.0 for name in WAITED if "metrics" in name}  # fmt: skip
-"""How many times as long as the Polars script each may take; for the parts, the report beside them."""
+         "explore, year": 2.0} | {name: 1.0 for name in WAITED if "metrics" in name}  # fmt: skip
+"""How many times as long as the Polars script each may take."""
 
 EXPLORE = "import cdpanalytics as cdp, sys; cdp.explore(cdp.Archive(sys.argv[1]))"
 SECTIONS = {
@@ -73,15 +73,15 @@ def profile(archive: str, output: Path) -> list[dict[str, Any]]:
     Archive(archive).select(since="30D").report(output)
     profiler.disable()
     stats = pstats.Stats(profiler)
-    found: dict[tuple[str, str], float] = {}
+    found: dict[str, float] = {}
     for (file, _, name), (*_, cumulative, _) in stats.stats.items():  # type: ignore[attr-defined]
         for section, (end, function) in SECTIONS.items():
             if file.endswith(end) and name == function:
-                found[section, name] = max(found.get((section, name), 0), cumulative)
+                found[section] = max(found.get(section, 0), cumulative)
     total = stats.total_tt  # type: ignore[attr-defined]
     return [
         {"what": "section", "section": section, "share": spent / total}
-        for (section, _), spent in found.items()
+        for section, spent in found.items()
     ]
 
 

@@ -197,7 +197,7 @@ class SelectedSessions:
         return replace(self, source=held, period=None, since=since, until=until)
 
     def reading(self, *metrics: str) -> Self:
-        """Read at once what these metrics look at, and return the question itself.
+        """Read at once what these metrics, or all, look at, and return the question itself.
 
         Without it each metric reads the columns that none before it has read. By ranges of VMs
         nothing is held, so nothing is read.
@@ -208,10 +208,9 @@ class SelectedSessions:
 
     @property
     def _by_ranges(self) -> bool:
-        asked = not (self.client is None and self.memory is None and self.workers is None)
-        return (
-            asked and not self.context.estate.renames
-        )  # two names of one VM may lie in two ranges
+        if self.context.estate.renames:  # two names of one VM may lie in two ranges
+            return False
+        return not (self.client is None and self.memory is None and self.workers is None)
 
     def _widened(self, margin: pd.Timedelta, with_before: bool = False) -> Self:
         since, until = self.window
@@ -423,8 +422,9 @@ class SelectedSessions:
         if self.start is None or self.stop is None:
             return []
         columns = ("vm", "policy", "backup_server")
-        everyone = self._rows(columns) if not self.names.columns() else self._stored(columns)
-        rows = self._with_listed(self.context.apply(everyone), self.source.policies(ALL_NAMES))
+        narrowed = self.names.columns()
+        everyone = self.context.apply(self._stored(columns)) if narrowed else self._rows(columns)
+        rows = self._with_listed(everyone, self.source.policies(ALL_NAMES))
         found = self.context.findings(rows, self.start, max(self.stop, self.start))
         return [*found, *self._unknown_renames(), *self._schedules_in_utc()]
 

@@ -372,6 +372,7 @@ class Selection(SelectedSessions):
         sides: str | Sequence[str] | None = None,
         by: str = "policy",
         prepared_for: Sequence[str] = (),
+        json: str | os.PathLike[str] | None = None,
     ) -> Path:
         """Write an HTML report: `reports.report`."""
         from cdpanalytics.reports import report
@@ -386,6 +387,7 @@ class Selection(SelectedSessions):
             summary=summary,
             by=by,
             prepared_for=prepared_for,
+            json=json,
         )
 
     def to_excel(self, output: str | os.PathLike[str], *, by: str = "policy") -> Path:

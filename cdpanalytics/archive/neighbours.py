@@ -7,7 +7,7 @@ outside the window; of the sessions chosen, the columns that were asked for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
@@ -110,17 +110,22 @@ class Neighbourhood:
         """Return the neighbours that began before the window's start."""
         paths = self.files.days("sessions", None, start)
         reduce = partial(_reduced, rules=self.rules.extremes, start=start)
-        plain = [name for name in self.columns if not pa.types.is_string(_type(name))]
-        columns = list(dict.fromkeys([*_NARROW, *plain, *self._cut_by]))
+        text = {name for name in self.columns if pa.types.is_string(_type(name))}
+        plain = [name for name in self.columns if name not in text]
+        tables = self._read(paths, list(dict.fromkeys([*_NARROW, *plain, *self._cut_by])))
+        if text:
+            tables = _placed(tables)
         days = (
             clip_to_window(table, path, "created", None, start)
-            for path, table in zip(paths, self._read(paths, columns), strict=True)
+            for path, table in zip(paths, tables, strict=True)
         )
-        kept = [_placed(schema.SESSIONS.empty_table().select(columns), 0)]
+        kept: list[pa.Table] = []
         for part in parallel_stream(reduce, in_parts(days), thread_count()):
             append_and_compact(kept, part, reduce)
+        if not kept:
+            return self._take(paths, _NO_ROWS.to_pandas())
         rows = reduce(kept)
-        if set(self.columns) > set(plain):
+        if text:
             # Text is what takes long to read: it is read only of the rows that were chosen.
             return self._take(paths, _place(rows).to_pandas())
         return inside(rows, self.within).select(self.columns)
@@ -130,7 +135,7 @@ class Neighbourhood:
         paths = self.files.days("sessions", stop)
         keys = _keys(machines[schema.VM].drop_duplicates()).unique()
         waiting, chosen = np.ones(len(keys), dtype=bool), [_NO_ROWS.to_pandas()]
-        for table in self._read(paths, _NARROW):
+        for table in _placed(self._read(paths, _NARROW)):
             if not waiting.any():
                 break
             day = schema.to_frame(table)
@@ -166,15 +171,13 @@ class Neighbourhood:
         return [] if pushed is self.within or column is None else [column]
 
     def _read(self, paths: Sequence[Name], columns: Sequence[str]) -> Iterator[pa.Table]:
-        """Yield columns of each file, with the file's number and the row's place."""
+        """Yield columns of each file."""
         named, within = self._pushed
 
-        def load(numbered: tuple[int, Name]) -> pa.Table:
-            number, path = numbered
-            rows = self.files.load(path, schema.SESSIONS, columns, named, within)
-            return _placed(rows, number)
+        def load(path: Name) -> pa.Table:
+            return self.files.load(path, schema.SESSIONS, columns, named, within)
 
-        return self.files.storage.map(load, enumerate(paths))
+        return self.files.storage.map(load, paths)
 
     def _take(self, paths: Sequence[Name], rows: pd.DataFrame) -> pa.Table:
         """Return rows by the number of their file and their place in what `_read` gave."""
@@ -196,9 +199,11 @@ class Neighbourhood:
 _NO_ROWS = pa.table({"file": pa.array([], pa.int64()), "row": pa.array([], pa.int64())})
 
 
-def _placed(table: pa.Table, number: int) -> pa.Table:
-    places = pa.array(np.full(len(table), number)), pa.array(np.arange(len(table)))
-    return table.append_column("file", places[0]).append_column("row", places[1])
+def _placed(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Yield tables with the number of the table and the place of each row in it."""
+    for number, table in enumerate(tables):
+        file, row = pa.array(np.full(len(table), number)), pa.array(np.arange(len(table)))
+        yield table.append_column("file", file).append_column("row", row)
 
 
 def _type(column: str) -> pa.DataType:

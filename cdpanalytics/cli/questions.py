@@ -287,11 +287,8 @@ def _run_report(options: argparse.Namespace) -> int:
     selection.report(
         options.output, title=options.title, summary=options.summary, order=options.order,
         sides=options.sides, by=options.by, prepared_for=options.prepared_for,
+        json=options.json,
     )  # fmt: skip
-    if options.json:
-        from cdpanalytics.reports.facts import write_facts
-
-        write_facts(selection, options.json, options.by)
     return _told(selection, options)
 
 

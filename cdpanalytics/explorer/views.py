@@ -22,7 +22,7 @@ from cdpanalytics.presentation.analysis import Analysis, periods_by_vm
 from cdpanalytics.presentation.drawing import Drawing
 from cdpanalytics.schema import KEYS
 
-GAPS_SHOWN = 25
+_GAPS_SHOWN = 25
 _CAUSES_SHOWN = 10
 _SESSIONS_SHOWN = 200
 _WORST_SHOWN = 25
@@ -30,18 +30,7 @@ _ROWS_SHOWN = 100
 _HEIGHTS = (4, 8, 13, 18)
 _GROUP = ["rpo", "vms", "observed", "breached", "breaches", "worst_gap", "adherence", "adherence_strict",
           "success_rate"]  # fmt: skip
-_GAP = [
-    "vm",
-    "policy",
-    "start",
-    "end",
-    "exposure",
-    "breached",
-    "cause",
-    "open",
-    "incident",
-    "backup_server",
-]
+_GAP = ["vm", "policy", *parts.GAP, "backup_server"]
 _TILES = ("Groups", "Groups", "Status", "Worst VMs", "Timeline", "Durations", None)
 """The view that each headline figure leads to."""
 
@@ -88,9 +77,9 @@ def timeline(analysis: Analysis, state: State, width: float) -> Markup:
     causes = analysis.causes.head(_CAUSES_SHOWN)
     why = _heading("Causes of breaches") + _table(causes, "causes", analysis, _pick_cause)
     late, short = analysis.breaches, len(analysis.gaps) - len(analysis.breaches)
-    heading = _heading(f"Gaps in breach, longest first: {_first_of(late, GAPS_SHOWN)}")
+    heading = _heading(f"Gaps in breach, longest first: {_first_of(late, _GAPS_SHOWN)}")
     within = f"{short:,} gaps no longer than the RPO are not listed; the download has them."
-    gaps = heading + _table(late.head(GAPS_SHOWN)[_GAP], "gaps", analysis, _pick_gap)
+    gaps = heading + _table(late.head(_GAPS_SHOWN)[_GAP], "gaps", analysis, _pick_gap)
     return (
         drawn
         + (why + gaps if len(late) else Markup(""))
@@ -332,8 +321,8 @@ def detail(analysis: Analysis, state: State) -> Markup:
     kind, *words = state.picked
     if kind == "cause":
         gaps = analysis.breaches[analysis.breaches["cause"].astype("str") == words[0]]
-        title = f"{words[0].splitlines()[0]}: {_first_of(gaps, GAPS_SHOWN)} gaps in breach"
-        return _opened(title, _table(gaps.head(GAPS_SHOWN)[_GAP], "opened", analysis, _pick_gap))
+        title = f"{words[0].splitlines()[0]}: {_first_of(gaps, _GAPS_SHOWN)} gaps in breach"
+        return _opened(title, _table(gaps.head(_GAPS_SHOWN)[_GAP], "opened", analysis, _pick_gap))
     server, policy, vm, since, until = words
     rows = analysis.selection._frame
     for column, name in zip(KEYS, (server, policy, vm), strict=True):
@@ -343,7 +332,7 @@ def detail(analysis: Analysis, state: State) -> Markup:
     inside = rows[(rows["created"] <= pd.Timestamp(until)) & (ended >= pd.Timestamp(since))]
     names = ["created", "ended", "state", "result", "reason", "policy_result", "total_size"]
     shown = inside.sort_values("created", ascending=False).head(_SESSIONS_SHOWN)
-    when = pictures.between(pd.Timestamp(since), pd.Timestamp(until), analysis.selection.tz)
+    when = formatting.between(pd.Timestamp(since), pd.Timestamp(until), analysis.selection.tz)
     title = f"{vm}, {when}: {_first_of(inside, _SESSIONS_SHOWN)} sessions, newest first"
     return _opened(title, _table(shown[[n for n in names if n in shown]], "opened", analysis))
 

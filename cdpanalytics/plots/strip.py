@@ -10,7 +10,8 @@ from matplotlib.ticker import MaxNLocator
 
 from cdpanalytics.plots.axes import format_dates, new_axes, nothing
 from cdpanalytics.plots.figure import GAP, INK, styled
-from cdpanalytics.presentation.formatting import whole_percent
+from cdpanalytics.presentation.drawing import highest
+from cdpanalytics.presentation.happenings import finding
 
 ALONE = "#8FA9C4"
 """VMs in breach by themselves: visible, and paler than what hit many."""
@@ -74,7 +75,7 @@ def fleet(
         ax.yaxis.set_major_locator(MaxNLocator(4, integer=True))
         numbered = incidents[(incidents["vms"] > 1) & (incidents["explains"] >= _LEAST_SHARE)]
         _number(ax, known, numbered.head(_NUMBERED), top)
-        ax.set_title(_finding(incidents))
+        ax.set_title(finding(incidents))
         ax.set_ylabel("VMs in breach")
         ax.set_xlabel(
             f"time ({tz}); dark, numbered: in an incident of many VMs, pale: by themselves"
@@ -123,12 +124,7 @@ def _thinned(
     if len(edges) <= 2 * _FINEST:
         return edges, many, every
     grid = np.linspace(edges[0], edges[-1], _FINEST)
-    place = np.searchsorted(grid, edges, "right") - 1
-    before = np.searchsorted(edges, grid, "right") - 1  # a stretch begins with what was there
-    thin = [values[before].copy() for values in (many, every)]
-    for values, kept in zip((many, every), thin, strict=True):
-        np.maximum.at(kept, place, values)
-    return grid, thin[0], thin[1]
+    return grid, highest(edges, many, grid), highest(edges, every, grid)
 
 
 def _number(ax: Axes, breaches: pd.DataFrame, incidents: pd.DataFrame, top: int) -> None:
@@ -146,18 +142,3 @@ def _number(ax: Axes, breaches: pd.DataFrame, incidents: pd.DataFrame, top: int)
         ax.plot([at, place], [top * 1.03, top * 1.12], color=INK, lw=0.6)
         ax.annotate(str(number), (place, top * 1.13), ha="center", va="bottom", fontsize=8,
                     fontweight="bold", color=INK)  # fmt: skip
-
-
-def _finding(incidents: pd.DataFrame) -> str:
-    many = incidents[incidents["vms"] > 1]
-    if many.empty:
-        return "No incident of many VMs: those that missed their RPO did so by themselves"
-    worst = many.iloc[0]
-    if len(many) == 1:
-        share = whole_percent(worst["explains"])
-        return f"One incident, of {worst['vms']:,} VMs, explains {share} of the time missed"
-    every = whole_percent(many["explains"].sum())
-    return (
-        f"{len(many)} incidents of many VMs explain {every} of the time missed; "
-        f"incident {worst['incident']} hit {worst['vms']:,}"
-    )

@@ -13,6 +13,8 @@ from matplotlib.colors import ListedColormap
 
 from cdpanalytics.plots.axes import bar, format_dates, new_axes, nothing, short, unique_names
 from cdpanalytics.plots.figure import COVERED, GAP, INK, SEVERITY, styled
+from cdpanalytics.presentation import happenings
+from cdpanalytics.presentation.analysis import with_vm_names
 from cdpanalytics.presentation.formatting import duration, percent, severity
 from cdpanalytics.schema import KEYS, VM
 
@@ -62,7 +64,7 @@ def timeline(
         hole; a gap that is still open ends in an arrow head. Gaps below a five-thousandth of the
         time shown, thinner than a line, are left to the table.
     """
-    sessions, gaps = _with_server(sessions), _with_server(gaps)
+    sessions, gaps = with_vm_names(sessions), with_vm_names(gaps)
     first = sessions.groupby(VM, observed=True, dropna=False)["created"].min()
     shown = _vms(gaps, first, vms)
     with styled():
@@ -101,13 +103,10 @@ class _Row:
 
 def _vms(gaps: pd.DataFrame, first: pd.Series, names: Sequence[str] | None) -> list[_Vm]:
     """Return the VMs to draw: by name, or the twelve with most exposure."""
-    exposure = gaps.groupby(VM, observed=True, dropna=False)["exposure"].sum()
-    ranked = list(exposure.sort_values(ascending=False, kind="stable").index)
-    if names is not None:
-        every = dict.fromkeys([*ranked, *first.index])
-        return [vm for name in names for vm in every if vm[1] == name]
-    of_longest = list(gaps.nlargest(1, "exposure")[VM].itertuples(index=False, name=None))
-    return list(dict.fromkeys([*ranked[: _MOST - 1], *of_longest, *ranked[_MOST - 1 :]]))[:_MOST]
+    if names is None:
+        return happenings.most_exposed(gaps, _MOST)
+    every = dict.fromkeys([*happenings.by_exposure(gaps), *first.index])
+    return [vm for name in names for vm in every if vm[1] == name]
 
 
 def _draw(
@@ -138,12 +137,6 @@ def _utc(moment: pd.Timestamp | str) -> pd.Timestamp:
 
 def _of(table: pd.DataFrame, vm: _Vm) -> pd.DataFrame:
     return table[(table["backup_server"] == vm[0]) & (table["vm"] == vm[1])]
-
-
-def _with_server(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table whose VMs have their backup server, as text, empty where unknown."""
-    own = table["backup_server"].astype("str").fillna("") if "backup_server" in table else ""
-    return table.assign(backup_server=own)
 
 
 def _holes(unobserved: pd.DataFrame, gaps: pd.DataFrame) -> pd.DataFrame:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -32,18 +32,8 @@ ORDERS = ("breached", "incident")
 
 _HELD_TO_COMPARE = 0.9
 
-_BREACH = [
-    "backup_server",
-    "vm",
-    "policy",
-    "start",
-    "end",
-    "open",
-    "exposure",
-    "breached",
-    "cause",
-    "incident",
-]
+_BREACH = ["backup_server", "vm", "policy", "start", "end", "open", "exposure", "breached", "cause",
+           "incident"]  # fmt: skip
 """The columns of `Selection.gaps`."""
 
 _NAMES_SHOWN = 20
@@ -478,3 +468,14 @@ def periods_by_vm(analysis: Analysis, vms: pd.DataFrame) -> list[pd.DataFrame]:
     position = vms[KEYS].assign(position=range(len(vms)))
     table = analysis.periods.merge(position, on=KEYS).sort_values("period", kind="stable")
     return [rows for _, rows in table.groupby("position")]
+
+
+def with_vm_names(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose VMs have their backup server and name as text, empty where unknown."""
+    names = {n: table[n].astype("str").fillna("") if n in table else "" for n in VM}
+    return table.assign(**names)
+
+
+def names_in(row: Mapping[Any, Any] | pd.Series, columns: Sequence[str] = VM) -> tuple[str, ...]:
+    """Return the names in a row, empty where unknown: its VM, as `with_vm_names` writes it."""
+    return tuple("" if formatting.is_missing(row[name]) else str(row[name]) for name in columns)

@@ -402,6 +402,20 @@ def instant(stamp: pd.Timestamp) -> str:
     return stamp.isoformat(" ", timespec="minutes") if twice else text
 
 
+def between(start: pd.Timestamp, end: pd.Timestamp, tz: str) -> str:
+    """Return two instants on the wall of a zone: the date of the second only where it differs.
+
+    Examples
+    --------
+    >>> night = pd.Timestamp("2026-11-04 23:12", tz="UTC")
+    >>> between(night, night + pd.Timedelta("1h"), "UTC")
+    '4 Nov 23:12 to 5 Nov 00:12'
+    """
+    first, last = start.tz_convert(tz), end.tz_convert(tz)
+    until = f"{last:%H:%M}" if first.date() == last.date() else f"{last.day} {last:%b %H:%M}"
+    return f"{first.day} {first:%b %H:%M} to {until}"
+
+
 def _values(column: pd.Series, tz: str) -> list[Any]:
     if pd.api.types.is_timedelta64_dtype(column):
         micro = column.dt.as_unit("us").to_numpy(dtype="m8[us]").view(np.int64)

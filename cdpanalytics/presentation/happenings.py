@@ -10,7 +10,7 @@ import pandas as pd
 from cdpanalytics.metrics.incidents import with_main_incident
 from cdpanalytics.presentation import formatting
 from cdpanalytics.presentation.analysis import Analysis
-from cdpanalytics.schema import KEYS
+from cdpanalytics.schema import KEYS, VM
 
 SHOWN = 5
 """Incidents that get a sentence."""
@@ -68,6 +68,33 @@ longest 1 h 44 min'
         f"{formatting.whole_percent(row['explains'])} of the time missed; "
         f"longest {formatting.duration(row['longest'])}"
     )
+
+
+def finding(incidents: pd.DataFrame) -> str:
+    """Return in a sentence what a strip over the fleet shows."""
+    many = incidents[incidents["vms"] > 1]
+    if many.empty:
+        return "No incident of several VMs: those that missed their RPO did so by themselves"
+    worst, explained = many.iloc[0], formatting.whole_percent(many["explains"].sum())
+    if len(many) == 1:
+        return f"One incident, of {worst['vms']:,} VMs, explains {explained} of the time missed"
+    return (
+        f"{len(many):,} incidents of several VMs explain {explained} of the time missed; "
+        f"incident {worst['incident']} hit {worst['vms']:,} VMs"
+    )
+
+
+def by_exposure(gaps: pd.DataFrame) -> list[tuple[Any, ...]]:
+    """Return server and name of the VMs that have gaps, most exposure first."""
+    exposure = gaps.groupby(VM, observed=True, dropna=False)["exposure"].sum()
+    return list(exposure.sort_values(ascending=False, kind="stable").index)
+
+
+def most_exposed(gaps: pd.DataFrame, count: int) -> list[tuple[Any, ...]]:
+    """Return server and name of the VMs with most exposure, the one of the longest gap among them."""
+    ranked = by_exposure(gaps)
+    of_longest = list(gaps.nlargest(1, "exposure")[VM].itertuples(index=False, name=None))
+    return list(dict.fromkeys([*ranked[: count - 1], *of_longest, *ranked[count - 1 :]]))[:count]
 
 
 def remainder(analysis: Analysis) -> str:
@@ -148,12 +175,10 @@ def vms_of(analysis: Analysis, number: int) -> pd.DataFrame:
 
 
 def _when(row: pd.Series, zone: str) -> str:
-    start, end = (row[name].tz_convert(zone) for name in ("start", "end"))
-    first = f"{start.day} {start:%b %H:%M}"
     if row["open"]:
-        return f"{first} on, still open"
-    same = start.date() == end.date()
-    return f"{first} to {end:%H:%M}" if same else f"{first} to {end.day} {end:%b %H:%M}"
+        start = row["start"].tz_convert(zone)
+        return f"{start.day} {start:%b %H:%M} on, still open"
+    return formatting.between(row["start"], row["end"], zone)
 
 
 def _cause(row: pd.Series) -> str:

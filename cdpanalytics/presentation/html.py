@@ -22,8 +22,11 @@ from cdpanalytics.presentation.analysis import (
     HeatRow,
     budget,
     heat_map_rows,
+    names_in,
     unprotected,
+    with_vm_names,
 )
+from cdpanalytics.schema import VM
 
 _HERE = "cdpanalytics.presentation"
 
@@ -61,6 +64,9 @@ HEADINGS = {
     "within_share": "Within RPO (journal)",
     "owner": "Owner", "line": "Line", "left_out": "Left out", "breached_left_out": "Breached in it",
 }  # fmt: skip
+GAP = ["start", "end", "exposure", "breached", "cause", "open", "incident"]
+"""What a table of gaps says of each, besides whose it is."""
+
 _SEEN_AT_ONCE = 12
 _WIDE = 34
 """Characters from which on a text may be broken into lines."""
@@ -173,10 +179,10 @@ def heat_map(analysis: Analysis) -> dict[str, Any]:
     shown = happenings.vms_in_order(analysis, ROWS_SHOWN) if by_incident else None
     periods, vms = heat_map_rows(analysis, shown)
     zone = analysis.selection.tz
-    causes = dict(tuple(analysis.breaches.groupby(["backup_server", "vm"], observed=True)))
+    causes = dict(tuple(with_vm_names(analysis.breaches).groupby(VM)))
     rows = [
         {"vm": row.vm["vm"], "policy": row.vm["policy"], "server": row.vm["backup_server"],
-         "cells": _cells(row, causes.get((row.vm["backup_server"], row.vm["vm"])), analysis.freq, zone),
+         "cells": _cells(row, causes.get(names_in(row.vm)), analysis.freq, zone),
          "total": formatting.duration(row.vm["breached"]),
          "group": f"Incident {row.vm['incident']}" if by_incident else row.vm["policy"]}
         for row in vms
@@ -273,13 +279,12 @@ def table(
     acts = [] if act is None else [act(row) for row in table.to_dict("records")]
     table = formatting.side_by_side(table)
     exact = formatting.records(table)
-    numbers = {c for c in table.columns if c not in _TEXTS and not _is_text(table[c])}
+    kinds = {c: "" if c in _TEXTS or _is_text(table[c]) else "number" for c in table.columns}
     shown = formatting.format_table(formatting.zoned(table, tz), of)
     named = [
-        {"name": formatting.zoned_head(heads.get(c, c), table[c], tz), "number": c in numbers}
+        {"name": formatting.zoned_head(heads.get(c, c), table[c], tz), "number": bool(kinds[c])}
         for c in table.columns
     ]
-    kinds = {c: "number" if c in numbers else "" for c in table.columns}
     rows = [
         [(text, "" if row[c] is None else row[c], kinds[c] or ("wrap" if len(text) > _WIDE else "text"))
          for c, text in zip(table.columns, line, strict=True)]

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cdpanalytics.presentation import analysis as sentences
 from cdpanalytics.presentation import formatting, happenings
-from cdpanalytics.presentation import output as destination
 from cdpanalytics.presentation.analysis import Analysis
-
-if TYPE_CHECKING:
-    from cdpanalytics.selection import Selection
 
 
 def facts(analysis: Analysis) -> dict[str, Any]:
@@ -43,13 +37,3 @@ def facts(analysis: Analysis) -> dict[str, Any]:
         **{name: formatting.records(table) for name, table in tables.items()},
         "provenance": json.loads(json.dumps(selection.provenance(), default=str)),
     }  # fmt: skip
-
-
-def write_facts(selection: Selection, output: str | os.PathLike[str], by: str = "policy") -> Path:
-    """Write `facts` of a Selection as JSON; the file is written whole or not at all."""
-    destination.check(output)
-    text = json.dumps(
-        facts(Analysis(selection, by=by)), ensure_ascii=False, allow_nan=False, indent=1
-    )
-    destination.write_text(output, text + "\n")
-    return Path(output)

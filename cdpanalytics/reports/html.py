@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +26,11 @@ from cdpanalytics.schema import KEYS
 if TYPE_CHECKING:
     from cdpanalytics.selection import Selection
 
-GAPS_SHOWN = 15
+_GAPS_SHOWN = 15
 _INCIDENTS_SHOWN = 30
 _BREACHES_SHOWN = 1000
 _VMS_SHOWN = 15
-CAUSES_SHOWN = 10
+_CAUSES_SHOWN = 10
 _CHANGES_SHOWN = 10
 _PACKAGE = "cdpanalytics.reports"
 _ADHERENCE = ["rpo", "observed", "breached", "gaps", "breaches", "worst_gap", "adherence", "adherence_strict",
@@ -40,18 +40,7 @@ _LEFT_OUT = ["excluded", "retired", "adherence_full"]
 """What is shown beside adherence where anything was left out."""
 _STATUS = ["state", "since", "age", "target", "last_success", "last_result", "reason",
            "recovery_point", "recovery_age"]  # fmt: skip
-_GAP = [
-    "backup_server",
-    "policy",
-    "vm",
-    "start",
-    "end",
-    "exposure",
-    "breached",
-    "cause",
-    "open",
-    "incident",
-]
+_GAP = [*KEYS, *parts.GAP]
 _WHAT_IF = ["rpo", "breaches", "breached", "adherence"]
 _CHANGE = ["adherence_before", "adherence", "change", "breached_before", "breached", "verdict"]
 
@@ -67,6 +56,7 @@ def report(
     sides: str | Sequence[str] | None = None,
     by: str = "policy",
     prepared_for: Sequence[str] = (),
+    json: str | os.PathLike[str] | None = None,
 ) -> Path:
     """Write an HTML report of a Selection: one file that requests nothing.
 
@@ -94,6 +84,8 @@ def report(
         changes: `policy`, `backup_server` or a tag such as ``"department"``.
     prepared_for : sequence of str
         Names of those who approve it, each with room for date and signature.
+    json : path-like, optional
+        A file for what the report says as plain values: `facts.facts`, which the page has too.
 
     Returns
     -------
@@ -110,18 +102,25 @@ def report(
     cdpanalytics.metrics.rpo_adherence : the definitions of its numbers.
     """
     destination.check(output)
+    if json is not None:
+        destination.check(json)
     analysis = Analysis(
         selection.pinned(metric_columns(), with_before=True), order, sides=sides, by=by
     )
+    said = None if summary and json is None else facts(analysis)
     page = render(
         analysis,
         title or "Were we protected?",
         generated,
         selection.dated_period(),
-        summary,
+        None if summary else said,
         prepared_for=prepared_for,
     )
     destination.write_text(output, page)
+    if json is not None:
+        destination.write_text(
+            json, dumps(said, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+        )
     return Path(output)
 
 
@@ -130,10 +129,10 @@ def render(
     title: str,
     generated: pd.Timestamp | None,
     dated: Period | None,
-    summary: bool = False,
+    said: dict[str, Any] | None,
     prepared_for: Sequence[str] = (),
 ) -> str:
-    """Return the report as HTML."""
+    """Return the report as HTML: with what it says as plain values, or as its summary without them."""
     script = "".join(map(parts.source, ("tables.js", "pictures.js"))) + parts.source(
         "report.js", _PACKAGE
     )
@@ -142,7 +141,7 @@ def render(
     template = parts.environment(_PACKAGE).get_template("report.html.j2")
     return template.render(
         title=title,
-        summary=summary,
+        summary=said is None,
         style=Markup(_style()),  # noqa: S704 - our own files
         script=Markup(script),  # noqa: S704 - our own file
         digest=parts.digest(script),
@@ -169,7 +168,7 @@ def render(
         status=table(_not_protected(analysis), "status"),
         incidents=table(analysis.incidents.head(_INCIDENTS_SHOWN), "incidents"),
         worst=table(happenings.by_incident(analysis).head(_VMS_SHOWN), "worst"),
-        **({} if summary else _details(analysis)),
+        **({} if said is None else _details(analysis, said)),
     )
 
 
@@ -195,7 +194,7 @@ def _style() -> str:
     ))  # fmt: skip
 
 
-def _details(analysis: Analysis) -> dict[str, Any]:
+def _details(analysis: Analysis, said: dict[str, Any]) -> dict[str, Any]:
     """Return what only the whole report shows."""
     selection = analysis.selection
     return {
@@ -213,8 +212,8 @@ def _details(analysis: Analysis) -> dict[str, Any]:
         "breaches_left_out": max(0, len(analysis.breaches) - _BREACHES_SHOWN),
         "breach_count": len(analysis.breaches),
         "never_seen": analysis.never_seen[KEYS].astype("str").to_numpy().tolist(),
-        "data": _embedded(formatting.records(analysis.vms)),
-        "facts": _embedded(facts(analysis)),
+        "data": _embedded(said["vms"]),
+        "facts": _embedded(said),
         **_tables(analysis),
     }
 
@@ -226,9 +225,9 @@ def _tables(analysis: Analysis) -> dict[str, Any]:
     journal = analysis.journal
     table = partial(parts.table, tz=analysis.selection.tz)
     return {
-        "gaps": table(analysis.breaches.head(GAPS_SHOWN)[_GAP], "gaps"),
+        "gaps": table(analysis.breaches.head(_GAPS_SHOWN)[_GAP], "gaps"),
         "breaches": table(analysis.breaches.head(_BREACHES_SHOWN)[_GAP], "breaches", tools=True),
-        "causes": table(analysis.causes.head(CAUSES_SHOWN), "causes"),
+        "causes": table(analysis.causes.head(_CAUSES_SHOWN), "causes"),
         "offenders": table(analysis.offenders, "offenders"),
         "what_if": table(analysis.what_if[_WHAT_IF], "what-if"),
         "journal": table(journal.head(_VMS_SHOWN), "journal") if len(journal) else None,
@@ -282,7 +281,7 @@ def _sides(analysis: Analysis) -> dict[str, Any] | None:
 
 def _embedded(value: object) -> Markup:
     """Exact numbers as JSON that no name can break out of."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    text = dumps(value, ensure_ascii=False, allow_nan=False)
     for character, code in (("<", r"\u003c"), (">", r"\u003e"), ("&", r"\u0026")):
         text = text.replace(character, code)
     return Markup(text)  # noqa: S704 - what could end the element is escaped above

@@ -65,7 +65,7 @@ def to_excel(selection: Selection, output: str | os.PathLike[str], *, by: str = 
         When a sheet would be too long for Excel, or the file cannot be written.
     """
     destination.check(output, binary=True)
-    analysis = Analysis(selection, by=by)
+    analysis = Analysis(selection.reading(), by=by)
     book = Workbook(selection.tz, HEADINGS)
     book.add_text("Summary", "Were we protected?", _summary(analysis))
     groups = analysis.groups.merge(_budgets(analysis), on=by, how="left")

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from cdpanalytics.presentation import formatting, happenings
-from cdpanalytics.presentation.analysis import Analysis
-from cdpanalytics.presentation.drawing import Drawing, Scale, empty, seconds
+from cdpanalytics.presentation.analysis import Analysis, names_in, with_vm_names
+from cdpanalytics.presentation.drawing import Drawing, Scale, empty, highest, seconds
 from cdpanalytics.schema import KEYS, VM
 
 _NUMBERED = 9
@@ -29,7 +29,7 @@ def fleet(analysis: Analysis, width: float = 960) -> Drawing:
     if known.empty or analysis.start is None or analysis.stop is None:
         return empty("No VM missed its RPO, so there is no incident", width)
     drawing = Drawing(
-        width, 168, finding(analysis.incidents),
+        width, 168, happenings.finding(analysis.incidents),
         f"VMs in breach over time ({analysis.selection.tz}). Strong: in an incident of several VMs, numbered; "
         "pale: by themselves. Weekends are shaded.",
     )  # fmt: skip
@@ -51,27 +51,12 @@ def fleet(analysis: Analysis, width: float = 960) -> Drawing:
     return drawing
 
 
-def finding(incidents: pd.DataFrame) -> str:
-    """Return what the strip over the fleet shows, in a sentence."""
-    many = incidents[incidents["vms"] > 1]
-    if many.empty:
-        return "No incident of several VMs: those that missed their RPO did so by themselves"
-    worst, explained = many.iloc[0], formatting.whole_percent(many["explains"].sum())
-    if len(many) == 1:
-        return f"One incident, of {worst['vms']:,} VMs, explains {explained} of the time missed"
-    return (
-        f"{len(many):,} incidents of several VMs explain {explained} of the time missed; "
-        f"incident {worst['incident']} hit {worst['vms']:,} VMs"
-    )
-
-
 def _counts(
     breaches: pd.DataFrame, together: pd.Series, time: Scale
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return pixel columns' edges, and the most VMs in breach in each: of many, and in all.
 
-    Counts change only where a breach begins or ends. A column shows the most of its stretch,
-    so that an incident of a minute is seen in a year.
+    Counts change only where a breach begins or ends.
     """
     begun, over = (
         np.clip(seconds(breaches[name]), time.low, time.high)
@@ -79,15 +64,11 @@ def _counts(
     )
     edges = np.unique(np.concatenate([[time.low, time.high], begun, over]))
     columns = np.linspace(time.low, time.high, int(time.right - time.left) + 1)
-    place = np.clip(np.searchsorted(columns, edges, "right") - 1, 0, len(columns) - 1)
-    held = np.searchsorted(edges, columns, "right") - 1
     counts = []
     for rows in (together.to_numpy(dtype=bool), np.ones(len(breaches), dtype=bool)):
         first, last = np.sort(begun[rows]), np.sort(over[rows])
         at = np.searchsorted(first, edges, "right") - np.searchsorted(last, edges, "right")
-        most = at[held].copy()
-        np.maximum.at(most, place, at)
-        counts.append(most)
+        counts.append(highest(edges, at, columns))
     return columns, counts[0], counts[1]
 
 
@@ -126,7 +107,7 @@ def _incidents(
 def told(row: Mapping[Any, Any], names: Mapping[Any, str], tz: str) -> str:
     """Return an incident as one line: VM, time, length, cause."""
     who = names.get(row["incident"], "") if row["vms"] == 1 else f"{row['vms']:,} VMs"
-    when = between(row["start"], row["end"], tz)
+    when = formatting.between(row["start"], row["end"], tz)
     return (
         f"Incident {row['incident']} · {who} · {when} · longest {formatting.duration(row['longest'])} · "
         f"{cause_of(row)}"
@@ -149,14 +130,14 @@ def timeline(analysis: Analysis, width: float = 960) -> Drawing:
     time = Scale(seconds(start), seconds(stop), room + 8, width - 16)
     bottom = 8 + _ROW * len(vms)
     drawing.time_axis(time, 4, bottom, analysis.selection.tz)
-    first = analysis.selection._frame.pipe(_by_vm)["created"].min()
-    gaps = dict(tuple(_by_vm(analysis.gaps)))
+    first = with_vm_names(analysis.selection._frame).groupby(VM)["created"].min()
+    gaps = dict(tuple(with_vm_names(analysis.gaps).groupby(VM)))
     pieces = [
-        (place, row, gaps.get(_name_of(row))) for place, row in enumerate(vms.to_dict("records"))
+        (place, row, gaps.get(names_in(row))) for place, row in enumerate(vms.to_dict("records"))
     ]
     for place, row, _ in pieces:
         y = 8 + _ROW * place
-        begun = first.get(_name_of(row), start)
+        begun = first.get(names_in(row), start)
         left = float(time(seconds(max(begun, start))))
         drawing.name(room, y + 15, str(row["vm"]), room)
         drawing.rect(left, y + 4, time.right - left, _ROW - 8, kind="covered")
@@ -168,28 +149,11 @@ def timeline(analysis: Analysis, width: float = 960) -> Drawing:
     return drawing
 
 
-def _by_vm(table: pd.DataFrame) -> Any:
-    """Group rows by backup server and name of the VM; an unknown one is an empty text."""
-    known = table.reindex(columns=VM)
-    return table.groupby([known[name].astype("str").fillna("") for name in VM], observed=True)
-
-
-def _name_of(row: Mapping[Any, Any]) -> tuple[str, ...]:
-    return tuple("" if formatting.is_missing(row[name]) else str(row[name]) for name in VM)
-
-
 def _vms(analysis: Analysis) -> pd.DataFrame:
     """Return the VMs to draw: by incident, or those with most exposure, the one of the longest gap among them."""
     if analysis.order == "incident":
-        return happenings.vms_in_order(analysis, _ROWS)[["backup_server", "vm"]]
-    gaps = analysis.gaps
-    keys = ["backup_server", "vm"]
-    ranked = gaps.groupby(keys, observed=True, dropna=False)["exposure"].sum().sort_values(
-        ascending=False, kind="stable"
-    ).reset_index()  # fmt: skip
-    longest = gaps.nlargest(1, "exposure")[keys]
-    kept = pd.concat([ranked[keys].head(_ROWS - 1), longest, ranked[keys].iloc[_ROWS - 1 : _ROWS]])
-    return kept.drop_duplicates(ignore_index=True).head(_ROWS)
+        return happenings.vms_in_order(analysis, _ROWS)[VM]
+    return pd.DataFrame(happenings.most_exposed(analysis.gaps, _ROWS), columns=VM)
 
 
 def _longest(analysis: Analysis) -> str:
@@ -227,7 +191,7 @@ def _holes(drawing: Drawing, analysis: Analysis, time: Scale, bottom: float) -> 
 def gap_words(row: Mapping[Any, Any], tz: str) -> str:
     """Return a gap as one line: VM, time, length, cause."""
     length = formatting.duration(row["exposure"])
-    return f"{row['vm']} · {between(row['start'], row['end'], tz)} · {length} · {cause_of(row)}"
+    return f"{row['vm']} · {formatting.between(row['start'], row['end'], tz)} · {length} · {cause_of(row)}"
 
 
 def cause_of(row: Mapping[Any, Any]) -> str:
@@ -236,15 +200,7 @@ def cause_of(row: Mapping[Any, Any]) -> str:
     return "no cause known" if formatting.is_missing(cause) else str(cause).splitlines()[0]
 
 
-def between(start: pd.Timestamp, end: pd.Timestamp, tz: str) -> str:
-    """Return two instants as a person writes them: the date of the second only where it differs."""
-    first, last = start.tz_convert(tz), end.tz_convert(tz)
-    until = f"{last:%H:%M}" if first.date() == last.date() else f"{last.day} {last:%b %H:%M}"
-    return f"{first.day} {first:%b %H:%M} to {until}"
-
-
 def pick_vm(row: Mapping[Any, Any], since: pd.Timestamp, until: pd.Timestamp) -> dict[str, Any]:
     """Return the message that opens the sessions of a row's VM."""
     edges = [edge.isoformat() for edge in (since, until)]
-    who = ["" if formatting.is_missing(row[key]) else str(row[key]) for key in KEYS]
-    return {"show": {"picked": ["vm", *who, *edges]}}
+    return {"show": {"picked": ["vm", *names_in(row, KEYS), *edges]}}
