@@ -421,12 +421,18 @@ class SelectedSessions:
         """
         if self.start is None or self.stop is None:
             return []
+        return [*self._fit_nothing(), *self._unknown_renames(), *self._schedules_in_utc()]
+
+    def _fit_nothing(self) -> list[str]:
+        """Return what the customer names and no VM of the period has; of no words nothing is read."""
+        start, stop = self.start, self.stop
+        if self.context.names_nothing or start is None or stop is None:
+            return []
         columns = ("vm", "policy", "backup_server")
         narrowed = self.names.columns()
         everyone = self.context.apply(self._stored(columns)) if narrowed else self._rows(columns)
         rows = self._with_listed(everyone, self.source.policies(ALL_NAMES))
-        found = self.context.findings(rows, self.start, max(self.stop, self.start))
-        return [*found, *self._unknown_renames(), *self._schedules_in_utc()]
+        return self.context.findings(rows, start, max(stop, start))
 
     def _stored(self, columns: Sequence[str]) -> pd.DataFrame:
         """Return these columns of all VMs as they are stored, with their old names."""

@@ -53,6 +53,12 @@ class Context:
         return cls(estate, chosen, (exclusions,))
 
     @property
+    def names_nothing(self) -> bool:
+        """Whether there is no tag, exclusion, zone or objective that could fit nothing."""
+        estate = self.estate
+        return self.tags is None and not (self.exclusions or estate.zones or estate.objectives)
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The tags."""
         return () if self.tags is None else self.tags.names
