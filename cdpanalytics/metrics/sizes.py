@@ -68,45 +68,50 @@ def sizes(
 ) -> pd.DataFrame:
     """Return the size of the protected VMs in each period.
 
-    The manual calls TotalSize "the size of all restore points produced by the
-    session". Its own samples disagree: successive sessions of one VM all carry
-    17179869184 (16 GiB to the byte), and the console shows a total size of 50 GB
-    beside 155 MB read. It behaves as the size of the VM processed: a state, not a
-    flow, and adding sessions up would count a VM three times a day.
+    In the example, two sessions end on the first day with a size of 16 bytes. The size of
+    the VM on this day is 16, not 32.
+
+    The vendor's manual says that `total_size` is "the size of all restore points produced by
+    the session". The samples in the manual show something else: all sessions of one VM have
+    exactly 16 GiB, and a session with a total size of 50 GB has read 155 MB. So `total_size`
+    behaves like the size of the VM. To add the sessions would count a VM several times a day.
 
     Parameters
     ----------
     sessions : pandas.DataFrame
-        One row a task session; needs `vm`, `created`, `ended`, `total_size` (bytes).
+        One row per task session; needs `vm`, `created`, `ended`, `total_size` (bytes).
     by : str or sequence of str
         `policy`, `vm`, `backup_server`, several of them, or ``()``.
     freq : {"h", "D", "W", "MS"}
-        Periods of the wall clock in `tz`.
+        Hours, days, weeks or months of the wall clock in `tz`.
     reading : {"size", "volume"}
-        "size": a VM's size is that of its newest session ended by the period's end,
-        carried forward to `as_of`, or until it is retired; a group's is the sum over its
-        VMs, a VM being in the policy of that session. "volume": the manual's reading, the sum over the
-        sessions that ended in the period.
+        "size": the size of a VM is that of its newest session that ended before the end of
+        the period. It stays the same until `as_of`, or until the VM is retired. The size of
+        a group is the sum of its VMs; a VM belongs to the policy of that session. "volume":
+        as in the manual, the sum over the sessions that ended in the period.
     since, until, as_of, tz
-        As in `rpo_adherence`. Sessions before the window give the size it opens with.
+        As in `rpo_adherence`. Sessions before the window give the sizes at its start.
     schedule_tz, policies, unobserved, exclude, retire_after, grace
-        As in `rpo_adherence`. They decide since when a VM is retired; from then on it has
-        no size.
+        As in `rpo_adherence`. They decide when a VM is retired. From then on it has no size.
 
     Returns
     -------
     pandas.DataFrame
-        One row per group and period: the keys, ``period`` (its start, UTC), ``vms``
-        (with a known size), ``sessions`` (ended in the period with a size), ``size``
-        (bytes, ``Int64``; NA while no VM has one), ``rolling`` (bytes, mean over 7
-        periods, NA in the first six) and ``running`` (sessions that began in the
-        period and still run: left out of all the others) and ``retired`` (VMs that had a
-        size and are retired by the period's end).
+        One row per group and period: the keys, then
+
+        ``period`` : the start of the period, UTC.
+        ``vms`` : VMs with a known size.
+        ``sessions`` : sessions with a size that ended in the period.
+        ``size`` : bytes, ``Int64``; NA while no VM has a size.
+        ``rolling`` : bytes, the mean over 7 periods; NA in the first six.
+        ``running`` : sessions that began in the period and still run. They are in no other
+        column.
+        ``retired`` : VMs that had a size and are retired at the end of the period.
 
     Raises
     ------
     InputError
-        When a column is missing or of the wrong kind, or an argument is.
+        If a column or an argument is missing or of the wrong kind.
 
     Examples
     --------
@@ -182,42 +187,50 @@ def size_trend(
     retire_after: object = UNSET,
     grace: object = UNSET,
 ) -> pd.DataFrame:
-    """Return where sizes head: the Theil-Sen slope of `sizes` and its projection.
+    """Return how fast sizes grow: the Theil-Sen slope of `sizes` and its projection.
 
-    The slope is the median of the slopes between all pairs of periods, so a few odd
-    periods do not move it. Unfinished first and last periods are left out.
+    In the example, the size grows by 10 bytes a day. After eight days it is 160 bytes, and ten
+    days later it will be 260.
 
-    Sizes are levels that move in rare steps, and each day begins where the last one
-    ended. Theil-Sen's own interval, which takes days to be independent, is far too narrow
-    for them. Here the daily increments are resampled in blocks of 3 (999 times, with a
-    fixed seed: the same sizes always have the same interval), and the 2.5 and 97.5 %
-    points are moved outwards by Student's factor for the number of blocks.
-    docs/uncertainty.md shows how often the intervals hold in simulated series.
+    The slope is the median of the slopes between all pairs of periods, so a few unusual
+    periods do not change it. Unfinished first and last periods are left out.
+
+    The interval of the slope is computed from the changes from day to day: they are resampled
+    in blocks of 3 (999 times, with a fixed seed, so the same sizes always give the same
+    interval), and the 2.5 and 97.5 % points are moved outwards by Student's factor for the
+    number of blocks. The usual interval of Theil-Sen is much too narrow, because it assumes
+    independent days; but the size of a day begins where the day before ended.
+    docs/uncertainty.md shows how often the intervals are right in simulated series.
 
     Parameters
     ----------
     sessions, by, freq, since, until, as_of, tz
         As in `sizes`, as are `policies`, `unobserved` and `retire_after`.
     horizon : timedelta-like, str, datetime.date or pandas.Timestamp
-        How far beyond the end of the last whole period to project ("30D"), or the date
-        to project to ("2027-01-01", which is its midnight in `tz`).
+        The time from the end of the last whole period to the projection ("30D"), or the date
+        of the projection ("2027-01-01": its midnight in `tz`).
 
     Returns
     -------
     pandas.DataFrame
-        One row per group: the keys, ``periods`` (whole ones with a size), ``size``
-        (bytes, at the last of them), ``change`` (bytes, since the first of them),
-        ``slope`` with its 95 % interval ``slope_low, slope_high`` (bytes a day),
-        ``projected`` (bytes at the horizon: size plus slope times horizon) with the range
-        ``projected_low, projected_high`` in which the size itself will lie, and ``growth``
-        (``projected / size - 1``). NA under 5 periods, the intervals also under 5
-        distinct sizes, and growth where the size is 0.
+        One row per group: the keys, then
+
+        ``periods`` : the number of whole periods with a size.
+        ``size`` : bytes, in the last of these periods.
+        ``change`` : bytes, `size` minus the size in the first of these periods.
+        ``slope, slope_low, slope_high`` : bytes per day, with a 95 % interval.
+        ``projected`` : bytes at the horizon: the size plus the slope times the horizon.
+        ``projected_low, projected_high`` : the 95 % range of the size at the horizon.
+        ``growth`` : ``projected / size - 1``; NA if the size is 0.
+
+        With fewer than 5 periods, the figures are NA. With fewer than 5 different sizes, the
+        intervals are NA.
 
     Raises
     ------
     InputError
-        When a column is missing or of the wrong kind, or an argument is, or the horizon
-        is a date that is not after the last whole period.
+        If a column or an argument is missing or of the wrong kind, or if the horizon is a
+        date that is not after the last whole period.
 
     References
     ----------
@@ -290,36 +303,44 @@ def size_anomalies(
     retire_after: object = UNSET,
     grace: object = UNSET,
 ) -> pd.DataFrame:
-    """Return the periods in which a size is far from those around it.
+    """Return the periods in which a size is far from the sizes around it.
 
-    A period's residual is its size less the running median of seven periods (three on
+    In the example, the size is about 12 bytes, and 99 on the fifth day.
+
+    The *residual* of a period is its size minus the running median of seven periods (three on
     each side, fewer at the ends). Its score is ``0.6745 * (residual - median residual) /
-    MAD``, where the MAD is the median absolute deviation of the group's residuals: for
-    normal noise, the distance in standard deviations. One odd period moves neither.
+    MAD``, where the MAD is the median absolute deviation of the residuals of the group. For
+    normal noise, the score is the distance in standard deviations. One unusual period changes
+    neither the median nor the MAD.
 
     Parameters
     ----------
     sessions, by, freq, since, until, as_of, tz
         As in `sizes`, as are `policies`, `unobserved` and `retire_after`.
     z : float
-        Score beyond which, to either side, a period is an outlier.
+        A period is an outlier if its score is above `z` or below ``-z``.
 
     Returns
     -------
     pandas.DataFrame
-        One row per finding, by group and time: the keys, ``period`` (its start, UTC),
-        ``size`` and ``expected`` (bytes: what it was, and the running median),
-        ``residual`` (bytes), ``score`` and ``kind``. "outlier": the score exceeds `z`.
-        "step": more than half of the group's residuals are equal, so the MAD is 0 and the
-        score is NA; then each period counts whose size differs from that of the one
-        before, which is its ``expected``. A size that never changes has no rows. A group
-        with fewer than 5 whole periods has none either, as that is too few to judge
-        (`size_trend` lists those). Unfinished first and last periods are left out.
+        One row per finding, ordered by group and time: the keys, then
+
+        ``period`` : the start of the period, UTC.
+        ``size, expected`` : bytes: the size, and the running median.
+        ``residual`` : bytes.
+        ``score`` : the score; NA for a step.
+        ``kind`` : "outlier", or "step" if more than half of the residuals of the group are
+        equal. Then the MAD is 0, and a row is a period whose size differs from the size of
+        the period before, which is its `expected`.
+
+        There are no rows for a size that never changes, and for a group with fewer than 5 whole
+        periods (`size_trend` lists these groups). Unfinished first and last periods are left
+        out.
 
     Raises
     ------
     InputError
-        When `z` is not a positive number, or a column or an argument is wrong.
+        If `z` is not a positive number, or a column or an argument is wrong.
 
     References
     ----------
