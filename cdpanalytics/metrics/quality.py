@@ -188,18 +188,21 @@ def _findings(arrays: SessionArrays) -> dict[str, tuple[Flags, str]]:
         findings["unknown state"] = (~_is(frame["state"], STATES), "no span, no verdict")
     if "result" in frame:
         known = arrays.verdict != NO_VERDICT
-        findings["no known result"] = (over & ~backwards & ~known, "covers, but not strictly")
+        findings["no known result"] = (
+            over & ~backwards & ~known,
+            "covers, but not for adherence_strict",
+        )
     overlaps, first = _in_their_vm(arrays)
-    findings["overlaps an earlier one"] = (overlaps, "cover is their union")
-    findings["first of its VM"] = (first, "may hold the initial synchronisation")
+    findings["overlaps an earlier one"] = (overlaps, "both together are covered")
+    findings["first of its VM"] = (first, "may contain the first copy")
     if "policy_result" in frame:
         fine = arrays.protecting(RESULTS[1:3]) & (arrays.verdict != NO_VERDICT)
         findings["policy failed"] = (
             fine & _is(frame["policy_result"], ["Failed"]),
-            "covers: both verdicts are kept",
+            "covers; both results are kept",
         )
     if "policy" in frame:
-        findings["no policy"] = (frame["policy"].isna().to_numpy(), "grouped under a missing name")
+        findings["no policy"] = (frame["policy"].isna().to_numpy(), "its group has no name")
     if "rpo" in frame or (arrays.rpo != UNKNOWN).any():
         findings["no target"] = (arrays.rpo == UNKNOWN, "adherence is NA")
     if "total_size" in frame:
@@ -207,7 +210,7 @@ def _findings(arrays: SessionArrays) -> dict[str, tuple[Flags, str]]:
         findings["no size"] = (arrays.finished & size.isna().to_numpy(), "left out of sizes")
         findings["negative size"] = (
             (size < 0).fillna(False).to_numpy(dtype=bool),
-            "taken as it is",
+            "used as it is",
         )
     return findings
 
