@@ -160,8 +160,9 @@ def offenders_in(breaches: Breaches, tz: str, least: int = LEAST) -> pd.DataFram
     table = groups.agg(
         policies=("policy", "nunique"), policy=("policy", "first"),
         incidents=("incident", "nunique"), breached=("inside", "sum"),
-        first=("start", "min"), last=("start", "max"), cause=("cause", _most_frequent),
+        first=("start", "min"), last=("start", "max"),
     )  # fmt: skip
+    table["cause"] = _most_frequent(own["cause"], groups.ngroup())
     table["policy"] = table["policy"].where(table["policies"] <= 1)
     machines = len(late.observed_vms(breaches[1]))
     table["chance"] = _chance_of(table["incidents"].to_numpy(dtype=np.int64), machines)
@@ -184,8 +185,12 @@ def _by_kind(found: Incidents) -> tuple[pd.DataFrame, pd.DataFrame]:
     return found.gaps[own], found.gaps[~own]
 
 
-def _most_frequent(causes: pd.Series) -> str:
-    return str(causes.mode().iloc[0])  # in order of name
+def _most_frequent(causes: pd.Series, group: pd.Series) -> pd.api.extensions.ExtensionArray:
+    """Return the most frequent cause of each group, in order of the groups; first by name of equals."""
+    sizes = causes.groupby([group.rename("group"), causes], sort=True, observed=True).size()
+    counts = sizes.rename("count").reset_index()
+    counts = counts.sort_values(["group", "count"], ascending=[True, False], kind="stable")
+    return counts.drop_duplicates("group")["cause"].astype("str").array
 
 
 def _chance_of(incidents: Integers, machines: int) -> NDArray[np.float64]:

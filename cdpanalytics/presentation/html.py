@@ -23,10 +23,9 @@ from cdpanalytics.presentation.analysis import (
     budget,
     heat_map_rows,
     names_in,
+    rows_by_vm,
     unprotected,
-    with_vm_names,
 )
-from cdpanalytics.schema import VM
 
 _HERE = "cdpanalytics.presentation"
 
@@ -179,7 +178,7 @@ def heat_map(analysis: Analysis) -> dict[str, Any]:
     shown = happenings.vms_in_order(analysis, ROWS_SHOWN) if by_incident else None
     periods, vms = heat_map_rows(analysis, shown)
     zone = analysis.selection.tz
-    causes = dict(tuple(with_vm_names(analysis.breaches).groupby(VM)))
+    causes = rows_by_vm(analysis.breaches, {names_in(row.vm)[1] for row in vms})
     rows = [
         {"vm": row.vm["vm"], "policy": row.vm["policy"], "server": row.vm["backup_server"],
          "cells": _cells(row, causes.get(names_in(row.vm)), analysis.freq, zone),
@@ -278,16 +277,16 @@ def table(
     """
     acts = [] if act is None else [act(row) for row in table.to_dict("records")]
     table = formatting.side_by_side(table)
-    exact = formatting.records(table)
-    kinds = {c: "" if c in _TEXTS or _is_text(table[c]) else "number" for c in table.columns}
+    exact, columns = formatting.records(table), table.columns.tolist()
+    kinds = {c: "" if c in _TEXTS or _is_text(table[c]) else "number" for c in columns}
     shown = formatting.format_table(formatting.zoned(table, tz), of)
     named = [
         {"name": formatting.zoned_head(heads.get(c, c), table[c], tz), "number": bool(kinds[c])}
-        for c in table.columns
+        for c in columns
     ]
     rows = [
         [(text, "" if row[c] is None else row[c], kinds[c] or ("wrap" if len(text) > _WIDE else "text"))
-         for c, text in zip(table.columns, line, strict=True)]
+         for c, text in zip(columns, line, strict=True)]
         for row, line in zip(exact, shown.to_numpy().tolist(), strict=True)
     ]  # fmt: skip
     return {"id": name, "heads": named, "rows": rows, "tools": tools, "acts": acts}
