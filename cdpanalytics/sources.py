@@ -127,8 +127,19 @@ class Ask:
         self, rows: pd.DataFrame, members: Members | None, complete: bool = False
     ) -> pd.DataFrame:
         """Return the metric of rows that are held."""
-        part = self.spec.partial_of(rows, self.question, self.terms, members, complete, **self.own)
+        return self.table(self.partial(rows, members, complete))
+
+    def partial(self, rows: pd.DataFrame, members: Members | None, complete: bool) -> Any:
+        """Return the partial result of rows that are held."""
+        return self.spec.partial_of(rows, self.question, self.terms, members, complete, **self.own)
+
+    def table(self, part: Any) -> pd.DataFrame:
+        """Return the metric of a partial result."""
         return self.spec.finalize(part, self.question, self.terms, **self.own)
+
+    def by(self, *columns: str) -> Ask:
+        """Return the same by other columns."""
+        return replace(self, question=replace(self.question, by=columns))
 
     def columns(self) -> tuple[str, ...]:
         """Return the columns that it reads."""
@@ -204,7 +215,7 @@ class ArchiveSource:
         rows = self.archive.read(
             *window, columns=wanted, vm=names.vm, server=names.server, neighbours=True
         )
-        return mark(rows, *window, self.as_of, (), unique=True)
+        return mark(rows, *window, self.as_of, (), counted=False)
 
     def plan(self, ask: Ask, window: Window, names: Names) -> Plan:
         """Return the plan of a metric by ranges of names of the archive."""
@@ -338,7 +349,7 @@ class FrameSource:
         held = facts(self.sessions)
         resolve_window(held, Question(since=window[0], until=window[1]))
         if held.with_neighbours and window != (held.since, held.promised_until or held.until):
-            return mark(self.sessions, *window, self.as_of, ())
+            return mark(self.sessions, *window, self.as_of, (), counted=not self.complete)
         return self.sessions
 
     def plan(self, ask: Ask, window: Window, names: Names) -> Plan:

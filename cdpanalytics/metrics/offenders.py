@@ -145,8 +145,10 @@ def _table(breaches: Breaches, question: Question, terms: Terms, least: int) -> 
     return offenders_in(breaches, question.tz, least)
 
 
-def offenders_in(breaches: Breaches, tz: str, least: int = LEAST) -> pd.DataFrame:
-    """Return the repeated offenders of all breaches together.
+def offenders_in(
+    breaches: Breaches, tz: str, least: int = LEAST, found: Incidents | None = None
+) -> pd.DataFrame:
+    """Return the repeated offenders of all breaches together, whose incidents may be `found` already.
 
     Raises
     ------
@@ -154,7 +156,7 @@ def offenders_in(breaches: Breaches, tz: str, least: int = LEAST) -> pd.DataFram
         When `least` is not a positive whole number.
     """
     check_count(least, "least")
-    found = found_in(breaches)
+    found = found or found_in(breaches)
     own, together = _by_kind(found)
     groups = own.groupby(VM, dropna=False, sort=True, observed=True)
     table = groups.agg(

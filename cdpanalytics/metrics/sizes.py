@@ -253,24 +253,24 @@ def _trend_aggregates(
 
 
 def _trends(sums: Aggregates, question: Question, terms: Terms, horizon: object) -> pd.DataFrame:
-    daily, whole = _whole_periods(sums)
-    size = daily["size"].to_numpy(dtype=float, na_value=np.nan).reshape(sums.shape)
+    known = _has_size(sums)
+    level = np.where(known, sums.sum["size"], np.nan).reshape(sums.shape)
     starts = sums.window.column(1).to_numpy(dtype="M8[us]").view(np.int64)
-    series = fit_series(starts / DAY, size, whole.reshape(sums.shape))
+    series = fit_series(starts / DAY, level, _whole(sums, known).reshape(sums.shape))
     ahead = days_ahead(horizon, question.tz, sums.window)[series.last]
     below, above = series.trends.projection_limits(series.length, ahead)
-    table = daily[list(sums.groups)].iloc[:: sums.window.count].reset_index(drop=True)
-    table = table.assign(periods=series.points, size=series.level, change=series.change)
-    table["slope"] = series.trends.slope
-    table["slope_low"], table["slope_high"] = series.trends.low, series.trends.high
-    table["projected"] = table["size"] + table["slope"] * ahead
-    # No size is below zero; the projection itself is left as the slope gives it.
-    table["projected_low"] = np.minimum(
-        (table["projected"] + below).clip(lower=0), table["projected"]
-    )
-    table["projected_high"] = table["projected"] + above
-    table["growth"] = (table["projected"] / table["size"].where(table["size"] > 0)) - 1
-    return table
+    keys, trends = sums.groups.reset_index(drop=True), series.trends
+    size, projected = series.level, series.level + trends.slope * ahead
+    figures = {
+        "periods": series.points, "size": size, "change": series.change,
+        "slope": trends.slope, "slope_low": trends.low, "slope_high": trends.high,
+        # No size is below zero; the projection itself is left as the slope gives it.
+        "projected": projected,
+        "projected_low": np.minimum(np.maximum(projected + below, 0), projected),
+        "projected_high": projected + above,
+        "growth": projected / np.where(size > 0, size, np.nan) - 1,
+    }  # fmt: skip
+    return pd.DataFrame({**keys, **figures}, index=keys.index)
 
 
 def size_anomalies(
@@ -359,7 +359,7 @@ def _anomaly_aggregates(
 
 def _anomalies(sums: Aggregates, question: Question, terms: Terms, z: float) -> pd.DataFrame:
     _check(z)
-    daily, whole = _whole_periods(sums)
+    daily, whole = _size_table(sums), _whole(sums, _has_size(sums))
     known = daily.loc[whole, [*sums.groups, "period", "size"]].assign(
         group=(np.arange(len(daily)) // sums.window.count)[whole]
     )
@@ -382,10 +382,15 @@ def _anomalies(sums: Aggregates, question: Question, terms: Terms, z: float) -> 
     return known.loc[odd].drop(columns="group").reset_index(drop=True)
 
 
-def _whole_periods(sums: Aggregates) -> tuple[pd.DataFrame, Flags]:
-    """The sizes, and which rows are of whole periods with a size."""
-    daily = _size_table(sums)
-    return daily, np.tile(sums.window.whole, sums.shape[0]) & daily["size"].notna().to_numpy()
+def _has_size(sums: Aggregates, reading: Reading = "size") -> Flags:
+    """Return which cells have a size that is known."""
+    added = sums.sum
+    return (added["vms"] > 0) | ((added["sessions"] > 0) & (reading == "volume"))
+
+
+def _whole(sums: Aggregates, known: Flags) -> Flags:
+    """Return which cells are of whole periods with a size."""
+    return np.tile(sums.window.whole, sums.shape[0]) & known
 
 
 def _changes(
@@ -445,16 +450,14 @@ def _table(sums: Aggregates, question: Question, terms: Terms, reading: Reading)
 
 def _size_table(sums: Aggregates, reading: Reading = "size") -> pd.DataFrame:
     """The table of `sizes`: NA where no size is known, and the rolling mean."""
-    added = sums.sum
-    known = (added["vms"] > 0) | ((added["sessions"] > 0) & (reading == "volume"))
-    table = sums.keys().assign(vms=added["vms"], sessions=added["sessions"])
-    table["size"] = pd.array(added["size"], dtype="Int64")
-    table.loc[~known, "size"] = pd.NA
+    added, keys, known = sums.sum, sums.keys(), _has_size(sums, reading)
     rolling = _rolling(added["size"].reshape(sums.shape), known.reshape(sums.shape))
-    table["rolling"] = rolling.ravel()
-    table["running"] = added["running"]
-    table["retired"] = added["retired"]
-    return table
+    figures = {
+        "vms": added["vms"], "sessions": added["sessions"],
+        "size": pd.arrays.IntegerArray(added["size"], ~known), "rolling": rolling.ravel(),
+        "running": added["running"], "retired": added["retired"],
+    }  # fmt: skip
+    return pd.DataFrame({**keys, **figures}, index=keys.index)
 
 
 def _rolling(level: Integers, known: Flags) -> np.ndarray:

@@ -482,9 +482,8 @@ def word(name: str, value: Any) -> str:
         return duration(value)
     if isinstance(value, pd.Timestamp):
         return instant(value)
-    for names, formatted in _BY_NAME:
-        if name in names:
-            return formatted(value)
+    if name in _BY_NAME:
+        return _BY_NAME[name](value)
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
     if isinstance(value, int | np.integer):
@@ -496,14 +495,14 @@ def _number(value: float) -> str:
     return f"{value:,.2f}"
 
 
-_BY_NAME: tuple[tuple[tuple[str, ...], Callable[[Any], str]], ...] = (
-    (_BYTES, size),
-    (_SLOPES, lambda value: f"{size(value)}/d"),
-    (_SHARES, share),
-    (_CHANCES, chance),
-    (("burn_rate", "score"), _number),
-    (("change",), lambda value: f"{100 * value:+,.2f} points"),
-)
+_BY_NAME: dict[str, Callable[[Any], str]] = {
+    **dict.fromkeys(_BYTES, size),
+    **dict.fromkeys(_SLOPES, lambda value: f"{size(value)}/d"),
+    **dict.fromkeys(_SHARES, share),
+    **dict.fromkeys(_CHANCES, chance),
+    **dict.fromkeys(("burn_rate", "score"), _number),
+    "change": lambda value: f"{100 * value:+,.2f} points",
+}
 
 
 def printable(text: str) -> str:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import zlib
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
 import pandas as pd
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from cdpanalytics.metrics.sides import FIGURES, Sides
 from cdpanalytics.presentation import formatting, happenings
@@ -89,7 +90,27 @@ def environment(package: str = _HERE) -> Environment:
         lstrip_blocks=True,
     )
     templates.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
+    templates.filters["cells"] = _table_cells
     return templates
+
+
+def _table_cells(row: Sequence[tuple[str, object, str]]) -> Markup:
+    """Return the cells of a row, of each its text, what it is sorted by, and its kind.
+
+    A report has some fifty thousand cells; most have nothing to escape, which is quick to see.
+    """
+    cells = (
+        f'<td data-sort="{_escaped(str(sort))}" class="{kind}">{_escaped(text)}</td>'
+        for text, sort, kind in row
+    )
+    return Markup("".join(cells))  # noqa: S704 - texts are escaped, kinds are our own words
+
+
+def _escaped(text: str) -> str:
+    return str(escape(text)) if _TO_ESCAPE(text) else text
+
+
+_TO_ESCAPE = re.compile("[&<>\"']").search
 
 
 def source(name: str, package: str = _HERE) -> str:
