@@ -177,10 +177,19 @@ def waiting(rows: list[Row]) -> str:
     base = waited[0]["seconds"]
     table = [
         [row["command"], f"{row['seconds']:.2f}", f"{row['cpu']:.2f}", f"{row['peak_mb']:,.0f}",
-         f"{row['seconds'] / base:.2f}", f"{row['goal']:.1f}" if row["goal"] else ""]
+         f"{row['seconds'] / base:.2f}", f"{row['cpu'] / waited[0]['cpu']:.2f}",
+         f"{row['goal']:.1f}" if row["goal"] else ""]
         for row in waited[:-1]
     ]  # fmt: skip
-    head = ["a process that does", "s", "CPU s", "peak MB", "beside the script", "goal"]
+    head = [
+        "a process that does",
+        "s",
+        "CPU s",
+        "peak MB",
+        "beside the script",
+        "CPU beside it",
+        "goal",
+    ]
     return markdown(head, table) + "\n" + _of_sections(rows)
 
 

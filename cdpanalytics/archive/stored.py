@@ -135,8 +135,11 @@ class StoredArchive:
             return POLICIES.empty_table()
         return self._consistent(lambda files: self._known_policies(files, source))
 
-    def put_policies(self, source: str, policies: pa.Table, seen: pd.Timestamp) -> None:
-        """Keep settings as seen at one instant: extend what is unchanged, add what is new."""
+    def put_policies(self, source: str, policies: pa.Table, seen: pd.Timestamp) -> pa.Table:
+        """Keep settings as seen at one instant: extend what is unchanged, add what is new.
+
+        Returns all that are now known of the source, as `known_policies` reads them.
+        """
         known = self.known_policies(source).to_pylist()
         newest = {row["policy_uid"]: row for row in known}
         for row in policies.select(schema.POLICIES.names).to_pylist():
@@ -148,6 +151,7 @@ class StoredArchive:
         metadata = FileMetadata("policies", source, None, seen.isoformat(), False)
         rows = pa.Table.from_pylist(known, schema=POLICIES)
         self._writer.put(names.policies_file(source), rows, metadata)
+        return rows
 
     def writing(self) -> AbstractContextManager[None]:
         """Hold the archive for writing, once another process that does has finished.
