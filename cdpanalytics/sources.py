@@ -37,6 +37,9 @@ LAG = pd.Timedelta("15min")
 _NEEDED = ("vm", "policy", "backup_server", "created")
 """Columns that are read whatever is asked: who and when."""
 
+_WITH_HOLES = ("as_of",)
+"""And where something was never fetched: a running session is known to run up to its own as_of."""
+
 Window = tuple[pd.Timestamp | None, pd.Timestamp | None]
 """Start and end of a period; None where it has no bound."""
 
@@ -210,7 +213,7 @@ class ArchiveSource:
         wanted = [
             name
             for name in schema.SESSIONS.names
-            if columns is None or name in (*columns, *_NEEDED)
+            if columns is None or name in (*columns, *self._needed)
         ]
         rows = self.archive.read(
             *window, columns=wanted, vm=names.vm, server=names.server, neighbours=True
@@ -221,7 +224,9 @@ class ArchiveSource:
         """Return the plan of a metric by ranges of names of the archive."""
         spec, question = ask.spec, ask.question
         table = schema.SESSIONS if spec.table == "sessions" else schema.JOURNAL
-        needed = (*ask.columns(), *_NEEDED)
+        needed = (*ask.columns(), *self._needed)
+        if ask.terms.unobserved is not None:
+            needed = (*needed, *_WITH_HOLES)
         scan, counts = self.archive.scan(
             *window, columns=[name for name in table.names if name in needed], table=spec.table,
             policy=names.policy, vm=names.vm, server=names.server, neighbours=spec.table == "sessions",
@@ -241,7 +246,16 @@ class ArchiveSource:
 
     def holes(self) -> pd.DataFrame:
         """Return the archive's holes."""
+        return self._holes
+
+    @cached_property
+    def _holes(self) -> pd.DataFrame:
         return self.archive.holes()
+
+    @property
+    def _needed(self) -> tuple[str, ...]:
+        """Columns that are read whatever is asked."""
+        return (*_NEEDED, *_WITH_HOLES) if len(self._holes) else _NEEDED
 
     def intervals(self, window: Window) -> pd.DataFrame:
         """Return the journal."""
