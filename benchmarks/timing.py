@@ -25,11 +25,12 @@ Row = dict[str, Any]
 
 
 def machine(*packages: str) -> Row:
-    """What the figures are of: the processor, its cores, memory, and the versions that matter."""
+    """What the figures are of: the processor, its cores and how busy they were, memory, versions."""
     return {
         "what": "machine", "processor": _processor(), "cores": os.cpu_count(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
-        "system": platform.system(), "python": platform.python_version(),
+        "system": platform.system(), "load": round(os.getloadavg()[1], 1),
+        "python": platform.python_version(),
         **{name: version(name) for name in packages},
     }  # fmt: skip
 
