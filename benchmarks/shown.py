@@ -177,10 +177,19 @@ def waiting(rows: list[Row]) -> str:
     base = waited[0]["seconds"]
     table = [
         [row["command"], f"{row['seconds']:.2f}", f"{row['cpu']:.2f}", f"{row['peak_mb']:,.0f}",
-         f"{row['seconds'] / base:.2f}", f"{row['goal']:.1f}" if row["goal"] else ""]
+         f"{row['seconds'] / base:.2f}", f"{row['cpu'] / waited[0]['cpu']:.2f}",
+         f"{row['goal']:.1f}" if row["goal"] else ""]
         for row in waited[:-1]
     ]  # fmt: skip
-    head = ["a process that does", "s", "CPU s", "peak MB", "beside the script", "goal"]
+    head = [
+        "a process that does",
+        "s",
+        "CPU s",
+        "peak MB",
+        "beside the script",
+        "CPU beside it",
+        "goal",
+    ]
     return markdown(head, table) + "\n" + _of_sections(rows)
 
 
@@ -355,6 +364,17 @@ def _machine(rows: list[Row]) -> str:
     place = [f"{found['cores']} cores"]
     if "processor" in found:
         place = [found["processor"], *place, f"{found['memory_gb']} GB", found["system"]]
-    fixed = ("what", "processor", "cores", "memory_gb", "system")
+    fixed = ("what", "processor", "cores", "memory_gb", "system", "load")
     versions = [f"{name} {value}" for name, value in found.items() if name not in fixed]
-    return f"*{', '.join([*place, *versions])}.*"
+    return f"*{', '.join([*place, *versions])}.{_busy(found)}*"
+
+
+def _busy(machine: Row) -> str:
+    """What to think of times that were taken while other programs used the processor."""
+    load, cores = machine.get("load", 0), machine["cores"]
+    if load <= 2 * cores:
+        return ""
+    return (
+        f" Other programs kept it busy (load {load:.0f} on {cores} cores): the times are longer than "
+        "on a quiet machine, their ratios are of one run."
+    )

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
 import os
 import platform
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,11 +25,12 @@ Row = dict[str, Any]
 
 
 def machine(*packages: str) -> Row:
-    """What the figures are of: the processor, its cores, memory, and the versions that matter."""
+    """What the figures are of: the processor, its cores and how busy they were, memory, versions."""
     return {
         "what": "machine", "processor": _processor(), "cores": os.cpu_count(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
-        "system": platform.system(), "python": platform.python_version(),
+        "system": platform.system(), "load": round(os.getloadavg()[1], 1),
+        "python": platform.python_version(),
         **{name: version(name) for name in packages},
     }  # fmt: skip
 
@@ -97,12 +102,26 @@ def alone(script: str, *arguments: object) -> Any:
     return json.loads(said.splitlines()[-1])
 
 
+@cache
+def _installed() -> dict[str, str]:
+    """The environment of processes that find their modules compiled, as installed ones are."""
+    kept = tempfile.mkdtemp(prefix="bytecode-")
+    atexit.register(shutil.rmtree, kept, ignore_errors=True)
+    others = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    return {**others, "PYTHONPYCACHEPREFIX": kept}
+
+
 def process(command: Sequence[str], folder: str | None = None, most: int = 3) -> Row:
-    """Time one Python process from its start to its end; an exit code up to `most` is an answer."""
+    """Time one Python process from its start to its end; an exit code up to `most` is an answer.
+
+    The first one of a command compiles its modules, so its time should not count.
+    """
+    environment = _installed()
     begun = time.perf_counter()
     child = subprocess.Popen(
-        [sys.executable, *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder
-    )
+        [sys.executable, *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder,
+        env=environment,
+    )  # fmt: skip
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     if not 0 <= child.returncode <= most:

@@ -36,6 +36,7 @@ def mark(
     terms: Sequence[str] | None = None,
     *,
     unique: bool = False,
+    counted: bool = True,
 ) -> pd.DataFrame:
     """Return a frame of sessions with the facts of how it was read as columns.
 
@@ -52,13 +53,16 @@ def mark(
         None: the neighbours were not read, so only `window` is written.
     unique : bool
         Each uid is known to occur once, so that it need not be checked.
+    counted : bool
+        Write how many sessions and neighbours each VM has, by which a metric sees that some
+        were lost. Rows that no user's code has seen are not counted.
 
     Returns
     -------
     pandas.DataFrame
         The same rows, `window` (categorical), and with `terms` also `neighbour` (bool) and
-        `terms` (categorical): as_of, how many sessions and neighbours the row's VM has, and
-        the terms, in words.
+        `terms` (categorical): as_of, how many sessions and neighbours the row's VM has (where
+        they are counted), and the terms, in words.
 
     Examples
     --------
@@ -83,10 +87,14 @@ def mark(
         words = [] if as_of is None else [f"as_of={as_of.isoformat()}"]
         if until is not None and end is not None and until > end:
             words.append(f"until={until.isoformat()}")
-        once = np.ones(len(frame), dtype=bool)
-        if not unique and "uid" in frame:
-            once = ~frame["uid"].duplicated().to_numpy() | frame["uid"].isna().to_numpy()
-        marks[TERMS] = _counted(frame, (once & ~outside, once & outside), words, terms)
+        if not counted:
+            label = " ".join([*words, *terms])
+            marks[TERMS] = _categorical(np.zeros(len(frame), dtype=np.int8), [label])
+        else:
+            once = np.ones(len(frame), dtype=bool)
+            if not unique and "uid" in frame:
+                once = ~frame["uid"].duplicated().to_numpy() | frame["uid"].isna().to_numpy()
+            marks[TERMS] = _counted(frame, (once & ~outside, once & outside), words, terms)
     return frame.drop(columns=[name for name in _MARKS if name in frame]).assign(**marks)
 
 

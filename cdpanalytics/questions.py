@@ -89,7 +89,7 @@ def select_archive(
     terms: Mapping[str, Any],
 ) -> Selection:
     """Return a Selection of an archive; `names` are those of policies, VMs and backup servers."""
-    return select(ArchiveSource(archive), period, Names(*names), terms)
+    return select(ArchiveSource(archive.listed_once()), period, Names(*names), terms)
 
 
 def _argument_or(argument: object, entry: object) -> object:

@@ -35,6 +35,7 @@ from cdpanalytics.schema import KEYS
 from cdpanalytics.selected import SelectedSessions
 from cdpanalytics.sources import (
     Ask,
+    FrameSource,
     Tagged,
     named,
 )
@@ -100,11 +101,13 @@ class Selection(SelectedSessions):
         self, *, within: object = WITHIN, least: int = LEAST, merge: object = MERGE
     ) -> pd.DataFrame:
         """Return the incidents, each with its VMs, cause and breached time: `metrics.incidents`."""
+        if (within, least, merge) == (WITHIN, LEAST, MERGE):
+            return self._incidents.table.copy()
         return found_in(self._around(margin(within)), within, least, merge).table
 
     def offenders(self, *, least: int = OFFENCES) -> pd.DataFrame:
         """Return the VMs that have incidents of their own again and again: `metrics.offenders`."""
-        return offenders_in(self._around(margin()), self.tz, least)
+        return offenders_in(self._around(margin()), self.tz, least, self._incidents)
 
     def breaches(self) -> pd.DataFrame:
         """Return the gaps that are breached inside the window, each with its incident.
@@ -213,9 +216,15 @@ class Selection(SelectedSessions):
             raise InputError(
                 "compare requires a period with a start: it compares it with the one before"
             )
-        wide = self.during(since=earlier.window[0], until=self.window[1])
         before = earlier.window
-        return wide._ask("compare", since=self.window[0], before=before, by=by)
+        return self._with_before._ask("compare", since=self.window[0], before=before, by=by)
+
+    @cached_property
+    def _with_before(self) -> Selection:
+        """The same question of its period and the one before."""
+        earlier = self.before()
+        since = None if earlier is None else earlier.window[0]
+        return self.during(since=since, until=self.window[1])
 
     def _side_by_side(self, by: By, sides: Sides) -> pd.DataFrame:
         keys = [by] if isinstance(by, str) else list(by)
@@ -352,10 +361,40 @@ class Selection(SelectedSessions):
         if spec.table == "intervals":
             return ask.of(self.intervals if rows is None else rows, None)
         if not self._by_ranges:
-            return ask.of(self._rows(ask.columns()), self._members, self.source.complete)
+            return self._of_rows(ask, given if own is None else None)
         plan = self.source.plan(ask, self.window, self._vm_names)
         plan = replace(plan, members=self._members, source=Tagged(plan.source, self.context))
         return run(plan, memory=self.memory, workers=self.workers, client=self.client)
+
+    def _of_rows(self, ask: Ask, given: Mapping[str, object] | None) -> pd.DataFrame:
+        """Return a metric of the rows that are held.
+
+        A report asks for the same sums by VM, by policy and of all. They are summed once, by
+        VM, and then added up: exact integers, so nothing depends on it. Periods are not
+        kept, for those of a year take more memory than the sessions. `given` are the arguments
+        besides the terms, None where the sums are of this question only.
+        """
+        rows, by = self._rows(ask.columns()), ask.question.by
+        regroup = ask.spec.regroup if self._is_pinned else None
+        if regroup is None or given is None or ask.question.freq is not None:
+            return ask.of(rows, self._members, self.source.complete)
+        others = {name: value for name, value in given.items() if name != "by"}
+        key = ask.spec.name, repr(sorted(others.items()))
+        held = self._sums.get(key)
+        if held is None or not set(by) <= set(held[0]):
+            finest = tuple(dict.fromkeys([*by, *KEYS]))
+            part = ask.by(*finest).partial(rows, self._members, self.source.complete)
+            held = self._sums[key] = finest, part
+        return ask.table(regroup(held[1], by))
+
+    @property
+    def _is_pinned(self) -> bool:
+        """Whether its rows are read already, for several metrics: see `pinned`."""
+        return isinstance(self.source, FrameSource) and self.source.complete
+
+    @cached_property
+    def _sums(self) -> dict[tuple[str, str], tuple[tuple[str, ...], Any]]:
+        return {}
 
     # -- pictures, report, explorer -----------------------------------------------------------------
 

@@ -37,6 +37,9 @@ LAG = pd.Timedelta("15min")
 _NEEDED = ("vm", "policy", "backup_server", "created")
 """Columns that are read whatever is asked: who and when."""
 
+_WITH_HOLES = ("as_of",)
+"""And where something was never fetched: a running session is known to run up to its own as_of."""
+
 Window = tuple[pd.Timestamp | None, pd.Timestamp | None]
 """Start and end of a period; None where it has no bound."""
 
@@ -127,8 +130,19 @@ class Ask:
         self, rows: pd.DataFrame, members: Members | None, complete: bool = False
     ) -> pd.DataFrame:
         """Return the metric of rows that are held."""
-        part = self.spec.partial_of(rows, self.question, self.terms, members, complete, **self.own)
+        return self.table(self.partial(rows, members, complete))
+
+    def partial(self, rows: pd.DataFrame, members: Members | None, complete: bool) -> Any:
+        """Return the partial result of rows that are held."""
+        return self.spec.partial_of(rows, self.question, self.terms, members, complete, **self.own)
+
+    def table(self, part: Any) -> pd.DataFrame:
+        """Return the metric of a partial result."""
         return self.spec.finalize(part, self.question, self.terms, **self.own)
+
+    def by(self, *columns: str) -> Ask:
+        """Return the same by other columns."""
+        return replace(self, question=replace(self.question, by=columns))
 
     def columns(self) -> tuple[str, ...]:
         """Return the columns that it reads."""
@@ -199,18 +213,20 @@ class ArchiveSource:
         wanted = [
             name
             for name in schema.SESSIONS.names
-            if columns is None or name in (*columns, *_NEEDED)
+            if columns is None or name in (*columns, *self._needed)
         ]
         rows = self.archive.read(
             *window, columns=wanted, vm=names.vm, server=names.server, neighbours=True
         )
-        return mark(rows, *window, self.as_of, (), unique=True)
+        return mark(rows, *window, self.as_of, (), counted=False)
 
     def plan(self, ask: Ask, window: Window, names: Names) -> Plan:
         """Return the plan of a metric by ranges of names of the archive."""
         spec, question = ask.spec, ask.question
         table = schema.SESSIONS if spec.table == "sessions" else schema.JOURNAL
-        needed = (*ask.columns(), *_NEEDED)
+        needed = (*ask.columns(), *self._needed)
+        if ask.terms.unobserved is not None:
+            needed = (*needed, *_WITH_HOLES)
         scan, counts = self.archive.scan(
             *window, columns=[name for name in table.names if name in needed], table=spec.table,
             policy=names.policy, vm=names.vm, server=names.server, neighbours=spec.table == "sessions",
@@ -230,7 +246,16 @@ class ArchiveSource:
 
     def holes(self) -> pd.DataFrame:
         """Return the archive's holes."""
+        return self._holes
+
+    @cached_property
+    def _holes(self) -> pd.DataFrame:
         return self.archive.holes()
+
+    @property
+    def _needed(self) -> tuple[str, ...]:
+        """Columns that are read whatever is asked."""
+        return (*_NEEDED, *_WITH_HOLES) if len(self._holes) else _NEEDED
 
     def intervals(self, window: Window) -> pd.DataFrame:
         """Return the journal."""
@@ -338,7 +363,7 @@ class FrameSource:
         held = facts(self.sessions)
         resolve_window(held, Question(since=window[0], until=window[1]))
         if held.with_neighbours and window != (held.since, held.promised_until or held.until):
-            return mark(self.sessions, *window, self.as_of, ())
+            return mark(self.sessions, *window, self.as_of, (), counted=not self.complete)
         return self.sessions
 
     def plan(self, ask: Ask, window: Window, names: Names) -> Plan:

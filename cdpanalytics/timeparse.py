@@ -59,6 +59,8 @@ def zone(name: str | ZoneInfo, argument: str = "tz") -> str:
     'Europe/Berlin'
     """
     key = name.key if isinstance(name, ZoneInfo) else name
+    if key == "UTC":  # the names of all zones are looked for on the disk
+        return key
     spelled = _zone_names().get(key.strip().casefold()) if isinstance(key, str) else None
     if spelled is None:
         raise InputError(f"{argument}={name!r} is not a time zone; {_zone_hint(str(name))}")

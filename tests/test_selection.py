@@ -8,8 +8,11 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
+from cdpanalytics.archive import Archive
 from cdpanalytics.errors import InputError
+from cdpanalytics.metrics import rpo_adherence
 from cdpanalytics.questions import explore, report
+from tests.archive.test_archive import OCT, at, put, session
 from tests.builders import START, RandomArchive, random_archive
 
 VM = ["backup_server", "policy", "vm"]
@@ -91,3 +94,26 @@ def test_a_name_that_is_no_part_of_a_question_is_refused(
         report(drawn.archive, tmp_path / "r.html", colour="red")
     with pytest.raises(InputError, match="explore has no 'polices'; use period, since"):
         explore(drawn.archive, polices=("Gold",))
+
+
+def test_a_session_that_was_seen_to_run_before_a_hole_is_not_known_to_run_in_it(
+    tmp_path: Path,
+) -> None:
+    """Seen at 20 h; nothing is known of 20 to 48 h, nor of 1.1 times 24 h after it."""
+    archive = Archive(tmp_path / "archive")
+    running = session("u1", "a", 0, None, state="InProgress", as_of=at(20))
+    put(archive, OCT, running, as_of=20)
+    put(archive, OCT + pd.Timedelta("2D"), session("u2", "b", 48, 72, as_of=at(72)), as_of=72)
+    question = archive.select(vm="a")
+    by_ranges = question.using(workers=1)
+    frame = archive.sessions(history=True)
+    tables = [
+        question.rpo_adherence(),
+        question.pinned().rpo_adherence(),
+        by_ranges.rpo_adherence(),
+        rpo_adherence(frame[frame["vm"] == "a"], unobserved=archive.holes(), policies=None),
+    ]
+    for table in tables:
+        row = table.iloc[0]
+        assert row["observed"] == pd.Timedelta("20h")
+        assert row["unobserved"] == pd.Timedelta("52h")

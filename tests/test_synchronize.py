@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
 import pytest
 
 from cdpanalytics.archive import Archive
+from cdpanalytics.archive.storage.local import LocalStorage
 from cdpanalytics.errors import InputError, ServerError
 from cdpanalytics.server.client import EnterpriseManager
 from cdpanalytics.simulator import Fleet, Simulator
@@ -108,6 +109,36 @@ def test_an_unchanged_archive_costs_a_handful_of_requests(server: Simulator, fol
     # Two of them check that the server sorts: nothing began or ended before what it names first.
     assert len(server.requests) - before <= again.days + 10
     assert archive.ledger()["final"].sum() >= 3
+
+
+def test_a_sync_reads_no_rows_that_it_has_just_written(
+    server: Simulator, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened: list[tuple[str, str]] = []
+    write, read = LocalStorage.write, LocalStorage.read_parquet
+
+    def noted_write(storage: LocalStorage, name: PurePosixPath, body: bytes) -> None:
+        happened.append(("write", str(name).replace("_new.", "")))
+        write(storage, name, body)
+
+    def noted_read(storage: LocalStorage, name: PurePosixPath, function: Any) -> Any:
+        happened.append(("read", str(name).replace("_new.", "")))
+        return read(storage, name, function)
+
+    monkeypatch.setattr(LocalStorage, "write", noted_write)
+    monkeypatch.setattr(LocalStorage, "read_parquet", noted_read)
+    for _ in range(2):
+        happened.clear()
+        synced(server, folder)
+        written = {name: place for place, (kind, name) in enumerate(happened) if kind == "write"}
+        again = [
+            name
+            for place, (kind, name) in enumerate(happened)
+            if kind == "read" and written.get(name, place) < place
+        ]
+        assert len(written) > 2
+        assert again == []
+        server.advance(timedelta(hours=8))
 
 
 def test_running_sessions_are_finished_and_late_ones_found(

@@ -123,18 +123,21 @@ class Neighbourhood:
         for part in parallel_stream(reduce, in_parts(days), thread_count()):
             append_and_compact(kept, part, reduce)
         if not kept:
-            return self._take(paths, _NO_ROWS.to_pandas())
+            return self._take(paths, _NO_ROWS, self.columns)
         rows = reduce(kept)
         if text:
             # Text is what takes long to read: it is read only of the rows that were chosen.
-            return self._take(paths, _place(rows).to_pandas())
+            rows = rows.sort_by([("file", "ascending"), ("row", "ascending")])
+            texts = self._take(paths, rows, sorted(text))
+            for name in texts.column_names:
+                rows = rows.append_column(texts.schema.field(name), texts[name])
         return inside(rows, self.within).select(self.columns)
 
     def after(self, stop: pd.Timestamp, machines: pd.DataFrame) -> pa.Table:
         """Return of each of these VMs what began at `stop` or later, up to what ends the search."""
         paths = self.files.days("sessions", stop)
         keys = _keys(machines[schema.VM].drop_duplicates()).unique()
-        waiting, chosen = np.ones(len(keys), dtype=bool), [_NO_ROWS.to_pandas()]
+        waiting, chosen = np.ones(len(keys), dtype=bool), [_NO_ROWS]
         for table in _placed(self._read(paths, _NARROW)):
             if not waiting.any():
                 break
@@ -150,9 +153,12 @@ class Neighbourhood:
                 ends &= day[column].isin(values).to_numpy()
             count = pd.Series(ends.astype("int64"), day.index)
             earlier = count.groupby(day["place"]).cumsum() - count
-            chosen.append(day.loc[earlier == 0, ["file", "row"]])
+            taken = day.loc[earlier == 0, ["file", "row"]]
+            chosen.append(pa.Table.from_pandas(taken, preserve_index=False))
             waiting[day.loc[ends, "place"]] = False
-        return self._take(paths, pd.concat(chosen))
+        rows = pa.concat_tables(chosen).sort_by([("file", "ascending"), ("row", "ascending")])
+        columns = list(dict.fromkeys([*self.columns, *self._cut_by]))
+        return inside(self._take(paths, rows, columns), self.within).select(self.columns)
 
     @property
     def _pushed(self) -> tuple[Named, Range]:
@@ -179,21 +185,20 @@ class Neighbourhood:
 
         return self.files.storage.map(load, paths)
 
-    def _take(self, paths: Sequence[Name], rows: pd.DataFrame) -> pa.Table:
-        """Return rows by the number of their file and their place in what `_read` gave."""
-        rows = rows.sort_values(["file", "row"])
+    def _take(self, paths: Sequence[Name], rows: pa.Table, columns: Sequence[str]) -> pa.Table:
+        """Return columns of rows, in order of the number of their file and their place in what `_read` gave."""
         named, within = self._pushed
-        columns = list(dict.fromkeys([*self.columns, *self._cut_by]))
+        files, firsts = np.unique(rows["file"].to_numpy(), return_index=True)
+        places = np.split(rows["row"].to_numpy(), firsts[1:])
 
-        def chosen_of(number: int) -> pa.Table:
-            places = pa.array(rows.loc[rows["file"] == number, "row"].to_numpy())
+        def chosen_of(chosen: tuple[int, Integers]) -> pa.Table:
+            number, place = chosen
             table = self.files.load(paths[number], schema.SESSIONS, columns, named, within)
-            taken = table.take(places)
-            return taken if within is self.within else inside(taken, self.within)
+            return table.take(pa.array(place))
 
         expected = pa.schema([schema.SESSIONS.field(name) for name in columns])
-        taken = self.files.storage.map(chosen_of, rows["file"].unique().tolist())
-        return pa.concat_tables([expected.empty_table(), *taken]).select(list(self.columns))
+        taken = self.files.storage.map(chosen_of, zip(files.tolist(), places, strict=False))
+        return pa.concat_tables([expected.empty_table(), *taken])
 
 
 _NO_ROWS = pa.table({"file": pa.array([], pa.int64()), "row": pa.array([], pa.int64())})
@@ -208,10 +213,6 @@ def _placed(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 def _type(column: str) -> pa.DataType:
     return schema.SESSIONS.field(column).type
-
-
-def _place(table: pa.Table) -> pa.Table:
-    return table.select(["file", "row"])
 
 
 def _reduced(

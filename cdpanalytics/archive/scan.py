@@ -167,7 +167,7 @@ class Scan:
             return frame
         start, stop = self.rows.start, self.rows.stop
         whole = self.rows.rules is not None or (start is None and stop is None)
-        return mark(frame, start, stop, self.as_of, () if whole else None, unique=True)
+        return mark(frame, start, stop, self.as_of, () if whole else None, counted=False)
 
     def days(self, within: Range) -> Iterator[pa.Table]:
         """Yield the rows of a range from each file, by source and day."""

@@ -40,6 +40,8 @@ class StoredArchive:
     ) -> None:
         self._storage: base.Storage = base.open_storage(path, storage_options)
         self._writer = Writer(self._storage)
+        self._held: ParquetFiles | None = None
+        self._holds = False
         if self._storage.home_exists():
             marker.check_archive(self._storage)
 
@@ -54,6 +56,15 @@ class StoredArchive:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.path)!r})"
+
+    def listed_once(self) -> Self:
+        """Return the same archive for the reads of one question: files are listed once per commit.
+
+        Days that the user copies in or deletes meanwhile are seen by the next question.
+        """
+        same = _reopened(type(self), self._storage)
+        same._writer, same._holds = self._writer, True
+        return same
 
     def as_of_by_source(self) -> dict[str, pd.Timestamp]:
         """Return up to when each source was fetched."""
@@ -124,8 +135,11 @@ class StoredArchive:
             return POLICIES.empty_table()
         return self._consistent(lambda files: self._known_policies(files, source))
 
-    def put_policies(self, source: str, policies: pa.Table, seen: pd.Timestamp) -> None:
-        """Keep settings as seen at one instant: extend what is unchanged, add what is new."""
+    def put_policies(self, source: str, policies: pa.Table, seen: pd.Timestamp) -> pa.Table:
+        """Keep settings as seen at one instant: extend what is unchanged, add what is new.
+
+        Returns all that are now known of the source, as `known_policies` reads them.
+        """
         known = self.known_policies(source).to_pylist()
         newest = {row["policy_uid"]: row for row in known}
         for row in policies.select(schema.POLICIES.names).to_pylist():
@@ -137,6 +151,7 @@ class StoredArchive:
         metadata = FileMetadata("policies", source, None, seen.isoformat(), False)
         rows = pa.Table.from_pylist(known, schema=POLICIES)
         self._writer.put(names.policies_file(source), rows, metadata)
+        return rows
 
     def writing(self) -> AbstractContextManager[None]:
         """Hold the archive for writing, once another process that does has finished.
@@ -200,16 +215,21 @@ class StoredArchive:
             return read(written)
         before = marker.read_marker(self._storage)
         for _ in range(_TRIES):
-            error = None
+            error, files = None, self._held
+            is_fresh = files is None or files.marker.commit != before.commit
+            if files is None or is_fresh:
+                files = ParquetFiles(self._storage, before)
             try:
-                result = read(ParquetFiles(self._storage, before))
+                result = read(files)
             except ArchiveError as raised:
                 error = raised
             after = marker.read_marker(self._storage)
-            if after.commit == before.commit:
-                if error is not None:
-                    raise error
+            if after.commit == before.commit and error is None:
+                self._held = files if self._holds else None
                 return result
+            self._held = None
+            if after.commit == before.commit and error is not None and is_fresh:
+                raise error
             before = after
         raise ArchiveError(
             f"{self.path} was changed {_TRIES} times while it was read; try again when no sync runs"
@@ -223,4 +243,5 @@ class StoredArchive:
 def _reopened(kind: type[A], storage: base.Storage) -> A:
     archive = kind.__new__(kind)
     archive._storage, archive._writer = storage, Writer(storage)
+    archive._held, archive._holds = None, False
     return archive

@@ -41,7 +41,9 @@ class Task:
     def compute(self) -> Any:
         """Return the partial result of the range."""
         rows = self.source.read(self.within)
-        part = self.spec.partial_of(rows, self.question, self.terms, self.members, **self.own)
+        part = self.spec.partial_of(
+            rows, self.question, self.terms, self.members, complete=True, **self.own
+        )
         del rows
         pa.default_memory_pool().release_unused()
         return part

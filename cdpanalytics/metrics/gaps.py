@@ -111,15 +111,12 @@ def _gap_rows(sessions: pd.DataFrame, question: Question, terms: Terms) -> pd.Da
     cause = causes(arrays, terms.protects, *columns[1:4])
     order = _by_start(arrays, columns[0], columns[2])
     row, _, start, end, length, goal = (values[order] for values in columns)
-    table = pd.DataFrame(
-        {key: arrays.keys[key].at(row) for key in ("backup_server", "vm", "policy")}
-    )
-    table["start"], table["end"] = timestamps(start), timestamps(end)
-    table["open"] = end == arrays.as_of
-    table["exposure"] = lengths(length)
-    table["breached"] = lengths(np.where(goal == UNKNOWN, UNKNOWN, np.maximum(length - goal, 0)))
-    table["cause"] = cause.at(order)
-    return table
+    breached = np.where(goal == UNKNOWN, UNKNOWN, np.maximum(length - goal, 0))
+    return pd.DataFrame({
+        **{key: arrays.keys[key].at(row) for key in ("backup_server", "vm", "policy")},
+        "start": timestamps(start), "end": timestamps(end), "open": end == arrays.as_of,
+        "exposure": lengths(length), "breached": lengths(breached), "cause": cause.at(order),
+    })  # fmt: skip
 
 
 def _gaps(block: Block) -> tuple[Integers, ...]:

@@ -151,8 +151,10 @@ def _table(breaches: Breaches, question: Question, terms: Terms, least: int) -> 
     return offenders_in(breaches, question.tz, least)
 
 
-def offenders_in(breaches: Breaches, tz: str, least: int = LEAST) -> pd.DataFrame:
-    """Return the repeated offenders of all breaches together.
+def offenders_in(
+    breaches: Breaches, tz: str, least: int = LEAST, found: Incidents | None = None
+) -> pd.DataFrame:
+    """Return the repeated offenders of all breaches together, whose incidents may be `found` already.
 
     Raises
     ------
@@ -160,14 +162,15 @@ def offenders_in(breaches: Breaches, tz: str, least: int = LEAST) -> pd.DataFram
         When `least` is not a positive whole number.
     """
     check_count(least, "least")
-    found = found_in(breaches)
+    found = found or found_in(breaches)
     own, together = _by_kind(found)
     groups = own.groupby(VM, dropna=False, sort=True, observed=True)
     table = groups.agg(
         policies=("policy", "nunique"), policy=("policy", "first"),
         incidents=("incident", "nunique"), breached=("inside", "sum"),
-        first=("start", "min"), last=("start", "max"), cause=("cause", _most_frequent),
+        first=("start", "min"), last=("start", "max"),
     )  # fmt: skip
+    table["cause"] = _most_frequent(own["cause"], groups.ngroup())
     table["policy"] = table["policy"].where(table["policies"] <= 1)
     machines = len(late.observed_vms(breaches[1]))
     table["chance"] = _chance_of(table["incidents"].to_numpy(dtype=np.int64), machines)
@@ -190,8 +193,12 @@ def _by_kind(found: Incidents) -> tuple[pd.DataFrame, pd.DataFrame]:
     return found.gaps[own], found.gaps[~own]
 
 
-def _most_frequent(causes: pd.Series) -> str:
-    return str(causes.mode().iloc[0])  # in order of name
+def _most_frequent(causes: pd.Series, group: pd.Series) -> pd.api.extensions.ExtensionArray:
+    """Return the most frequent cause of each group, in order of the groups; first by name of equals."""
+    sizes = causes.groupby([group.rename("group"), causes], sort=True, observed=True).size()
+    counts = sizes.rename("count").reset_index()
+    counts = counts.sort_values(["group", "count"], ascending=[True, False], kind="stable")
+    return counts.drop_duplicates("group")["cause"].astype("str").array
 
 
 def _chance_of(incidents: Integers, machines: int) -> NDArray[np.float64]:

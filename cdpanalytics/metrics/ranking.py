@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cdpanalytics.errors import InputError
-from cdpanalytics.metrics.core.aggregates import Aggregates, combine
+from cdpanalytics.metrics.core.aggregates import Aggregates, combine, regroup
 from cdpanalytics.metrics.core.arrays import as_of_frame
 from cdpanalytics.metrics.core.exposure import COLUMNS
 from cdpanalytics.metrics.core.frames import facts
@@ -245,6 +245,10 @@ def _combine_both(parts: Sequence[Both]) -> Both:
     return combine([part[0] for part in parts]), combine([part[1] for part in parts])
 
 
+def _regroup_both(part: Both, by: Sequence[str]) -> Both:
+    return regroup(part[0], by), regroup(part[1], by)
+
+
 def _changes(
     both: Both, question: Question, terms: Terms, before: tuple[object, object] | None
 ) -> pd.DataFrame:
@@ -283,5 +287,5 @@ COMPARE = MetricSpec(
     name="compare", command="compare",
     summary="what became better or worse since the period before (--since)",
     function=compare, partial=_both, combine=_combine_both, finalize=_changes,
-    columns=COLUMNS, own={"before": None}, looks_back=True,
+    columns=COLUMNS, own={"before": None}, looks_back=True, regroup=_regroup_both,
 )  # fmt: skip

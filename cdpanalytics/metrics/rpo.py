@@ -12,7 +12,7 @@ from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.core import adherence as sums_of
 from cdpanalytics.metrics.core import groups as grouping
 from cdpanalytics.metrics.core.adherence import BlockCells
-from cdpanalytics.metrics.core.aggregates import Aggregates, Cells, cells_for, combine
+from cdpanalytics.metrics.core.aggregates import Aggregates, Cells, cells_for, combine, regroup
 from cdpanalytics.metrics.core.arrays import SessionArrays
 from cdpanalytics.metrics.core.exposure import COLUMNS, Exposure, arrays_of
 from cdpanalytics.metrics.core.groups import share
@@ -363,5 +363,5 @@ def left_out_of(sums: Aggregates) -> dict[str, pd.Series]:
 RPO_ADHERENCE = MetricSpec(
     name="rpo_adherence", command="rpo", summary="how much of the observed time kept its RPO",
     function=rpo_adherence, partial=exposure_aggregates, combine=combine, finalize=adherence_table,
-    columns=COLUMNS, takes=EXPOSURE | {"freq"}, own={"without": None},
+    columns=COLUMNS, takes=EXPOSURE | {"freq"}, own={"without": None}, regroup=regroup,
 )  # fmt: skip

@@ -18,7 +18,13 @@ from cdpanalytics.metrics.core.question import (
     Zone,
     Zones,
 )
-from cdpanalytics.metrics.core.sizes import Reading, size_aggregates, size_table, whole_periods
+from cdpanalytics.metrics.core.sizes import (
+    Reading,
+    has_size,
+    size_aggregates,
+    size_table,
+    whole_periods,
+)
 from cdpanalytics.metrics.core.spec import LEFT_OUT, WINDOW, MetricSpec
 from cdpanalytics.metrics.core.trend import ENOUGH, fit_series
 
@@ -211,24 +217,24 @@ def _trend_aggregates(
 
 
 def _trends(sums: Aggregates, question: Question, terms: Terms, horizon: object) -> pd.DataFrame:
-    daily, whole = whole_periods(sums)
-    size = daily["size"].to_numpy(dtype=float, na_value=np.nan).reshape(sums.shape)
+    known = has_size(sums)
+    level = np.where(known, sums.sum["size"], np.nan).reshape(sums.shape)
     starts = sums.window.column(1).to_numpy(dtype="M8[us]").view(np.int64)
-    series = fit_series(starts / DAY, size, whole.reshape(sums.shape))
+    series = fit_series(starts / DAY, level, whole_periods(sums, known).reshape(sums.shape))
     ahead = days_ahead(horizon, question.tz, sums.window)[series.last]
     below, above = series.trends.projection_limits(series.length, ahead)
-    table = daily[list(sums.groups)].iloc[:: sums.window.count].reset_index(drop=True)
-    table = table.assign(periods=series.points, size=series.level, change=series.change)
-    table["slope"] = series.trends.slope
-    table["slope_low"], table["slope_high"] = series.trends.low, series.trends.high
-    table["projected"] = table["size"] + table["slope"] * ahead
-    # No size is below zero; the projection itself is left as the slope gives it.
-    table["projected_low"] = np.minimum(
-        (table["projected"] + below).clip(lower=0), table["projected"]
-    )
-    table["projected_high"] = table["projected"] + above
-    table["growth"] = (table["projected"] / table["size"].where(table["size"] > 0)) - 1
-    return table
+    keys, trends = sums.groups.reset_index(drop=True), series.trends
+    size, projected = series.level, series.level + trends.slope * ahead
+    figures = {
+        "periods": series.points, "size": size, "change": series.change,
+        "slope": trends.slope, "slope_low": trends.low, "slope_high": trends.high,
+        # No size is below zero; the projection itself is left as the slope gives it.
+        "projected": projected,
+        "projected_low": np.minimum(np.maximum(projected + below, 0), projected),
+        "projected_high": projected + above,
+        "growth": projected / np.where(size > 0, size, np.nan) - 1,
+    }  # fmt: skip
+    return pd.DataFrame({**keys, **figures}, index=keys.index)
 
 
 def size_anomalies(
@@ -325,7 +331,7 @@ def _anomaly_aggregates(
 
 def _anomalies(sums: Aggregates, question: Question, terms: Terms, z: float) -> pd.DataFrame:
     _check(z)
-    daily, whole = whole_periods(sums)
+    daily, whole = size_table(sums), whole_periods(sums, has_size(sums))
     known = daily.loc[whole, [*sums.groups, "period", "size"]].assign(
         group=(np.arange(len(daily)) // sums.window.count)[whole]
     )

@@ -30,7 +30,7 @@ from cdpanalytics.metrics.core.question import (
 from cdpanalytics.metrics.core.spec import EXPOSURE, REQUIRED, MetricSpec
 from cdpanalytics.metrics.core.values import duration, length, lengths
 from cdpanalytics.metrics.core.windows import window
-from cdpanalytics.metrics.rpo import left_out_of
+from cdpanalytics.metrics.rpo import LEFT_OUT
 
 
 def what_if(
@@ -126,17 +126,23 @@ def _aggregates(
 def _table(
     sums: Aggregates, question: Question, terms: Terms, targets: Sequence[object]
 ) -> pd.DataFrame:
-    added, observed, gaps = sums.sum, sums.sum["observed"], sums.sum["gaps"]
-    keys, left_out, tables = sums.keys(), left_out_of(sums), []
-    for goal in _goals(targets):
-        breached, breaches = added[f"breached {goal}"], added[f"breaches {goal}"]
-        table = keys.assign(rpo=lengths(np.full(sums.size, goal)))
-        table["observed"], table["exposed"] = lengths(observed), lengths(added["exposed"])
-        table["breached"], table["gaps"], table["breaches"] = lengths(breached), gaps, breaches
-        table["adherence"] = 1 - share(breached, observed, observed > 0)
-        table["gap_adherence"] = 1 - share(breaches, gaps, gaps > 0)
-        tables.append(table.assign(**left_out))
-    return pd.concat(tables).sort_index(kind="stable").reset_index(drop=True)
+    added, goals = sums.sum, _goals(targets)
+    cell = np.repeat(np.arange(sums.size), len(goals))
+    breached, breaches = (
+        np.stack([added[f"{name} {goal}"] for goal in goals], axis=1).ravel()
+        for name in ("breached", "breaches")
+    )
+    observed, gaps = added["observed"][cell], added["gaps"][cell]
+    keys = sums.keys().iloc[cell].reset_index(drop=True)
+    figures = {
+        "rpo": lengths(np.tile(goals, sums.size)), "observed": lengths(observed),
+        "exposed": lengths(added["exposed"][cell]), "breached": lengths(breached),
+        "gaps": gaps, "breaches": breaches,
+        "adherence": 1 - share(breached, observed, observed > 0),
+        "gap_adherence": 1 - share(breaches, gaps, gaps > 0),
+        **{name: lengths(added[name][cell]) for name in LEFT_OUT},
+    }  # fmt: skip
+    return pd.DataFrame({**keys, **figures}, index=keys.index)
 
 
 def _goals(targets: Sequence[object]) -> list[int]:

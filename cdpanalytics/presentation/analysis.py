@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -474,6 +474,18 @@ def with_vm_names(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table whose VMs have their backup server and name as text, empty where unknown."""
     names = {n: table[n].astype("str").fillna("") if n in table else "" for n in VM}
     return table.assign(**names)
+
+
+def rows_by_vm(table: pd.DataFrame, vms: Collection[str]) -> dict[tuple[str, ...], pd.DataFrame]:
+    """Return the rows of the VMs with these names, by backup server and name as text.
+
+    A few VMs are drawn of many: to part the rows of all would take longer than the picture.
+    """
+    chosen = table["vm"].isin(vms)
+    if "" in vms:
+        chosen |= table["vm"].isna()
+    groups = with_vm_names(table[chosen]).groupby(VM)
+    return {(str(server), str(vm)): rows for (server, vm), rows in groups}
 
 
 def names_in(row: Mapping[Any, Any] | pd.Series, columns: Sequence[str] = VM) -> tuple[str, ...]:

@@ -53,8 +53,9 @@ def records(table: pd.DataFrame, tz: str = "UTC") -> list[dict[str, Any]]:
     >>> records(pd.DataFrame({"vm": ["a"], "breached": pd.to_timedelta(["90min"])}))
     [{'vm': 'a', 'breached': 5400.0}]
     """
-    columns = [_values(table[name], tz) for name in table.columns]
-    return [dict(zip(table.columns, row, strict=True)) for row in zip(*columns, strict=True)]
+    names = table.columns.tolist()  # to iterate an Index of text costs more than a row
+    columns = [_values(table[name], tz) for name in names]
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def json_text(table: pd.DataFrame) -> str:
@@ -417,15 +418,43 @@ def between(start: pd.Timestamp, end: pd.Timestamp, tz: str) -> str:
 
 
 def _values(column: pd.Series, tz: str) -> list[Any]:
+    """Return a column as plain values: by column, for a report has hundreds of thousands of them."""
     if pd.api.types.is_timedelta64_dtype(column):
         micro = column.dt.as_unit("us").to_numpy(dtype="m8[us]").view(np.int64)
-        return [None if na else int(n) / 1e6 for n, na in zip(micro, column.isna(), strict=True)]
+        return _with_none(micro / 1e6, column)
     if isinstance(column.dtype, pd.DatetimeTZDtype):
-        local = column.dt.tz_convert(tz)
-        utc = tz == "UTC"
-        texts = (None if pd.isna(t) else t.isoformat() for t in local)
-        return [t.replace("+00:00", "Z") if t and utc else t for t in texts]
+        return _iso(column) if tz == "UTC" else _iso_local(column.dt.tz_convert(tz))
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        words = [*_values(column.cat.categories.to_series(), tz), None]
+        return [words[code] for code in column.cat.codes.tolist()]  # -1, missing, is the last
+    if column.dtype != object:
+        return _with_none(column.to_numpy(dtype=object), column)
     return [None if is_missing(value) else _plain(value) for value in column]
+
+
+def _with_none(values: np.ndarray, column: pd.Series) -> list[Any]:
+    """Return values as a list, None where the column has none."""
+    missing = column.isna().to_numpy()
+    if missing.any():
+        values = values.astype(object)
+        values[missing] = None
+    return values.tolist()
+
+
+def _iso(column: pd.Series) -> list[str | None]:
+    """Return instants as ISO 8601 text in UTC, with a fraction where they have one."""
+    if column.dt.unit == "ns":
+        return [None if t is None else t.replace("+00:00", "Z") for t in _iso_local(column)]
+    utc = column.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy(dtype="M8[us]")
+    seconds = utc.astype("M8[s]")
+    texts = np.datetime_as_string(seconds).astype(object)
+    fraction = seconds != utc  # a missing instant is unlike itself
+    texts[fraction] = np.datetime_as_string(utc[fraction]).astype(object)
+    return _with_none(texts + "Z", column)
+
+
+def _iso_local(column: pd.Series) -> list[str | None]:
+    return [None if pd.isna(stamp) else stamp.isoformat() for stamp in column]
 
 
 def is_missing(value: Any) -> bool:
@@ -453,9 +482,8 @@ def word(name: str, value: Any) -> str:
         return duration(value)
     if isinstance(value, pd.Timestamp):
         return instant(value)
-    for names, formatted in _BY_NAME:
-        if name in names:
-            return formatted(value)
+    if name in _BY_NAME:
+        return _BY_NAME[name](value)
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
     if isinstance(value, int | np.integer):
@@ -467,18 +495,20 @@ def _number(value: float) -> str:
     return f"{value:,.2f}"
 
 
-_BY_NAME: tuple[tuple[tuple[str, ...], Callable[[Any], str]], ...] = (
-    (_BYTES, size),
-    (_SLOPES, lambda value: f"{size(value)}/d"),
-    (_SHARES, share),
-    (_CHANCES, chance),
-    (("burn_rate", "score"), _number),
-    (("change",), lambda value: f"{100 * value:+,.2f} points"),
-)
+_BY_NAME: dict[str, Callable[[Any], str]] = {
+    **dict.fromkeys(_BYTES, size),
+    **dict.fromkeys(_SLOPES, lambda value: f"{size(value)}/d"),
+    **dict.fromkeys(_SHARES, share),
+    **dict.fromkeys(_CHANCES, chance),
+    **dict.fromkeys(("burn_rate", "score"), _number),
+    "change": lambda value: f"{100 * value:+,.2f} points",
+}
 
 
 def printable(text: str) -> str:
     """Return a text with a replacement character for each control character."""
+    if text.isprintable():
+        return text
     return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 

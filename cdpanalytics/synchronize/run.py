@@ -220,8 +220,8 @@ class _Sync:
         self.archive.note_since(self.em.url, first)
         wanted, rechecked = self._wanted(first, full, quick)
         self._retract_days_ahead()
-        self.archive.put_policies(self.em.url, self.em.policies(fresh=True), self.as_of)
-        self.policies = self.archive.known_policies(self.em.url)
+        seen = self.em.policies(fresh=True)
+        self.policies = self.archive.put_policies(self.em.url, seen, self.as_of)
         self._store_policy_sessions(wanted)
         counts = self._store_days(wanted, begun, show)
         seconds = time.monotonic() - begun

@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 from contextlib import suppress
 from datetime import timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pandas as pd
 import pytest
 
 from cdpanalytics.archive import Archive, marker
 from cdpanalytics.archive.names import staged
-from cdpanalytics.archive.storage.base import Storage
+from cdpanalytics.archive.storage.base import Kind, Storage
 from cdpanalytics.archive.storage.local import LocalStorage
 from cdpanalytics.errors import ArchiveError
 from cdpanalytics.ranges import FULL_RANGE
@@ -185,3 +185,37 @@ def test_a_sync_that_fails_keeps_what_it_has_written(folder: Path) -> None:
     with pytest.raises(Stops):
         failing()
     assert Archive(folder).sessions()["uid"].tolist() == ["u1"]
+
+
+def test_a_question_lists_the_files_once_until_a_sync_commits(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = Archive(folder)
+    write(archive, 1, days=3)
+    walked: list[str] = []
+    walk = LocalStorage.walk
+
+    def counted(storage: LocalStorage, name: PurePosixPath) -> list[tuple[PurePosixPath, Kind]]:
+        walked.append(str(name))
+        return walk(storage, name)
+
+    monkeypatch.setattr(LocalStorage, "walk", counted)
+    question = archive.select()
+    assert question.durations(by=())["sessions"].tolist() == [3]
+    assert question.holes.empty
+    assert question.policies is not None
+    assert walked.count("sessions") == 1
+    write(archive, 2, days=4)
+    walked.clear()
+    assert versions(question.during("10D").sessions) == {2}
+    assert walked.count("sessions") == 1
+
+
+def test_a_question_reads_on_where_a_day_was_deleted_by_hand(folder: Path) -> None:
+    archive = Archive(folder)
+    write(archive, 1, days=3)
+    question = archive.select()
+    assert question.as_of is not None
+    day = next(path for path in folder.rglob("*.parquet") if path.stem == "2026-10-02")
+    day.unlink()
+    assert len(question.sessions) == 2

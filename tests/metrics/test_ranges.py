@@ -11,6 +11,7 @@ from pandas.testing import assert_frame_equal
 from cdpanalytics.metrics import gaps, objectives, rpo_adherence, status, what_if
 from cdpanalytics.metrics.core import kernels
 from cdpanalytics.metrics.registry import spec_of
+from cdpanalytics.schema import KEYS
 
 from . import strategies as some
 
@@ -86,3 +87,31 @@ def test_doubles_in_different_ranges_are_found(monkeypatch):
     monkeypatch.setattr(kernels, "BLOCK", 2)
     uid = pd.Series([f"{n % 5:036d}" for n in range(7)], dtype="str")
     assert kernels.duplicated_positions(uid).tolist() == [0, 1, 5, 6]
+
+
+@given(asked(), st.sampled_from(some.BY))
+def test_sums_by_vm_added_up_are_those_of_a_sweep_by_less(question, by):
+    """A VM under several policies counts once, with the lengths of all its sessions."""
+    sessions, arguments = question
+    spec = spec_of("rpo_adherence")
+    asked_for, terms, own = spec.parse(by=by, **arguments)
+    by_vm = replace(asked_for, by=tuple(dict.fromkeys([*asked_for.by, *KEYS])))
+    part = spec.regroup(spec.partial_of(sessions, by_vm, terms, **own), asked_for.by)
+    found = spec.finalize(part, asked_for, terms, **own)
+    assert_frame_equal(found, rpo_adherence(sessions, by=by, **arguments), check_exact=True)
+
+
+def test_a_vm_under_two_policies_has_one_time_slot_for_all_its_sessions():
+    """Slots of 9 h in all, of 4.5 h on average: two of them, not the one of each policy."""
+    day = pd.Timestamp("2026-10-01", tz="UTC")
+    sessions = pd.DataFrame({
+        "vm": "a", "policy": ["Gold", "Silver"], "result": ["Success", "Failed"],
+        "created": day + pd.to_timedelta([0, 6], unit="h"),
+        "ended": day + pd.to_timedelta([6, 9], unit="h"),
+    })  # fmt: skip
+    spec = spec_of("rpo_adherence")
+    question, terms, own = spec.parse(by=KEYS, target="15min")
+    part = spec.regroup(spec.partial_of(sessions, question, terms, **own), ())
+    hour = 3600 * 1_000_000
+    assert part.max["slot_total"].tolist() == [9 * hour]
+    assert part.max["slot_mean"].tolist() == [4.5 * hour]

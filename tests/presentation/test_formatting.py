@@ -46,3 +46,28 @@ def test_a_table_names_the_zone_of_its_times() -> None:
     head, first, _ = formatting.text(TABLE[["vm", "start"]], "Europe/Berlin").splitlines()
     assert head.split(maxsplit=1)[1] == "start (Europe/Berlin)"
     assert first.endswith("2026-10-25 02:30+02:00")
+
+
+def test_records_are_plain_values_of_each_kind_of_column() -> None:
+    texts = ["2026-10-01T00:00Z", "2026-10-01T00:00:00.5Z", None]
+    start = pd.Series(pd.to_datetime(texts, format="ISO8601"))
+    table = pd.DataFrame({
+        "start": start.dt.as_unit("us"), "exact": start.dt.as_unit("ns") + pd.Timedelta(1, "ns"),
+        "length": pd.to_timedelta(["90min", "1us", None]), "share": [0.1, 1.0, None],
+        "count": pd.array([1, None, 3], dtype="Int64"), "open": [True, False, True],
+        "met": pd.array([True, None, False], dtype="boolean"), "vm": ["ü", None, "<b>"],
+        "policy": pd.Categorical(["b", "a", None]), "made": [[1], None, "x"],
+    })  # fmt: skip
+    columns = {name: [row[name] for row in formatting.records(table)] for name in table}
+    assert columns == {
+        "start": ["2026-10-01T00:00:00Z", "2026-10-01T00:00:00.500000Z", None],
+        "exact": ["2026-10-01T00:00:00.000000001Z", "2026-10-01T00:00:00.500000001Z", None],
+        "length": [5400.0, 1e-6, None], "share": [0.1, 1.0, None], "count": [1, None, 3],
+        "open": [True, False, True], "met": [True, None, False], "vm": ["ü", None, "<b>"],
+        "policy": ["b", "a", None], "made": [[1], None, "x"],
+    }  # fmt: skip
+    assert {type(value) for value in columns["count"]} == {int, type(None)}
+    assert (
+        formatting.records(table, "Europe/Berlin")[1]["start"] == "2026-10-01T02:00:00.500000+02:00"
+    )
+    assert formatting.records(table.head(0)) == []

@@ -130,14 +130,23 @@ _COUNTED_ONCE = {"vms", "unprotected", "undecided"}
 
 
 def regroup(part: Aggregates, by: Sequence[str]) -> Aggregates:
-    """Return the same aggregates by fewer columns; a VM that is in several groups counts once."""
-    per_vm = _by_columns(part, tuple(dict.fromkeys((*by, "backup_server", "vm"))))
+    """Return the same aggregates by fewer columns, of groups that are of one VM each.
+
+    A VM that is in several groups counts once, and its session lengths are those of all.
+    """
+    machine = tuple(dict.fromkeys((*by, "backup_server", "vm")))
+    group, per_vm = _by_columns(part, machine)
     for name in _COUNTED_ONCE & per_vm.sum.keys():
         np.minimum(per_vm.sum[name], 1, out=per_vm.sum[name])
-    return _by_columns(per_vm, by)
+    if "slot_total" in part.max:
+        cells = cells_of(group.of, part.window.count)
+        total = grouping.total(cells, part.max["slot_total"], per_vm.size)
+        finished = per_vm.sum["success"] + per_vm.sum["warning"] + per_vm.sum["failed"]
+        per_vm.max["slot_total"], per_vm.max["slot_mean"] = total, total // np.maximum(finished, 1)
+    return _by_columns(per_vm, by)[1]
 
 
-def _by_columns(part: Aggregates, by: Sequence[str]) -> Aggregates:
+def _by_columns(part: Aggregates, by: Sequence[str]) -> tuple[Groups, Aggregates]:
     """Add up groups; `join` would keep the last of those that become one."""
     group, count = grouping.groups_of_tables([part.groups], list(by)), part.window.count
     cells, size = cells_of(group.of, count), group.count * count
@@ -148,7 +157,7 @@ def _by_columns(part: Aggregates, by: Sequence[str]) -> Aggregates:
             for name, values in kind.items()
         }
 
-    return Cells(group, part.window).aggregates(
+    return group, Cells(group, part.window).aggregates(
         sum=added(part.sum, np.add, 0), max=added(part.max, np.maximum, UNKNOWN),
         min=added(part.min, np.minimum, LARGEST),
     )  # fmt: skip

@@ -196,16 +196,14 @@ def _part_table(
 ) -> pd.DataFrame:
     owner, row, vm, start, end, length, target, inside, breached_from, until = parts
     keys = dict.fromkeys([*KEYS, *question.by])
-    table = pd.DataFrame({key: arrays.codes(key).at(row) for key in keys})
-    table["owner"] = arrays.keys["policy"].at(owner)
-    table["start"], table["end"] = timestamps(start), timestamps(end)
-    table["open"] = end == arrays.as_of
-    table["exposure"], table["breached"] = lengths(length), lengths(length - target)
-    table["breached_from"] = timestamps(np.where(breached_from == LARGEST, UNKNOWN, breached_from))
-    table["breached_until"] = timestamps(until)
-    table["inside"] = lengths(inside)
-    table["cause"] = causes(arrays, terms.protects, vm, start, end).at(np.arange(len(row)))
-    return table
+    begun = np.where(breached_from == LARGEST, UNKNOWN, breached_from)
+    return pd.DataFrame({
+        **{key: arrays.codes(key).at(row) for key in keys},
+        "owner": arrays.keys["policy"].at(owner), "start": timestamps(start), "end": timestamps(end),
+        "open": end == arrays.as_of, "exposure": lengths(length), "breached": lengths(length - target),
+        "breached_from": timestamps(begun), "breached_until": timestamps(until), "inside": lengths(inside),
+        "cause": causes(arrays, terms.protects, vm, start, end).at(np.arange(len(row))),
+    })  # fmt: skip
 
 
 def _observed_table(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sized
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ def listed_vms(policies: pd.DataFrame | None, with_server: bool) -> pd.DataFrame
     Where the settings have `tags`, one mapping for each of their `vms`, each tag is a column.
     """
     if policies is None or "vms" not in policies or not any(map(_lists_some, policies["vms"])):
-        return pd.DataFrame({key: pd.Series(dtype="str") for key in KEYS})
+        return _no_vms()
     columns = [key for key in ("backup_server", "policy") if key in policies]
     same = ["policy_uid"] if "policy_uid" in policies else columns
     newest = in_time(policies).drop_duplicates(same, keep="last") if same else policies
@@ -28,6 +29,11 @@ def listed_vms(policies: pd.DataFrame | None, with_server: bool) -> pd.DataFrame
     if "tags" in named:
         named = named.join(pd.DataFrame(named.pop("tags").tolist(), index=named.index))
     return named if with_server else named.drop(columns="backup_server", errors="ignore")
+
+
+@cache
+def _no_vms() -> pd.DataFrame:
+    return pd.DataFrame({key: pd.Series(dtype="str") for key in KEYS})
 
 
 def _lists_some(vms: object) -> bool:

@@ -67,10 +67,15 @@ def size_aggregates(
     return cells.aggregates(sum=added | {"running": grouping.count(began, cells.size)})
 
 
-def whole_periods(sums: Aggregates) -> tuple[pd.DataFrame, Flags]:
-    """The sizes, and which rows are of whole periods with a size."""
-    daily = size_table(sums)
-    return daily, np.tile(sums.window.whole, sums.shape[0]) & daily["size"].notna().to_numpy()
+def has_size(sums: Aggregates, reading: Reading = "size") -> Flags:
+    """Return which cells have a size that is known."""
+    added = sums.sum
+    return (added["vms"] > 0) | ((added["sessions"] > 0) & (reading == "volume"))
+
+
+def whole_periods(sums: Aggregates, known: Flags) -> Flags:
+    """Return which cells are of whole periods with a size."""
+    return np.tile(sums.window.whole, sums.shape[0]) & known
 
 
 def _changes(
@@ -126,16 +131,14 @@ def _retired_since(vm: Integers, retired: tuple[Integers, Integers]) -> Integers
 
 def size_table(sums: Aggregates, reading: Reading = "size") -> pd.DataFrame:
     """The table of `sizes`: NA where no size is known, and the rolling mean."""
-    added = sums.sum
-    known = (added["vms"] > 0) | ((added["sessions"] > 0) & (reading == "volume"))
-    table = sums.keys().assign(vms=added["vms"], sessions=added["sessions"])
-    table["size"] = pd.array(added["size"], dtype="Int64")
-    table.loc[~known, "size"] = pd.NA
+    added, keys, known = sums.sum, sums.keys(), has_size(sums, reading)
     rolling = _rolling(added["size"].reshape(sums.shape), known.reshape(sums.shape))
-    table["rolling"] = rolling.ravel()
-    table["running"] = added["running"]
-    table["retired"] = added["retired"]
-    return table
+    figures = {
+        "vms": added["vms"], "sessions": added["sessions"],
+        "size": pd.arrays.IntegerArray(added["size"], ~known), "rolling": rolling.ravel(),
+        "running": added["running"], "retired": added["retired"],
+    }  # fmt: skip
+    return pd.DataFrame({**keys, **figures}, index=keys.index)
 
 
 def _rolling(level: Integers, known: Flags) -> np.ndarray:

@@ -68,6 +68,8 @@ class MetricSpec:
         It asks about a period before the window as well.
     neighbours : bool
         It depends on sessions outside the window, which decide its edges.
+    regroup : callable, optional
+        ``regroup(part, by)``: the partial result by fewer columns, of one by VM and policy.
     whose : {"time", "session"}
         What a filter of policies applies to: the time that a policy's sessions protected, or
         the sessions of the policy themselves.
@@ -89,6 +91,7 @@ class MetricSpec:
     own: Mapping[str, object] = field(default_factory=dict)
     looks_back: bool = False
     neighbours: bool = True
+    regroup: Callable[[Any, Sequence[str]], Any] | None = None
     whose: Literal["time", "session"] = "time"
 
     @property

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cdpanalytics.presentation import formatting, happenings
-from cdpanalytics.presentation.analysis import Analysis, names_in, with_vm_names
+from cdpanalytics.presentation.analysis import Analysis, names_in, rows_by_vm
 from cdpanalytics.presentation.drawing import Drawing, Scale, empty, highest, seconds
 from cdpanalytics.schema import KEYS, VM
 
@@ -130,14 +130,15 @@ def timeline(analysis: Analysis, width: float = 960) -> Drawing:
     time = Scale(seconds(start), seconds(stop), room + 8, width - 16)
     bottom = 8 + _ROW * len(vms)
     drawing.time_axis(time, 4, bottom, analysis.selection.tz)
-    first = with_vm_names(analysis.selection._frame).groupby(VM)["created"].min()
-    gaps = dict(tuple(with_vm_names(analysis.gaps).groupby(VM)))
-    pieces = [
-        (place, row, gaps.get(names_in(row))) for place, row in enumerate(vms.to_dict("records"))
-    ]
+    rows_shown = vms.to_dict("records")
+    names = {names_in(row)[1] for row in rows_shown}
+    sessions = rows_by_vm(analysis.selection._rows((*VM, "created")), names)
+    gaps = rows_by_vm(analysis.gaps, names)
+    pieces = [(place, row, gaps.get(names_in(row))) for place, row in enumerate(rows_shown)]
     for place, row, _ in pieces:
         y = 8 + _ROW * place
-        begun = first.get(names_in(row), start)
+        own = sessions.get(names_in(row))
+        begun = start if own is None else own["created"].min()
         left = float(time(seconds(max(begun, start))))
         drawing.name(room, y + 15, str(row["vm"]), room)
         drawing.rect(left, y + 4, time.right - left, _ROW - 8, kind="covered")

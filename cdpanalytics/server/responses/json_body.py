@@ -5,9 +5,10 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from email.message import Message
 from functools import cache
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from types import GenericAlias
 from typing import Any
 
@@ -115,16 +116,15 @@ def _columns(rows: list[Any], shape: Shape) -> Columns:
     return raw
 
 
-def _links_of(listed: Sequence[list[Any] | None], link_type: str) -> list[Any]:
+def _links_of(listed: Sequence[Any], link_type: str) -> list[Any]:
     """Return each row's link of a type, which is mostly at the same place as in the first row."""
     types = [link.type for link in listed[0] or ()] if listed else []
     at = types.index(link_type) if link_type in types else 0
-    return [
-        links[at]
-        if links and len(links) > at and links[at].type == link_type
-        else _link(links, link_type)
-        for links in listed
-    ]
+    with suppress(TypeError, IndexError):  # a row without links, or with fewer
+        links = list(map(itemgetter(at), listed))
+        if [link.type for link in links].count(link_type) == len(links):
+            return links
+    return [_link(links, link_type) for links in listed]
 
 
 def _link(links: list[Any] | None, link_type: str) -> Any:
