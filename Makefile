@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test coverage nightly mutants lint docs site screenshots sheet reliability bench scale notebooks sample clean
+.PHONY: help demo check test coverage nightly mutants lint docs site screenshots sheet pythons reliability bench scale notebooks sample clean
 
 help:            ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -50,6 +50,18 @@ sheet: $(VENV)/ready-dev            ## each view of the explorer, light and dark
 	mkdir -p build/sheet
 	CDPANALYTICS_CONTACT_SHEET=$(CURDIR)/build/sheet $(BIN)/python -m pytest -q tests/browser/test_lab.py -k each_view
 	$(BIN)/python docs/sheet.py build/sheet build/sheet.png
+
+# The Pythons of `make pythons`; those that this machine lacks are left out.
+PYTHONS ?= python3.11 python3.12 python3.13
+
+pythons: $(VENV)/ready-dev            ## build the wheel, and run the demo from it with each Python of this machine
+	rm -rf build/pythons && $(BIN)/python -m build --wheel --no-isolation --outdir build/pythons
+	for python in $(PYTHONS); do \
+		$$python -c 'import ensurepip' 2>/dev/null || { echo "$$python: not on this machine"; continue; }; \
+		$$python -m venv --clear build/pythons/venv && \
+		build/pythons/venv/bin/pip install --quiet --disable-pip-version-check build/pythons/*.whl && \
+		build/pythons/venv/bin/cdpanalytics demo --directory build/pythons/$$python --vms 8 --days 3 || exit 1; \
+	done
 
 reliability: $(VENV)/ready-dev            ## write the fault matrix of docs/reliability.md from the tests
 	CDPANALYTICS_WRITE_DOCS=1 $(BIN)/python -m pytest -q tests/server/test_faults.py

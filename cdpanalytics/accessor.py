@@ -32,10 +32,10 @@ class _Bound:
 
 @pd.api.extensions.register_dataframe_accessor("cdp")
 class CdpAccessor:
-    """The functions of `cdpanalytics.metrics` on this frame, and their plots.
+    """The functions of `cdpanalytics.metrics` as methods of this frame, and their plots.
 
-    The frame needs `vm`, `created` and `ended`; what else a metric wants it asks
-    for by name. The frame is never changed.
+    The frame needs `vm`, `created` and `ended`. If a metric needs another column, its error
+    names it. The frame is never changed.
 
     Examples
     --------
@@ -72,34 +72,37 @@ class CdpAccessor:
         decimal: str | None = None,
         **terms: Any,
     ) -> Selection:
-        """Return a question about this frame: its metrics, plots and reports are methods.
+        """Return a selection of this frame: its metrics, plots and reports are methods.
+
+        The page "Shared parameters" of the reference explains the arguments that are not
+        explained here.
 
         Parameters
         ----------
         period : str, optional
-            A calendar period, as `Archive.select` takes it. Default: what the frame was read
-            for, else everything up to as_of.
+            A calendar period, as in `Archive.select`. Default: the window that the frame was
+            read for, else everything up to `as_of`.
         since, until : timestamp-like, optional
             Instead of a period.
         policy, vm, server : str or sequence of str, optional
-            Names or glob patterns, in any case.
+            Names or patterns such as ``"Gold*"``; upper and lower case are the same.
         policies, holes, intervals : pandas.DataFrame, optional
-            What is known besides, as `Archive` returns it.
+            The tables that the methods of `Archive` with these names return.
         columns : mapping, optional
-            The frame's own heads: ``{"vm": "Maschine", "created": "Beginn"}``.
+            The names of the columns in this frame: ``{"vm": "Maschine", "created": "Beginn"}``.
         results : mapping, optional
-            What its words for results mean: ``{"Fehler": "Failed"}``. A word that is not known
-            is refused.
+            The meaning of its results: ``{"Fehler": "Failed"}``. A result that is not known is
+            an error.
         units : mapping, optional
-            ``{"total_size": "GB"}`` (2**30 bytes); without it sizes are bytes.
+            The unit of sizes: ``{"total_size": "GB"}`` (2**30 bytes). Default: bytes.
         day_first : bool, optional
-            Whether 01/11/2026 is 1 November; needed only where no date has a day above 12.
-            Dates with dots have the day first.
+            Whether 01/11/2026 is 1 November. Needed only if no date has a day above 12. With
+            dots, the day is always first.
         decimal : str, optional
-            The decimal sign of sizes that are text; needed only where none shows it.
+            The decimal sign of sizes that are text. Needed only if no size shows it.
         **terms
-            What `Archive.select` takes besides: `tz`, which is also the zone of times without
-            an offset, `target`, `objective`, `tags`, `exclude`, `retire_after`, `grace`.
+            The other arguments of `Archive.select`, such as `tz`, which is also the zone of
+            times without an offset, and `target`.
 
         Returns
         -------
@@ -108,7 +111,7 @@ class CdpAccessor:
         Raises
         ------
         InputError
-            When the frame cannot be read so; see `estate.sessions.read_sessions`.
+            If a column, a time, a result or a size cannot be read.
 
         Examples
         --------
@@ -137,7 +140,7 @@ class CdpAccessor:
 
     @property
     def plot(self) -> Any:
-        """Pictures of the metrics: those of a Selection of the whole frame."""
+        """Pictures of the metrics, for the whole frame: see `Selection.plot`."""
         return self.select().plot
 
 

@@ -18,7 +18,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _AHEAD = 4
-"""Results per thread that wait for whoever takes them."""
+"""Results per thread that may wait until they are used."""
 
 _THREADS: ContextVar[int | None] = ContextVar("threads", default=None)
 
@@ -65,7 +65,7 @@ def parallel_stream(
 ) -> Iterator[Result]:
     """Yield ``function(item)`` of each item, in order, by `count` threads.
 
-    They are a few results ahead of whoever takes them, so that memory is bounded.
+    They are at most a few results ahead, so that memory is bounded.
     """
     if count <= 1:
         yield from map(function, items)

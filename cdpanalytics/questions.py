@@ -104,7 +104,7 @@ def explore(source: Archive | pd.DataFrame, **question: Any) -> Explorer:
     ----------
     source : Archive or pandas.DataFrame
     **question
-        What `Archive.select` or ``df.cdp.select`` takes, and fields of an explorer's `State`:
+        The arguments of `Archive.select` or ``df.cdp.select``, and fields of the explorer's `State`:
         ``explore(archive, policy="Gold*", view="Sizes", period="last 7 days")``, or a whole
         state as text: ``explore(archive, state="period=2026-10&view=Sizes")``.
 
@@ -147,9 +147,9 @@ def report(
     output : path-like
         The file; its folder must exist.
     title, generated, sides, by, prepared_for
-        As in `reports.report`.
+        As in `Selection.report`.
     **question
-        What `Archive.select` or ``df.cdp.select`` takes.
+        The arguments of `Archive.select` or ``df.cdp.select``.
 
     Returns
     -------
@@ -159,7 +159,7 @@ def report(
     Raises
     ------
     InputError, ArchiveError
-        When the question cannot be answered, or the file cannot be written.
+        If the question cannot be answered, or the file cannot be written.
     """
     asked = _selected(source, question, "report")
     return asked.report(

@@ -76,7 +76,7 @@ SESSIONS: Final = pa.schema(
         "as_of": INSTANT,
     }
 )
-"""A session as the archive keeps it and an analyst sees it: one row a task session."""
+"""A session as the archive keeps it and an analyst sees it: one row per task session."""
 
 POLICY_SESSIONS: Final = pa.schema(
     {

@@ -29,10 +29,9 @@ _NO_CONTEXT = Context()
 
 @dataclass(frozen=True)
 class SelectedSessions:
-    """A period, names and terms over a source of sessions, which it reads at most once.
+    """A period, names and terms over a source of sessions, which is read at most once.
 
-    Its subclass `Selection` has the metrics. A question is narrowed, moved or put on other
-    terms by making another one.
+    Its subclass `Selection` has the metrics. Methods that change the question return a new one.
     """
 
     source: Source
@@ -104,7 +103,7 @@ class SelectedSessions:
         )
 
     def filters(self) -> list[str]:
-        """Return what narrows the question, one text per filter."""
+        """Return the filters of the question, one text per filter."""
         narrowed = {"policy": self.names.policy, "VM": self.names.vm, "backup server": self.names.server,
                     **dict(self.names.tags), "RPO": self.target}  # fmt: skip
         return [
@@ -124,7 +123,7 @@ class SelectedSessions:
         server: Patterns = None,
         tag: Mapping[str, Patterns] | None = None,
     ) -> Self:
-        """Return the same question for fewer sessions."""
+        """Return the same question for fewer VMs, policies or backup servers."""
         given = _given(policy=policy, vm=vm, server=server)
         tags = {**dict(self.names.tags), **(tag or {})}
         return replace(self, names=replace(self.names, **given, tags=tuple(tags.items())))
@@ -145,9 +144,9 @@ class SelectedSessions:
         client : distributed.Client or str, optional
             A Dask client, or the address of its scheduler.
         memory : str or int, optional
-            What all processes may use together, like "1GB".
+            The memory of all processes together, like "1GB".
         workers : int, optional
-            How many processes; default: one per CPU.
+            The number of processes. Default: one per CPU.
         """
         return replace(self, client=client, memory=memory, workers=workers)
 
@@ -278,8 +277,8 @@ class SelectedSessions:
     def frame(self) -> pd.DataFrame:
         """Return the sessions of the window and the neighbours that decide its edges.
 
-        The columns `window`, `neighbour` and `terms` say what it was read for, so that
-        ``df.cdp`` answers as this Selection does, or refuses.
+        The columns `window`, `neighbour` and `terms` say for which question it was read. So
+        ``df.cdp`` gives the same result as the selection, or an error.
         """
         _, terms, _ = REGISTRY["rpo_adherence"].parse(**self._terms)
         words = words_of(terms, self.tz)
@@ -398,7 +397,7 @@ class SelectedSessions:
 
     @property
     def exclusions(self) -> pd.DataFrame:
-        """What is left out on purpose: windows with exact names, reason, owner, source and line."""
+        """The exclusions: one row per window and name, with reason, owner, source and line."""
         columns = [
             "start",
             "end",
@@ -413,11 +412,11 @@ class SelectedSessions:
         return pd.DataFrame(columns=columns) if self._excluded is None else self._excluded[columns]
 
     def findings(self) -> list[str]:
-        """Return what is odd about the customer's own words, one line each.
+        """Return what looks wrong in the estate file and its tables, one line per finding.
 
-        Rows of tags, exclusions and the estate file that fit nothing, VMs without a tag, and
-        backup servers whose schedules are read as UTC because the estate file does not name
-        their zone. Names are compared with all VMs of the period, not only those asked about.
+        These are: rows of tags, exclusions and the estate file that fit nothing; VMs without a
+        tag; and backup servers whose schedules are read as UTC, because the estate file does
+        not name their zone. Names are compared with all VMs of the period.
         """
         if self.start is None or self.stop is None:
             return []

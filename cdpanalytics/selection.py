@@ -55,11 +55,10 @@ _BY: By = ("policy", "vm")
 
 
 class Selection(SelectedSessions):
-    """Sessions of a period and the terms they are judged on: a question that metrics answer.
+    """The sessions of a period, and the terms on which they are measured: a question.
 
-    It is made by `Archive.select` or ``df.cdp.select``, never changes, and reads nothing
-    until a metric is asked. Two questions about the same sessions differ only in what the
-    methods take: `by`, `freq`, `target`.
+    `Archive.select` and ``df.cdp.select`` return one. It never changes, and it reads nothing
+    until a method needs sessions. Methods such as `where` and `during` return a new one.
     """
 
     # -- the metrics --------------------------------------------------------------------
@@ -72,9 +71,10 @@ class Selection(SelectedSessions):
         freq: str | None = None,
         without: Sequence[int] | None = None,
     ) -> pd.DataFrame:
-        """Return how much of the observed time the RPO was met: `metrics.rpo_adherence`.
+        """Return the share of observed time within the RPO: `metrics.rpo_adherence`.
 
-        `without` are numbers of this Selection's `incidents()`.
+        With `without`, a list of numbers of `incidents`, also return the adherence without the
+        breached time of these incidents.
         """
         if without is None:
             return self._ask("rpo_adherence", by=by, target=target, freq=freq)
@@ -88,9 +88,9 @@ class Selection(SelectedSessions):
     def gaps(self, *, target: object = None, incidents: bool = True) -> pd.DataFrame:
         """Return one row per stretch in which a VM was not replicated: `metrics.gaps`.
 
-        With `incidents`, the column ``incident`` has the number of each gap's incident;
-        missing where it is not in breach inside the window. Numbers are of the Selection's
-        own target: with another `target` there are none.
+        With `incidents`, the column ``incident`` has the number of the incident of each gap;
+        missing if the gap is not breached inside the window. With another `target` than the
+        selection's own there is no such column.
         """
         table = self._ask("gaps", target=target)
         if not incidents or target is not None:
@@ -100,23 +100,24 @@ class Selection(SelectedSessions):
     def incidents(
         self, *, within: object = WITHIN, least: int = LEAST, merge: object = MERGE
     ) -> pd.DataFrame:
-        """Return what broke protection, of how many VMs at once: `metrics.incidents`."""
+        """Return the incidents, each with its VMs, cause and breached time: `metrics.incidents`."""
         if (within, least, merge) == (WITHIN, LEAST, MERGE):
             return self._incidents.table.copy()
         return found_in(self._around(margin(within)), within, least, merge).table
 
     def offenders(self, *, least: int = OFFENCES) -> pd.DataFrame:
-        """Return VMs that miss their target again and again by themselves: `metrics.offenders`."""
+        """Return the VMs that have incidents of their own again and again: `metrics.offenders`."""
         return offenders_in(self._around(margin()), self.tz, least, self._incidents)
 
     def breaches(self) -> pd.DataFrame:
-        """Return the gaps in breach inside the window, each with the number of its incident.
+        """Return the gaps that are breached inside the window, each with its incident.
 
         Returns
         -------
         pandas.DataFrame
-            As `gaps`, and ``breached_from, breached_until`` (instants between which the VM
-            was in breach), ``inside`` (breached time in the window) and ``incident``.
+            As `gaps`, and ``breached_from, breached_until`` (the VM was in breach from the
+            first to the second instant), ``inside`` (the breached time in the window) and
+            ``incident`` (the number of its incident).
         """
         return self._incidents.gaps.copy()
 
@@ -169,10 +170,10 @@ class Selection(SelectedSessions):
         return table.assign(objective=estate.objectives_of(table).fillna(default))
 
     def worst(self, n: int | None = 10, by: By = _BY, *, incidents: bool = True) -> pd.DataFrame:
-        """Return the groups with most breached time: `metrics.worst`.
+        """Return the groups with the most breached time: `metrics.worst`.
 
-        With `incidents`, ``incident`` is the number of the incident that explains most of the group's breached
-        time, and ``incident_share`` how much of it.
+        With `incidents`, ``incident`` is the number of the incident with the most breached time
+        of the group, and ``incident_share`` its share in the breached time of the group.
         """
         table = self._ask("worst", by=by, own={"n": n})
         if not incidents:
@@ -187,21 +188,25 @@ class Selection(SelectedSessions):
         *,
         sides: str | Sequence[str] | Sides | None = None,
     ) -> pd.DataFrame:
-        """Return adherence beside that of the period before, or of two groups side by side.
+        """Compare the adherence with that of the period before, or of two groups.
 
         Parameters
         ----------
         by : str or sequence of str, optional
-            Default: policy and VM; with `sides` one row for all.
+            Default: policy and VM; with `sides`, one row for all.
         sides : str or triple, optional
-            Two groups over this period, ``"backup_server=vbr01*,vbr02*"`` or
-            ``("policy", "Gold", "Silver")``; also of a tag or `vm`. Or all VMs under two
-            targets, ``"target=15min,1h"``, or in two periods, ``"period=2025-10,2026-10"``.
+            Two groups in this period: ``"backup_server=vbr01*,vbr02*"`` or
+            ``("policy", "Gold", "Silver")``, also of a tag or of `vm`. Or all VMs with two
+            targets (``"target=15min,1h"``) or in two periods (``"period=2025-10,2026-10"``).
 
         Returns
         -------
         pandas.DataFrame
-            As `metrics.compare`; with `sides` as `metrics.sides.side_by_side`.
+            As `metrics.compare`. With `sides`, one row per group, ordered by the size of the
+            difference: the keys, ``left`` and ``right`` (the names of the sides), figures of
+            `rpo_adherence` for each side (``adherence_left``, ``adherence_right``, ...),
+            ``difference`` (right minus left; NA if one of them is NA) and ``better`` (the name
+            of the side with the higher adherence, "same" or "unknown").
         """
         if sides is not None:
             return self._side_by_side(() if by is None else by, Sides.parse(sides))
@@ -270,7 +275,7 @@ class Selection(SelectedSessions):
         return self._ask("journal_adherence", by=by, target=target)
 
     def status(self, at: Moment | None = None) -> pd.DataFrame:
-        """Return how each VM is at an instant, worst first: `metrics.status`.
+        """Return the state of each VM at an instant, worst first: `metrics.status`.
 
         Parameters
         ----------
@@ -282,9 +287,9 @@ class Selection(SelectedSessions):
         return asked._ask("status", own=own | {"at": instant})
 
     def recovery_points(self, at: Moment | None = None) -> pd.DataFrame:
-        """Return what each VM could have been restored to: `metrics.recovery_points`.
+        """Return the newest time to which each VM could be restored: `metrics.recovery_points`.
 
-        The journal of the seven days before the instant is read: no server keeps more.
+        The journal of the last days before the instant is read. No server keeps more than seven.
 
         Parameters
         ----------
@@ -321,20 +326,20 @@ class Selection(SelectedSessions):
         return self._journal(window)
 
     def quality(self) -> pd.DataFrame:
-        """Return findings about the sessions: `metrics.quality`."""
+        """Return counts of unusual sessions: `metrics.quality`."""
         return self._ask("quality")
 
     def left_out(self) -> pd.DataFrame:
-        """Return each exclusion of the window with the observed time that it left out.
+        """Return one row per exclusion in the window, with the time that it left out.
 
         Returns
         -------
         pandas.DataFrame
-            ``start, end, reason, owner, source, line``, ``vms`` (that it names and that were
-            observed in it), ``left_out`` (Timedelta: their time in it that would be observed
-            without any exclusion) and ``breached_left_out`` (of that, what would be breached).
-            Where two exclusions overlap both name the time, so their sum can be more than was
-            left out in all.
+            ``start, end, reason, owner, source, line``; ``vms``, the VMs of the exclusion that
+            were observed in it; ``left_out`` (Timedelta), their time that would be observed
+            without any exclusion; ``breached_left_out``, the part of it that would be breached.
+            If two exclusions overlap, both contain the common time. So the sum of the rows can
+            be more than the time that was left out.
         """
         from cdpanalytics.presentation.analysis import left_out
 
@@ -413,7 +418,35 @@ class Selection(SelectedSessions):
         prepared_for: Sequence[str] = (),
         json: str | os.PathLike[str] | None = None,
     ) -> Path:
-        """Write an HTML report: `reports.report`."""
+        """Write an HTML report.
+
+        Parameters
+        ----------
+        output : path-like
+            The file; its folder must exist.
+        title : str, optional
+            The title of the page.
+        generated : pandas.Timestamp, optional
+            The time of the report, to print. Default: none, so that the same data gives the
+            same bytes.
+        summary : bool
+            Write one page without scripts and pictures, for a mail.
+        order : {"breached", "incident"}
+            Order of the VMs in heat map and timeline.
+        sides : str or triple, optional
+            Add a section that compares two groups, as in `compare`.
+        by : str
+            The groups of the tables: "policy", "backup_server" or a tag.
+        prepared_for : sequence of str
+            Names for which there is room to sign.
+        json : path-like, optional
+            Also write the contents of the report as JSON.
+
+        Returns
+        -------
+        pathlib.Path
+            The file.
+        """
         from cdpanalytics.reports import report
 
         return report(
@@ -430,13 +463,13 @@ class Selection(SelectedSessions):
         )
 
     def to_excel(self, output: str | os.PathLike[str], *, by: str = "policy") -> Path:
-        """Write an Excel workbook: `reports.workbook.to_excel`."""
+        """Write an Excel workbook with one sheet per table; `by` is as in `report`."""
         from cdpanalytics.reports.workbook import to_excel
 
         return to_excel(self, output, by=by)
 
     def explore(self, **state: Any) -> Explorer:
-        """Explore the question in a notebook: `explorer.Explorer`."""
+        """Return the explorer, a widget for notebooks; `state` has fields of its `State`."""
         from cdpanalytics.explorer import Explorer
 
         return Explorer(self, **state)

@@ -226,7 +226,7 @@ def _service(url: str) -> str:
 
 
 def _no_keyring(problem: Exception) -> str:
-    return f"the keyring did not do it ({type(problem).__name__}); set {PASSWORD} instead"
+    return f"could not access the system keyring ({type(problem).__name__}); set {PASSWORD} instead"
 
 
 def ask(what: str, url: str, variable: str) -> str:

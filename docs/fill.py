@@ -109,7 +109,8 @@ def _arguments(text: str) -> str:
 
 
 def _markdown(text: str) -> str:
-    return re.sub(r"``([^`]+)``", r"`\1`", text)
+    """Docstring markup as Markdown: code in single quotes, and no second colon before a code block."""
+    return re.sub(r"``([^`]+)``", r"`\1`", re.sub(r"::$", ":", text, flags=re.M))
 
 
 def at(clock: str) -> pd.Timestamp:

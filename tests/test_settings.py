@@ -122,7 +122,7 @@ def test_a_broken_keyring_is_no_keyring(monkeypatch, keyring):
         settings.credentials(HOST, environment={})
     with pytest.raises(ConfigError, match="set CDPANALYTICS_PASSWORD instead"):
         settings.remember(HOST, "me", "secret")
-    with pytest.raises(ConfigError, match="the keyring did not do it"):
+    with pytest.raises(ConfigError, match="could not access the system keyring"):
         settings.forget(HOST, "me")
 
 

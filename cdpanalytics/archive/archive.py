@@ -50,16 +50,16 @@ if TYPE_CHECKING:
 
 
 class Archive(StoredArchive):
-    """A directory of what was fetched, or a prefix of an object store.
+    """The archive: the Parquet files of all sessions that were fetched, in a folder or an object store.
 
     Parameters
     ----------
     path : path-like or str
-        The directory, or a URL that fsspec knows: ``s3://bucket/prefix``. It is made by
-        the first write; reading one that is not there, or not an archive, is an error.
+        The directory, or a URL that fsspec knows: ``s3://bucket/prefix``. The first sync
+        creates it. To read a directory that does not exist, or is not an archive, is an error.
     storage_options : mapping, optional
-        For a URL, as in pandas: what fsspec's file system takes (``endpoint_url``,
-        ``key``, ``secret``). They are kept in memory only, and shown nowhere.
+        For a URL, as in pandas: the options of fsspec's file system (``endpoint_url``,
+        ``key``, ``secret``). They are in memory only, and are never shown.
 
     Attributes
     ----------
@@ -92,28 +92,27 @@ class Archive(StoredArchive):
         Parameters
         ----------
         since, until : timestamp-like or text like "30D", optional
-            Text without a zone is UTC; a length counts back from the newest as_of.
+            A text without an offset is UTC. A length counts back from the newest `as_of`.
         policy, vm, server : str or sequence of str, optional
-            Names or glob patterns, in any case; a row matches one of them.
+            Names or patterns such as ``"Gold*"``; upper and lower case are the same.
         history : bool
-            Also return the sessions outside the window that decide how each VM entered and left
-            it; see `read`.
+            Also return the sessions outside the window that decide whether a VM was covered at
+            the start and at the end of the window (its neighbours).
 
         Returns
         -------
         pandas.DataFrame
-            `schema.SESSIONS` columns, ordered by source, day, VM and time; each uid
-            once, as the newest as_of has it. Then `window`, what was read; with `history`, or
-            without a window, also `neighbour` and `terms` (`frames.mark`): metrics keep to
-            the window, refuse a larger one, and judge a gap that goes on beyond it only with
-            its `history`.
+            The columns of a session, ordered by source, day, VM and time; each uid once, with
+            the newest `as_of`. The column `window` says which window was read; metrics use it,
+            and refuse a larger one. With `history`, or without a window, there are also
+            `neighbour` (whether the row is outside the window) and `terms`.
 
         Raises
         ------
         InputError
-            When `since` is not before `until`, or a pattern matches nothing.
+            If `since` is not before `until`, or a pattern matches nothing.
         ArchiveError
-            When the archive does not exist, or a file cannot be read.
+            If the archive does not exist, or a file cannot be read.
         """
         start, stop = self.window(since, until)
         patterns: dict[str, Patterns] = {"policy": policy, "vm": vm, "backup_server": server}
@@ -139,18 +138,21 @@ class Archive(StoredArchive):
         server: Patterns = None,
         **terms: Any,
     ) -> Selection:
-        """Return a question about this archive: its metrics, plots and reports are methods.
+        """Return a selection of this archive: its metrics, plots and reports are methods.
+
+        The page "Shared parameters" of the reference explains all arguments.
 
         Parameters
         ----------
         period : str, optional
-            A calendar period in `tz`: "2026-10", "last month", "30D", as `periods.period` reads it.
+            A calendar period in `tz`: "2026-10", "last month", "last 30 days".
         since, until : timestamp-like or text like "30D", optional
             Instead of a period: the window ``[since, until)``.
         policy, vm, server : str or sequence of str, optional
-            Names or glob patterns, in any case.
+            Names or patterns such as ``"Gold*"``; upper and lower case are the same.
         **terms
-            `tz`, `target`, `objective`, `exclude`, `retire_after`, `grace`, `memory`, `workers`.
+            `tag`, `tz`, `tags`, `target`, `objective`, `exclude`, `retire_after`, `grace`,
+            `memory`, `workers`, `estate`.
 
         Returns
         -------
@@ -159,7 +161,7 @@ class Archive(StoredArchive):
         Raises
         ------
         InputError
-            When a term does not exist.
+            If there is no such argument, or a value cannot be read.
 
         Examples
         --------

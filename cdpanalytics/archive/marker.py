@@ -128,7 +128,7 @@ def estate_files(storage: Storage) -> set[str]:
     try:
         content = tomllib.loads(storage.read(ESTATE).decode())
     except (OSError, ValueError, RecursionError):
-        return {str(ESTATE)}  # whoever reads the estate file says what is wrong with it
+        return {str(ESTATE)}  # errors in it are reported where it is read
     mentioned = {
         PurePosixPath(text).parts[0] for text in _texts(content) if PurePosixPath(text).parts
     }

@@ -189,7 +189,7 @@ class Writer:
         self._marker = self._marker.with_day(metadata.source, day)
 
     def _commit(self) -> None:
-        """Make all that is staged current, at one instant for whoever reads."""
+        """Make all staged files current, at one instant for all readers."""
         staged = sorted(self._staged)
         if not staged and not self._marker.pending:
             return

@@ -50,7 +50,7 @@ def run_cluster(
     Raises
     ------
     InputError
-        When no client is given, or rows that are needed together do not fit in memory.
+        When no client is given, or a group of rows does not fit in memory.
     ConfigError
         When Dask is not installed.
     CdpError
@@ -79,7 +79,7 @@ def _results(plan: Plan, client: Client) -> Iterator[tuple[int, Any]]:
             yield numbers.pop(future), part
     except KilledWorker:
         raise CdpError(
-            "workers were lost over one range again and again, as they are when short of memory; "
+            "workers were lost over one range again and again, probably because memory was short; "
             "use a smaller memory="
         ) from None
     finally:

@@ -46,7 +46,7 @@ def run_processes(plan: Plan, workers: int) -> Iterator[tuple[int, Any]]:
                 yield numbers.pop(done), done.result()
         except BrokenProcessPool:
             raise CdpError(
-                "a worker process was killed, as a system short of memory does; "
+                "a worker process was killed, probably because memory was short; "
                 "use a smaller memory= or fewer workers="
             ) from None
         finally:

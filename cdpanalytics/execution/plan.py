@@ -95,7 +95,7 @@ class Plan:
         Raises
         ------
         InputError
-            When rows that are needed together do not fit.
+            When a group of rows does not fit.
         """
         most = rows_in(memory_size(memory))
         what = (

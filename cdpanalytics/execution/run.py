@@ -43,7 +43,7 @@ def run(
     Raises
     ------
     InputError
-        When an argument is wrong, or rows that are needed together do not fit.
+        When an argument is wrong, or a group of rows does not fit.
     CdpError
         When a worker is killed.
     """

@@ -33,39 +33,46 @@ def durations(
 ) -> pd.DataFrame:
     """Return how long finished sessions lasted.
 
-    A task session lasts from one long-term restore point to the next, so its
-    duration is the policy's long-term retention step where all goes well, and
-    shorter where it was broken off. It is not replication lag.
+    In the example, two finished sessions lasted 8 h and 6 h, and one is still running.
+
+    A task session lasts from one long-term restore point to the next. Without problems, its
+    duration is the long-term step of the policy; if it was broken off, it is shorter. The
+    duration is not replication lag.
 
     Parameters
     ----------
     sessions : pandas.DataFrame
-        One row a task session; needs `vm`, `created`, `ended`.
+        One row per task session; needs `vm`, `created`, `ended`.
     by : str or sequence of str
         `policy`, `vm`, `backup_server`, several of them, or ``()``.
     since, until : timestamp-like, optional
-        Sessions that begin in ``[since, until)``. Default: what the
-        frame was read for, else everything up to `as_of`.
+        Sessions that begin in ``[since, until)``. Default: the window that the frame was
+        read for, else everything up to `as_of`.
     as_of : timestamp-like, optional
         As in `rpo_adherence`.
     policies : pandas.DataFrame, optional
-        Settings; `long_term` says what duration to expect.
+        Settings; `long_term` is the long-term step, which is the expected duration.
 
     Returns
     -------
     pandas.DataFrame
-        One row per group: the keys, then ``sessions`` (finished ones, which the figures
-        are of), ``running`` (censored, at as_of: they never enter a mean), ``unknown``
-        (pending, or finished without an end at or after their beginning), ``mean,
-        median, p95, max, total`` (Timedelta, NaT without finished sessions; quantiles
-        linear, type 7), ``expected`` (the policy's step between long-term restore
-        points, NaT where unknown or mixed) and ``on_cadence`` (share of finished
-        sessions within 10 % of their own policy's step, NA where none has one).
+        One row per group: the keys, then
+
+        ``sessions`` : the number of finished sessions. The durations are of these.
+        ``running`` : sessions that run at `as_of`. They are in no mean and no quantile.
+        ``unknown`` : sessions that are pending, or that finished without an end at or after
+        their beginning.
+        ``mean, median, p95, max, total`` : Timedelta; NaT without finished sessions.
+        Quantiles are linear (type 7).
+        ``expected`` : Timedelta, the long-term step of the policy; NaT if it is unknown, or
+        if the group has several.
+        ``on_cadence`` : the share of the finished sessions whose duration is within 10 % of
+        the step of their own policy; NA if no step is known.
 
     Raises
     ------
     InputError
-        When a column is missing or of the wrong kind, or an argument is.
+        If a column or an argument is missing or of the wrong kind.
 
     Examples
     --------

@@ -46,39 +46,42 @@ def gaps(
 ) -> pd.DataFrame:
     """Return one row per gap: a stretch in which a VM was not replicated, and why.
 
-    A gap is a maximal stretch that no protecting session covers, after the VM's first
-    attempt, with some observed time in it. Time that is left out (forbidden hours,
-    exclusions, grace, unknown because of a hole) does not split it: its clock stands still
-    and goes on. It belongs to the policy that owns its first instant: the one that
-    protected last.
+    A gap is the time from where coverage ends, or from the VM's first attempt, to where
+    coverage begins again, with some observed time in it. Time that is left out (forbidden
+    hours, exclusions, grace, unknown because of a hole) does not end a gap: the clock of the
+    gap stops, and continues afterwards. A gap belongs to the policy of its first instant,
+    which is the policy that protected the VM last.
 
     Parameters
     ----------
     sessions, target, since, until, as_of, schedule, tz, schedule_tz, protects, policies
         As in `rpo_adherence`.
     unobserved, exclude, retire_after, grace
-        As in `rpo_adherence`. Gaps with some observed time in the window are returned,
-        whole.
+        As in `rpo_adherence`. A gap with some observed time in the window is returned with
+        its whole length.
 
     Returns
     -------
     pandas.DataFrame
-        Ordered by start, then VM: ``backup_server, vm, policy``, ``start, end``
-        (instants, UTC: the first observed instant that is uncovered, and where the next
-        protecting session begins), ``open`` (still going at as_of, which is then its end),
-        ``exposure`` (Timedelta, its observed length), ``breached``
-        (``max(0, exposure - target)``, NaT where no target is known) and ``cause``:
-        verdict and reason of the session that did not protect and ended last in it (of
-        those with a reason, where any has one), or "no session".
+        One row per gap, ordered by start, then VM:
+
+        ``backup_server, vm, policy`` : the VM, and the policy of the gap.
+        ``start, end`` : instants, UTC: the first observed instant without coverage, and the
+        start of the next protecting session.
+        ``open`` : whether the gap still lasts at `as_of`. Its end is then `as_of`.
+        ``exposure`` : Timedelta, the observed length of the gap.
+        ``breached`` : ``max(0, exposure - target)``; NaT without a known target.
+        ``cause`` : verdict and reason of a session that did not protect and ended in the
+        gap: the last one with a reason, else the last one; "no session" if there is none.
 
     Raises
     ------
     InputError
-        When a column is missing or of the wrong kind, or an argument is.
+        If a column or an argument is missing or of the wrong kind.
 
     See Also
     --------
-    rpo_adherence : the same gaps, added up.
+    rpo_adherence : the sums of the same gaps.
 
     Examples
     --------

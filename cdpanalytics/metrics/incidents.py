@@ -59,72 +59,78 @@ def incidents(
     retire_after: object = UNSET,
     grace: object = UNSET,
 ) -> pd.DataFrame:
-    """Return one row per incident: what broke protection, of how many VMs, and what it cost.
+    """Return one row per incident: the time, the VMs, the cause and the breached time.
 
-    Every gap in breach is in exactly one incident, so the incidents' `breached` add up to
-    that of `rpo_adherence`.
+    In the example, four VMs have a gap of two hours at the same time. This is one incident.
 
-    Gaps of one VM with less than `merge` of protection between them count as one. Gaps of
-    different VMs of one backup server that begin within `within` of one another form a
-    cluster (single linkage); a chain longer than three times `within` is cut at its widest
-    step. A cluster of at least `least` VMs is one incident where chance does not explain
-    it: the binomial probability that so many of the server's VMs begin together, at the
-    rate of the server's beginnings outside clusters (and one more), or at the rate at this
-    time of day on the other days where that is greater, times the number of such stretches
-    in the window, is below 0.001. Such clusters of several backup servers that begin within `within` of one
-    another are one incident of the estate. Each gap that is left is an incident of its VM.
+    Every breached gap is in exactly one incident, so the `breached` of all incidents add up
+    to the `breached` of `rpo_adherence`. Incidents are found in these steps:
+
+    1. Two gaps of one VM with less than `merge` of protection between them count as one gap.
+    2. The breached gaps of one backup server are sorted by their start. As long as each
+       one starts at most `within` after the one before, they form a cluster. A cluster that
+       is longer than three times `within` is cut at the longest step between two starts.
+    3. A cluster of at least `least` VMs is an incident, if chance does not explain it: if
+       the binomial probability that so many VMs of the server have a gap that starts
+       together, times the number of periods of this length in the window, is below 0.001. The rate is
+       that of the starts outside clusters (plus one), or that of the starts at this time of
+       day on the other days, if it is greater.
+    4. Incidents of several backup servers that start within `within` of each other are one
+       incident of the estate.
+    5. Each gap that is left is an incident of its VM.
 
     Parameters
     ----------
     sessions : pandas.DataFrame
         One row per task session; needs `vm`, `created`, `ended`. With a window, also the
-        sessions of three `within` before and after it, in which clusters may begin or end.
+        sessions up to three times `within` before and after it, because a cluster can begin
+        before the window or end after it.
     target, since, until, as_of, schedule, tz, schedule_tz, protects, policies
         As in `rpo_adherence`, as are `unobserved`, `exclude`, `retire_after` and `grace`.
     within : timedelta-like
-        How far apart in time two gaps of one incident may begin.
+        The longest time between the starts of two gaps of one incident.
     least : int
-        VMs that an incident of many has at least; 2 or more.
+        The smallest number of VMs of an incident of several VMs; 2 or more.
     merge : timedelta-like
-        Protection shorter than this between two gaps of a VM does not separate them.
+        Two gaps of a VM with less protection between them count as one gap.
 
     Returns
     -------
     pandas.DataFrame
         Most breached time first, then by start:
 
-        ``incident`` : its number, from 1. It holds for this window and these terms only.
-        ``start, end`` : the first gap's start and the last one's end. They may lie outside
-        the window.
-        ``open`` : whether a gap of it is still going at as_of.
-        ``scope`` : "VM", "policy", "backup server" or "estate": the narrowest that holds
-        all of its gaps. An incident of many VMs of one policy is of the policy.
-        ``backup_server, policy`` : where there is one; else missing.
-        ``vms`` : how many VMs it hit.
-        ``share`` : of the VMs observed at some time between `start` and `end`.
+        ``incident`` : its number, from 1. It is valid for this window and these terms only.
+        ``start, end`` : the start of its first gap and the end of its last one. They can be
+        outside the window.
+        ``open`` : whether one of its gaps still lasts at `as_of`.
+        ``scope`` : "VM", "policy", "backup server" or "estate": the smallest of these that
+        contains all of its gaps. Several VMs of one policy have the scope "policy".
+        ``backup_server, policy`` : of its gaps; missing if they have several.
+        ``vms`` : the number of VMs with a gap in it.
+        ``share`` : `vms` divided by the VMs observed at some time from `start` to `end`.
         ``breached`` : Timedelta, the breached time of its gaps inside the window.
-        ``explains`` : that over all breached time of the window.
-        ``longest`` : its longest gap, whole.
-        ``recovery`` : the median length of its gaps.
-        ``cause`` : the most frequent cause of its gaps, as in `gaps`; of equals the first
-        by name.
-        ``cause_share`` : the share of its gaps with that cause.
+        ``explains`` : `breached` divided by all breached time of the window.
+        ``longest`` : Timedelta, the whole length of its longest gap.
+        ``recovery`` : Timedelta, the median length of its gaps.
+        ``cause`` : the most frequent cause of its gaps (see `gaps`); if several are equally
+        frequent, the first by name.
+        ``cause_share`` : the share of its gaps with this cause.
 
     Raises
     ------
     InputError
-        When a column is missing or of the wrong kind, an argument is, or the frame lacks
-        the sessions around its window.
+        If a column or an argument is missing or of the wrong kind, or if the frame lacks the
+        sessions around its window.
 
     See Also
     --------
-    offenders : VMs with incidents of their own again and again.
+    offenders : VMs that have incidents of their own again and again.
     gaps : the gaps themselves.
 
     Notes
     -----
-    Two incidents of one backup server that begin within `within` of one another cannot be
-    distinguished by time, and are one. Measured precision and recall: docs/incidents.md.
+    Two incidents of one backup server that begin within `within` of each other cannot be
+    distinguished, and become one. Precision and recall are measured in docs/incidents.md.
 
     Examples
     --------

@@ -33,20 +33,23 @@ def journal_adherence(
     *,
     policies: Table = UNSET,
 ) -> pd.DataFrame:
-    """Return how much of the time asked about could be restored to within the RPO.
+    """Return the share of the time to which a VM could be restored within the RPO.
 
-    Rests on restorable intervals, which come nearest to the vendor's own SLA: the RPO
-    in them is the one really achieved. They reach back as far as short-term retention
-    did when they were asked for.
+    In the example, the server was asked about 10 hours. For 6 of them the RPO was 15 seconds,
+    and for 2 of them 40 seconds. The target is 15 seconds, so adherence is 6/10.
+
+    The figures come from restorable intervals. They have the RPO that was really achieved, and
+    are the nearest to the vendor's own SLA. The server has them only for the time of its
+    short-term retention. So they go back only as far as that when the server was asked.
 
     Parameters
     ----------
     intervals : pandas.DataFrame
         ``archive.intervals()``: needs `vm`, `start`, `end`, `rpo`, `kind`; uses
-        `backup_server` and `policy`. Rows of kind ``Asked`` are the stretches asked
-        about, all others are restorable.
+        `backup_server` and `policy`. Rows of kind ``Asked`` are the times about which the
+        server was asked. All others are restorable times.
     target : timedelta-like, optional
-        The RPO. Default: the newest of each policy in `policies`.
+        The RPO. Default: the newest RPO of each policy in `policies`.
     by : str or sequence of str
         `policy`, `vm`, `backup_server`, several of them, or ``()``.
     policies : pandas.DataFrame, optional
@@ -55,19 +58,25 @@ def journal_adherence(
     Returns
     -------
     pandas.DataFrame
-        One row per group, in order of the keys: the keys, ``rpo`` (the target; NA where
-        a group mixes targets or none is known), ``observed`` (asked about), ``restorable``
-        (the part of it that could be restored to), ``within`` (the part of that with
-        an RPO up to the target; NA without a target), ``adherence`` (``within /
-        observed``), ``restorable_share`` (``restorable / observed``), ``worst_rpo``, and
-        ``p95_rpo``: the smallest RPO that 95 % of the restorable time kept. Ratios are NA
-        where nothing was asked about. What was fetched twice counts once; where two
-        intervals of a VM say different RPOs of one stretch, the longer one counts.
+        One row per group, in order of the keys: the keys, then
+
+        ``rpo`` : the target; NA if the group has several, or if it is not known.
+        ``observed`` : Timedelta, the time about which the server was asked.
+        ``restorable`` : Timedelta, the part of it to which the VM could be restored.
+        ``within`` : Timedelta, the part of that with an RPO up to the target; NA without a
+        target.
+        ``adherence`` : ``within / observed``; NA if the server was asked about no time.
+        ``restorable_share`` : ``restorable / observed``; NA as above.
+        ``worst_rpo`` : Timedelta, the longest RPO of the restorable time.
+        ``p95_rpo`` : Timedelta, the shortest RPO within which 95 % of the restorable time was.
+
+        Intervals that were fetched twice count once. If two intervals of a VM have different
+        RPOs for the same time, the longer RPO counts.
 
     Raises
     ------
     InputError
-        When a column is missing or of the wrong kind, or an argument is.
+        If a column or an argument is missing or of the wrong kind.
 
     Examples
     --------

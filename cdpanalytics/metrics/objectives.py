@@ -82,24 +82,27 @@ def objectives(
 ) -> pd.DataFrame:
     """Return whether adherence met an objective, and what is left of its budget of breached time.
 
-    Three ways to add up stand side by side, because VM-hours alone hide one VM in a hundred:
-    the adherence of all VMs together, how many VMs met the objective each for itself, and the
-    share of the time in which all of them were within their targets at once.
+    In the example, the objective is 95 % of 24 hours. So 72 minutes may be breached, and this
+    is the *budget*. 45 minutes were breached, so 27 minutes are left.
+
+    The result has three views of a group, because a sum over 100 VMs hides one bad VM: the
+    adherence of all VMs together, the number of VMs that met the objective themselves, and
+    the share of the time in which all VMs were within their targets at once.
 
     Parameters
     ----------
     sessions : pandas.DataFrame
-        One row per task session, or a table of `rpo_adherence`, which takes no other
-        argument than `objective`.
+        One row per task session. Or a table of `rpo_adherence`; then `objective` is the only
+        other argument.
     objective : float or pandas.DataFrame
-        The adherence promised, as a share: 0.999 is 99.9 %. Or a table of them: the columns
-        that decide it (policy, a tag), and `objective`.
+        The promised adherence, as a share: 0.999 is 99.9 %. Or a table with the column
+        `objective` and the columns on which it depends (policy, a tag).
     target, by, since, as_of, freq, schedule, tz, protects, policies
         As in `rpo_adherence`, as are `unobserved`, `exclude`, `retire_after` and `grace`.
     until : timestamp-like, optional
-        End of the window the objective is promised for. It may lie ahead of `as_of`: the
-        budget is then that of the whole window. So is that of a period of `freq` that is
-        not over. Default: `as_of`.
+        The end of the window of the objective. If it is later than `as_of`, the budget is
+        that of the whole window. The same is true for a period of `freq` that is not over.
+        Default: `as_of`.
 
     Returns
     -------
@@ -107,39 +110,38 @@ def objectives(
         One row per group (and period): the keys, then
 
         ``rpo, vms`` : as in `rpo_adherence`.
-        ``observed, adherence`` : as in `rpo_adherence`, of the VMs with a known target; a VM
-        without one is counted in `no_target` and left out of all other figures.
-        ``objective`` : the share promised; NA where the group mixes several.
-        ``passed`` : False where adherence so far is below the objective. Else True; but NA,
-        unknown, while a VM of the group was never seen, or is unknown at the end
-        (`undecided`), and where nothing was observed.
-        ``budget`` : Timedelta, breached time allowed: ``(1 - objective)`` of the
-        scheduled time observed and of that still ahead, in which every VM of the group
-        that is protected now, or was last, is taken to stay. Where a group mixes
-        objectives, the sum of its VMs' budgets.
-        ``spent`` : Timedelta, the time breached.
-        ``remaining`` : ``budget - spent``; below zero where more is spent than allowed.
-        ``elapsed`` : observed time as a share of observed and ahead; 1 where the window
+        ``observed, adherence`` : as in `rpo_adherence`, of the VMs with a known target. A VM
+        without one is counted in `no_target` and is in no other figure.
+        ``objective`` : the promised share; NA if the group has several.
+        ``passed`` : False if the adherence so far is below the objective. Else NA (unknown) if
+        a VM of the group was never seen or is unknown at the end (`undecided`), or if nothing
+        was observed. Else True.
+        ``budget`` : Timedelta, the breached time that is allowed: ``1 - objective``, times
+        the observed time and the scheduled time still ahead. The VMs of the time ahead are
+        those that are in the group now, or were in it last. If the group has several
+        objectives, the budget is the sum of the budgets of its VMs.
+        ``spent`` : Timedelta, the breached time.
+        ``remaining`` : ``budget - spent``; below zero if more is spent than allowed.
+        ``elapsed`` : observed time divided by observed time and time ahead; 1 if the window
         is over.
-        ``burn_rate`` : share of the budget spent, over `elapsed`. At 1 the budget lasts
-        just as long as the window, at 2 half as long. NA where the objective allows
-        nothing.
-        ``vms_met`` : how many of the VMs passed, each for itself.
-        ``all_protected`` : of the time in which some VM of the group was observed, the
-        share in which no observed VM of it was breached. This is clock time, not VM-hours.
+        ``burn_rate`` : the spent share of the budget, divided by `elapsed`. At 1 the budget
+        lasts exactly as long as the window, at 2 half as long. NA if the budget is zero.
+        ``vms_met`` : the number of VMs that passed themselves.
+        ``all_protected`` : the share of the time in which no observed VM of the group was
+        breached. The time is clock time in which at least one VM of it was observed.
         ``no_target`` : VMs without a known target.
-        ``undecided`` : VMs that a policy names and no session ever did (unless excluded at
-        the end), and VMs unknown at the end because of a hole.
+        ``undecided`` : VMs that a policy names and that never had an attempt (unless they are
+        excluded at the end), and VMs that are unknown at the end because of a hole.
 
-        Where nothing was observed, or no target is known, nothing is passed or missed:
-        these are NA. On a table of `rpo_adherence` the last four are NA, for it does not
-        have them by VM.
+        If nothing was observed, or no target is known, `passed` and the columns from `budget` to
+        `burn_rate` are NA. If `sessions` is a table of `rpo_adherence`, the last four columns
+        are NA, because it does not have them per VM.
 
     Raises
     ------
     InputError
-        When an objective is not between 0 and 1, or a column is missing or of the
-        wrong kind, or an argument is.
+        If an objective is not between 0 and 1, or a column or an argument is missing or of
+        the wrong kind.
 
     See Also
     --------
@@ -147,9 +149,9 @@ def objectives(
 
     Notes
     -----
-    `passed` and `budget` are exact: the objective is taken as the decimal it is written
-    as, and compared in whole microseconds. A group's budget is the sum of its VMs'
-    (VM-hours), never a mean of ratios.
+    `passed` and `budget` are exact: the objective is read as a decimal number, and times are
+    compared in whole microseconds. The budget of a group is the sum of the budgets of its
+    VMs, never a mean of ratios.
 
     References
     ----------

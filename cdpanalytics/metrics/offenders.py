@@ -58,12 +58,15 @@ def offenders(
     retire_after: object = UNSET,
     grace: object = UNSET,
 ) -> pd.DataFrame:
-    """Return the VMs that miss their target again and again by themselves, and with which rhythm.
+    """Return the VMs that miss their target again and again by themselves, and at which times.
 
-    Counted are incidents of one VM, as `incidents` finds them: what began together with
-    other VMs is acute, and is counted apart. A VM is *chronic* where chance does not explain
-    how often it fails: the Poisson probability of so many incidents of its own, at the mean
-    of the other VMs' (and one more), times the number of VMs, is below 0.001.
+    In the example, a VM has a gap every second night at 02:00: four incidents, two days apart.
+
+    Only incidents of this VM alone are counted (see `incidents`). Incidents of several VMs
+    are *acute*; their breached time has a column of its own. A VM is *chronic* if chance
+    does not explain how often it fails: if the Poisson probability of so many incidents,
+    times the number of VMs, is below 0.001. The rate is the mean of the other VMs (with one
+    incident added).
 
     Parameters
     ----------
@@ -72,47 +75,50 @@ def offenders(
     target, since, until, as_of, schedule, schedule_tz, protects, policies
         As in `rpo_adherence`, as are `unobserved`, `exclude`, `retire_after` and `grace`.
     least : int
-        Incidents of its own that a VM has at least to be listed.
+        The smallest number of incidents of its own for which a VM is listed.
     tz : str
         Zone of weekdays and times of day.
 
     Returns
     -------
     pandas.DataFrame
-        Most incidents of their own first, then by VM:
+        One row per VM, the most incidents of its own first, then by VM:
 
-        ``backup_server, policy, vm`` : the policy is missing where incidents lie in several.
-        ``incidents`` : incidents of this VM alone.
+        ``backup_server, policy, vm`` : the VM; the policy is missing if there are several.
+        ``incidents`` : the number of incidents of this VM alone.
         ``chance`` : the probability above, at most 1.
-        ``chronic`` : whether it is below 0.001.
-        ``breached`` : Timedelta, breached time of these incidents inside the window.
-        ``breached_with_others`` : that of incidents of many.
-        ``explains`` : `breached` over all breached time of the window.
-        ``every`` : the median time from one beginning to the next.
-        ``first, last`` : the first and the last beginning.
-        ``hour`` : the time of day, "HH:MM" in `tz`, from which on most of them begin within
-        60 minutes; ``hour_share`` : the share that does; ``hour_chance`` : an upper bound
-        of the probability that as many of so many begin within any 60 minutes of the day,
-        were all times of day alike.
-        ``weekday`` : the weekday on which most begin, of equals the first; ``weekday_share``
-        and ``weekday_chance`` : likewise, were all weekdays alike.
-        ``cause`` : the most frequent cause; of equals the first by name.
+        ``chronic`` : whether `chance` is below 0.001.
+        ``breached`` : Timedelta, the breached time of these incidents inside the window.
+        ``breached_with_others`` : Timedelta, its breached time in incidents of several VMs.
+        ``explains`` : `breached` divided by all breached time of the window.
+        ``every`` : Timedelta, the median time from the start of one to the start of the next.
+        ``first, last`` : the start of the first one and of the last one.
+        ``hour`` : "HH:MM" in `tz`: the start of the 60 minutes of the day in which most of
+        them start.
+        ``hour_share`` : the share that starts in these 60 minutes.
+        ``hour_chance`` : an upper bound of the probability that as many start within some 60
+        minutes of the day, if all times of day were equally likely.
+        ``weekday`` : the weekday on which most of them start; the first, if several do.
+        ``weekday_share, weekday_chance`` : the same for weekdays.
+        ``cause`` : the most frequent cause; if several are equally frequent, the first by
+        name.
 
     Raises
     ------
     InputError
-        When a column is missing or of the wrong kind, an argument is, or the frame lacks
-        the sessions around its window.
+        If a column or an argument is missing or of the wrong kind, or if the frame lacks the
+        sessions around its window.
 
     See Also
     --------
-    incidents : what broke protection of many at once.
+    incidents : incidents of one VM and of several.
 
     Notes
     -----
-    `hour_chance` is ``n P(Binomial(n - 1, 1/24) >= k - 1)`` for k of n, for a densest hour
-    begins at one of the beginnings; `weekday_chance` is ``7 P(Binomial(n, 1/7) >= k)``. Both
-    are at most 1. They do not correct for the number of VMs looked at.
+    For k of n starts, `hour_chance` is ``n P(Binomial(n - 1, 1/24) >= k - 1)``, because the
+    60 minutes with the most starts begin at one of the starts. `weekday_chance` is
+    ``7 P(Binomial(n, 1/7) >= k)``. Both are at most 1. They are not corrected for the number
+    of VMs.
 
     Examples
     --------

@@ -33,53 +33,56 @@ def quality(
     tz: Zone = UNSET,
     policies: Table = UNSET,
 ) -> pd.DataFrame:
-    """Count the sessions about which something is odd, and say what the metrics make of each.
+    """Count unusual sessions, with what each means for the metrics.
+
+    In the example, the second session ends before it begins.
 
     Parameters
     ----------
     sessions : pandas.DataFrame
-        One row a task session; needs `vm`, `created`, `ended`. Of the other columns of a
-        session frame those that are there are looked at.
+        One row per task session; needs `vm`, `created`, `ended`. The other columns of a frame
+        of sessions are used if they are there.
     as_of, policies, since, until
-        As in `rpo_adherence`. Sessions that begin in the window are counted; what is odd
-        about one is found in the whole frame, so that the first of a VM is not the first
-        of the window. What has no beginning lies in no window: it counts without one.
+        As in `rpo_adherence`. Sessions that begin in the window are counted. Each is compared
+        with all sessions of the frame, so the first session of a VM need not be the first
+        one of the window. Sessions without a beginning are counted only without a window.
 
     Returns
     -------
     pandas.DataFrame
-        One row per finding, in the order below, also where no session has it; a finding
-        about a column that the frame lacks has no row. ``finding``, ``sessions`` (rows that have it),
-        ``share`` (of all rows counted; NA of none), ``vms`` (that have such rows) and
-        ``consequence``, what the metrics make of them. A session may have several
-        findings.
+        One row per finding, also if no session has it. A finding about a column that the
+        frame does not have has no row. The columns are ``finding``, ``sessions`` (the number
+        of rows with it), ``share`` (of all counted rows; NA without rows), ``vms`` (VMs with
+        such rows) and ``consequence`` (what it means for the metrics). A session can have
+        several findings. In the order of the rows:
 
-        ``no beginning`` : `created` is missing; drop such rows, the metrics refuse them.
-        ``fetched twice`` : a row of the same `uid` with a newer `as_of` (or a later row)
-        is there. All other findings are about what is left.
-        ``no vm`` : `vm` is missing; such sessions are one VM without a name.
-        ``begins after as_of`` : at as_of or later; covers nothing yet.
-        ``ends after as_of`` : covers up to as_of.
-        ``ends before it begins`` : no span and no verdict.
-        ``completed without an end`` : no span and no verdict.
-        ``running``, ``pending`` : no verdict yet; the first covers, the second does not.
-        ``unknown state`` : the state is missing or not a known word; no span and no verdict.
-        ``no known result`` : finished, and its result is None or no known word; covers,
-        but not strictly, and counts as unknown.
-        ``overlaps an earlier one`` : begins while another session of its VM has not
-        ended; cover is their union.
-        ``first of its VM`` : may hold the initial synchronisation, before whose end there
-        is nothing to restore; the records do not say.
-        ``policy failed`` : ended Success or Warning in a policy session that Failed.
-        ``no policy`` : belongs to none; grouped under a missing name.
-        ``no target`` : neither the session nor `policies` knows an RPO; adherence is NA.
-        ``no size``, ``negative size`` : finished without `total_size`, or with one below
-        0; the first is left out of sizes, the second is taken as it is.
+        ``no beginning`` : `created` is missing. The metrics refuse such rows: drop them.
+        ``fetched twice`` : there is a row of the same `uid` with a newer `as_of` (or a later
+        row). Such rows are left out of all findings below.
+        ``no vm`` : `vm` is missing. All such sessions count as one VM without a name.
+        ``begins after as_of`` : it begins at `as_of` or later. It does not cover yet.
+        ``ends after as_of`` : it covers up to `as_of`.
+        ``ends before it begins`` : it has no span and no verdict.
+        ``completed without an end`` : it has no span and no verdict.
+        ``running, pending`` : two findings. There is no verdict yet. A running session
+        covers, a pending one does not.
+        ``unknown state`` : the state is missing or not known. It has no span and no verdict.
+        ``no known result`` : it is finished, and its result is None or not known. It covers,
+        but not for `adherence_strict`, and counts as unknown.
+        ``overlaps an earlier one`` : it begins before another session of its VM has ended.
+        The union of both is covered.
+        ``first of its VM`` : the first copy may be in it. Before the end of that copy there
+        is nothing to restore, but the records do not show when it ended.
+        ``policy failed`` : it ended with Success or Warning, but its policy session Failed.
+        ``no policy`` : it has no policy. Its group has no name.
+        ``no target`` : neither the session nor `policies` has an RPO. Adherence is NA.
+        ``no size, negative size`` : two findings. It is finished without `total_size`, or
+        with one below 0. The first is left out of sizes, the second is used as it is.
 
     Raises
     ------
     InputError
-        When a column is missing or of the wrong kind.
+        If a column is missing or of the wrong kind.
 
     Examples
     --------
@@ -185,18 +188,21 @@ def _findings(arrays: SessionArrays) -> dict[str, tuple[Flags, str]]:
         findings["unknown state"] = (~_is(frame["state"], STATES), "no span, no verdict")
     if "result" in frame:
         known = arrays.verdict != NO_VERDICT
-        findings["no known result"] = (over & ~backwards & ~known, "covers, but not strictly")
+        findings["no known result"] = (
+            over & ~backwards & ~known,
+            "covers, but not for adherence_strict",
+        )
     overlaps, first = _in_their_vm(arrays)
-    findings["overlaps an earlier one"] = (overlaps, "cover is their union")
-    findings["first of its VM"] = (first, "may hold the initial synchronisation")
+    findings["overlaps an earlier one"] = (overlaps, "both together are covered")
+    findings["first of its VM"] = (first, "may contain the first copy")
     if "policy_result" in frame:
         fine = arrays.protecting(RESULTS[1:3]) & (arrays.verdict != NO_VERDICT)
         findings["policy failed"] = (
             fine & _is(frame["policy_result"], ["Failed"]),
-            "covers: both verdicts are kept",
+            "covers; both results are kept",
         )
     if "policy" in frame:
-        findings["no policy"] = (frame["policy"].isna().to_numpy(), "grouped under a missing name")
+        findings["no policy"] = (frame["policy"].isna().to_numpy(), "its group has no name")
     if "rpo" in frame or (arrays.rpo != UNKNOWN).any():
         findings["no target"] = (arrays.rpo == UNKNOWN, "adherence is NA")
     if "total_size" in frame:
@@ -204,7 +210,7 @@ def _findings(arrays: SessionArrays) -> dict[str, tuple[Flags, str]]:
         findings["no size"] = (arrays.finished & size.isna().to_numpy(), "left out of sizes")
         findings["negative size"] = (
             (size < 0).fillna(False).to_numpy(dtype=bool),
-            "taken as it is",
+            "used as it is",
         )
     return findings
 

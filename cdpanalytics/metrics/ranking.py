@@ -50,30 +50,32 @@ def worst(
     retire_after: object = UNSET,
     grace: object = UNSET,
 ) -> pd.DataFrame:
-    """Return the groups that missed their target longest, and how much of the whole each explains.
+    """Return the groups with the most breached time, and the share of each in all breached time.
+
+    In the example, VM b has 75 % of the breached time and VM a has the rest.
 
     Parameters
     ----------
     sessions : pandas.DataFrame
-        One row a task session; needs `vm`, `created`, `ended`.
+        One row per task session; needs `vm`, `created`, `ended`.
     n : int, optional
-        How many at most; None for all.
+        The largest number of rows; None for all.
     target, by, since, until, as_of, schedule, tz, protects, policies
         As in `rpo_adherence`, as are `unobserved`, `exclude`, `retire_after` and `grace`.
 
     Returns
     -------
     pandas.DataFrame
-        Most breached time first, then by keys: the keys, and of `rpo_adherence` ``rpo,
-        observed, breached, gaps, breaches, worst_gap, adherence``; then ``explains``, the
-        group's share of all breached time, and ``explained``, the share of all groups up
-        to and with this one. Groups that missed nothing are not among them. Those of
-        which no target is known come last, with NA: the whole is that of the others.
+        One row per group with breached time, the most first, then by keys. The columns are
+        the keys and, as in `rpo_adherence`, ``rpo, observed, breached, gaps, breaches,
+        worst_gap, adherence``; then ``explains``, the share of the group in all breached
+        time, and ``explained``, the share of this row and all rows above it. Groups without
+        a known target come last, with NA. They are not part of the breached time of all.
 
     Raises
     ------
     InputError
-        When `n` is not a positive whole number, or a column or an argument is wrong.
+        If `n` is not a positive whole number, or a column or an argument is wrong.
 
     See Also
     --------
@@ -153,33 +155,36 @@ def compare(
 ) -> pd.DataFrame:
     """Return the adherence of two periods side by side, largest change first.
 
+    In the example, VM a has a gap of six hours on the second day, and VM b has none.
+
     Parameters
     ----------
     sessions : pandas.DataFrame
-        One row a task session; needs `vm`, `created`, `ended`, of both periods, and
-        their history.
+        One row per task session; needs `vm`, `created`, `ended`. The frame must contain both
+        periods and their neighbours.
     since, until : timestamp-like
-        The period, ``[since, until)``; `until` defaults to the end of what the
-        frame was read for, else to `as_of`, and is cut there.
+        The period, ``[since, until)``. The default of `until` is the end of the window that
+        the frame was read for, else `as_of`. It is never later than that.
     before : pair of timestamp-like, optional
-        The period to hold it against. Default: as long a one, just before it.
+        The period to compare it with. Default: the period of equal length just before it.
     target, by, as_of, schedule, tz, protects, policies
         As in `rpo_adherence`, as are `unobserved`, `exclude`, `retire_after` and `grace`.
 
     Returns
     -------
     pandas.DataFrame
-        One row per group: the keys, and of `rpo_adherence` ``rpo_before, rpo,
-        observed_before, observed, breached_before, breached, adherence_before,
-        adherence``; then ``change`` (``adherence - adherence_before``, NA where either is)
-        and ``verdict``: "better", "worse", "same", "new" (adherence is known of the later
-        period only), "gone" (of the earlier only) or "unknown". Ordered by the size of
-        the change, NA last, then by keys.
+        One row per group, ordered by the size of the change, NA last, then by keys. The
+        columns are the keys and, as in `rpo_adherence`, ``rpo_before, rpo, observed_before,
+        observed, breached_before, breached, adherence_before, adherence``; then
+
+        ``change`` : ``adherence - adherence_before``; NA if one of them is NA.
+        ``verdict`` : "better", "worse" or "same"; "new" if adherence is known of the later
+        period only; "gone" if it is known of the earlier period only; else "unknown".
 
     Raises
     ------
     InputError
-        When a period does not begin before it ends, or a column or an argument is wrong.
+        If a period does not begin before it ends, or a column or an argument is wrong.
 
     See Also
     --------

@@ -37,24 +37,28 @@ def recovery_points(
     policies: Table = UNSET,
     tz: Zone = UNSET,
 ) -> pd.DataFrame:
-    """Return the newest instant that each VM could be restored to at `at`: what would have been lost.
+    """Return the newest instant to which each VM could be restored at `at`.
 
-    Rests on restorable intervals, as asked then; retention may have removed them since.
-    Inside an interval the recovery point is `at` less the RPO achieved in it; else it is the
-    end of the newest interval before.
+    In the example, the VM could be restored to any time up to 08:00. At 07:00, the data of 40
+    seconds would have been lost, because the RPO was 40 seconds. At 09:30, the data since 08:00
+    would have been lost.
+
+    The result comes from restorable intervals, by what was known then. Retention may have
+    removed them since. Inside an interval, the recovery point is `at` minus the RPO of the
+    interval. Else it is the end of the newest interval before `at`.
 
     Parameters
     ----------
     intervals : pandas.DataFrame
         ``archive.intervals()``: needs `vm`, `start`, `end`, `rpo`, `kind`; uses
-        `backup_server` and `policy`. Rows of kind ``Asked`` are the stretches asked about,
-        all others are restorable. Both ends belong to a stretch.
+        `backup_server` and `policy`. Rows of kind ``Asked`` are the times about which the
+        server was asked. All others are restorable times. Both ends are included.
     at : timestamp-like
         The instant.
     target : timedelta-like, optional
-        The RPO. Default: the newest of each policy in `policies`.
+        The RPO. Default: the newest RPO of each policy in `policies`.
     vms : pandas.DataFrame, optional
-        VMs to list besides those of the journal: `backup_server`, `vm`, `policy`.
+        More VMs than those of the journal: `backup_server`, `vm`, `policy`.
     policies : pandas.DataFrame, optional
         ``archive.policies()``.
     tz : str
@@ -63,24 +67,25 @@ def recovery_points(
     Returns
     -------
     pandas.DataFrame
-        One row per VM, worst first: nothing to restore, then the longest `age`, last those
-        about which the server was not asked: ``backup_server, vm, policy``, then
+        One row per VM, worst first: VMs with nothing to restore, then the longest `age`, and
+        last the VMs about which the server was not asked. The columns are ``backup_server, vm,
+        policy``, then
 
-        ``recovery_point`` : the newest instant that could be restored.
-        ``age`` : Timedelta, `at` less that: what would have been lost.
-        ``achieved`` : Timedelta, the RPO of that interval. Where several lie over `at`, the
-        longest.
+        ``recovery_point`` : the newest instant to which the VM could be restored.
+        ``age`` : Timedelta, `at` minus the recovery point: the time whose data would have been
+        lost.
+        ``achieved`` : Timedelta, the RPO of the interval; the longest, if several contain `at`.
         ``target`` : the RPO.
-        ``within`` : whether `age` is at most the target; False where the server was asked
-        and nothing could be restored.
+        ``within`` : whether `age` is at most the target; False if the server was asked and
+        nothing could be restored.
         ``at`` : the instant.
 
-        The first three and `within` are NA where `at` lies in no stretch that was asked about.
+        If the server was not asked about `at`, the first three and `within` are NA.
 
     Raises
     ------
     InputError
-        When a column is missing or of the wrong kind, or an argument is.
+        If a column or an argument is missing or of the wrong kind.
 
     See Also
     --------

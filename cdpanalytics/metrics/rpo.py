@@ -64,11 +64,19 @@ def rpo_adherence(
 ) -> pd.DataFrame:
     """Return how much of the observed time kept its recovery point objective.
 
-    A VM is *observed* from its first attempt (a session of any state but Pending) to
-    `as_of`, in scheduled time. It is *covered* by its protecting sessions: those that run,
-    and those that ended with a verdict of `protects`. A maximal uncovered stretch of
-    observed time is a *gap*; its exposure is the scheduled time since it began. The RPO is
-    missed from the instant at which exposure exceeds it, so a gap's breach lies at its end::
+    In the example, no session covers the hour from 08:00 to 09:00. The first 15 minutes of
+    this gap are within the target, the other 45 are breached: ``1 - 0.75/18`` is 0.9583.
+
+    - A VM is *observed* from its first attempt to `as_of`, in scheduled time. An attempt is
+      a session of any state but Pending.
+    - A VM is *covered* while one of its protecting sessions runs. A session protects while
+      it is running, and if it ended with a verdict of `protects`.
+    - A *gap* is observed time that is not covered, from where coverage ends to where it
+      begins again.
+    - The *exposure* of a gap is its scheduled time so far. From the instant at which the
+      exposure exceeds the target, the gap is breached. So the breached part is at its end.
+
+    As formulas::
 
         breached(gap) = max(0, exposure - target)
         adherence     = 1 - breached / observed
@@ -76,62 +84,67 @@ def rpo_adherence(
     Parameters
     ----------
     sessions : pandas.DataFrame
-        One row per task session; needs `vm`, `created`, `ended`. A window also needs the
-        sessions outside it that decide its edges: `Selection.frame` and
-        ``archive.sessions(since=..., until=..., history=True)`` bring them.
+        One row per task session; needs `vm`, `created`, `ended`. With a window, the frame
+        must also contain the sessions outside it that decide whether a VM is covered at its
+        edges. `Selection.frame` and ``archive.sessions(since=..., until=..., history=True)``
+        return them.
     target : timedelta-like, optional
         The RPO. Default: each policy's own, from the sessions' `rpo`, else from
         `policies`.
     by : str or sequence of str
-        Columns to group by, any columns of the frame; ``()`` for one row in all. An instant
-        belongs to the value of the newest protecting session begun at or before it; before
-        the first of them, of the newest attempt. A missing value is a group of its own, the
-        last.
+        Columns to group by: any columns of the frame. ``()`` returns one row for all. The
+        time of a VM belongs to the value of the newest protecting session that began at or
+        before it, or, before the first one, of the newest attempt. Rows without a value are
+        a group of their own, the last.
     since, until : timestamp-like, optional
         The window ``[since, until)``. Default: the window that the frame was read for,
-        else everything up to `as_of`. Text without an offset is of `tz`.
+        else everything up to `as_of`. A text without an offset is a time of `tz`.
     as_of : timestamp-like, optional
-        Nothing after it is measured. Default: the `as_of` of the frame's source, else the
-        newest `as_of` in the frame, else its latest `created` or `ended`. With an `as_of`
-        in the past the answer is as it was known then: a session that ended later is
-        running, one that began then or later is not there. The clock is never read.
+        Nothing after this time is measured. Default: the `as_of` of the frame's source, else
+        the newest `as_of` in the frame, else its latest `created` or `ended`; never the
+        clock. With a time in the past, the result is what was known then: a session that
+        ended later is running, and a session that began then or later is not there.
     freq : {"h", "D", "W", "MS"}, optional
-        Cut the window into periods of the wall clock in `tz`; each is its own window.
+        Divide the window into hours, days, weeks or months of the wall clock in `tz`. Each
+        period is a window of its own.
     schedule : mapping, str or stretches, optional
-        Weekday name to 24 zeros and ones: clocks run in allowed hours only. Or maintenance
-        windows (see `exclude`): every hour but those. Default: each policy's own, where
-        `policies` has one, else all hours.
+        The hours in which time counts: the name of each weekday, with 24 zeros and ones
+        (1: the hour counts). Or windows as in `exclude`: all time but these counts. Default:
+        the schedule of each policy in `policies`, else all hours.
     tz : str
         Zone of `freq`, and of times without an offset. Default: UTC.
     schedule_tz : str or mapping of str, optional
-        Zone in whose wall time schedules are written, or one per backup server. Default: UTC.
+        Zone of the hours of a schedule, or one zone per backup server. Default: UTC.
     protects : collection of str
         Verdicts that protect. Running sessions always do.
     policies : pandas.DataFrame, optional
-        Settings (``archive.policies()``): RPO and schedule of policies, their step between
-        long-term restore points, and the VMs they name though no session does.
+        Settings (``archive.policies()``): the RPO, the schedule and the long-term step of
+        each policy, and the VMs that it names. Some of these VMs may have no session.
     unobserved : pandas.DataFrame, optional
-        Holes, stretches that were never fetched (``archive.holes()``): `start`, `end`, and
-        `backup_server`, missing where a hole concerns all of them. What began inside a hole
-        is not known, so a VM is unknown from the hole's start until a known protecting
-        session reaches beyond it, or its next session begins; but no longer than 1.1 times
-        its cadence after the hole's end. Its cadence is its policy's step between long-term
-        restore points, else its longest finished session, else 24 h. A running session is
-        known to run only up to a hole that begins after its own `as_of`.
+        Holes: times that were never fetched (``archive.holes()``). Columns `start`, `end`
+        and `backup_server` (missing: the hole is for all servers). Sessions that began in a
+        hole are not known. So a VM is unknown from the start of the hole until a known
+        protecting session covers a time after the hole, or until its next session begins,
+        but at most until the end of the hole plus 1.1 times the VM's cadence. The cadence is
+        the long-term step of its policy, else its longest finished session, else 24 h. A
+        running session counts as running only up to a hole that begins after the session's
+        own `as_of`.
     exclude : stretches, optional
-        Maintenance windows, left out of observed time: pairs ``(start, end)``, or a frame
-        with `start` and `end`, and `backup_server`, `policy` or `vm` where a window does not
-        concern everyone (missing: everyone). Clocks stand still in them and go on after.
+        Maintenance windows, which are left out of observed time: pairs ``(start, end)``, or
+        a frame with `start` and `end`. The frame can also have `backup_server`, `policy` and
+        `vm`, for which the window is (missing: for all). The clock of a gap stops in a window
+        and continues after it.
     retire_after : timedelta-like, optional
-        A gap that is still open at `as_of` is left out from its beginning plus this length
-        on, as elapsed time: the VM is no longer protected. The time before stays breached.
+        A VM whose gap is still open at `as_of` is retired from the start of the gap plus
+        this length of elapsed time. The time after that is left out. The time before stays
+        breached.
     grace : timedelta-like, optional
-        Leave out the time from each VM's first attempt to its first protecting session, up
-        to this length: a first copy may take a day.
+        Leave out the time from each VM's first attempt to its first protecting session, but
+        at most this length. Use it because a first copy can take a day.
     without : sequence of int or pandas.DataFrame, optional
-        Numbers of incidents, as `incidents` gives them for the same frame, window and terms,
-        or a table of gaps (``backup_server, vm, start``): also say what adherence would be
-        without their breached time.
+        Also return the adherence without the breached time of these incidents. Give their
+        numbers from `incidents` (of the same frame, window and terms), or a table of gaps
+        (``backup_server, vm, start``).
 
     Returns
     -------
@@ -141,54 +154,58 @@ def rpo_adherence(
 
         ``rpo`` : Timedelta, the target; NA where a group mixes targets or none is known.
         ``vms`` : VMs with observed time or an attempt in the window, or named by a policy.
-        ``unprotected`` : those of them that no protecting session of any policy covered at
-        any instant of the window.
+        ``unprotected`` : VMs of these that were not covered at any instant of the window, by
+        a session of any policy.
         ``sessions`` : sessions that begin in the window.
-        ``success, warning, failed`` : those of them with that verdict. A verdict is
+        ``success, warning, failed`` : sessions of these with that verdict. The verdict is
         the Result of a Completed session that has an end.
-        ``unknown`` : those without: running, pending, finished without an end.
-        ``observed`` : Timedelta, as above.
-        ``exposed`` : the part of it that no protecting session covers.
-        ``breached`` : the part of that in which exposure exceeded the target.
-        ``gaps`` : gaps that have some time in the window. A gap belongs to the group that
-        owns its first instant.
-        ``breaches`` : those of them whose whole length exceeds the target.
-        ``worst_gap`` : the longest, whole; NaT without gaps.
+        ``unknown`` : sessions of these without a verdict: running, pending, or finished
+        without an end.
+        ``observed`` : Timedelta, observed time.
+        ``exposed`` : Timedelta, the observed time that is not covered.
+        ``breached`` : Timedelta, the exposed time in which the exposure exceeded the target.
+        ``gaps`` : gaps with some time in the window. A gap belongs to the group of its first
+        instant.
+        ``breaches`` : gaps of these whose whole length exceeds the target.
+        ``worst_gap`` : the whole length of the longest gap; NaT without gaps.
         ``adherence`` : ``1 - breached / observed``; NA when nothing was observed or no
         target is known.
-        ``adherence_strict`` : the same with only Success and running sessions protecting,
-        over the same observed time; NA without a `result` column. A Warning says that the
-        RPO was exceeded somewhere inside, so for targets at or above the policy's warning
-        threshold this is a lower bound, as far as sessions can tell. Neither figure bounds
-        the first copy inside a VM's first session, or a delay below that threshold.
+        ``adherence_strict`` : the same, but only Success and running sessions protect, and
+        the observed time is the same; NA without a `result` column. A Warning means that the
+        RPO was exceeded at some time in the session. So this is a lower bound for targets at
+        or above the policy's warning threshold. Two things are in neither figure: the first
+        copy inside a VM's first session, and a delay below the warning threshold.
         ``gap_adherence`` : ``1 - breaches / gaps``; NA without gaps.
-        ``success_rate`` : ``success / (success + warning + failed)``, the server's own
+        ``success_rate`` : ``success / (success + warning + failed)``: the server's own
         verdict, not the vendor's SLA; NA without finished sessions.
-        ``success_low, success_high`` : its 95 % interval, in which sessions of one time slot
-        may fail together (docs/uncertainty.md).
+        ``success_low, success_high`` : its 95 % interval. It allows for sessions of one time
+        slot to fail together (docs/uncertainty.md).
         ``unobserved, excluded, retired`` : Timedelta, scheduled time since each VM's first
-        attempt that was left out for holes, for exclusions and grace, and for retirement.
-        What several would leave out counts once, as excluded, else as unobserved. With them
-        ``observed`` makes up all scheduled time since the first attempt.
-        ``adherence_full`` : adherence without exclusions, grace and retirement; time
-        unknown because of holes stays out.
-        ``breached_without`` : only with `without`: Timedelta, `breached` less the breached
-        time of those incidents. Over all groups the difference is what they explain.
+        attempt that was left out: because of holes; because of exclusions and grace; because
+        of retirement. If several would leave out the same time, it counts once: as excluded,
+        else as unobserved. The three and `observed` add up to all scheduled time since the
+        first attempt.
+        ``adherence_full`` : adherence without exclusions, grace and retirement. Time that is
+        unknown because of holes is still left out.
+        ``breached_without`` : only with `without`: Timedelta, `breached` minus the breached
+        time of those incidents. Summed over all groups, the difference is the breached time
+        that the incidents explain.
         ``adherence_without`` : only with `without`: ``1 - breached_without / observed``.
-        Nothing else changes: their gaps stay exposed and are counted.
+        Nothing else changes: the gaps of the incidents stay exposed and are counted.
 
     Raises
     ------
     InputError
-        When a column is missing or of the wrong kind, an argument is, or the frame has lost
+        If a column or an argument is missing or of the wrong kind, or if the frame has lost
         sessions, neighbours or terms that it was read with.
 
     Notes
     -----
-    Rests on task sessions: from `created` to `ended` a VM was being replicated. How
-    far behind replication ran inside a session is not in them (see
-    `journal_adherence`). Sums of VMs make groups, never means of ratios. Periods add
-    up: a gap that crosses midnight is breached in the day where its breach lies.
+    The figures come from task sessions: from `created` to `ended`, a VM was being
+    replicated. They do not show how far replication was behind inside a session (see
+    `journal_adherence`). The times of a group are the sums of its VMs; ratios are never
+    averaged. The times of periods add up to those of the window: if a gap crosses midnight,
+    its breached time belongs to the days in which it lies.
 
     See Also
     --------

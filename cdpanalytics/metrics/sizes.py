@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import pandas as pd
-from numpy.lib.stride_tricks import sliding_window_view
 
 from cdpanalytics.errors import InputError
-from cdpanalytics.metrics.core import groups as grouping
-from cdpanalytics.metrics.core.aggregates import Aggregates, Cells, cells_for, combine, join
-from cdpanalytics.metrics.core.arrays import SessionArrays
-from cdpanalytics.metrics.core.coverage import vm_blocks
-from cdpanalytics.metrics.core.exposure import arrays_of, retirements
+from cdpanalytics.metrics.core.aggregates import Aggregates, combine
 from cdpanalytics.metrics.core.horizon import DAY, days_ahead, parse_horizon
-from cdpanalytics.metrics.core.kernels import (
-    LARGEST,
-    Flags,
-    Integers,
-    sort_by_vm_and_time,
-)
 from cdpanalytics.metrics.core.question import (
     UNSET,
     By,
@@ -31,16 +18,15 @@ from cdpanalytics.metrics.core.question import (
     Zone,
     Zones,
 )
+from cdpanalytics.metrics.core.sizes import (
+    Reading,
+    has_size,
+    size_aggregates,
+    size_table,
+    whole_periods,
+)
 from cdpanalytics.metrics.core.spec import LEFT_OUT, WINDOW, MetricSpec
 from cdpanalytics.metrics.core.trend import ENOUGH, fit_series
-from cdpanalytics.metrics.core.values import amounts
-from cdpanalytics.metrics.core.windows import window
-from cdpanalytics.parallel import parallel_map
-
-Reading = Literal["size", "volume"]
-
-_ROLLING = 7
-"""Periods in the rolling mean."""
 
 _AROUND = 7
 """Periods in the running median: the one, and three on each side."""
@@ -68,45 +54,50 @@ def sizes(
 ) -> pd.DataFrame:
     """Return the size of the protected VMs in each period.
 
-    The manual calls TotalSize "the size of all restore points produced by the
-    session". Its own samples disagree: successive sessions of one VM all carry
-    17179869184 (16 GiB to the byte), and the console shows a total size of 50 GB
-    beside 155 MB read. It behaves as the size of the VM processed: a state, not a
-    flow, and adding sessions up would count a VM three times a day.
+    In the example, two sessions end on the first day with a size of 16 bytes. The size of
+    the VM on this day is 16, not 32.
+
+    The vendor's manual says that `total_size` is "the size of all restore points produced by
+    the session". The samples in the manual show something else: all sessions of one VM have
+    exactly 16 GiB, and a session with a total size of 50 GB has read 155 MB. So `total_size`
+    behaves like the size of the VM. To add the sessions would count a VM several times a day.
 
     Parameters
     ----------
     sessions : pandas.DataFrame
-        One row a task session; needs `vm`, `created`, `ended`, `total_size` (bytes).
+        One row per task session; needs `vm`, `created`, `ended`, `total_size` (bytes).
     by : str or sequence of str
         `policy`, `vm`, `backup_server`, several of them, or ``()``.
     freq : {"h", "D", "W", "MS"}
-        Periods of the wall clock in `tz`.
+        Hours, days, weeks or months of the wall clock in `tz`.
     reading : {"size", "volume"}
-        "size": a VM's size is that of its newest session ended by the period's end,
-        carried forward to `as_of`, or until it is retired; a group's is the sum over its
-        VMs, a VM being in the policy of that session. "volume": the manual's reading, the sum over the
-        sessions that ended in the period.
+        "size": the size of a VM is that of its newest session that ended before the end of
+        the period. It stays the same until `as_of`, or until the VM is retired. The size of
+        a group is the sum of its VMs; a VM belongs to the policy of that session. "volume":
+        as in the manual, the sum over the sessions that ended in the period.
     since, until, as_of, tz
-        As in `rpo_adherence`. Sessions before the window give the size it opens with.
+        As in `rpo_adherence`. Sessions before the window give the sizes at its start.
     schedule_tz, policies, unobserved, exclude, retire_after, grace
-        As in `rpo_adherence`. They decide since when a VM is retired; from then on it has
-        no size.
+        As in `rpo_adherence`. They decide when a VM is retired. From then on it has no size.
 
     Returns
     -------
     pandas.DataFrame
-        One row per group and period: the keys, ``period`` (its start, UTC), ``vms``
-        (with a known size), ``sessions`` (ended in the period with a size), ``size``
-        (bytes, ``Int64``; NA while no VM has one), ``rolling`` (bytes, mean over 7
-        periods, NA in the first six) and ``running`` (sessions that began in the
-        period and still run: left out of all the others) and ``retired`` (VMs that had a
-        size and are retired by the period's end).
+        One row per group and period: the keys, then
+
+        ``period`` : the start of the period, UTC.
+        ``vms`` : VMs with a known size.
+        ``sessions`` : sessions with a size that ended in the period.
+        ``size`` : bytes, ``Int64``; NA while no VM has a size.
+        ``rolling`` : bytes, the mean over 7 periods; NA in the first six.
+        ``running`` : sessions that began in the period and still run. They are in no other
+        column.
+        ``retired`` : VMs that had a size and are retired at the end of the period.
 
     Raises
     ------
     InputError
-        When a column is missing or of the wrong kind, or an argument is.
+        If a column or an argument is missing or of the wrong kind.
 
     Examples
     --------
@@ -130,41 +121,6 @@ def sizes(
     return SIZES.evaluate(sessions, question, terms, reading=reading)
 
 
-def _size_aggregates(
-    sessions: pd.DataFrame, question: Question, terms: Terms, reading: Reading = "size"
-) -> Aggregates:
-    """Return what `sizes` is made of."""
-    if reading not in ("size", "volume"):
-        raise InputError(f"reading={reading!r} is not known; use size or volume")
-    if "total_size" not in sessions:
-        raise InputError("no column 'total_size' (bytes); sizes need it beside vm, created, ended")
-    arrays = arrays_of(sessions, question, terms)
-    periods = window(arrays, question)
-    cells = cells_for(arrays, question.by, periods)
-    retired = retirements(arrays, terms)
-    size = amounts(arrays.frame)
-    last = min(int(periods.edges[-1]), arrays.as_of)
-    sized = arrays.finished & size.notna().to_numpy() & (arrays.ended <= last)
-    amount = np.asarray(size.fillna(0), dtype=np.int64)
-    if not periods.closed:
-        sized &= arrays.ended < periods.edges[-1]
-
-    def part(rows: Integers) -> Aggregates:
-        rows = rows[rows < len(sized)]
-        rows = rows[sized[rows]]
-        return _changes(arrays, cells.among(rows), rows, amount[rows], retired, reading)
-
-    parts = parallel_map(part, vm_blocks(arrays))
-    sums = join(cells, parts, [part.groups.index.to_numpy() for part in parts])
-    added = sums.sum
-    carried = {"vms", "retired"} | ({"size"} if reading == "size" else set())
-    for name in carried:
-        added[name] = added[name].reshape(sums.shape).cumsum(axis=1).ravel()
-    running = np.flatnonzero(arrays.running)
-    began = cells.of(running, periods.place(arrays.created[running]))
-    return cells.aggregates(sum=added | {"running": grouping.count(began, cells.size)})
-
-
 def size_trend(
     sessions: pd.DataFrame,
     by: By = ("policy", "vm"),
@@ -182,42 +138,50 @@ def size_trend(
     retire_after: object = UNSET,
     grace: object = UNSET,
 ) -> pd.DataFrame:
-    """Return where sizes head: the Theil-Sen slope of `sizes` and its projection.
+    """Return how fast sizes grow: the Theil-Sen slope of `sizes` and its projection.
 
-    The slope is the median of the slopes between all pairs of periods, so a few odd
-    periods do not move it. Unfinished first and last periods are left out.
+    In the example, the size grows by 10 bytes a day. After eight days it is 160 bytes, and ten
+    days later it will be 260.
 
-    Sizes are levels that move in rare steps, and each day begins where the last one
-    ended. Theil-Sen's own interval, which takes days to be independent, is far too narrow
-    for them. Here the daily increments are resampled in blocks of 3 (999 times, with a
-    fixed seed: the same sizes always have the same interval), and the 2.5 and 97.5 %
-    points are moved outwards by Student's factor for the number of blocks.
-    docs/uncertainty.md shows how often the intervals hold in simulated series.
+    The slope is the median of the slopes between all pairs of periods, so a few unusual
+    periods do not change it. Unfinished first and last periods are left out.
+
+    The interval of the slope is computed from the changes from day to day: they are resampled
+    in blocks of 3 (999 times, with a fixed seed, so the same sizes always give the same
+    interval), and the 2.5 and 97.5 % points are moved outwards by Student's factor for the
+    number of blocks. The usual interval of Theil-Sen is much too narrow, because it assumes
+    independent days; but the size of a day begins where the day before ended.
+    docs/uncertainty.md shows how often the intervals are right in simulated series.
 
     Parameters
     ----------
     sessions, by, freq, since, until, as_of, tz
         As in `sizes`, as are `policies`, `unobserved` and `retire_after`.
     horizon : timedelta-like, str, datetime.date or pandas.Timestamp
-        How far beyond the end of the last whole period to project ("30D"), or the date
-        to project to ("2027-01-01", which is its midnight in `tz`).
+        The time from the end of the last whole period to the projection ("30D"), or the date
+        of the projection ("2027-01-01": its midnight in `tz`).
 
     Returns
     -------
     pandas.DataFrame
-        One row per group: the keys, ``periods`` (whole ones with a size), ``size``
-        (bytes, at the last of them), ``change`` (bytes, since the first of them),
-        ``slope`` with its 95 % interval ``slope_low, slope_high`` (bytes a day),
-        ``projected`` (bytes at the horizon: size plus slope times horizon) with the range
-        ``projected_low, projected_high`` in which the size itself will lie, and ``growth``
-        (``projected / size - 1``). NA under 5 periods, the intervals also under 5
-        distinct sizes, and growth where the size is 0.
+        One row per group: the keys, then
+
+        ``periods`` : the number of whole periods with a size.
+        ``size`` : bytes, in the last of these periods.
+        ``change`` : bytes, `size` minus the size in the first of these periods.
+        ``slope, slope_low, slope_high`` : bytes per day, with a 95 % interval.
+        ``projected`` : bytes at the horizon: the size plus the slope times the horizon.
+        ``projected_low, projected_high`` : the 95 % range of the size at the horizon.
+        ``growth`` : ``projected / size - 1``; NA if the size is 0.
+
+        With fewer than 5 periods, the figures are NA. With fewer than 5 different sizes, the
+        intervals are NA.
 
     Raises
     ------
     InputError
-        When a column is missing or of the wrong kind, or an argument is, or the horizon
-        is a date that is not after the last whole period.
+        If a column or an argument is missing or of the wrong kind, or if the horizon is a
+        date that is not after the last whole period.
 
     References
     ----------
@@ -249,14 +213,14 @@ def _trend_aggregates(
     sessions: pd.DataFrame, question: Question, terms: Terms, horizon: object
 ) -> Aggregates:
     parse_horizon(horizon, question.tz)
-    return _size_aggregates(sessions, question, terms)
+    return size_aggregates(sessions, question, terms)
 
 
 def _trends(sums: Aggregates, question: Question, terms: Terms, horizon: object) -> pd.DataFrame:
-    known = _has_size(sums)
+    known = has_size(sums)
     level = np.where(known, sums.sum["size"], np.nan).reshape(sums.shape)
     starts = sums.window.column(1).to_numpy(dtype="M8[us]").view(np.int64)
-    series = fit_series(starts / DAY, level, _whole(sums, known).reshape(sums.shape))
+    series = fit_series(starts / DAY, level, whole_periods(sums, known).reshape(sums.shape))
     ahead = days_ahead(horizon, question.tz, sums.window)[series.last]
     below, above = series.trends.projection_limits(series.length, ahead)
     keys, trends = sums.groups.reset_index(drop=True), series.trends
@@ -290,36 +254,44 @@ def size_anomalies(
     retire_after: object = UNSET,
     grace: object = UNSET,
 ) -> pd.DataFrame:
-    """Return the periods in which a size is far from those around it.
+    """Return the periods in which a size is far from the sizes around it.
 
-    A period's residual is its size less the running median of seven periods (three on
+    In the example, the size is about 12 bytes, and 99 on the fifth day.
+
+    The *residual* of a period is its size minus the running median of seven periods (three on
     each side, fewer at the ends). Its score is ``0.6745 * (residual - median residual) /
-    MAD``, where the MAD is the median absolute deviation of the group's residuals: for
-    normal noise, the distance in standard deviations. One odd period moves neither.
+    MAD``, where the MAD is the median absolute deviation of the residuals of the group. For
+    normal noise, the score is the distance in standard deviations. One unusual period changes
+    neither the median nor the MAD.
 
     Parameters
     ----------
     sessions, by, freq, since, until, as_of, tz
         As in `sizes`, as are `policies`, `unobserved` and `retire_after`.
     z : float
-        Score beyond which, to either side, a period is an outlier.
+        A period is an outlier if its score is above `z` or below ``-z``.
 
     Returns
     -------
     pandas.DataFrame
-        One row per finding, by group and time: the keys, ``period`` (its start, UTC),
-        ``size`` and ``expected`` (bytes: what it was, and the running median),
-        ``residual`` (bytes), ``score`` and ``kind``. "outlier": the score exceeds `z`.
-        "step": more than half of the group's residuals are equal, so the MAD is 0 and the
-        score is NA; then each period counts whose size differs from that of the one
-        before, which is its ``expected``. A size that never changes has no rows. A group
-        with fewer than 5 whole periods has none either, as that is too few to judge
-        (`size_trend` lists those). Unfinished first and last periods are left out.
+        One row per finding, ordered by group and time: the keys, then
+
+        ``period`` : the start of the period, UTC.
+        ``size, expected`` : bytes: the size, and the running median.
+        ``residual`` : bytes.
+        ``score`` : the score; NA for a step.
+        ``kind`` : "outlier", or "step" if more than half of the residuals of the group are
+        equal. Then the MAD is 0, and a row is a period whose size differs from the size of
+        the period before, which is its `expected`.
+
+        There are no rows for a size that never changes, and for a group with fewer than 5 whole
+        periods (`size_trend` lists these groups). Unfinished first and last periods are left
+        out.
 
     Raises
     ------
     InputError
-        When `z` is not a positive number, or a column or an argument is wrong.
+        If `z` is not a positive number, or a column or an argument is wrong.
 
     References
     ----------
@@ -354,12 +326,12 @@ def _anomaly_aggregates(
     sessions: pd.DataFrame, question: Question, terms: Terms, z: float
 ) -> Aggregates:
     _check(z)
-    return _size_aggregates(sessions, question, terms)
+    return size_aggregates(sessions, question, terms)
 
 
 def _anomalies(sums: Aggregates, question: Question, terms: Terms, z: float) -> pd.DataFrame:
     _check(z)
-    daily, whole = _size_table(sums), _whole(sums, _has_size(sums))
+    daily, whole = size_table(sums), whole_periods(sums, has_size(sums))
     known = daily.loc[whole, [*sums.groups, "period", "size"]].assign(
         group=(np.arange(len(daily)) // sums.window.count)[whole]
     )
@@ -382,92 +354,8 @@ def _anomalies(sums: Aggregates, question: Question, terms: Terms, z: float) -> 
     return known.loc[odd].drop(columns="group").reset_index(drop=True)
 
 
-def _has_size(sums: Aggregates, reading: Reading = "size") -> Flags:
-    """Return which cells have a size that is known."""
-    added = sums.sum
-    return (added["vms"] > 0) | ((added["sessions"] > 0) & (reading == "volume"))
-
-
-def _whole(sums: Aggregates, known: Flags) -> Flags:
-    """Return which cells are of whole periods with a size."""
-    return np.tile(sums.window.whole, sums.shape[0]) & known
-
-
-def _changes(
-    arrays: SessionArrays,
-    own: Cells,
-    rows: Integers,
-    size: Integers,
-    retired: tuple[Integers, Integers],
-    reading: Reading,
-) -> Aggregates:
-    """What the sized sessions of some VMs change of their cells' VMs, sizes and retired VMs.
-
-    Each ended session moves its VM to its own group and size; what it moves away
-    from is taken off, so sums of changes carry every level forward. Where a VM is
-    retired it moves nowhere.
-    """
-    periods, group = own.window, own.group.of
-    vm, ended, created = arrays.vm[rows], arrays.ended[rows], arrays.created[rows]
-    ended_in = own.of(np.arange(len(rows)), periods.place_ends(ended))
-    added = {"sessions": grouping.count(ended_in, own.size)}
-    if reading == "volume":
-        inside = ended_in >= 0
-        added["size"] = grouping.total(ended_in[inside], size[inside], own.size)
-    kept = slice(None) if not len(retired[0]) else ended <= _retired_since(vm, retired)
-    vm, ended, created, size, group = (v[kept] for v in (vm, ended, created, size, group))
-    order = sort_by_vm_and_time(vm, ended, lambda tied: (created[tied], size[tied], group[tied]))
-    vm, ended, group, size = (values[order] for values in (vm, ended, group, size))
-    cell = group * periods.count + periods.period(ended)
-    before = np.flatnonzero(vm[1:] == vm[:-1])
-    left = cell[before + 1] + (group[before] - group[before + 1]) * periods.count
-    last = np.searchsorted(vm, retired[0], side="right") - 1
-    # A window after as_of shows what was known at as_of, as one that ends there does.
-    leaves = (last >= 0) & (retired[1] < min(periods.edges[-1], arrays.as_of))
-    leaves[leaves] = vm[last[leaves]] == retired[0][leaves]
-    last = last[leaves]
-    leaving = group[last] * periods.count + periods.period(retired[1][leaves])
-    nowhere = grouping.count(leaving, own.size)
-    added["vms"] = grouping.count(cell, own.size) - grouping.count(left, own.size) - nowhere
-    added["retired"] = nowhere
-    if reading == "size":
-        added["size"] = grouping.total(cell, size, own.size)
-        added["size"] -= grouping.total(left, size[before], own.size)
-        added["size"] -= grouping.total(leaving, size[last], own.size)
-    return own.aggregates(sum=added)
-
-
-def _retired_since(vm: Integers, retired: tuple[Integers, Integers]) -> Integers:
-    """Since when the VM of each row is retired; the end of time where it is not."""
-    vms, since = np.append(retired[0], LARGEST), np.append(retired[1], LARGEST)
-    at = np.searchsorted(vms, vm)
-    return np.where(vms[at] == vm, since[at], LARGEST)
-
-
 def _table(sums: Aggregates, question: Question, terms: Terms, reading: Reading) -> pd.DataFrame:
-    return _size_table(sums, reading)
-
-
-def _size_table(sums: Aggregates, reading: Reading = "size") -> pd.DataFrame:
-    """The table of `sizes`: NA where no size is known, and the rolling mean."""
-    added, keys, known = sums.sum, sums.keys(), _has_size(sums, reading)
-    rolling = _rolling(added["size"].reshape(sums.shape), known.reshape(sums.shape))
-    figures = {
-        "vms": added["vms"], "sessions": added["sessions"],
-        "size": pd.arrays.IntegerArray(added["size"], ~known), "rolling": rolling.ravel(),
-        "running": added["running"], "retired": added["retired"],
-    }  # fmt: skip
-    return pd.DataFrame({**keys, **figures}, index=keys.index)
-
-
-def _rolling(level: Integers, known: Flags) -> np.ndarray:
-    """The mean of each period and those before it, NaN where not all are known."""
-    mean = np.full(level.shape, np.nan)
-    if level.shape[1] >= _ROLLING:
-        whole = sliding_window_view(known, _ROLLING, axis=1).all(axis=2)
-        sums = sliding_window_view(level, _ROLLING, axis=1).sum(axis=2)
-        mean[:, _ROLLING - 1 :] = np.where(whole, sums / _ROLLING, np.nan)
-    return mean
+    return size_table(sums, reading)
 
 
 _COLUMNS = (
@@ -477,7 +365,7 @@ _TAKES = WINDOW | LEFT_OUT | {"freq", "tz", "schedule_tz", "policies"}
 
 SIZES = MetricSpec(
     name="sizes", command="sizes", summary="the size of the protected VMs, day by day",
-    function=sizes, partial=_size_aggregates, combine=combine, finalize=_table,
+    function=sizes, partial=size_aggregates, combine=combine, finalize=_table,
     columns=_COLUMNS, freq="D", takes=_TAKES, own={"reading": "size"},
 )  # fmt: skip
 SIZE_TREND = MetricSpec(

@@ -66,64 +66,69 @@ def status(
 ) -> pd.DataFrame:
     """Return the state of each VM at one instant, worst first, as the data knew it then.
 
-    A session that ended later was running, and one that began at the instant or later was
-    not there; what is known of the instant today is in `gaps`.
+    In the example, the day is over. One VM has been without coverage since 08:00, which is
+    longer than its target. The other one is covered.
+
+    The result is what was known at the instant: a session that ended later was still running,
+    and a session that began at the instant or later was not there. What is known today is in
+    `gaps`.
 
     Parameters
     ----------
     sessions : pandas.DataFrame
         One row per task session, as `rpo_adherence` takes them.
     at : timestamp-like, optional
-        The instant. Default: the end of the window, or `as_of` where that is earlier.
+        The instant. Default: the end of the window, or `as_of` if it is earlier.
     tags : sequence of str
-        Columns of the sessions to show as well.
+        Columns of the sessions that the result also has.
     intervals : pandas.DataFrame, optional
-        The journal (``archive.intervals()``): what could be restored to.
+        The journal (``archive.intervals()``): the times to which a VM could be restored.
     target, since, until, as_of, schedule, tz, schedule_tz, protects, policies
         As in `rpo_adherence`, as are `unobserved`, `exclude`, `retire_after` and `grace`.
 
     Returns
     -------
     pandas.DataFrame
-        One row per VM with a session before the instant, or that a policy names; by state,
-        then the longest `age` first. ``backup_server, vm, policy`` (whose time the instant
-        is), the tags, then
+        One row per VM that has a session before the instant, or that a policy names, ordered
+        by state, then the longest `age` first. The columns are ``backup_server, vm, policy``
+        (the policy of the instant), the tags, then
 
-        ``state`` : the first that fits:
+        ``state`` : the first of these that fits:
 
-        - *never seen*: a policy names it, and no session of it was ever attempted;
+        - *never seen*: a policy names the VM, and it never had an attempt;
         - *retired*: its open gap has lasted longer than `retire_after`;
         - *unknown*: because of a hole, unless a session that began before the hole is known
           to end after the instant;
-        - *excluded*: by an exclusion, or grace;
-        - *off schedule*: the hour is forbidden, and the VM was protected at the last
-          scheduled instant. An uncovered VM keeps the state of that instant;
-        - *breached*: uncovered for its target or longer;
-        - *exposed*: uncovered, but not for so long, or without a known target;
-        - *protected*: covered. The end of a session still counts as covered, because what
-          began at that instant is not known.
+        - *excluded*: by an exclusion, or by grace;
+        - *off schedule*: the hour is not scheduled, and the VM was covered at the last
+          scheduled instant. If it was not covered then, it keeps the state of then;
+        - *breached*: not covered for its target or longer;
+        - *exposed*: not covered for a shorter time, or without a known target;
+        - *protected*: covered. At the end of a session a VM is still covered, because
+          sessions that begin at this instant are not known.
 
-        ``since`` : exposed and breached: start of the gap; protected: when cover began, at the
-        earliest the start of the window; unknown: start of the unknown time; retired: when it
-        was retired; excluded and off schedule: when its clock stopped. NA where never seen.
-        ``age`` : Timedelta, observed time since cover ended, 0 while covered; NA for unknown
-        and never seen.
-        ``target`` : the RPO it is measured by.
-        ``last_success`` : end of the last session that ended with Success.
+        ``since`` : exposed and breached: the start of the gap; protected: the start of
+        coverage, or of the window if it is later; unknown: the start of the unknown time;
+        retired: the instant of retirement; excluded and off schedule: the instant at which
+        its clock stopped; never seen: NA.
+        ``age`` : Timedelta, observed time since coverage ended; 0 while covered; NA for
+        unknown and never seen.
+        ``target`` : the RPO of the VM.
+        ``last_success`` : the end of the last session that ended with Success.
         ``last_result, reason`` : of the finished session that ended last.
-        ``recovery_point, recovery_age`` : the newest instant it could be restored to, and
-        its age, as asked then (`recovery_points`); NA without a journal.
+        ``recovery_point, recovery_age`` : the newest instant to which the VM could be restored,
+        and its age, by what was known then (see `recovery_points`); NA without a journal.
         ``at`` : the instant.
 
     Raises
     ------
     InputError
-        When `at` is later than what is known, or a column or an argument is wrong.
+        If `at` is later than `as_of`, or a column or an argument is wrong.
 
     See Also
     --------
-    gaps : what is known today.
-    recovery_points : what could be restored to.
+    gaps : the gaps, by what is known today.
+    recovery_points : the times to which each VM could be restored.
 
     Examples
     --------

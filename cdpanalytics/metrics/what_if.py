@@ -51,27 +51,30 @@ def what_if(
     retire_after: object = UNSET,
     grace: object = UNSET,
 ) -> pd.DataFrame:
-    """Return what adherence would have been under other targets, from one look at the gaps.
+    """Return the adherence that other targets would have given, from one pass over the gaps.
+
+    In the example, the gap of one hour is a breach with a target of 15 minutes, and within a
+    target of one hour.
 
     Parameters
     ----------
     sessions, by, since, until, as_of, schedule, tz, protects, policies
         As in `rpo_adherence`, as are `unobserved`, `exclude`, `retire_after` and `grace`.
     targets : sequence of timedelta-like
-        The RPOs to try, any number; one alone may stand bare.
+        The RPOs to try. A single one can be given without a list.
 
     Returns
     -------
     pandas.DataFrame
-        One row per group and target, targets in the order given: the keys, ``rpo``
-        (the target), and of `rpo_adherence` with that target ``observed, exposed, breached,
-        gaps, breaches, adherence, gap_adherence``, and what was left out, as there.
-        Adherence never falls as the target grows.
+        One row per group and target; the targets are in the order given. The columns are the
+        keys, ``rpo`` (the target), and as in `rpo_adherence` with this target: ``observed,
+        exposed, breached, gaps, breaches, adherence, gap_adherence, unobserved, excluded,
+        retired, adherence_full``. Adherence never falls when the target grows.
 
     Raises
     ------
     InputError
-        When no target is given, or a column or an argument is missing or wrong.
+        If no target is given, or a column or an argument is missing or wrong.
 
     See Also
     --------

@@ -120,7 +120,7 @@ class EnterpriseManager:
         self.close()
 
     def close(self) -> None:
-        """Log out and let go of every connection; never raises, and may be called twice."""
+        """Log out and close every connection; never raises, and may be called twice."""
         self._connection.close()
 
     @property

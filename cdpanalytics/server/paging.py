@@ -1,4 +1,4 @@
-"""All pages of a query; they are asked for again where they do not belong together."""
+"""All pages of a query; they are fetched again if they do not fit together."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class _AnotherPage(WireError):
 
 
 class _InconsistentPages(Exception):
-    """The pages of an answer do not belong together, or not to the query; the text says why."""
+    """The pages of an answer do not fit together, or do not fit the query; the text says why."""
 
     def __init__(
         self,
@@ -203,7 +203,7 @@ def _check_count(query: Query, first: responses.Page) -> None:
     """Refuse a number of pages that cannot be meant, before any of them is asked for."""
     if first.count > _MOST_PAGES:
         raise _InconsistentPages(
-            f"the server counts {first.count:,} pages of {first.size}, more than can be meant; "
+            f"the server counts {first.count:,} pages of {first.size} rows, which cannot be right; "
             "ask for a narrower window or larger pages"
         )
 
@@ -244,6 +244,6 @@ def _keep_to(query: Query, page: responses.Page) -> None:
     for created in filter(None, (edges["min"].as_py(), edges["max"].as_py())):
         if not query.start <= created < query.end:
             raise _InconsistentPages(
-                f"the server does not keep to the filter: a session of "
-                f"{created:%Y-%m-%d %H:%M:%S} came; is it Enterprise Manager?"
+                f"the server ignores the filter: it sent a session of "
+                f"{created:%Y-%m-%d %H:%M:%S}; check that it is Enterprise Manager"
             )

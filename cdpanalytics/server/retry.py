@@ -18,7 +18,7 @@ class RetryPolicy:
     Parameters
     ----------
     connect : int
-        A connection that is refused or does not come about.
+        A connection that is refused or cannot be opened.
     read : int
         A connection that is reset, or silent for longer than the timeout, before the answer.
     busy : int
@@ -28,7 +28,7 @@ class RetryPolicy:
     page : int
         A page that cannot be read, such as a proxy's own page.
     answer : int
-        Pages that do not belong together; each try asks for pages twice as large.
+        Pages that do not fit together; each try asks for pages twice as large.
     server_error : int
         HTTP 500.
     session : int
@@ -95,12 +95,12 @@ class RetryPolicy:
         later = f"none at first, then {2 * self.backoff:g} s, twice as long each time"
         asked = f"as Retry-After says, {self.longest_wait:g} s at most; else {later}"
         return [
-            ("the connection is refused or does not come about", self.connect, later),
+            ("the connection is refused or cannot be opened", self.connect, later),
             ("the connection is reset, or silent beyond the timeout", self.read, later),
             ("502, 503, 504; 429 with Retry-After", self.busy, asked),
             ("the body breaks off", self.body, growing),
             ("a page cannot be read", self.page, growing),
-            ("the pages do not belong together", self.answer, "none; pages twice as large"),
+            ("the pages do not fit together", self.answer, "none; pages twice as large"),
             ("500", self.server_error, "none"),
             ("401 or 403: the session has ended", self.session, "none; logs on first"),
         ]

@@ -96,14 +96,14 @@ def test_each_finding_says_how_many_of_whom_and_what_becomes_of_them() -> None:
         ("running", 0, 0, 0, "covers, no verdict yet"),
         ("pending", 0, 0, 0, "does not cover, no verdict yet"),
         ("unknown state", 0, 0, 0, "no span, no verdict"),
-        ("no known result", 0, 0, 0, "covers, but not strictly"),
-        ("overlaps an earlier one", 0, 0, 0, "cover is their union"),
-        ("first of its VM", 2, 2 * share, 2, "may hold the initial synchronisation"),
-        ("policy failed", 1, share, 1, "covers: both verdicts are kept"),
-        ("no policy", 1, share, 1, "grouped under a missing name"),
+        ("no known result", 0, 0, 0, "covers, but not for adherence_strict"),
+        ("overlaps an earlier one", 0, 0, 0, "both together are covered"),
+        ("first of its VM", 2, 2 * share, 2, "may contain the first copy"),
+        ("policy failed", 1, share, 1, "covers; both results are kept"),
+        ("no policy", 1, share, 1, "its group has no name"),
         ("no target", 1, share, 1, "adherence is NA"),
         ("no size", 0, 0, 0, "left out of sizes"),
-        ("negative size", 0, 0, 0, "taken as it is"),
+        ("negative size", 0, 0, 0, "used as it is"),
     ]
     early = quality(frame, as_of=at(3)).set_index("finding")["sessions"]
     assert (early["begins after as_of"], early["ends after as_of"]) == (5, 5)

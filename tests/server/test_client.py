@@ -498,7 +498,7 @@ def test_a_server_that_ignores_the_page_size_is_counted_by_its_last_page(server,
 
 def test_a_count_of_a_server_that_ignores_the_filter_is_refused(em, server):
     server.spoil = lambda path, query: query.pop("filter", None) and None
-    with pytest.raises(ServerError, match="does not keep to the filter"):
+    with pytest.raises(ServerError, match="ignores the filter"):
         em.count_task_sessions(NOW - DAY, NOW - pd.Timedelta("20h"))
 
 

@@ -80,7 +80,7 @@ def test_a_passing_fault_is_survived(
     assert archive.holes().empty
     lost, doubled = lost_and_doubled(archive, fleet, server)
     assert (lost, doubled) == (0, 0)
-    seen.setdefault(kind, []).append("survived once" if times == 1 else "survived twice running")
+    seen.setdefault(kind, []).append("survived once" if times == 1 else "survived twice in a row")
 
 
 @pytest.mark.parametrize("kind", KINDS)

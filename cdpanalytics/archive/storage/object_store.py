@@ -196,7 +196,7 @@ class ObjectStorage:
             return bytes(self._fs.cat_file(self._key(name))) == body
 
     def put(self, name: PurePosixPath, body: bytes) -> None:
-        """Replace an object, whoever holds the lock."""
+        """Replace an object, without a check of the lock."""
         with self._translate_errors("written", name, absence_is_error=True):
             self._fs.pipe_file(self._key(name), body)
 

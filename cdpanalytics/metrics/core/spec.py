@@ -55,7 +55,7 @@ class MetricSpec:
     table : {"sessions", "intervals"}
         The table it is asked of.
     key : tuple of str, optional
-        Columns whose rows it needs together; None: those of `by`, any one of which will do.
+        Columns: all rows with equal values in them must be in one range. None: any one column of `by`.
     by : tuple of str, optional
         Default grouping; None: it takes no `by`.
     freq : str, optional
@@ -163,7 +163,7 @@ class MetricSpec:
     def cut_by(self, by: Sequence[str], columns: Sequence[str]) -> str | None:
         """Return which of `columns` rows can be cut by: a range of its values holds whole keys.
 
-        None where all rows are needed together.
+        None where all rows must be in one range.
         """
         needed = self.key if self.key is not None else by
         return next((column for column in columns if column in needed), None)

@@ -181,7 +181,7 @@ def read_logon(body: bytes, content_type: str) -> str | None:
 
 
 def intervals_request(start: datetime, end: datetime) -> bytes:
-    """Return the XML body that asks for a VM's restorable intervals between two aware times."""
+    """Return the XML body that asks for a VM's restorable intervals between two times with a zone."""
     spec = (
         f'<?xml version="1.0" encoding="utf-8"?><CdpIntervalsSpec xmlns="{NAMESPACE}">'
         f"<StartDate>{escape(instant_text(start))}</StartDate>"
