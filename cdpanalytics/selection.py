@@ -14,6 +14,7 @@ import pandas as pd
 from cdpanalytics import timeparse
 from cdpanalytics.errors import InputError
 from cdpanalytics.execution.run import run
+from cdpanalytics.metrics.core.arrays import keeping
 from cdpanalytics.metrics.core.breaches import Breaches
 from cdpanalytics.metrics.core.clusters import LONGEST
 from cdpanalytics.metrics.core.incidents import LEAST, MERGE, WITHIN, Incidents
@@ -100,6 +101,8 @@ class Selection(SelectedSessions):
         self, *, within: object = WITHIN, least: int = LEAST, merge: object = MERGE
     ) -> pd.DataFrame:
         """Return what broke protection, of how many VMs at once: `metrics.incidents`."""
+        if (within, least, merge) == (WITHIN, LEAST, MERGE):
+            return self._incidents.table.copy()
         return found_in(self._around(margin(within)), within, least, merge).table
 
     def offenders(self, *, least: int = OFFENCES) -> pd.DataFrame:
@@ -347,7 +350,8 @@ class Selection(SelectedSessions):
         if spec.table == "intervals":
             return ask.of(self.intervals if rows is None else rows, None)
         if not self._by_ranges:
-            return ask.of(self._rows(ask.columns()), self._members, self.source.complete)
+            with keeping(self.source.arrays):
+                return ask.of(self._rows(ask.columns()), self._members, self.source.complete)
         plan = self.source.plan(ask, self.window, self._vm_names)
         plan = replace(plan, members=self._members, source=Tagged(plan.source, self.context))
         return run(plan, memory=self.memory, workers=self.workers, client=self.client)

@@ -20,7 +20,7 @@ from cdpanalytics.execution.partition import PARTITION_KEYS
 from cdpanalytics.execution.plan import Plan
 from cdpanalytics.execution.plan import Source as RangeSource
 from cdpanalytics.frames import mark
-from cdpanalytics.metrics.core.arrays import as_of_frame
+from cdpanalytics.metrics.core.arrays import Kept, as_of_frame
 from cdpanalytics.metrics.core.frames import facts
 from cdpanalytics.metrics.core.members import Members
 from cdpanalytics.metrics.core.values import timestamp
@@ -36,6 +36,9 @@ LAG = pd.Timedelta("15min")
 
 _NEEDED = ("vm", "policy", "backup_server", "created")
 """Columns that are read whatever is asked: who and when."""
+
+_WINDOWS_KEPT = 4
+"""Of a frame: the window asked about, the one that incidents are looked for in, and those before."""
 
 Window = tuple[pd.Timestamp | None, pd.Timestamp | None]
 """Start and end of a period; None where it has no bound."""
@@ -68,6 +71,10 @@ class Source(Protocol):
     @property
     def complete(self) -> bool:
         """Whether its frames have all rows that were read: none can be lost."""
+
+    @property
+    def arrays(self) -> Kept | None:
+        """Where arrays of its frames are kept; None where somebody could change the frames."""
 
     @property
     def as_of(self) -> pd.Timestamp | None:
@@ -157,6 +164,7 @@ class ArchiveSource:
 
     archive: Archive
     complete: ClassVar[bool] = True
+    arrays: ClassVar[Kept | None] = None
 
     def __repr__(self) -> str:
         return repr(self.archive)
@@ -338,8 +346,25 @@ class FrameSource:
         held = facts(self.sessions)
         resolve_window(held, Question(since=window[0], until=window[1]))
         if held.with_neighbours and window != (held.since, held.promised_until or held.until):
-            return mark(self.sessions, *window, self.as_of, ())
+            return self._marked(window)
         return self.sessions
+
+    def _marked(self, window: Window) -> pd.DataFrame:
+        """Return the rows marked for a window; the newest windows' are kept."""
+        if window not in self._kept:
+            while len(self._kept) >= _WINDOWS_KEPT:
+                self._kept.pop(next(iter(self._kept)), None)
+            self._kept[window] = mark(self.sessions, *window, self.as_of, (), unique=self.complete)
+        return self._kept[window]
+
+    @cached_property
+    def _kept(self) -> dict[Window, pd.DataFrame]:
+        return {}
+
+    @cached_property
+    def arrays(self) -> Kept | None:
+        """Kept for rows that were read for one question; a person's own frame may change."""
+        return {} if self.complete else None
 
     def plan(self, ask: Ask, window: Window, names: Names) -> Plan:
         """Refuse: the frame is in memory already."""

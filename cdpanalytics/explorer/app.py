@@ -19,7 +19,7 @@ from markupsafe import Markup
 from cdpanalytics.errors import CdpError, InputError
 from cdpanalytics.explorer import controls, views
 from cdpanalytics.explorer.reading import Reader, interval
-from cdpanalytics.explorer.state import FIELDS, State
+from cdpanalytics.explorer.state import FIELDS, VIEWS, State
 from cdpanalytics.presentation import formatting, happenings
 from cdpanalytics.presentation import html as parts
 from cdpanalytics.presentation.workbook import Workbook
@@ -254,8 +254,7 @@ class Explorer(anywidget.AnyWidget):
         width = max(
             _LEAST_WIDTH, int(self._width * (0.5 if state.beside else share)) // _STEP * _STEP
         )
-        relevant = state.but(picked=state.picked if region == "detail" else ())
-        key = region, str(relevant), width
+        key = region, _relevant(region, state), width
         if key not in self._kept:
             self._kept[key] = _draw_one(region, self._reader.analysis(state), state, width)
             while len(self._kept) > _KEPT * len(_REGIONS):
@@ -393,6 +392,13 @@ class Explorer(anywidget.AnyWidget):
             if (value := getattr(self.state, name)) not in ("", ())
         )
         return f"Explorer({state})"
+
+
+def _relevant(region: str, state: State) -> str:
+    """Return as text what of a state a region shows: what is the same is not drawn anew."""
+    if region in ("head", "tiles", "strip"):
+        state = state.but(view=VIEWS[0], by=State.by, order=State.order, sides="")
+    return state.but(picked=state.picked if region == "detail" else ()).text()
 
 
 def _draw_one(region: str, analysis: Analysis, state: State, width: float) -> Markup:

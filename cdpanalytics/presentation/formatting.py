@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import repeat
 from typing import Any
 
@@ -271,6 +273,7 @@ def why_unknown(objective: Mapping[Any, Any] | pd.Series) -> str:
     return "nothing observed, or no target known"
 
 
+@lru_cache(4096)
 def duration(length: pd.Timedelta) -> str:
     """Return a length of time by its two largest units.
 
@@ -355,7 +358,7 @@ def severity(adherence: float) -> int | None:
     if pd.isna(adherence):
         return None
     breached = 1 - adherence
-    return 0 if breached <= 0 else 1 + int(np.searchsorted(LEVELS, breached, side="right"))
+    return 0 if breached <= 0 else 1 + bisect_right(LEVELS, breached)
 
 
 def percent(adherence: float) -> str:
@@ -479,6 +482,8 @@ _BY_NAME: tuple[tuple[tuple[str, ...], Callable[[Any], str]], ...] = (
 
 def printable(text: str) -> str:
     """Return a text with a replacement character for each control character."""
+    if text.isprintable():
+        return text
     return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import zlib
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -179,15 +179,24 @@ def heat_map(analysis: Analysis) -> dict[str, Any]:
     shown = happenings.vms_in_order(analysis, ROWS_SHOWN) if by_incident else None
     periods, vms = heat_map_rows(analysis, shown)
     zone = analysis.selection.tz
-    causes = dict(tuple(with_vm_names(analysis.breaches).groupby(VM)))
+    zoned = [period.tz_convert(zone) for period in periods]
+    days = {
+        day: (day.isoformat(), f"{local:%Y-%m-%d}")
+        for day, local in zip(periods, zoned, strict=True)
+    }
+    names = {names_in(row.vm) for row in vms}
+    late = with_vm_names(analysis.breaches)
+    gaps: dict[tuple[str, ...], list[dict[Hashable, Any]]] = {name: [] for name in names}
+    for gap in late[[*VM, "start", "end", "cause"]].to_dict("records"):
+        if (name := names_in(gap)) in names:
+            gaps[name].append(gap)
     rows = [
         {"vm": row.vm["vm"], "policy": row.vm["policy"], "server": row.vm["backup_server"],
-         "cells": _cells(row, causes.get(names_in(row.vm)), analysis.freq, zone),
+         "cells": _cells(row, gaps[names_in(row.vm)], analysis.freq, days),
          "total": formatting.duration(row.vm["breached"]),
          "group": f"Incident {row.vm['incident']}" if by_incident else row.vm["policy"]}
         for row in vms
     ]  # fmt: skip
-    zoned = [period.tz_convert(zone) for period in periods]
     return {"periods": [(f"{day:%d}", f"{day:%Y-%m-%d}") for day in zoned], "freq": analysis.freq,
             "off": [analysis.freq == "D" and day.day_of_week >= 5 for day in zoned],
             "first": [day.day == 1 for day in zoned], "months": _months(zoned), "rows": rows}  # fmt: skip
@@ -197,14 +206,16 @@ _COLUMN_OF_CELL = ("period", "observed", "breached", "adherence")
 
 
 def _cells(
-    row: HeatRow, breaches: pd.DataFrame | None, freq: str, zone: str
+    row: HeatRow,
+    gaps: Sequence[Mapping[Hashable, Any]],
+    freq: str,
+    days: Mapping[pd.Timestamp, tuple[str, str]],
 ) -> list[dict[str, Any]]:
     """Return a cell per period; one in breach says the cause of the longest gap in it."""
     length = pd.Timedelta(days=1 if freq == "D" else 7)
-    gaps = [] if breaches is None else breaches[["start", "end", "cause"]].to_dict("records")
     cells = []
     for period, observed, breached, adherence in zip(
-        *(row.periods[name] for name in _COLUMN_OF_CELL), strict=True
+        *(row.periods[name].tolist() for name in _COLUMN_OF_CELL), strict=True
     ):
         level = formatting.severity(adherence)
         text, label = "not observed", "–"
@@ -215,8 +226,8 @@ def _cells(
             inside = (g for g in gaps if g["start"] < period + length and g["end"] > period)
             cause = next((str(g["cause"]) for g in inside), "")
             text += f" · {cause.splitlines()[0]}" if cause else ""
-        day = f"{period.tz_convert(zone):%Y-%m-%d}"
-        cells.append({"level": level, "text": label, "start": period.isoformat(),
+        start, day = days[period]
+        cells.append({"level": level, "text": label, "start": start,
                       "title": f"{row.vm['vm']} · {day} · {text}"})  # fmt: skip
     return cells
 
