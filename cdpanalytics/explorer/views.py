@@ -342,7 +342,7 @@ def _opened(title: str, content: Markup) -> Markup:
         '<section class="opened" aria-labelledby="cdp-opened-title">'
         '<h3 id="cdp-opened-title" tabindex="-1">{}</h3>'
         '<button type="button" class="close" data-act="{}">Close</button>{}</section>'
-    ).format(title, _message({"show": {"picked": []}}), content)
+    ).format(title, _message({"close": 1}), content)
 
 
 def alert(message: str) -> Markup:
@@ -387,7 +387,8 @@ def style() -> str:
     dark = palette.variables(palette.DARK)
     return (
         f".cdp-explorer {{ {palette.variables(palette.LIGHT)} }}\n"
-        f'[data-jp-theme-light="false"] .cdp-explorer, .vscode-dark .cdp-explorer {{ {dark} }}\n'
+        f'[data-jp-theme-light="false"] .cdp-explorer, .vscode-dark .cdp-explorer, '
+        f".vscode-high-contrast:not(.vscode-high-contrast-light) .cdp-explorer {{ {dark} }}\n"
         f".cdp-explorer {{\n{shared}\n}}\n{own}"
     )
 
