@@ -224,7 +224,7 @@ class Explorer(anywidget.AnyWidget):
                     self._draw_region(region)
                 self.word = f"{self.state.view}. {_words(self.head)}"
         except CdpError as error:
-            self._alert(views.alert(str(error)))
+            self._alert(views.refused(str(error)))
         self.drawn += 1
 
     def _alert(self, message: Markup) -> None:

@@ -315,7 +315,10 @@ def side_table(compared: pd.DataFrame, name: str, sides: Sides) -> dict[str, Any
     for figure in FIGURES:
         for side, label in (("left", sides.left), ("right", sides.right)):
             heads[f"{figure}_{side}"] = f"{HEADINGS[figure]}, {label}"
-    return table(compared.drop(columns=["left", "right"]), name, heads=heads)
+    counts = {
+        f"vms_{side}": "Int64" for side in ("left", "right")
+    }  # missing where a group is on one side
+    return table(compared.drop(columns=["left", "right"]).astype(counts), name, heads=heads)
 
 
 def by_day(sizes: pd.DataFrame, name: str, tz: str = "UTC") -> dict[str, Any]:

@@ -184,7 +184,9 @@ def test_a_click_leads_from_each_thing_to_its_sessions_and_back(explorer: Explor
         act for act in acts(explorer.main) if act.get("show", {}).get("picked", [""])[0] == "cause"
     )
     send(explorer, **cause)
-    gap = next(act for act in acts(explorer.detail) if act.get("show", {}).get("picked", [])[:1] == ["vm"])
+    gap = next(
+        act for act in acts(explorer.detail) if act.get("show", {}).get("picked", [])[:1] == ["vm"]
+    )
     send(explorer, **gap)
     assert gap["show"]["picked"][3] in unescape(explorer.detail)
     assert "sessions, newest first" in explorer.detail
