@@ -22,8 +22,9 @@ test: $(VENV)/ready-dev            ## every test
 coverage: $(VENV)/ready-dev            ## the same, and which lines no test runs: it takes half as long again
 	$(BIN)/python -m pytest -n auto --dist loadscope --no-loadscope-reorder --cov --cov-report=term-missing:skip-covered --cov-fail-under=90
 
-nightly: $(VENV)/ready-dev            ## the laws and the oracle on 10,000 random fleets each; 300 random lines per command
-	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -n auto tests/metrics tests/cli/test_fuzz.py
+nightly: $(VENV)/ready-dev            ## the laws and the oracle on 10,000 random fleets each; the long tests at their full size
+	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -n auto \
+		tests/metrics tests/cli/test_fuzz.py tests/test_soak.py tests/test_synchronize.py
 
 mutants: $(VENV)/ready-dev            ## do the tests notice when a metric is changed by one token
 	$(BIN)/pip install --quiet --disable-pip-version-check 'mutmut>=3.3'

@@ -17,16 +17,16 @@ from cdpanalytics.selection import Selection
 from cdpanalytics.sources import FrameSource, Names
 from cdpanalytics.timeparse import Moment
 
-Function = Callable[..., Any]
+_Function = Callable[..., Any]
 
 
 class _Bound:
     """A metric as a method: the same parameters and docstring."""
 
-    def __init__(self, function: Function) -> None:
+    def __init__(self, function: _Function) -> None:
         self.function = function
 
-    def __get__(self, accessor: CdpAccessor | None, owner: type) -> Function:
+    def __get__(self, accessor: CdpAccessor | None, owner: type) -> _Function:
         return self.function if accessor is None else MethodType(self.function, accessor.frame)
 
 

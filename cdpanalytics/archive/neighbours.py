@@ -30,13 +30,13 @@ _KIND = ("state", "result")
 _ENDLESS, _LEAST = np.iinfo(np.int64).max, np.iinfo(np.int64).min
 Integers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
-Per = tuple[()] | tuple[str, str]
+_Per = tuple[()] | tuple[str, str]
 Values = Mapping[str, tuple[str, ...]]
 """Columns and the values that a row must have in each of them."""
 
 
 @dataclass(frozen=True)
-class Extreme:
+class _Extreme:
     """Before the window, of each VM and combination of `per`, the row with the greatest `of`.
 
     `smallest`: instead the smallest. `finished`: only rows with an end that is not before
@@ -46,7 +46,7 @@ class Extreme:
     """
 
     of: Literal["created", "ended", "length"]
-    per: Per = _KIND
+    per: _Per = _KIND
     smallest: bool = False
     finished: bool = False
     ended_by: bool = False
@@ -63,11 +63,11 @@ class NeighbourRules:
     values of `until`.
     """
 
-    extremes: tuple[Extreme, ...]
+    extremes: tuple[_Extreme, ...]
     until: Values
 
 
-_NEWEST = (Extreme("created"), Extreme("ended"), Extreme("ended", ended_by=True))
+_NEWEST = (_Extreme("created"), _Extreme("ended"), _Extreme("ended", ended_by=True))
 
 LATEST = NeighbourRules(_NEWEST, schema.SUCCEEDED)
 """Per VM, state and result the latest start, the latest end, and the latest end by the window's start."""
@@ -86,13 +86,13 @@ def default_rules(holes: Sequence[pd.Timestamp] = ()) -> NeighbourRules:
     """
     extremes = [
         *_NEWEST,
-        Extreme("created", per=(), smallest=True, without=schema.NOT_ATTEMPTED),
-        Extreme("created", smallest=True, finished=True),
-        Extreme("length", per=(), finished=True),
+        _Extreme("created", per=(), smallest=True, without=schema.NOT_ATTEMPTED),
+        _Extreme("created", smallest=True, finished=True),
+        _Extreme("length", per=(), finished=True),
     ]
     for start in holes:
-        extremes.append(Extreme("created", finished=True, before=start))
-        extremes.append(Extreme("length", per=(), finished=True, before=start))
+        extremes.append(_Extreme("created", finished=True, before=start))
+        extremes.append(_Extreme("length", per=(), finished=True, before=start))
     return NeighbourRules(tuple(extremes), schema.SUCCEEDED)
 
 
@@ -214,7 +214,9 @@ def _place(table: pa.Table) -> pa.Table:
     return table.select(["file", "row"])
 
 
-def _reduced(tables: Sequence[pa.Table], rules: Sequence[Extreme], start: pd.Timestamp) -> pa.Table:
+def _reduced(
+    tables: Sequence[pa.Table], rules: Sequence[_Extreme], start: pd.Timestamp
+) -> pa.Table:
     """Return the rows that end after the window's start, and each rule's extremes.
 
     The extremes of some tables are among the extremes of each, so a long history can be
@@ -240,7 +242,7 @@ def _reduced(tables: Sequence[pa.Table], rules: Sequence[Extreme], start: pd.Tim
 
 
 def _eligible(
-    rows: pa.Table, rule: Extreme, created: Integers, ended: Integers, start: pd.Timestamp
+    rows: pa.Table, rule: _Extreme, created: Integers, ended: Integers, start: pd.Timestamp
 ) -> Flags:
     """Return the rows among which a rule looks for the extreme."""
     eligible = np.ones(len(rows), dtype=bool)

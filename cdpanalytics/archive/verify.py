@@ -36,7 +36,7 @@ _KINDS = {"link": "is a symbolic link, which the archive does not follow",
 def verify(files: ParquetFiles) -> pd.DataFrame:
     """Return what is wrong with an archive, and what in it is not its own; see `Archive.verify`."""
     findings: list[tuple[Name, str, str]] = []
-    uids: dict[tuple[str, str], Digests] = {}
+    uids: dict[tuple[str, str], _Digests] = {}
     paths = files.all()
     for path in paths:
         try:
@@ -57,7 +57,7 @@ def verify(files: ParquetFiles) -> pd.DataFrame:
 
 
 @dataclass
-class Digests:
+class _Digests:
     """64-bit digests of the uids of one table and source, in parts that each fit in memory.
 
     A dictionary of every uid grew with the archive. Equal uids have equal digests and so lie
@@ -70,7 +70,7 @@ class Digests:
     paths: list[Name] = field(default_factory=list)
 
     @classmethod
-    def for_rows(cls, rows: int) -> Digests:
+    def for_rows(cls, rows: int) -> _Digests:
         """Return empty parts, enough for so many uids."""
         count = 1 + rows // PART_ROWS
         most = ROWS_IN_MEMORY // count
@@ -111,7 +111,7 @@ def _digests(uids: pa.ChunkedArray) -> NDArray[np.uint64]:
 
 
 def _inspect(
-    files: ParquetFiles, path: Name, uids: dict[tuple[str, str], Digests]
+    files: ParquetFiles, path: Name, uids: dict[tuple[str, str], _Digests]
 ) -> Iterator[str]:
     metadata = files.metadata(path)
     table = files.load(path, TABLES.get(metadata.table, POLICIES))
@@ -129,7 +129,7 @@ def _inspect(
         yield f"{table['vm'].null_count} rows have no vm"
     whose = (metadata.table, metadata.source)
     if whose not in uids:
-        uids[whose] = Digests.for_rows(_rows(files, path))
+        uids[whose] = _Digests.for_rows(_rows(files, path))
     uids[whose].add(path, table["uid"])
 
 
@@ -148,7 +148,7 @@ def _rows(files: ParquetFiles, path: Name) -> int:
     return total
 
 
-def _duplicates(files: ParquetFiles, digests: Digests) -> Iterator[tuple[Name, str]]:
+def _duplicates(files: ParquetFiles, digests: _Digests) -> Iterator[tuple[Name, str]]:
     shared: dict[Name, dict[str, Name]] = {}
     for first, later in digests.candidates():
         for uid in sorted(_shared_uids(files, first, later)):

@@ -40,7 +40,7 @@ def add_window(command: argparse.ArgumentParser) -> None:
         "--server", action="append", metavar="S", help="backup server: name or pattern"
     )
     command.add_argument(
-        "--tag", action=TagAction, metavar="NAME=VALUE", help="a tag and its value or pattern"
+        "--tag", action=_TagAction, metavar="NAME=VALUE", help="a tag and its value or pattern"
     )
     command.add_argument("--tags", metavar="FILE", help="table of tags: CSV, Parquet or workbook")
     command.add_argument(
@@ -225,7 +225,7 @@ def destination(name: str) -> str:
     return name
 
 
-class TagAction(argparse.Action):
+class _TagAction(argparse.Action):
     """Collect NAME=VALUE pairs as a mapping of names to patterns."""
 
     def __call__(

@@ -12,7 +12,7 @@ class UsageError(Exception):
     """Arguments that the parser refuses, as one line."""
 
 
-class Parser(argparse.ArgumentParser):
+class _Parser(argparse.ArgumentParser):
     """An argparse parser that raises `UsageError` and prints help as the terminal can show it."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
     from cdpanalytics.cli import archives, monitoring, questions, servers, simulation
 
-    root = Parser(
+    root = _Parser(
         prog="cdpanalytics",
         description="Were we protected? Veeam CDP session records as answers.",
         epilog="Start with: cdpanalytics demo. With your own server: cdpanalytics doctor URL, "

@@ -250,7 +250,7 @@ class Explorer(anywidget.AnyWidget):
             drawn = drawn or self._region(region, self._other)
         elif self.state.beside and region in ("head", "tiles", "strip", "main"):
             other = self._other
-            label = printable_label(self.state.beside)
+            label = _printable_label(self.state.beside)
             drawn = controls.macro("panes")(drawn, self._region(region, other, 0.5), label)
         setattr(self, region, drawn)
 
@@ -449,7 +449,7 @@ def _draw_one(region: str, analysis: Analysis, state: State, width: float) -> Ma
     return views.VIEWS[state.view].draw(analysis, state, width)
 
 
-def printable_label(text: str) -> str:
+def _printable_label(text: str) -> str:
     """Return the text of a second pane's state as its heading."""
     return formatting.printable(", ".join(text.split("&"))).replace("+", " ")
 

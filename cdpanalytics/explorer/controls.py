@@ -60,7 +60,7 @@ def bar(reader: Reader, state: State, find: str, history: tuple[bool, bool], cod
         "objective": "99.9%" if goal is None else f"{100 * share(goal):g}%",
         "retire_after": _length(retire),
         "tz": tz, "zones": sorted({"UTC", reader.base.tz, "Europe/Berlin", "America/New_York", "Asia/Tokyo"}),
-        "text": str(state), "code": code, "chips": chips(state),
+        "text": str(state), "code": code, "chips": _chips(state),
         "downloads": [("csv", "CSV"), ("xlsx", "xlsx"), *(
             (("svg", "SVG"), ("png", "PNG")) if views.VIEWS[state.view].picture else ())],
     })  # fmt: skip
@@ -139,7 +139,7 @@ def toggled(reader: Reader, state: State, name: str, value: str, on: bool) -> di
     return chosen(state, name, [*rest, value] if on else rest)
 
 
-def chips(state: State) -> list[tuple[str, dict[str, Any]]]:
+def _chips(state: State) -> list[tuple[str, dict[str, Any]]]:
     """Return what narrows a question, each with the message that takes it off."""
     shown: list[tuple[str, dict[str, Any]]] = []
     names = ("policy", "server", "vm", *(f"tag.{tag}" for tag, _ in state.tag))

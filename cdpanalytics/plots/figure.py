@@ -15,7 +15,7 @@ import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-STYLE = Path(__file__).with_name("light.mplstyle")
+_STYLE = Path(__file__).with_name("light.mplstyle")
 
 COVERED, GAP, INK = "#C6DBEF", "#B35806", "#24292F"
 SEVERITY = ("#EAF1F7", "#F5C98B", "#E08214", "#B35806", "#5E2A04")
@@ -29,7 +29,7 @@ def styled() -> Iterator[None]:
     matplotlib's warning about characters that the style's font lacks is switched off: in
     SVG the reader's own fonts draw them.
     """
-    with warnings.catch_warnings(), matplotlib.style.context(STYLE):
+    with warnings.catch_warnings(), matplotlib.style.context(_STYLE):
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
 

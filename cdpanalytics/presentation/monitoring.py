@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cdpanalytics.selection import Selection
 
 UNKNOWN: Final = verdict_rule.NAMES[verdict_rule.UNKNOWN]
-EXIT_CODES: Final = {name: code for code, name in enumerate(verdict_rule.NAMES)}
+_EXIT_CODES: Final = {name: code for code, name in enumerate(verdict_rule.NAMES)}
 """The return codes of the Monitoring Plugins Development Guidelines."""
 
 MAX_AGE: Final = "26h"
@@ -85,13 +85,13 @@ class Verdicts:
     @property
     def state(self) -> str:
         """The worst state of all groups; unknown where there are none."""
-        codes = self.table["state"].map(EXIT_CODES)
+        codes = self.table["state"].map(_EXIT_CODES)
         return verdict_rule.NAMES[verdict_rule.worst(codes)]
 
     @property
     def exit_code(self) -> int:
         """The return code of the worst state."""
-        return EXIT_CODES[self.state]
+        return _EXIT_CODES[self.state]
 
 
 def judge(selection: Selection, by: Sequence[str], limits: Limits, now: pd.Timestamp) -> Verdicts:
@@ -129,7 +129,7 @@ def judge(selection: Selection, by: Sequence[str], limits: Limits, now: pd.Times
     )
     states = [verdict_rule.NAMES[number] for number in numbers]
     table = table.assign(state=pd.Series(states, index=table.index, dtype="str"), **counts)
-    rank = table["state"].map(EXIT_CODES).map(verdict_rule.WORST_FIRST.index)
+    rank = table["state"].map(_EXIT_CODES).map(verdict_rule.WORST_FIRST.index)
     order = table.assign(rank=rank).sort_values(["rank", "adherence"], kind="stable").index
     table = table.loc[order].reset_index(drop=True)
     return Verdicts(table, list(by), as_of, now, stale, limits, selection.tz)
@@ -162,7 +162,7 @@ def plugin_text(verdicts: Verdicts) -> str:
     table = verdicts.table
     newest = _as_of(verdicts)
     counts = table["state"].value_counts()
-    data = [f"'{state}'={int(counts.get(state, 0))}" for state in EXIT_CODES]
+    data = [f"'{state}'={int(counts.get(state, 0))}" for state in _EXIT_CODES]
     if newest is not None:
         data.insert(
             0, f"'age'={_age(verdicts):.0f}s;;{verdicts.limits.max_age.total_seconds():.0f}"
@@ -282,7 +282,7 @@ def prometheus_text(verdicts: Verdicts) -> str:
         for group, (_, row) in zip(groups, rows, strict=True) for state in states
     ))  # fmt: skip
     lines += _gauge("cdp_check_state", "State of the check: 0 ok, 1 warning, 2 critical, 3 unknown.",
-                    ((label, EXIT_CODES[row["state"]]) for label, row in rows))  # fmt: skip
+                    ((label, _EXIT_CODES[row["state"]]) for label, row in rows))  # fmt: skip
     sources = [(_labels({"source": name}), as_of) for name, as_of in verdicts.as_of.items()]
     lines += _gauge("cdp_as_of_timestamp_seconds", "The newest instant that a source has data for, Unix time.",
                     ((label, as_of.timestamp()) for label, as_of in sources))  # fmt: skip

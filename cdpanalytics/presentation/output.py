@@ -44,7 +44,7 @@ def check(name: str | os.PathLike[str], *, binary: bool = False) -> None:
     """
     if not is_stdout(name):
         _resolved(name)
-    if binary and is_terminal(name):
+    if binary and _is_terminal(name):
         raise InputError("the output is a terminal, the format binary; name a file with --output")
 
 
@@ -139,9 +139,9 @@ def drop_unwritten() -> None:
             os.close(null)
 
 
-def is_terminal(name: str | os.PathLike[str]) -> bool:
+def _is_terminal(name: str | os.PathLike[str]) -> bool:
     """Return whether a destination is a terminal."""
-    return _stdout().isatty() if is_stdout(name) else _is_terminal(name)
+    return _stdout().isatty() if is_stdout(name) else _is_a_terminals_file(name)
 
 
 def stderr_is_terminal() -> bool:
@@ -291,7 +291,7 @@ def _status(path: Path) -> os.stat_result | None:
         return None
 
 
-def _is_terminal(name: str | os.PathLike[str]) -> bool:
+def _is_a_terminals_file(name: str | os.PathLike[str]) -> bool:
     status = _resolved(name)[1]
     if status is None or not stat.S_ISCHR(status.st_mode):
         return False

@@ -70,7 +70,7 @@ class _AnotherPage(WireError):
     """A page other than the one that was asked for."""
 
 
-class InconsistentPages(Exception):
+class _InconsistentPages(Exception):
     """The pages of an answer do not belong together, or not to the query; the text says why."""
 
     def __init__(
@@ -99,14 +99,14 @@ class Pager:
         """
         cached = self.connection.caches and not fresh
         if cached:
-            with suppress(InconsistentPages, WireError, ServerError):
+            with suppress(_InconsistentPages, WireError, ServerError):
                 return self._attempt(query, CACHED)
         why = ""
         for failures in range(self.connection.retry.answer):
             try:
                 larger = replace(query, page_size=query.page_size * 2**failures)
                 return self._attempt(larger, self._storing(query) if cached else {})
-            except InconsistentPages as problem:
+            except _InconsistentPages as problem:
                 why = str(problem)
         raise ServerError(f"{self._origin(query)}: {why}", retryable=True)
 
@@ -114,7 +114,7 @@ class Pager:
         """Return one page, from the server."""
         try:
             return self._page(query, number, None)
-        except InconsistentPages as problem:
+        except _InconsistentPages as problem:
             raise ServerError(f"{self._origin(query)}: {problem}") from None
 
     def _page(self, query: Query, number: int, caching: Caching | None) -> DatedPage:
@@ -143,7 +143,7 @@ class Pager:
                 pages.append(later)
         self._look_further(query, caching, pages)
         if _has_repeats(pages):
-            raise InconsistentPages
+            raise _InconsistentPages
         if len(pages) > 1:
             _check_order(query, pages)
         return pages
@@ -202,7 +202,7 @@ def workers(parallel: int) -> Iterator[ThreadPoolExecutor]:
 def _check_count(query: Query, first: responses.Page) -> None:
     """Refuse a number of pages that cannot be meant, before any of them is asked for."""
     if first.count > _MOST_PAGES:
-        raise InconsistentPages(
+        raise _InconsistentPages(
             f"the server counts {first.count:,} pages of {first.size}, more than can be meant; "
             "ask for a narrower window or larger pages"
         )
@@ -213,7 +213,7 @@ def _check_next(pages: list[DatedPage], later: DatedPage) -> None:
     first, last, page = pages[0].page, pages[-1].page, later.page
     same = (page.size, page.count) == (first.size, first.count)
     if not same or last.table.num_rows != last.size or not page.table.num_rows:
-        raise InconsistentPages
+        raise _InconsistentPages
 
 
 def _check_order(query: Query, pages: list[DatedPage]) -> None:
@@ -224,7 +224,7 @@ def _check_order(query: Query, pages: list[DatedPage]) -> None:
     values = created["created"].to_numpy()
     early, late = values[:-1], values[1:]
     if bool((early < late).any() if query.descending else (early > late).any()):
-        raise InconsistentPages(
+        raise _InconsistentPages(
             "the server does not sort by CreationTimeUTC as asked; ask for larger pages"
         )
 
@@ -243,7 +243,7 @@ def _keep_to(query: Query, page: responses.Page) -> None:
     edges = pc.min_max(page.table["created"])
     for created in filter(None, (edges["min"].as_py(), edges["max"].as_py())):
         if not query.start <= created < query.end:
-            raise InconsistentPages(
+            raise _InconsistentPages(
                 f"the server does not keep to the filter: a session of "
                 f"{created:%Y-%m-%d %H:%M:%S} came; is it Enterprise Manager?"
             )

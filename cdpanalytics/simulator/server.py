@@ -21,7 +21,7 @@ from .tables import Rows, Table
 _IDLE = timedelta(minutes=15)
 """How long a session lives without a request."""
 
-Logged = tuple[str, str, dict[str, str], int]
+_Logged = tuple[str, str, dict[str, str], int]
 
 
 class Simulator:
@@ -92,7 +92,7 @@ class Simulator:
     ) -> None:
         self.fleet, self.version, self.link_host, self.bom = fleet, version, link_host, bom
         self.lag, self.horizon, self.idle = lag, horizon, idle
-        self.requests: list[Logged] = []
+        self.requests: list[_Logged] = []
         self.faults = Faults()
         self.faults.set(*faults)
         self.ca_bundle: str | None = None

@@ -108,7 +108,8 @@ def state_of(vm, own, attempts, terms, at, since):
     if state == "unknown":
         age = None
     elif not covered(at):
-        age = decides["age"]
+        # Where cover ended with the last scheduled instant, nothing is observed since.
+        age = decides["age"] or ZERO
         if decides is not now and decides["reason"] is None:
             age += step
     goal = now["row"]["_goal"] if covered(at) else goal_of(decides)

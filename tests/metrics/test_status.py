@@ -131,6 +131,14 @@ def test_off_schedule():
     assert state(day, at(18.5), "2h", **asked) == "exposed", "two hours were not exceeded"
 
 
+def test_an_uncovered_vm_keeps_that_the_last_scheduled_instant_was_excluded():
+    """Cover and the exclusion end at 18:00 with the schedule: nothing is observed since, age 0."""
+    day = sessions("a", (0, 18, "Success"))
+    asked = {"schedule": OFFICE, "as_of": at(29), "exclude": [(at(17), at(18))]}
+    row = only(status(day, "15min", at=at(20), **asked))
+    assert (row["state"], row["since"], row["age"]) == ("excluded", at(17), hours(0))
+
+
 def test_the_last_scheduled_instant_may_lie_in_the_time_of_another_policy():
     """Gold is always scheduled and ends at 10:00; iron has the VM from 12:00 on, all of it forbidden."""
     moved = pd.concat([sessions("a", (0, 10, "Success")),

@@ -40,7 +40,7 @@ _ROOT = PurePosixPath()
 
 
 @dataclass(frozen=True)
-class Entry:
+class _Entry:
     """What a store says of an object without reading it."""
 
     size: int
@@ -48,10 +48,10 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Footer:
+class _Footer:
     """What is kept of a version of a Parquet object: its metadata, and its bytes if they are few."""
 
-    entry: Entry
+    entry: _Entry
     metadata: pq.FileMetaData
     whole: bytes | None
 
@@ -72,8 +72,8 @@ class ObjectStorage:
         self._options = dict(options)
         self._fs, self._root = self._opened()
         self._there = False
-        self._entries: dict[PurePosixPath, Entry] = {}
-        self._footers: dict[PurePosixPath, Footer] = {}
+        self._entries: dict[PurePosixPath, _Entry] = {}
+        self._footers: dict[PurePosixPath, _Footer] = {}
         self._lease: Lease | None = None
 
     def __reduce__(self) -> tuple[type[ObjectStorage], tuple[str, dict[str, Any]]]:
@@ -208,7 +208,7 @@ class ObjectStorage:
             except FileNotFoundError:
                 return
 
-    def listed(self, folder: PurePosixPath) -> dict[PurePosixPath, Entry]:
+    def listed(self, folder: PurePosixPath) -> dict[PurePosixPath, _Entry]:
         """Return the objects below a folder as they are now."""
         return self._listed(folder)
 
@@ -235,7 +235,7 @@ class ObjectStorage:
     def _key(self, name: PurePosixPath) -> str:
         return f"{self._root}/{name}".removesuffix("/.")
 
-    def _look(self, name: PurePosixPath) -> Entry:
+    def _look(self, name: PurePosixPath) -> _Entry:
         with self._translate_errors("read", name):
             return _entry(self._fs.info(self._key(name)))
 
@@ -250,7 +250,7 @@ class ObjectStorage:
             page_checksum_verification=True, pre_buffer=footer.whole is None,
         )  # fmt: skip
 
-    def _still(self, name: PurePosixPath, entry: Entry) -> bool:
+    def _still(self, name: PurePosixPath, entry: _Entry) -> bool:
         """Whether an object is the version that was read; if not, remember which it is."""
         try:
             self._entries[name] = self._look(name)
@@ -258,7 +258,7 @@ class ObjectStorage:
             return True
         return self._entries[name] == entry
 
-    def _listed(self, folder: PurePosixPath) -> dict[PurePosixPath, Entry]:
+    def _listed(self, folder: PurePosixPath) -> dict[PurePosixPath, _Entry]:
         with self._translate_errors("read", folder):
             try:
                 listed = self._fs.find(self._key(folder), detail=True)
@@ -298,7 +298,7 @@ class ObjectStorage:
 class Ranges(io.RawIOBase):
     """An object as a file that is read at random, a request each time; it counts them."""
 
-    def __init__(self, objects: ObjectStorage, name: PurePosixPath, entry: Entry) -> None:
+    def __init__(self, objects: ObjectStorage, name: PurePosixPath, entry: _Entry) -> None:
         super().__init__()
         self.entry, self.requests = entry, 0
         self._objects, self._name, self._at = objects, name, 0
@@ -331,7 +331,7 @@ class Ranges(io.RawIOBase):
         return self._objects.range(self._name, start, self._at)
 
 
-def _footer(reader: Ranges) -> Footer:
+def _footer(reader: Ranges) -> _Footer:
     """Read an object's footer with one request, or two when it is long."""
     size = reader.entry.size
     reader.seek(max(0, size - END))
@@ -341,12 +341,12 @@ def _footer(reader: Ranges) -> Footer:
         reader.seek(size - needed)
         end = reader.read()
     metadata = pq.read_metadata(pa.BufferReader(end))
-    return Footer(reader.entry, metadata, end if len(end) == size else None)
+    return _Footer(reader.entry, metadata, end if len(end) == size else None)
 
 
-def _entry(told: Mapping[str, Any]) -> Entry:
+def _entry(told: Mapping[str, Any]) -> _Entry:
     version = next((told[word] for word in _VERSIONS if told.get(word) is not None), "")
-    return Entry(int(told["size"] or 0), str(version))
+    return _Entry(int(told["size"] or 0), str(version))
 
 
 def _secrets(options: Mapping[str, Any]) -> Iterator[str]:

@@ -110,7 +110,7 @@ def told(row: Mapping[Any, Any], names: Mapping[Any, str], tz: str) -> str:
     when = formatting.between(row["start"], row["end"], tz)
     return (
         f"Incident {row['incident']} · {who} · {when} · longest {formatting.duration(row['longest'])} · "
-        f"{cause_of(row)}"
+        f"{_cause_of(row)}"
     )
 
 
@@ -191,10 +191,10 @@ def _holes(drawing: Drawing, analysis: Analysis, time: Scale, bottom: float) -> 
 def gap_words(row: Mapping[Any, Any], tz: str) -> str:
     """Return a gap as one line: VM, time, length, cause."""
     length = formatting.duration(row["exposure"])
-    return f"{row['vm']} · {formatting.between(row['start'], row['end'], tz)} · {length} · {cause_of(row)}"
+    return f"{row['vm']} · {formatting.between(row['start'], row['end'], tz)} · {length} · {_cause_of(row)}"
 
 
-def cause_of(row: Mapping[Any, Any]) -> str:
+def _cause_of(row: Mapping[Any, Any]) -> str:
     """Return the first line of a cause."""
     cause = row["cause"]
     return "no cause known" if formatting.is_missing(cause) else str(cause).splitlines()[0]
