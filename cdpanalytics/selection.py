@@ -14,6 +14,7 @@ import pandas as pd
 from cdpanalytics import timeparse
 from cdpanalytics.errors import InputError
 from cdpanalytics.execution.run import run
+from cdpanalytics.metrics.core.arrays import keeping
 from cdpanalytics.metrics.core.breaches import Breaches
 from cdpanalytics.metrics.core.clusters import LONGEST
 from cdpanalytics.metrics.core.incidents import LEAST, MERGE, WITHIN, Incidents
@@ -361,7 +362,8 @@ class Selection(SelectedSessions):
         if spec.table == "intervals":
             return ask.of(self.intervals if rows is None else rows, None)
         if not self._by_ranges:
-            return self._of_rows(ask, given if own is None else None)
+            with keeping(self.source.arrays):
+                return self._of_rows(ask, given if own is None else None)
         plan = self.source.plan(ask, self.window, self._vm_names)
         plan = replace(plan, members=self._members, source=Tagged(plan.source, self.context))
         return run(plan, memory=self.memory, workers=self.workers, client=self.client)

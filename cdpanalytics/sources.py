@@ -20,7 +20,7 @@ from cdpanalytics.execution.partition import PARTITION_KEYS
 from cdpanalytics.execution.plan import Plan
 from cdpanalytics.execution.plan import Source as RangeSource
 from cdpanalytics.frames import mark
-from cdpanalytics.metrics.core.arrays import as_of_frame
+from cdpanalytics.metrics.core.arrays import Kept, as_of_frame
 from cdpanalytics.metrics.core.frames import facts
 from cdpanalytics.metrics.core.members import Members
 from cdpanalytics.metrics.core.values import timestamp
@@ -39,6 +39,9 @@ _NEEDED = ("vm", "policy", "backup_server", "created")
 
 _WITH_HOLES = ("as_of",)
 """And where something was never fetched: a running session is known to run up to its own as_of."""
+
+_WINDOWS_KEPT = 4
+"""Of a frame: the window asked about, the one that incidents are looked for in, and those before."""
 
 Window = tuple[pd.Timestamp | None, pd.Timestamp | None]
 """Start and end of a period; None where it has no bound."""
@@ -71,6 +74,10 @@ class Source(Protocol):
     @property
     def complete(self) -> bool:
         """Whether its frames have all rows that were read: none can be lost."""
+
+    @property
+    def arrays(self) -> Kept | None:
+        """Where arrays of its frames are kept; None where somebody could change the frames."""
 
     @property
     def as_of(self) -> pd.Timestamp | None:
@@ -171,6 +178,7 @@ class ArchiveSource:
 
     archive: Archive
     complete: ClassVar[bool] = True
+    arrays: ClassVar[Kept | None] = None
 
     def __repr__(self) -> str:
         return repr(self.archive)
@@ -363,8 +371,27 @@ class FrameSource:
         held = facts(self.sessions)
         resolve_window(held, Question(since=window[0], until=window[1]))
         if held.with_neighbours and window != (held.since, held.promised_until or held.until):
-            return mark(self.sessions, *window, self.as_of, (), counted=not self.complete)
+            return self._marked(window)
         return self.sessions
+
+    def _marked(self, window: Window) -> pd.DataFrame:
+        """Return the rows marked for a window; of rows that nothing changes, the newest are kept."""
+        if not self.complete:
+            return mark(self.sessions, *window, self.as_of, ())
+        if window not in self._kept:
+            while len(self._kept) >= _WINDOWS_KEPT:
+                self._kept.pop(next(iter(self._kept)), None)
+            self._kept[window] = mark(self.sessions, *window, self.as_of, (), counted=False)
+        return self._kept[window]
+
+    @cached_property
+    def _kept(self) -> dict[Window, pd.DataFrame]:
+        return {}
+
+    @cached_property
+    def arrays(self) -> Kept | None:
+        """Kept for rows that were read for one question; a person's own frame may change."""
+        return {} if self.complete else None
 
     def plan(self, ask: Ask, window: Window, names: Names) -> Plan:
         """Refuse: the frame is in memory already."""
@@ -376,9 +403,8 @@ class FrameSource:
 
     def holes(self) -> pd.DataFrame:
         """Return the holes; none unless they were given."""
-        return (
-            pd.DataFrame(columns=["start", "end"]) if self.unobserved is None else self.unobserved
-        )
+        none = pd.DataFrame(columns=["start", "end"])
+        return none if self.unobserved is None else self.unobserved
 
     def intervals(self, window: Window) -> pd.DataFrame:
         """Return the intervals that begin in the window; none unless they were given."""
@@ -452,15 +478,15 @@ def named(table: pd.DataFrame, names: Names) -> pd.DataFrame:
         When the table lacks a column that is selected by.
     """
     for column, patterns in names.columns().items():
-        _require(column, table)
-        labels = table[column].astype("str")
+        labels = _labels(column, table)
         table = table[labels.isin(fitting(labels.dropna().unique(), patterns))]
     return table
 
 
-def _require(column: str, table: pd.DataFrame) -> None:
+def _labels(column: str, table: pd.DataFrame) -> pd.Series:
     if column not in table:
         raise InputError(f"the sessions have no column {column!r} to select by")
+    return table[column].astype("str")
 
 
 def check_names(table: pd.DataFrame, names: Names) -> None:
@@ -472,6 +498,5 @@ def check_names(table: pd.DataFrame, names: Names) -> None:
         When there is one.
     """
     for column, patterns in names.columns().items():
-        _require(column, table)
-        known = table[column].dropna().astype("str").unique()
+        known = _labels(column, table).dropna().unique()
         matching(known, patterns, CALLED.get(column, column))

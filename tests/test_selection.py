@@ -117,3 +117,28 @@ def test_a_session_that_was_seen_to_run_before_a_hole_is_not_known_to_run_in_it(
         row = table.iloc[0]
         assert row["observed"] == pd.Timedelta("20h")
         assert row["unobserved"] == pd.Timedelta("52h")
+
+
+def test_rows_that_were_read_for_one_question_become_arrays_once(drawn: RandomArchive) -> None:
+    """Metrics of one pinned question share them, and say what they say when each reads its own."""
+    plain = drawn.archive.select()
+    held = plain.pinned()
+    for other in (held, held.with_terms(target="1h")):
+        expected = plain.with_terms(target=other.target)
+        for by in ((), "policy", ("policy", "vm")):
+            assert_frame_equal(other.rpo_adherence(by=by), expected.rpo_adherence(by=by))
+        assert_frame_equal(other.gaps(), expected.gaps())
+        assert_frame_equal(other.status(), expected.status())
+    assert 0 < len(held.source.arrays) <= 3
+
+
+def test_a_persons_own_frame_may_change_between_two_questions() -> None:
+    hours = pd.to_timedelta([0, 9], unit="h")
+    sessions = pd.DataFrame(
+        {"vm": "a", "policy": "Gold", "created": START + hours, "ended": START + hours + pd.Timedelta("8h")}
+    )  # fmt: skip
+    lengths = []
+    for end in ("8h", "9h"):
+        sessions.loc[0, "ended"] = START + pd.Timedelta(end)
+        lengths.append(sessions.cdp.select(target="15min").rpo_adherence(by=())["breached"].iloc[0])
+    assert tuple(lengths) == (pd.Timedelta("45min"), pd.Timedelta(0))

@@ -19,7 +19,7 @@ from markupsafe import Markup
 from cdpanalytics.errors import CdpError, InputError
 from cdpanalytics.explorer import controls, views
 from cdpanalytics.explorer.reading import Reader, interval
-from cdpanalytics.explorer.state import FIELDS, State
+from cdpanalytics.explorer.state import FIELDS, VIEWS, State
 from cdpanalytics.presentation import formatting, happenings
 from cdpanalytics.presentation import html as parts
 from cdpanalytics.presentation.workbook import Workbook
@@ -155,18 +155,21 @@ class Explorer(anywidget.AnyWidget):
         InputError
             When there is no such incident.
         """
-        gaps = happenings.vms_of(self.analysis, incident)
-        start, stop = self.analysis.start, self.analysis.stop
+        self.show(**self._narrowed(self.analysis, incident))
+
+    def _narrowed(self, analysis: Analysis, incident: int) -> dict[str, Any]:
+        """Return the change of a state that shows only the time and the VMs of an incident."""
+        gaps = happenings.vms_of(analysis, incident)
+        start, stop = analysis.start, analysis.stop
         if gaps.empty or start is None or stop is None:
             raise InputError(f"there is no incident {incident} among those shown")
-        tz = self.analysis.selection.tz
+        tz = analysis.selection.tz
         first = gaps["start"].min().tz_convert(tz).normalize()
         last = gaps["end"].max().tz_convert(tz).normalize() + pd.DateOffset(days=1)
         servers = gaps["backup_server"].dropna().unique()
-        self.show(
-            period=interval(max(first, start), min(last, stop), tz), vm=sorted(gaps["vm"].unique()),
-            **({"server": servers} if len(servers) == 1 else {}),
-        )  # fmt: skip
+        names = {"server": tuple(servers)} if len(servers) == 1 else {}
+        period = interval(max(first, start), min(last, stop), tz)
+        return {"period": period, "vm": sorted(gaps["vm"].unique()), **names}
 
     def undo(self) -> None:
         """Show what was shown before the newest change."""
@@ -221,7 +224,7 @@ class Explorer(anywidget.AnyWidget):
                     self._draw_region(region)
                 self.word = f"{self.state.view}. {_words(self.head)}"
         except CdpError as error:
-            self._alert(views.alert(str(error)))
+            self._alert(views.refused(str(error)))
         self.drawn += 1
 
     def _alert(self, message: Markup) -> None:
@@ -243,19 +246,35 @@ class Explorer(anywidget.AnyWidget):
             self.bar = controls.bar(self._reader, self.state, self._find, history, code)
             return
         drawn = self._region(region, self.state)
-        if self.state.beside and region in ("head", "tiles", "strip", "main"):
-            other = State.parse(self.state.beside, self.state.but(beside=""))
+        if self.state.beside and region == "detail":
+            drawn = drawn or self._region(region, self._other)
+        elif self.state.beside and region in ("head", "tiles", "strip", "main"):
+            other = self._other
             label = _printable_label(self.state.beside)
             drawn = controls.macro("panes")(drawn, self._region(region, other, 0.5), label)
         setattr(self, region, drawn)
+
+    @property
+    def _alone(self) -> State:
+        """What the first pane shows, as if it were the only one."""
+        return self.state.but(beside="", picked=())
+
+    @property
+    def _other(self) -> State:
+        """What the second pane shows."""
+        return State.parse(self.state.beside, self._alone)
+
+    def _show_beside(self, **changes: Any) -> None:
+        """Change some fields of what the second pane shows."""
+        other = self._other.but(picked=()).but(**changes)
+        self.show(beside=other.text(self._alone), picked=())
 
     def _region(self, region: str, state: State, share: float = 1.0) -> Markup:
         """Return a region's HTML, kept from when it was drawn before."""
         width = max(
             _LEAST_WIDTH, int(self._width * (0.5 if state.beside else share)) // _STEP * _STEP
         )
-        relevant = state.but(picked=state.picked if region == "detail" else ())
-        key = region, str(relevant), width
+        key = region, _relevant(region, state), width
         if key not in self._kept:
             self._kept[key] = _draw_one(region, self._reader.analysis(state), state, width)
             while len(self._kept) > _KEPT * len(_REGIONS):
@@ -265,13 +284,19 @@ class Explorer(anywidget.AnyWidget):
     # -- messages of the board ---------------------------------------------------------------
 
     def _receive(self, _: object, message: dict[str, Any], __: object) -> None:
-        """Do what the board asks; a message is one verb and its argument."""
+        """Do what the board asks: one verb and its argument, and which pane it came from."""
+        second = message.get("pane") == 2 and self.state.beside
+        pane = self._show_beside if second else self.show
+        state = self._other if second else self.state
         verbs: dict[str, Callable[[Any], None]] = {
-            "show": lambda changes: self.show(**changes),
-            "toggle": lambda given: self.show(**controls.toggled(self._reader, self.state, *given)),
+            "show": lambda changes: (pane if "picked" in changes else self.show)(**changes),
+            "close": lambda _: self._close(),
+            "toggle": lambda given: pane(**controls.toggled(self._reader, state, *given)),
             "choose": lambda given: self.show(**controls.chosen(self.state, *given)),
             "state": lambda text: setattr(self, "state", State.parse(text)),
-            "incident": self.narrow, "move": self._move, "between": self._between, "date": self._date,
+            "incident": lambda number: pane(**self._narrowed(self._reader.analysis(state), number)),
+            "between": lambda edges: pane(period=self._period(edges)),
+            "move": self._move, "date": self._date,
             "beside": self._beside, "find": self._search, "download": self._download, "width": self._resize,
             "undo": lambda _: self.undo(), "redo": lambda _: self.redo(), "reset": lambda _: self.reset(),
         }  # fmt: skip
@@ -286,6 +311,13 @@ class Explorer(anywidget.AnyWidget):
             self.main = views.alert("internal error:\n" + traceback.format_exc(limit=-3))
         self.drawn += 1
 
+    def _close(self) -> None:
+        """Close what was opened below the view, from either pane."""
+        if self.state.beside and self._other.picked:
+            self._show_beside()
+        else:
+            self.show(picked=())
+
     def _move(self, steps: int) -> None:
         """Move the period by its own length; 0 makes it twice as long."""
         start, stop = self.analysis.start, self.analysis.stop
@@ -294,10 +326,10 @@ class Explorer(anywidget.AnyWidget):
         length = stop - start
         since = start + steps * length if steps else start - length / 2
         until = stop + steps * length if steps else stop + length / 2
-        self._between([since.timestamp() * 1000, until.timestamp() * 1000])
+        self.show(period=self._period([since.timestamp() * 1000, until.timestamp() * 1000]))
 
-    def _between(self, edges: Sequence[float]) -> None:
-        """Choose a period between two instants in milliseconds, inside what there is data of."""
+    def _period(self, edges: Sequence[float]) -> str:
+        """Return the period between two instants in milliseconds, inside what there is data of."""
         tz, oldest, newest = self.selection.tz, self._reader.oldest(), self._reader.as_of
         since, until = (
             pd.Timestamp(edge, unit="ms", tz="UTC").round("s") for edge in sorted(edges)
@@ -305,7 +337,7 @@ class Explorer(anywidget.AnyWidget):
         since, until = max(since, oldest), min(until, newest)
         if since >= until:
             raise InputError("there are no sessions in that direction")
-        self.show(period=interval(since, until, tz))
+        return interval(since, until, tz)
 
     def _date(self, given: Sequence[str]) -> None:
         """Choose whole days, the last one inclusive."""
@@ -393,6 +425,13 @@ class Explorer(anywidget.AnyWidget):
             if (value := getattr(self.state, name)) not in ("", ())
         )
         return f"Explorer({state})"
+
+
+def _relevant(region: str, state: State) -> str:
+    """Return as text what of a state a region shows: what is the same is not drawn anew."""
+    if region in ("head", "tiles", "strip"):
+        state = state.but(view=VIEWS[0], by=State.by, order=State.order, sides="")
+    return state.but(picked=state.picked if region == "detail" else ()).text()
 
 
 def _draw_one(region: str, analysis: Analysis, state: State, width: float) -> Markup:

@@ -91,7 +91,8 @@ function render({ model, el }) {
     if (!target || !el.contains(target)) return;
     if (event.target.closest("th button.sort")) return;
     const message = messageOf(target);
-    if (message.show && "picked" in message.show) opener = message.show.picked.length ? keyOf(target) : opener;
+    if (inSecondPane(target)) message.pane = 2;
+    if (message.show && "picked" in message.show) opener = keyOf(target);
     send(message);
     target.closest("details.menu")?.removeAttribute("open");
   });
@@ -138,6 +139,7 @@ function render({ model, el }) {
 }
 
 const element = (name, kind) => Object.assign(document.createElement(name), { className: kind });
+const inSecondPane = (target) => Boolean(target.closest(".panes > section + section"));
 const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
 // Where the widget runs, the still picture of the same cell is not needed.
@@ -160,7 +162,8 @@ function messageOf(target) {
   const end = next ?? new Date(+new Date(start || starts.at(-1)) + step).toISOString();
   return { show: { picked: ["vm", server, policy, vm, first, end] } };
 }
-const keyOf = (target) => target.dataset.act ?? (target.dataset.start === undefined ? "" : JSON.stringify(messageOf(target)));
+const keyOf = (target) => (inSecondPane(target) ? "2 " : "") + keyIn(target);
+const keyIn = (target) => target.dataset.act ?? (target.dataset.start === undefined ? "" : JSON.stringify(messageOf(target)));
 
 // A row, a tile or a sentence that leads somewhere gets a real button; what is one already stays.
 function pressable(target) {

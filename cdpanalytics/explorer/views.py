@@ -201,7 +201,7 @@ def status(analysis: Analysis, state: State, width: float) -> Markup:
     """How each VM is at the end of the period, worst first."""
     shown = analysis.status.head(_ROWS_SHOWN).drop(columns="at")
     text = (
-        f"{sentences.now(analysis)} {_first_of(analysis.status, _ROWS_SHOWN)} VMs, the worst first."
+        f"{_first_of(analysis.status, _ROWS_SHOWN)} VMs at the end of the period, the worst first."
     )
     return _paragraph(text) + _table(shown, "status", analysis, _picker(analysis))
 
@@ -342,12 +342,18 @@ def _opened(title: str, content: Markup) -> Markup:
         '<section class="opened" aria-labelledby="cdp-opened-title">'
         '<h3 id="cdp-opened-title" tabindex="-1">{}</h3>'
         '<button type="button" class="close" data-act="{}">Close</button>{}</section>'
-    ).format(title, _message({"show": {"picked": []}}), content)
+    ).format(title, _message({"close": 1}), content)
 
 
 def alert(message: str) -> Markup:
     """What is wrong with the question, where the answer would stand."""
     return Markup('<p role="alert" class="alert">{}</p>').format(message)
+
+
+def refused(message: str) -> Markup:
+    """Why the question cannot be answered, and the way back."""
+    undo = Markup('<p><button type="button" data-act="{}">Undo</button></p>').format('{"undo": 1}')
+    return alert(message) + undo
 
 
 def nothing() -> Markup:
@@ -387,7 +393,8 @@ def style() -> str:
     dark = palette.variables(palette.DARK)
     return (
         f".cdp-explorer {{ {palette.variables(palette.LIGHT)} }}\n"
-        f'[data-jp-theme-light="false"] .cdp-explorer, .vscode-dark .cdp-explorer {{ {dark} }}\n'
+        f'[data-jp-theme-light="false"] .cdp-explorer, .vscode-dark .cdp-explorer, '
+        f".vscode-high-contrast:not(.vscode-high-contrast-light) .cdp-explorer {{ {dark} }}\n"
         f".cdp-explorer {{\n{shared}\n}}\n{own}"
     )
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import repeat
 from typing import Any
 
@@ -272,6 +274,7 @@ def why_unknown(objective: Mapping[Any, Any] | pd.Series) -> str:
     return "nothing observed, or no target known"
 
 
+@lru_cache(4096)
 def duration(length: pd.Timedelta) -> str:
     """Return a length of time by its two largest units.
 
@@ -356,7 +359,7 @@ def severity(adherence: float) -> int | None:
     if pd.isna(adherence):
         return None
     breached = 1 - adherence
-    return 0 if breached <= 0 else 1 + int(np.searchsorted(LEVELS, breached, side="right"))
+    return 0 if breached <= 0 else 1 + bisect_right(LEVELS, breached)
 
 
 def percent(adherence: float) -> str:

@@ -199,15 +199,20 @@ def heat_map(analysis: Analysis) -> dict[str, Any]:
     shown = happenings.vms_in_order(analysis, ROWS_SHOWN) if by_incident else None
     periods, vms = heat_map_rows(analysis, shown)
     zone = analysis.selection.tz
-    causes = rows_by_vm(analysis.breaches, {names_in(row.vm)[1] for row in vms})
+    zoned = [period.tz_convert(zone) for period in periods]
+    days = {
+        day: (day.isoformat(), f"{local:%Y-%m-%d}")
+        for day, local in zip(periods, zoned, strict=True)
+    }
+    late = rows_by_vm(analysis.breaches, {names_in(row.vm)[1] for row in vms})
+    gaps = {vm: own[["start", "end", "cause"]].to_dict("records") for vm, own in late.items()}
     rows = [
         {"vm": row.vm["vm"], "policy": row.vm["policy"], "server": row.vm["backup_server"],
-         "cells": _cells(row, causes.get(names_in(row.vm)), analysis.freq, zone),
+         "cells": _cells(row, gaps.get(names_in(row.vm), ()), analysis.freq, days),
          "total": formatting.duration(row.vm["breached"]),
          "group": f"Incident {row.vm['incident']}" if by_incident else row.vm["policy"]}
         for row in vms
     ]  # fmt: skip
-    zoned = [period.tz_convert(zone) for period in periods]
     return {"periods": [(f"{day:%d}", f"{day:%Y-%m-%d}") for day in zoned], "freq": analysis.freq,
             "off": [analysis.freq == "D" and day.day_of_week >= 5 for day in zoned],
             "first": [day.day == 1 for day in zoned], "months": _months(zoned), "rows": rows}  # fmt: skip
@@ -217,14 +222,16 @@ _COLUMN_OF_CELL = ("period", "observed", "breached", "adherence")
 
 
 def _cells(
-    row: HeatRow, breaches: pd.DataFrame | None, freq: str, zone: str
+    row: HeatRow,
+    gaps: Sequence[Mapping[Hashable, Any]],
+    freq: str,
+    days: Mapping[pd.Timestamp, tuple[str, str]],
 ) -> list[dict[str, Any]]:
     """Return a cell per period; one in breach says the cause of the longest gap in it."""
     length = pd.Timedelta(days=1 if freq == "D" else 7)
-    gaps = [] if breaches is None else breaches[["start", "end", "cause"]].to_dict("records")
     cells = []
     for period, observed, breached, adherence in zip(
-        *(row.periods[name] for name in _COLUMN_OF_CELL), strict=True
+        *(row.periods[name].tolist() for name in _COLUMN_OF_CELL), strict=True
     ):
         level = formatting.severity(adherence)
         text, label = "not observed", "–"
@@ -235,8 +242,8 @@ def _cells(
             inside = (g for g in gaps if g["start"] < period + length and g["end"] > period)
             cause = next((str(g["cause"]) for g in inside), "")
             text += f" · {cause.splitlines()[0]}" if cause else ""
-        day = f"{period.tz_convert(zone):%Y-%m-%d}"
-        cells.append({"level": level, "text": label, "start": period.isoformat(),
+        start, day = days[period]
+        cells.append({"level": level, "text": label, "start": start,
                       "title": f"{row.vm['vm']} · {day} · {text}"})  # fmt: skip
     return cells
 
@@ -324,7 +331,10 @@ def side_table(compared: pd.DataFrame, name: str, sides: Sides) -> dict[str, Any
     for figure in FIGURES:
         for side, label in (("left", sides.left), ("right", sides.right)):
             heads[f"{figure}_{side}"] = f"{HEADINGS[figure]}, {label}"
-    return table(compared.drop(columns=["left", "right"]), name, heads=heads)
+    counts = {
+        f"vms_{side}": "Int64" for side in ("left", "right")
+    }  # missing where a group is on one side
+    return table(compared.drop(columns=["left", "right"]).astype(counts), name, heads=heads)
 
 
 def by_day(sizes: pd.DataFrame, name: str, tz: str = "UTC") -> dict[str, Any]:

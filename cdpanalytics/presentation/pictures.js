@@ -105,6 +105,7 @@ function place(mark) {
 
 function brushing(root, send) {
   let drag = null;
+  const pane = (mark) => (mark.closest(".panes > section + section") ? { pane: 2 } : {});
   const inside = (svg, event) => {
     const box = svg.getBoundingClientRect();
     return ((event.clientX - box.left) / box.width) * svg.viewBox.baseVal.width;
@@ -144,7 +145,7 @@ function brushing(root, send) {
       const part = Math.min(Math.max((place - left) / Number(field.getAttribute("width")), 0), 1);
       return Number(field.dataset.from) + part * (Number(field.dataset.to) - Number(field.dataset.from));
     };
-    send({ between: [at(x), at(inside(svg, event))] });
+    send({ ...pane(svg), between: [at(x), at(inside(svg, event))] });
   });
   // By keyboard: Shift and an arrow choose the stretch from one mark to the next ones, Shift and Enter take it.
   let from = null;
@@ -159,7 +160,7 @@ function brushing(root, send) {
         ((x - left) / Number(field.getAttribute("width"))) * (Number(field.dataset.to) - Number(field.dataset.from));
       const edges = [from ?? mark, mark].flatMap((each) => [place(each), place(each) + Number(each.getAttribute("width") ?? 0)]);
       from = null;
-      send({ between: [at(Math.min(...edges)), at(Math.max(...edges))] });
+      send({ ...pane(mark), between: [at(Math.min(...edges)), at(Math.max(...edges))] });
     } else if (event.key.startsWith("Arrow")) from ??= mark;
   });
 }

@@ -32,6 +32,19 @@ _BREACHES_SHOWN = 1000
 _VMS_SHOWN = 15
 _CAUSES_SHOWN = 10
 _CHANGES_SHOWN = 10
+_ON_ONE_PAGE = {"status": 5, "objectives": 6, "chronic": 2, "worst": 5}
+"""Rows of the summary, so that it is one page whatever the size of the estate."""
+
+_WORST_ON_ONE_PAGE = [
+    "vm",
+    "policy",
+    "backup_server",
+    "breached",
+    "explains",
+    "worst_gap",
+    "adherence",
+    "incident",
+]
 _PACKAGE = "cdpanalytics.reports"
 _ADHERENCE = ["rpo", "observed", "breached", "gaps", "breaches", "worst_gap", "adherence", "adherence_strict",
               "sessions", "failed", "success_rate"]  # fmt: skip
@@ -139,9 +152,17 @@ def render(
     selection, zone = analysis.selection, analysis.selection.tz
     table = partial(parts.table, tz=zone)
     template = parts.environment(_PACKAGE).get_template("report.html.j2")
+    rows: dict[str, Any] = {
+        "status": _not_protected(analysis).head(_VMS_SHOWN), "objectives": parts.objectives(analysis),
+        "chronic": happenings.chronic(analysis), "worst": happenings.by_incident(analysis).head(_VMS_SHOWN),
+    }  # fmt: skip
+    left = dict.fromkeys(rows, 0)
+    if said is None:
+        rows, left = _on_one_page(analysis, rows)
     return template.render(
         title=title,
         summary=said is None,
+        left=left,
         style=Markup(_style()),  # noqa: S704 - our own files
         script=Markup(script),  # noqa: S704 - our own file
         digest=parts.digest(script),
@@ -156,20 +177,40 @@ def render(
         filters=selection.filters(),
         cards=parts.summary_cards(analysis),
         group=parts.heading(analysis.by),
-        objectives=parts.objectives(analysis),
+        objectives=rows["objectives"],
         sentences=happenings.sentences(analysis),
         remainder=happenings.remainder(analysis),
-        chronic=happenings.chronic(analysis),
+        chronic=rows["chronic"],
         change=sentences.change(analysis),
         versions=_versions(),
         generated=None if generated is None else parts.instant(generated, zone),
         prepared_for=prepared_for,
         paper=Markup(_page_heads(title, analysis)),  # noqa: S704 - escaped for a style sheet
-        status=table(_not_protected(analysis), "status"),
+        status=table(rows["status"], "status"),
         incidents=table(analysis.incidents.head(_INCIDENTS_SHOWN), "incidents"),
-        worst=table(happenings.by_incident(analysis).head(_VMS_SHOWN), "worst"),
+        worst=table(rows["worst"], "worst"),
         **({} if said is None else _details(analysis, said)),
     )
+
+
+_STATES = ("missed", "unknown", "met")
+
+
+def _on_one_page(
+    analysis: Analysis, whole: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, int]]:
+    """Return the first rows of each table of the summary, the worst first, and how many are left."""
+    adherence = analysis.groups["adherence"].fillna(0).tolist()
+    ranked = sorted(
+        zip(whole["objectives"], adherence, strict=True),
+        key=lambda pair: (_STATES.index(pair[0]["state"]), pair[1]),
+    )
+    rows: dict[str, Any] = {
+        **whole, "status": _not_protected(analysis), "objectives": [row for row, _ in ranked],
+        "worst": whole["worst"][_WORST_ON_ONE_PAGE],
+    }  # fmt: skip
+    left = {name: max(0, len(rows[name]) - most) for name, most in _ON_ONE_PAGE.items()}
+    return {name: rows[name][:most] for name, most in _ON_ONE_PAGE.items()}, left
 
 
 def _page_heads(title: str, analysis: Analysis) -> str:
@@ -245,7 +286,7 @@ def _tables(analysis: Analysis) -> dict[str, Any]:
 def _not_protected(analysis: Analysis) -> pd.DataFrame:
     """Return the VMs that are not plainly protected at the end, worst first."""
     table = analysis.status[~analysis.status["state"].isin(["protected", "off schedule"])]
-    return table[[*KEYS, *_STATUS]].head(_VMS_SHOWN)
+    return table[[*KEYS, *_STATUS]]
 
 
 def _pictures(analysis: Analysis) -> dict[str, Markup]:

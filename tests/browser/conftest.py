@@ -104,11 +104,14 @@ class Lab:
 
 @pytest.fixture(scope="session")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the notebooks and the sample, with settings of its own beside."""
+    """A copy of the notebooks and the sample, whose VMs have tags, with settings of its own beside."""
     folder = tmp_path_factory.mktemp("workshop")
     shutil.copytree(ROOT / "notebooks", folder / "root" / "notebooks",
                     ignore=shutil.ignore_patterns(".ipynb_checkpoints"))  # fmt: skip
     shutil.copytree(ROOT / "data" / "sample", folder / "root" / "data" / "sample")
+    sample = folder / "root" / "data" / "sample"
+    (sample / "tags.csv").write_text("vm,department\nsql-*,Databases\nweb-*,Shop\n")
+    (sample / "cdpanalytics.toml").write_text('tags = "tags.csv"\n')
     news = folder / "settings" / "@jupyterlab" / "apputils-extension"
     news.mkdir(parents=True)
     (news / "notification.jupyterlab-settings").write_text(json.dumps({"fetchNews": "false"}))

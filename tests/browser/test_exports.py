@@ -133,6 +133,21 @@ def test_the_report_prints_every_row_even_of_what_is_folded(
     page.close()
 
 
+def test_the_summary_prints_as_one_page(browser: Browser, tmp_path: Path) -> None:
+    """Also with a row for each VM and names for approval: what does not fit is counted."""
+    file = Archive(ROOT / "data" / "sample").select("last 30 days").report(
+        tmp_path / "summary.html", summary=True, by="vm", prepared_for=["Audit", "IT", "Sales"]
+    )  # fmt: skip
+    page = browser.new_page(viewport={"width": PRINTABLE, "height": 1000})
+    page.goto(file.as_uri())
+    printed = PdfReader(io.BytesIO(page.pdf(prefer_css_page_size=True)))
+    assert len(printed.pages) == 1
+    words = " ".join(printed.pages[0].extract_text().split())
+    assert "and 9 more, in the whole report" in words
+    assert "SHA-256" in words
+    page.close()
+
+
 def test_tables_of_the_report_are_sorted_and_filtered(
     offline: Page, files: dict[str, Path]
 ) -> None:
@@ -154,9 +169,7 @@ def test_tables_of_an_exported_notebook_are_sorted_too(
     offline: Page, files: dict[str, Path]
 ) -> None:
     offline.goto(files["notebook report"].as_uri())
-    sheet = offline.locator(
-        ".cdp-sheet", has=offline.get_by_role("button", name="adherence_before")
-    )
+    sheet = offline.locator(".cdp-sheet", has=offline.get_by_role("button", name="explained"))
     name = sheet.get_by_role("button", name="vm", exact=True)
     name.click()
     shown = [row.inner_text() for row in sheet.locator("tbody td:nth-child(2)").all()]

@@ -141,8 +141,12 @@ def _keep(page: Page, name: str) -> None:
 
 
 def test_an_analyst_asks_with_the_mouse(explorer: Page) -> None:
-    """Filter, chip, undo, period, brush, hover, drill, sort and download."""
+    """Tag, filter, chip, undo, period, brush, hover, drill, sort and download."""
     menu(explorer, "Filters")
+    tag = explorer.locator(f"{BAR} fieldset", has_text="department")
+    changed(explorer, TILES, tag.get_by_label("Databases").check)
+    expect(explorer.locator(f"{BAR} .chip")).to_have_text("department: Databases ×")
+    changed(explorer, TILES, explorer.locator(f"{BAR} .chip").click)
     field = control(explorer, "Find")
     whole = explorer.locator(TILES).inner_text()
     changed(explorer, TILES, lambda: field.press_sequentially("SQL", delay=20))
@@ -165,17 +169,7 @@ def test_an_analyst_asks_with_the_mouse(explorer: Page) -> None:
     changed(explorer, TILES, hit.click)
     expect(explorer.locator(TILES)).to_contain_text("9 of 9")
     changed(explorer, TILES, explorer.get_by_role("button", name="Undo").click)
-    brush = explorer.locator(f"{STRIP} .brush").bounding_box()
-    y = brush["y"] + brush["height"] - 4
-
-    def drag() -> None:
-        explorer.mouse.move(brush["x"] + brush["width"] * 0.3, y)
-        explorer.mouse.down()
-        explorer.mouse.move(brush["x"] + brush["width"] * 0.4, y, steps=4)
-        explorer.mouse.move(brush["x"] + brush["width"] * 0.6, y, steps=4)
-        explorer.mouse.up()
-
-    changed(explorer, TILES, drag)
+    changed(explorer, TILES, lambda: drag(explorer, explorer.locator(f"{STRIP} .brush")))
     assert "2026-10-1" in control(explorer, "From").input_value()
     changed(explorer, TILES, lambda: control(explorer, "Period").select_option("2026-10"))
 
@@ -198,6 +192,29 @@ def test_an_analyst_asks_with_the_mouse(explorer: Page) -> None:
             explorer.get_by_role("button", name=kind, exact=True).click()
         assert loading.value.suggested_filename == f"timeline.{ending}"
     expect(explorer.locator(f"{MAIN} [role=alert]")).to_have_count(0)
+
+
+def drag(page: Page, brush: Locator) -> None:
+    """Drag over the middle of a strip."""
+    brush.scroll_into_view_if_needed()
+    box = brush.bounding_box()
+    y = box["y"] + box["height"] - 4
+    page.mouse.move(box["x"] + box["width"] * 0.3, y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.4, y, steps=4)
+    page.mouse.move(box["x"] + box["width"] * 0.6, y, steps=4)
+    page.mouse.up()
+
+
+def test_the_second_pane_is_asked_by_itself(explorer: Page, lab: Lab) -> None:
+    changed(explorer, TILES, lambda: lab.python("explorer.show(beside='target=1h')"))
+    first, second = explorer.locator(f"{TILES} section").all()
+    before, start = first.inner_text(), control(explorer, "From").input_value()
+    changed(explorer, TILES, lambda: drag(explorer, explorer.locator(f"{STRIP} .brush").nth(1)))
+    assert first.inner_text() == before
+    assert control(explorer, "From").input_value() == start
+    expect(explorer.locator(f"{MAIN} .pane").nth(1)).to_contain_text("period=2026-10-1")
+    assert second.inner_text() != before
 
 
 def test_the_keyboard_does_all_of_it(explorer: Page) -> None:

@@ -184,7 +184,9 @@ def test_a_click_leads_from_each_thing_to_its_sessions_and_back(explorer: Explor
         act for act in acts(explorer.main) if act.get("show", {}).get("picked", [""])[0] == "cause"
     )
     send(explorer, **cause)
-    gap = next(act for act in acts(explorer.detail) if act["show"]["picked"][:1] == ["vm"])
+    gap = next(
+        act for act in acts(explorer.detail) if act.get("show", {}).get("picked", [])[:1] == ["vm"]
+    )
     send(explorer, **gap)
     assert gap["show"]["picked"][3] in unescape(explorer.detail)
     assert "sessions, newest first" in explorer.detail
@@ -329,3 +331,33 @@ def test_a_frame_of_three_columns_can_be_explored() -> None:
 def test_its_files_are_in_the_package() -> None:
     folder = Path(app.__file__).parent
     assert {"board.js", "explorer.css", "board.html.j2"} <= {path.name for path in folder.iterdir()}
+
+
+def test_what_is_asked_in_the_second_pane_changes_the_second_pane(explorer: Explorer) -> None:
+    """A stretch, a policy and a VM's sessions there leave the first pane as it is."""
+    explorer.show(beside="target=1h")
+    first, stop = explorer.state.period, explorer.analysis.stop.normalize()
+    edges = [(stop - pd.Timedelta(days=days)).timestamp() * 1000 for days in (3, 2)]
+    days = f"{stop - pd.Timedelta(days=3):%Y-%m-%d}/{stop - pd.Timedelta(days=2):%Y-%m-%d}"
+    explorer._receive(None, {"pane": 2, "between": edges}, None)
+    assert explorer.state.period == first
+    assert explorer.state.beside == f"period={days}&target=1h"
+    row = explorer._reader.analysis(explorer._other).vms.iloc[0]
+    explorer._receive(None, {"pane": 2, "toggle": ["policy", row["policy"], True]}, None)
+    assert explorer._other.policy == (row["policy"],)
+    picked = ["vm", *row[KEYS], *(stop - pd.Timedelta(days=days) for days in (3, 2))]
+    explorer._receive(None, {"pane": 2, "show": {"picked": picked}}, None)
+    assert f"{row['vm']}, " in unescape(explorer.detail)
+    explorer._receive(None, {"close": 1}, None)
+    assert explorer.detail == ""
+    assert explorer._other.policy == (row["policy"],)
+    explorer._receive(None, {"between": edges}, None)
+    assert explorer.state.period == days
+
+
+@pytest.mark.parametrize("view", ["Durations", "Sizes"])
+def test_a_click_in_a_picture_of_policies_narrows_to_one(explorer: Explorer, view: str) -> None:
+    explorer.show(view=view)
+    picture = explorer.main[: explorer.main.index("<table")]
+    explorer._receive(None, acts(picture)[0], None)
+    assert len(explorer.state.policy) == 1

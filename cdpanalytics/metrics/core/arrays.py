@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,6 +37,29 @@ NO_VERDICT, SUCCESS, WARNING, FAILED = range(4)
 
 NEEDED = ("vm", "created", "ended")
 _PURPOSE = "; a session frame needs"
+
+
+_KEPT = 3
+"""Frames that are kept: of the window, of the one around it, and of the period before."""
+
+_KEPT_ROWS = 2_000_000
+"""Larger frames are read each time: their arrays would take memory while other metrics need it."""
+
+Kept = dict[tuple[Any, ...], tuple[Any, ...]]
+_KEEPER: ContextVar[Kept | None] = ContextVar("kept arrays", default=None)
+
+
+@contextmanager
+def keeping(arrays: Kept | None) -> Iterator[None]:
+    """Read each frame once inside this context: what `read` returns is kept in `arrays`.
+
+    Only for frames that nothing changes in place: they are known by their identity.
+    """
+    token = _KEEPER.set(arrays)
+    try:
+        yield
+    finally:
+        _KEEPER.reset(token)
 
 
 @dataclass(frozen=True)
@@ -168,6 +194,29 @@ def read(
     InputError
         When a needed column is missing or does not hold times with a zone.
     """
+    kept = _KEEPER.get()
+    if kept is None or len(sessions) > _KEPT_ROWS:
+        return _read(sessions, as_of, policies, unobserved, by, facts, known_until)
+    foreign = tuple(name for name in by if name not in SESSIONS.names)
+    held = (sessions, policies, unobserved)
+    key = (*map(id, held), as_of, foreign, facts, known_until)
+    if key not in kept:
+        while len(kept) >= _KEPT:
+            kept.pop(next(iter(kept)), None)
+        # What is known by its identity has to stay alive.
+        kept[key] = (*held, _read(sessions, as_of, policies, unobserved, by, facts, known_until))
+    return kept[key][-1]
+
+
+def _read(
+    sessions: pd.DataFrame,
+    as_of: int,
+    policies: pd.DataFrame | None,
+    unobserved: pd.DataFrame | None,
+    by: Sequence[str],
+    facts: Facts,
+    known_until: int | None,
+) -> SessionArrays:
     require(sessions, NEEDED, _PURPOSE)
     frame = _unique_sessions(sessions, by)
     created, ended = instants(frame, "created"), instants(frame, "ended")

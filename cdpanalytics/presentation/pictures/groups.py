@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -119,7 +120,9 @@ def durations(analysis: Analysis, width: float = 960) -> Drawing:
         base = 8 + 58 * (place + 1) - 8
         values = hours.get(str(row["group"]), np.zeros(0))
         counts, _ = np.histogram(np.minimum(values, limit), bins)
-        _bars(drawing, counts, bins, across, base)
+        _bars(
+            drawing, counts, bins, across, base, str(row["group"]), _narrow(analysis, row["group"])
+        )
         drawing.line(across.left, base, across.right, base, kind="axis")
         drawing.name(room, base - 14, str(row["group"]), room)
         drawing.text(room, base + 1, f"{row['sessions']:,} sessions", "end")
@@ -127,6 +130,11 @@ def durations(analysis: Analysis, width: float = 960) -> Drawing:
             x = float(across(row["expected"].total_seconds() / 3600))
             drawing.line(x, base - 44, x, base, kind="goal")
     return drawing
+
+
+def _narrow(analysis: Analysis, name: Any) -> dict[str, Any] | None:
+    """Return the message that narrows the question to a group; None where groups are not policies."""
+    return {"toggle": ["policy", str(name), True]} if analysis.by == "policy" else None
 
 
 def _by_group(table: pd.DataFrame, analysis: Analysis) -> pd.DataFrame:
@@ -148,8 +156,9 @@ def _finished(analysis: Analysis) -> dict[str, np.ndarray]:
 
 
 def _bars(
-    drawing: Drawing, counts: np.ndarray, bins: np.ndarray, across: Scale, base: float
-) -> None:
+    drawing: Drawing, counts: np.ndarray, bins: np.ndarray, across: Scale, base: float, name: str,
+    act: dict[str, Any] | None,
+) -> None:  # fmt: skip
     most = max(int(counts.max()), 1)
     for count, low, high in zip(counts, bins[:-1], bins[1:], strict=True):
         if count:
@@ -158,7 +167,7 @@ def _bars(
                 formatting.duration(pd.Timedelta(round(h * 60), "min")) for h in (low, high)
             )
             drawing.rect(float(across(low)) + 0.5, base - height, float(across(high) - across(low)) - 1, height,
-                         kind="bar", tip=f"{count:,} sessions of {first} to {last}")  # fmt: skip
+                         kind="bar", tip=f"{name} · {count:,} sessions of {first} to {last}", data_act=act)  # fmt: skip
 
 
 def _cadence(table: pd.DataFrame) -> str:
@@ -192,7 +201,7 @@ def sizes(analysis: Analysis, width: float = 960) -> Drawing:
         x, y = wide * (place % columns), 172 * (place // columns)
         rows = table[table["group"] == name]
         trend = ahead.loc[name] if name in ahead.index else None
-        _panel(drawing, (x, y, wide), rows, trend, analysis.selection.tz)
+        _panel(drawing, (x, y, wide), rows, trend, analysis.selection.tz, _narrow(analysis, name))
     return drawing
 
 
@@ -202,6 +211,7 @@ def _panel(
     rows: pd.DataFrame,
     trend: pd.Series | None,
     tz: str,
+    act: dict[str, Any] | None,
 ) -> None:
     x, y, wide = box
     when, size = seconds(rows["period"]), rows["size"].astype(float).to_numpy()
@@ -231,7 +241,8 @@ def _panel(
     )
     for left, value, stamp in zip(time(when), size, rows["period"].dt.tz_convert(tz), strict=True):
         drawing.rect(left - 3, y + 44, 6, 88, kind="hit",
-                     tip=f"{rows['group'].iloc[0]} · {stamp:%Y-%m-%d} · {formatting.size(float(value))}")  # fmt: skip
+                     tip=f"{rows['group'].iloc[0]} · {stamp:%Y-%m-%d} · {formatting.size(float(value))}",
+                     data_act=act)  # fmt: skip
 
 
 def _growth(trends: pd.DataFrame) -> str:
