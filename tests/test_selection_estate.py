@@ -15,8 +15,10 @@ from pandas.testing import assert_frame_equal
 from cdpanalytics.archive import Archive
 from cdpanalytics.cli import main
 from cdpanalytics.errors import InputError
-from cdpanalytics.execution.partition import BYTES_PER_SESSION, WORKER_OVERHEAD_BYTES
+from cdpanalytics.execution.partition import BYTES_PER_SESSION, WORKER_OVERHEAD_BYTES, listing
+from cdpanalytics.metrics.core.policies import listed_vms
 from cdpanalytics.presentation import formatting
+from cdpanalytics.ranges import Range
 from tests.builders import START, RandomArchive, put, random_archive
 
 SINCE, UNTIL = START + pd.Timedelta("1D"), START + pd.Timedelta("11D")
@@ -383,3 +385,13 @@ def test_a_tag_that_does_not_exist_is_refused_by_every_command(
         assert main([*command, "--archive", str(archive.path), "--tag", "colour=red"]) == 1
         lines = capsys.readouterr().err.splitlines()
         assert lines == ["cdpanalytics: the sessions have no column 'colour' to select by"]
+
+
+def test_tags_of_listed_vms_follow_them_into_ranges() -> None:
+    """A worker that reads some VMs only has their tags, also of VMs that no session names."""
+    settings = pd.DataFrame({
+        "policy": ["Gold"], "vms": [["a", "m", "z"]], "tags": [[{"d": "A"}, {"d": "M"}, {"d": "Z"}]]
+    })  # fmt: skip
+    part = listing(settings, Range("vm", "b", None))
+    assert part["vms"].tolist() == [["m", "z"]]
+    assert listed_vms(part, with_server=False)["d"].tolist() == ["M", "Z"]

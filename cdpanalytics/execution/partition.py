@@ -108,7 +108,19 @@ def listing(policies: pd.DataFrame | None, within: Range) -> pd.DataFrame | None
             names if inside else []
             for names, inside in zip(lists, within.contains(column), strict=True)
         ]
-    return policies.assign(vms=pd.Series(kept, index=policies.index, dtype=object))
+    changed = {"vms": kept}
+    if "tags" in policies:  # one for each VM
+        changed["tags"] = [
+            [tag for name, tag in zip(names, tags, strict=True) if name in rest]
+            if isinstance(names, list) and isinstance(rest, list) else tags
+            for names, tags, rest in zip(lists, policies["tags"], kept, strict=True)
+        ]  # fmt: skip
+    return policies.assign(
+        **{
+            name: pd.Series(values, index=policies.index, dtype=object)
+            for name, values in changed.items()
+        }
+    )
 
 
 def _names_within(names: object, within: Range) -> object:
