@@ -37,9 +37,6 @@ LAG = pd.Timedelta("15min")
 _NEEDED = ("vm", "policy", "backup_server", "created")
 """Columns that are read whatever is asked: who and when."""
 
-_WITH_HOLES = ("as_of",)
-"""And where something was never fetched: a running session is known to run up to its own as_of."""
-
 _WINDOWS_KEPT = 4
 """Of a frame: the window asked about, the one that incidents are looked for in, and those before."""
 
@@ -234,7 +231,7 @@ class ArchiveSource:
         table = schema.SESSIONS if spec.table == "sessions" else schema.JOURNAL
         needed = (*ask.columns(), *self._needed)
         if ask.terms.unobserved is not None:
-            needed = (*needed, *_WITH_HOLES)
+            needed = (*needed, "as_of")
         scan, counts = self.archive.scan(
             *window, columns=[name for name in table.names if name in needed], table=spec.table,
             policy=names.policy, vm=names.vm, server=names.server, neighbours=spec.table == "sessions",
@@ -262,8 +259,8 @@ class ArchiveSource:
 
     @property
     def _needed(self) -> tuple[str, ...]:
-        """Columns that are read whatever is asked."""
-        return (*_NEEDED, *_WITH_HOLES) if len(self._holes) else _NEEDED
+        # Where there are holes, a running session is known to run up to its own as_of only.
+        return (*_NEEDED, "as_of") if len(self._holes) else _NEEDED
 
     def intervals(self, window: Window) -> pd.DataFrame:
         """Return the journal."""
