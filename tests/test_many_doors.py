@@ -19,8 +19,9 @@ from cdpanalytics.execution.partition import BYTES_PER_SESSION, WORKER_OVERHEAD_
 from cdpanalytics.presentation import formatting
 from cdpanalytics.selection import Selection
 from tests.builders import START, RandomArchive, random_archive
+from tests.conftest import NIGHTLY
 
-SEEDS = range(3)
+SEEDS = range(20 if NIGHTLY else 2)
 SINCE, UNTIL = START + pd.Timedelta("2D"), START + pd.Timedelta("9D")
 MIDDLE = START + pd.Timedelta("5D7h")
 VM = ["backup_server", "policy", "vm"]

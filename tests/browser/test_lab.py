@@ -11,12 +11,16 @@ from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
 from cdpanalytics.explorer.state import VIEWS
+from tests.conftest import NIGHTLY
 
 from .conftest import ROOT, Lab, barriers
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 NOTEBOOKS = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
+OPENED = ["00_quickstart.ipynb", "02_durations.ipynb", "report.ipynb"]
+"""Those opened each day; `tests/test_notebooks.py` runs every notebook without a browser."""
+
 EXPLORER = ".cdp-explorer:not(.cdp-static)"
 HEAD, BAR, TILES, STRIP, MAIN, DETAIL = (
     f"{EXPLORER} .cdp-{name}" for name in ("head", "bar", "tiles", "strip", "main", "detail")
@@ -300,7 +304,9 @@ def test_the_export_is_in_labs_own_menu(explorer: Page) -> None:
     explorer.keyboard.press("Escape")
 
 
-@pytest.mark.parametrize("name", [name for name in NOTEBOOKS if name != "04_explorer.ipynb"])
+@pytest.mark.parametrize(
+    "name", [name for name in NOTEBOOKS if name != "04_explorer.ipynb"] if NIGHTLY else OPENED
+)
 def test_each_notebook_opens_and_runs(lab: Lab, name: str) -> None:
     lab.open(name)
     lab.run_all()
