@@ -19,7 +19,8 @@ KILLED = -signal.SIGKILL
 def sync_in_process(url: str, folder: Path, said: Any, **options: Any) -> None:
     """Sync as the command line does; leaves in `said` what came of it.
 
-    `impatient`: retries do not wait; `reconcile`: compare with what the server remembers.
+    `impatient`: retries do not wait, and an answer that trickles is given up after a second;
+    `reconcile`: compare with what the server remembers.
     """
     from cdpanalytics.archive import Archive
     from cdpanalytics.errors import CdpError
@@ -29,7 +30,7 @@ def sync_in_process(url: str, folder: Path, said: Any, **options: Any) -> None:
 
     since, reconcile = options.pop("since", "7D"), options.pop("reconcile", True)
     if options.pop("impatient", False):
-        options["retry"] = RetryPolicy(backoff=0)
+        options |= {"retry": RetryPolicy(backoff=0), "answer_timeout": 1}
     try:
         with EnterpriseManager(url, "demo", "demo", cache=False, **options) as em:
             done = sync(em, Archive(folder), since=since, quick=not reconcile, progress=False)

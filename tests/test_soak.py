@@ -16,7 +16,7 @@ from tests.conftest import NIGHTLY, UNTIL
 from tests.processes import KILLED
 from tests.test_synchronize import assert_equals_truth, strays
 
-SYNCS, DAYS = (100, 40) if NIGHTLY else (25, 10)
+SYNCS, DAYS = (100, 40) if NIGHTLY else (40, 16)
 PASSING = [kind for kind in KINDS if kind != "silence"]
 
 
