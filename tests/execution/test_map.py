@@ -33,13 +33,14 @@ from cdpanalytics.metrics.registry import REGISTRY, REQUIRED, MetricSpec, spec_o
 from cdpanalytics.sources import archive_plan
 from tests.archive.test_archive import EM, OCT, at, put, session
 from tests.builders import mapped
+from tests.conftest import NIGHTLY
 from tests.metrics import strategies as some
 
 Metric = Callable[..., pd.DataFrame]
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = Archive(ROOT / "data/sample")
 EVERY = [getattr(metrics, name) for name in metrics.__all__]
-BY = [("policy", "vm"), "vm", "policy", "backup_server", ()]
+BY = [("policy", "vm"), "policy", (), *(["vm", "backup_server"] if NIGHTLY else [])]
 NEEDED: dict[str, dict[str, Any]] = {
     "what_if": {"targets": ["15s", "15min"]},
     "compare": {"since": "2026-10-20"},
