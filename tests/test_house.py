@@ -29,6 +29,14 @@ def test_imports_keep_to_the_layers() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_no_module_is_longer_than_500_lines() -> None:
+    lengths = {
+        str(path.relative_to(ROOT)): len(path.read_text().splitlines())
+        for path in (ROOT / "cdpanalytics").rglob("*.py")
+    }
+    assert {path: length for path, length in lengths.items() if length > 500} == {}
+
+
 def test_conda_gets_the_same_packages_and_bounds() -> None:
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     conda = {line for line in environment if isinstance(line, str)}

@@ -20,6 +20,7 @@ from cdpanalytics.presentation import formatting, happenings, palette, pictures
 from cdpanalytics.presentation import html as parts
 from cdpanalytics.presentation.analysis import Analysis, periods_by_vm
 from cdpanalytics.presentation.drawing import Drawing
+from cdpanalytics.presentation.plain import is_missing
 from cdpanalytics.schema import KEYS
 
 _GAPS_SHOWN = 25
@@ -135,7 +136,7 @@ def groups(analysis: Analysis, state: State, width: float) -> Markup:
 
     def narrow(row: dict[Hashable, Any]) -> object:
         name = row[state.by]
-        return None if formatting.is_missing(name) else {"toggle": [column, str(name), True]}
+        return None if is_missing(name) else {"toggle": [column, str(name), True]}
 
     choices = ("policy", "backup_server", *analysis.selection.context.names)
     picks = [
@@ -417,7 +418,7 @@ def _pick_cause(row: Mapping[Any, Any]) -> object:
 
 def _narrow_policy(row: Mapping[Any, Any]) -> object:
     name = row["policy"]
-    return None if formatting.is_missing(name) else {"toggle": ["policy", str(name), True]}
+    return None if is_missing(name) else {"toggle": ["policy", str(name), True]}
 
 
 def _first_of(table: pd.DataFrame, shown: int) -> str:

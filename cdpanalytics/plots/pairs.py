@@ -8,7 +8,8 @@ from matplotlib.ticker import PercentFormatter
 
 from cdpanalytics.plots.axes import new_axes, nothing, short
 from cdpanalytics.plots.figure import COVERED, GAP, INK, styled
-from cdpanalytics.presentation.formatting import is_missing, share, word
+from cdpanalytics.presentation.formatting import share, word
+from cdpanalytics.presentation.plain import is_missing
 
 _ROWS = 30
 

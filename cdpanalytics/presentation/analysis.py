@@ -15,6 +15,7 @@ from cdpanalytics.metrics.ranking import ranked
 from cdpanalytics.metrics.registry import metric_columns
 from cdpanalytics.metrics.sides import Sides
 from cdpanalytics.presentation import formatting
+from cdpanalytics.presentation.plain import is_missing
 from cdpanalytics.schema import KEYS, VM
 
 if TYPE_CHECKING:
@@ -490,4 +491,4 @@ def rows_by_vm(table: pd.DataFrame, vms: Collection[str]) -> dict[tuple[str, ...
 
 def names_in(row: Mapping[Any, Any] | pd.Series, columns: Sequence[str] = VM) -> tuple[str, ...]:
     """Return the names in a row, empty where unknown: its VM, as `with_vm_names` writes it."""
-    return tuple("" if formatting.is_missing(row[name]) else str(row[name]) for name in columns)
+    return tuple("" if is_missing(row[name]) else str(row[name]) for name in columns)

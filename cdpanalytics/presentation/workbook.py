@@ -15,6 +15,7 @@ from xlsxwriter.worksheet import Worksheet
 
 from cdpanalytics.errors import InputError
 from cdpanalytics.presentation import formatting
+from cdpanalytics.presentation.plain import is_missing
 
 ROWS = 1_048_576
 """Rows that a sheet can hold, its head included."""
@@ -135,7 +136,7 @@ class Workbook:
         return f"{name} {unit}".strip()
 
     def _write(self, sheet: Worksheet, row: int, column: int, value: Any, kind: str) -> None:
-        if formatting.is_missing(value):
+        if is_missing(value):
             return
         style = self._formats.get(kind)
         if isinstance(value, pd.Timestamp):

@@ -11,6 +11,7 @@ import pandas as pd
 from cdpanalytics.presentation import formatting, happenings
 from cdpanalytics.presentation.analysis import Analysis, names_in, rows_by_vm
 from cdpanalytics.presentation.drawing import Drawing, Scale, empty, highest, seconds
+from cdpanalytics.presentation.plain import is_missing
 from cdpanalytics.schema import KEYS, VM
 
 _NUMBERED = 9
@@ -198,7 +199,7 @@ def gap_words(row: Mapping[Any, Any], tz: str) -> str:
 def _cause_of(row: Mapping[Any, Any]) -> str:
     """Return the first line of a cause."""
     cause = row["cause"]
-    return "no cause known" if formatting.is_missing(cause) else str(cause).splitlines()[0]
+    return "no cause known" if is_missing(cause) else str(cause).splitlines()[0]
 
 
 def pick_vm(row: Mapping[Any, Any], since: pd.Timestamp, until: pd.Timestamp) -> dict[str, Any]:
