@@ -51,8 +51,9 @@ _ADHERENCE = ["rpo", "observed", "breached", "gaps", "breaches", "worst_gap", "a
 """The columns that fit on a page; the exact numbers of all columns are in the page as JSON."""
 _LEFT_OUT = ["excluded", "retired", "adherence_full"]
 """What is shown beside adherence where anything was left out."""
-_STATUS = ["state", "since", "age", "target", "last_success", "last_result", "reason",
-           "recovery_point", "recovery_age"]  # fmt: skip
+_STATUS = ["state", "since", "age", "target", "last_success", "last_result", "reason"]
+_RESTORE = ["recovery_point", "recovery_age"]
+"""What is shown beside the status where the archive keeps the journal."""
 _GAP = [*KEYS, *parts.GAP]
 _WHAT_IF = ["rpo", "breaches", "breached", "adherence"]
 _CHANGE = ["adherence_before", "adherence", "change", "breached_before", "breached", "verdict"]
@@ -285,8 +286,10 @@ def _tables(analysis: Analysis) -> dict[str, Any]:
 
 def _not_protected(analysis: Analysis) -> pd.DataFrame:
     """Return the VMs that are not plainly protected at the end, worst first."""
-    table = analysis.status[~analysis.status["state"].isin(["protected", "off schedule"])]
-    return table[[*KEYS, *_STATUS]]
+    status = analysis.status
+    table = status[~status["state"].isin(["protected", "off schedule"])]
+    restore = _RESTORE if status["recovery_point"].notna().any() else []
+    return table[[*KEYS, *_STATUS, *restore]]
 
 
 def _pictures(analysis: Analysis) -> dict[str, Markup]:
