@@ -181,15 +181,8 @@ def waiting(rows: list[Row]) -> str:
          f"{row['goal']:.1f}" if row["goal"] else ""]
         for row in waited[:-1]
     ]  # fmt: skip
-    head = [
-        "a process that does",
-        "s",
-        "CPU s",
-        "peak MB",
-        "beside the script",
-        "CPU beside it",
-        "goal",
-    ]
+    head = ["a process that does", "s", "CPU s", "peak MB", "beside the script", "CPU beside it",
+            "goal"]  # fmt: skip
     return markdown(head, table) + "\n" + _of_sections(rows)
 
 

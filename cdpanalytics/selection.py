@@ -36,7 +36,6 @@ from cdpanalytics.schema import KEYS
 from cdpanalytics.selected import SelectedSessions
 from cdpanalytics.sources import (
     Ask,
-    FrameSource,
     Tagged,
     named,
 )
@@ -211,21 +210,19 @@ class Selection(SelectedSessions):
         """
         if sides is not None:
             return self._side_by_side(() if by is None else by, Sides.parse(sides))
-        by = _BY if by is None else by
-        earlier = self.before()
-        if earlier is None:
-            raise InputError(
-                "compare requires a period with a start: it compares it with the one before"
-            )
-        before = earlier.window
-        return self._with_before._ask("compare", since=self.window[0], before=before, by=by)
+        wide, since = self._with_before, self.window[0]
+        before = wide.window[0], since
+        return wide._ask("compare", since=since, before=before, by=_BY if by is None else by)
 
     @cached_property
     def _with_before(self) -> Selection:
         """The same question of its period and the one before."""
         earlier = self.before()
-        since = None if earlier is None else earlier.window[0]
-        return self.during(since=since, until=self.window[1])
+        if earlier is None:
+            raise InputError(
+                "compare requires a period with a start: it compares it with the one before"
+            )
+        return self.during(since=earlier.window[0], until=self.window[1])
 
     def _side_by_side(self, by: By, sides: Sides) -> pd.DataFrame:
         keys = [by] if isinstance(by, str) else list(by)
@@ -377,7 +374,7 @@ class Selection(SelectedSessions):
         besides the terms, None where the sums are of this question only.
         """
         rows, by = self._rows(ask.columns()), ask.question.by
-        regroup = ask.spec.regroup if self._is_pinned else None
+        regroup = None if self.source.arrays is None else ask.spec.regroup
         if regroup is None or given is None or ask.question.freq is not None:
             return ask.of(rows, self._members, self.source.complete)
         others = {name: value for name, value in given.items() if name != "by"}
@@ -388,11 +385,6 @@ class Selection(SelectedSessions):
             part = ask.by(*finest).partial(rows, self._members, self.source.complete)
             held = self._sums[key] = finest, part
         return ask.table(regroup(held[1], by))
-
-    @property
-    def _is_pinned(self) -> bool:
-        """Whether its rows are read already, for several metrics: see `pinned`."""
-        return isinstance(self.source, FrameSource) and self.source.complete
 
     @cached_property
     def _sums(self) -> dict[tuple[str, str], tuple[tuple[str, ...], Any]]:

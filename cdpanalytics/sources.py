@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -368,22 +368,16 @@ class FrameSource:
         held = facts(self.sessions)
         resolve_window(held, Question(since=window[0], until=window[1]))
         if held.with_neighbours and window != (held.since, held.promised_until or held.until):
-            return self._marked(window)
+            return self._marked(window) if self.complete else self._mark(window)
         return self.sessions
 
-    def _marked(self, window: Window) -> pd.DataFrame:
-        """Return the rows marked for a window; of rows that nothing changes, the newest are kept."""
-        if not self.complete:
-            return mark(self.sessions, *window, self.as_of, ())
-        if window not in self._kept:
-            while len(self._kept) >= _WINDOWS_KEPT:
-                self._kept.pop(next(iter(self._kept)), None)
-            self._kept[window] = mark(self.sessions, *window, self.as_of, (), counted=False)
-        return self._kept[window]
+    def _mark(self, window: Window) -> pd.DataFrame:
+        return mark(self.sessions, *window, self.as_of, (), counted=not self.complete)
 
     @cached_property
-    def _kept(self) -> dict[Window, pd.DataFrame]:
-        return {}
+    def _marked(self) -> Callable[[Window], pd.DataFrame]:
+        """As `_mark`, of rows that nothing changes: those of the newest windows are kept."""
+        return lru_cache(_WINDOWS_KEPT)(self._mark)
 
     @cached_property
     def arrays(self) -> Kept | None:

@@ -35,13 +35,14 @@ _TRIES = 5
 class StoredArchive:
     """An archive as a sync uses it: days and settings, read and replaced one at a time."""
 
+    _holds = False
+    _held: ParquetFiles | None = None
+
     def __init__(
         self, path: str | os.PathLike[str], *, storage_options: Mapping[str, Any] | None = None
     ) -> None:
         self._storage: base.Storage = base.open_storage(path, storage_options)
         self._writer = Writer(self._storage)
-        self._held: ParquetFiles | None = None
-        self._holds = False
         if self._storage.home_exists():
             marker.check_archive(self._storage)
 
@@ -215,21 +216,21 @@ class StoredArchive:
             return read(written)
         before = marker.read_marker(self._storage)
         for _ in range(_TRIES):
-            error, files = None, self._held
-            is_fresh = files is None or files.marker.commit != before.commit
-            if files is None or is_fresh:
-                files = ParquetFiles(self._storage, before)
+            held, self._held, error = self._held, None, None
+            if held is not None and held.marker.commit != before.commit:
+                held = None
+            files = ParquetFiles(self._storage, before) if held is None else held
             try:
                 result = read(files)
             except ArchiveError as raised:
                 error = raised
             after = marker.read_marker(self._storage)
-            if after.commit == before.commit and error is None:
-                self._held = files if self._holds else None
-                return result
-            self._held = None
-            if after.commit == before.commit and error is not None and is_fresh:
-                raise error
+            if after.commit == before.commit:
+                if error is None:
+                    self._held = files if self._holds else None
+                    return result
+                if held is None:  # else the files may have been listed before the user changed them
+                    raise error
             before = after
         raise ArchiveError(
             f"{self.path} was changed {_TRIES} times while it was read; try again when no sync runs"
@@ -243,5 +244,4 @@ class StoredArchive:
 def _reopened(kind: type[A], storage: base.Storage) -> A:
     archive = kind.__new__(kind)
     archive._storage, archive._writer = storage, Writer(storage)
-    archive._held, archive._holds = None, False
     return archive

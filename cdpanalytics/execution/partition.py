@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -109,18 +109,18 @@ def listing(policies: pd.DataFrame | None, within: Range) -> pd.DataFrame | None
             for names, inside in zip(lists, within.contains(column), strict=True)
         ]
     changed = {"vms": kept}
-    if "tags" in policies:  # one for each VM
-        changed["tags"] = [
-            [tag for name, tag in zip(names, tags, strict=True) if name in rest]
-            if isinstance(names, list) and isinstance(rest, list) else tags
-            for names, tags, rest in zip(lists, policies["tags"], kept, strict=True)
-        ]  # fmt: skip
-    return policies.assign(
-        **{
-            name: pd.Series(values, index=policies.index, dtype=object)
-            for name, values in changed.items()
-        }
-    )
+    if "tags" in policies:
+        changed["tags"] = list(map(_tags_of, policies["tags"], lists, kept))
+    series = {name: pd.Series(values, policies.index, object) for name, values in changed.items()}
+    return policies.assign(**series)
+
+
+def _tags_of(tags: Any, names: object, kept: object) -> Any:
+    """Return the tags, one mapping for each name, of the names that are kept."""
+    if not (isinstance(names, list) and isinstance(kept, list)):
+        return tags
+    left = set(kept)
+    return [tag for name, tag in zip(names, tags, strict=True) if name in left]
 
 
 def _names_within(names: object, within: Range) -> object:

@@ -35,16 +35,8 @@ _CHANGES_SHOWN = 10
 _ON_ONE_PAGE = {"status": 5, "objectives": 6, "chronic": 2, "worst": 5}
 """Rows of the summary, so that it is one page whatever the size of the estate."""
 
-_WORST_ON_ONE_PAGE = [
-    "vm",
-    "policy",
-    "backup_server",
-    "breached",
-    "explains",
-    "worst_gap",
-    "adherence",
-    "incident",
-]
+_WORST_ON_ONE_PAGE = ["vm", "policy", "backup_server", "breached", "explains", "worst_gap",
+                      "adherence", "incident"]  # fmt: skip
 _PACKAGE = "cdpanalytics.reports"
 _ADHERENCE = ["rpo", "observed", "breached", "gaps", "breaches", "worst_gap", "adherence", "adherence_strict",
               "sessions", "failed", "success_rate"]  # fmt: skip
