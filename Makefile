@@ -113,3 +113,5 @@ $(VENV)/bin/pip:
 		if [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -y -qq python3-venv; \
 		else sudo apt-get update -qq && sudo apt-get install -y -qq python3-venv; fi; }
 	$(PYTHON) -m venv $(VENV)
+	@# The pip of Python 3.11 takes twice as long to choose the versions of all that the tests need.
+	-$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip

@@ -55,7 +55,7 @@ def test_a_sync_killed_at_any_write_is_finished_by_the_next(
         undisturbed, _ = synced(server, tmp_path / "whole", since="2D")
         number, kills = 0, 0
         while True:
-            number += 1 if NIGHTLY else 3
+            number += 1 if NIGHTLY else 5
             folder = tmp_path / f"killed-{number}"
             code, _ = processes.run(processes.killed_at, number, server.url, folder, since="2D")
             if code != KILLED:
@@ -72,7 +72,7 @@ def test_a_sync_killed_at_any_write_is_finished_by_the_next(
             assert not said.startswith("error"), said
             assert_not_asked_again(server, before, final)
             assert_same_archive(undisturbed.path, folder)
-        assert kills >= (30 if NIGHTLY else 10), "each file is written, renamed and settled"
+        assert kills >= (30 if NIGHTLY else 6), "each file is written, renamed and settled"
 
 
 @pytest.mark.slow
@@ -84,7 +84,7 @@ def test_a_write_that_fails_leaves_the_archive_sound(
         server.advance(timedelta(hours=9))
         number, failures = 0, 0
         while True:
-            number += 1 if NIGHTLY else 2
+            number += 1 if NIGHTLY else 3
             folder = tmp_path / f"failed-{number}"
             shutil.copytree(base.path, folder)
             code, said = processes.run(processes.failing_at, number, server.url, folder)
@@ -99,9 +99,9 @@ def test_a_write_that_fails_leaves_the_archive_sound(
             failures += 1
             assert "cannot be written: No space left on device" in said
             assert "\n" not in said
-        assert failures >= (15 if NIGHTLY else 7), "each opening, writing and renaming of each file"
-        synced(server, tmp_path / "failed-4", since="7D")
-        assert_equals_truth(Archive(tmp_path / "failed-4"), fleet, server)
+        assert failures >= (15 if NIGHTLY else 5), "each opening, writing and renaming of each file"
+        synced(server, tmp_path / "failed-3", since="7D")
+        assert_equals_truth(Archive(tmp_path / "failed-3"), fleet, server)
 
 
 def test_a_disk_that_is_full_is_one_clear_line(

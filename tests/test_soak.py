@@ -16,7 +16,7 @@ from tests.conftest import NIGHTLY, UNTIL
 from tests.processes import KILLED
 from tests.test_synchronize import assert_equals_truth, strays
 
-SYNCS, DAYS = (100, 40) if NIGHTLY else (40, 16)
+SYNCS, DAYS = (100, 40) if NIGHTLY else (24, 10)
 PASSING = [kind for kind in KINDS if kind != "silence"]
 
 

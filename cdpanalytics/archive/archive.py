@@ -6,6 +6,7 @@
     DIR/sessions/SOURCE/2026-10-01.parquet         task sessions created on that day, by VM and time
     DIR/policy_sessions/SOURCE/2026-10-01.parquet  policy sessions created on that day
     DIR/intervals/SOURCE/2026-10-01.parquet        restorable intervals of that day, when asked for
+    DIR/months/SOURCE/2026-09.parquet              of a settled month what later windows need of it (`months`)
     DIR/policies/SOURCE.parquet                    settings, each row with when they were seen
     DIR/.../_new.NAME                              written by a sync that has not ended (`writing`)
     DIR/damaged/...                                files that could not be read, set aside under their names
@@ -31,12 +32,12 @@ import pyarrow as pa
 from cdpanalytics import schema
 from cdpanalytics.archive import coverage
 from cdpanalytics.archive import verify as verification
+from cdpanalytics.archive.extremes import LATEST, NeighbourRules, default_rules
 from cdpanalytics.archive.files import (
     POLICIES,
     TABLES,
     ParquetFiles,
 )
-from cdpanalytics.archive.neighbours import LATEST, NeighbourRules, default_rules
 from cdpanalytics.archive.scan import Rows, Scan, plan_scan, read_rows
 from cdpanalytics.archive.stored import StoredArchive
 from cdpanalytics.errors import InputError

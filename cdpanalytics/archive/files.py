@@ -42,6 +42,8 @@ TABLES = {
 }
 """Tables that have one file per source and day."""
 
+_COLUMNS = {**TABLES, names.POLICIES: POLICIES, names.MONTHS: schema.SESSIONS}
+
 WHEN = {"sessions": "created", "policy_sessions": "created", "intervals": "start"}
 """The instant that decides in which day a row lies."""
 
@@ -62,7 +64,8 @@ class FileMetadata:
     can change any more. `missing` are intervals of the day that the server had forgotten
     when they were fetched. `counted` is how many sessions the server had of the day when
     all of it was last fetched. `imported` are names and SHA-256 of the files that rows were
-    imported from. All of them are empty in tables that have no days.
+    imported from. `summarized` are the days of a month and the versions of their files that
+    the month's rows were chosen from. All of them are empty in tables that have no such thing.
     """
 
     table: str
@@ -75,6 +78,7 @@ class FileMetadata:
     missing: tuple[tuple[str, str], ...] = ()
     counted: int | None = None
     imported: tuple[tuple[str, str], ...] = ()
+    summarized: tuple[tuple[str, str], ...] = ()
 
     def holes(self) -> tuple[Interval, ...]:
         """Return what is missing, as instants."""
@@ -103,14 +107,14 @@ class ParquetFiles:
         self, storage: Storage, marker: Marker, staged: Collection[Name] | None = None
     ) -> None:
         self.storage, self.marker = storage, marker
-        self.staged = [n for n in marker.pending if names.is_ours(n)] if staged is None else staged
+        current = filter(names.is_ours, marker.pending) if staged is None else staged
+        self.staged = frozenset(current)
         self._slugs = {names.slug(source): True for source in marker.sources}
         self._names: dict[str, list[Name]] = {}
 
     def all(self) -> list[Name]:
         """Return all files of rows, without those set aside."""
-        tables = (*names.DAILY, names.POLICIES)
-        return [name for table in tables for name in self._listed(table)]
+        return [name for table in names.TABLES for name in self._listed(table)]
 
     def days(
         self, table: str, start: pd.Timestamp | None = None, stop: pd.Timestamp | None = None
@@ -126,6 +130,10 @@ class ParquetFiles:
     def last_days(self) -> list[Name]:
         """Return the newest day of sessions of each source."""
         return list({name.parent: name for name in self.days("sessions")}.values())
+
+    def months(self) -> list[Name]:
+        """Return the files of months, which the days alone could make again."""
+        return self._listed(names.MONTHS)
 
     def exists(self, name: Name) -> bool:
         """Return whether there is a file of this name."""
@@ -154,7 +162,7 @@ class ParquetFiles:
         try:
             footer = self._current(path, self.storage.footer)
             metadata = _read_metadata(footer)
-            expected = TABLES.get(metadata.table, POLICIES)
+            expected = columns_of(path)
             if metadata.final and not thorough:
                 same_columns = footer.schema.to_arrow_schema().names == expected.names
                 return same_columns and _mismatch(path, metadata) is None
@@ -257,6 +265,11 @@ class ParquetFiles:
         )
 
 
+def columns_of(path: Name) -> pa.Schema:
+    """Return the columns that a file of ours has."""
+    return _COLUMNS[path.parts[0]]
+
+
 def parquet_bytes(table: pa.Table, metadata: FileMetadata) -> bytes:
     """Return a table as the bytes of a Parquet file that says what it is."""
     described = {**asdict(metadata), "creator": f"cdpanalytics {_own_version()}"}
@@ -287,10 +300,10 @@ def _mismatch(path: Name, metadata: FileMetadata) -> str | None:
     if metadata.version != schema.VERSION:
         return f"has schema version {metadata.version}, not {schema.VERSION}"
     place = path.parts
-    if place[0] != metadata.table or metadata.table not in (*TABLES, "policies"):
+    if place[0] != metadata.table or metadata.table not in names.TABLES:
         return f"says it is of table {metadata.table!r}"
     source = names.slug(metadata.source)
-    by_day = metadata.table != "policies"
+    by_day = metadata.table != names.POLICIES
     if place[1:] != ((source, path.name) if by_day else (f"{source}.parquet",)):
         return f"says it is of {metadata.source}"
     day = path.stem if by_day else None

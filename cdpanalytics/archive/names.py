@@ -17,6 +17,10 @@ DAILY = ("sessions", "policy_sessions", "intervals")
 """Tables that have one file per source and day."""
 
 POLICIES = "policies"
+MONTHS = "months"
+"""Sessions of each settled month that later windows may have as neighbours; see `months`."""
+
+TABLES = (*DAILY, POLICIES, MONTHS)
 DAMAGED = "damaged"
 """Where files lie that were set aside."""
 
@@ -45,6 +49,11 @@ def policies_file(source: str) -> Name:
     return Name(POLICIES, f"{slug(source)}.parquet")
 
 
+def month_file(day: Name) -> Name:
+    """Return the file of the month of a day's file."""
+    return Name(MONTHS, day.parts[1], f"{day.stem[:7]}.parquet")
+
+
 def staged(name: Name) -> Name:
     """Return the name under which a file lies until it is current."""
     return name.with_name(_STAGED + name.name)
@@ -70,6 +79,8 @@ def is_ours(name: Name) -> bool:
     match name.parts:
         case (table, source, file) if table in DAILY:
             return _SLUG.fullmatch(source) is not None and _day_of(file) is not None
+        case ("months", source, file):
+            return _SLUG.fullmatch(source) is not None and _day_of(_first_of(file)) is not None
         case ("policies", file) if file.endswith(".parquet"):
             return _SLUG.fullmatch(file.removesuffix(".parquet")) is not None
     return False
@@ -86,9 +97,14 @@ def _day_of(file: str) -> str | None:
         return None
 
 
+def _first_of(file: str) -> str:
+    """Return the name of the file of a month's first day."""
+    return f"{file.removesuffix('.parquet')}-01.parquet"
+
+
 def folder_of(name: Name) -> str:
     """Return the slug of the source that a name of ours belongs to."""
-    return name.parts[1] if name.parts[0] in DAILY else name.stem
+    return name.stem if name.parts[0] == POLICIES else name.parts[1]
 
 
 def original_of(name: Name) -> Name | None:

@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cdpanalytics import schema
+from cdpanalytics.archive.extremes import NeighbourRules
 from cdpanalytics.archive.files import TABLES, WHEN, Named, ParquetFiles, inside
 from cdpanalytics.archive.marker import read_marker
 from cdpanalytics.archive.names import Name
-from cdpanalytics.archive.neighbours import Neighbourhood, NeighbourRules
+from cdpanalytics.archive.neighbours import Neighbourhood
 from cdpanalytics.archive.tables import (
     append_and_compact,
     clip_to_window,

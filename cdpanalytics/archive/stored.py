@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from cdpanalytics import schema
-from cdpanalytics.archive import coverage, marker, names
+from cdpanalytics.archive import coverage, marker, months, names
 from cdpanalytics.archive.files import (
     POLICIES,
     TABLES,
@@ -23,7 +23,7 @@ from cdpanalytics.archive.files import (
 )
 from cdpanalytics.archive.storage import base
 from cdpanalytics.archive.writing import Writer
-from cdpanalytics.errors import ArchiveError
+from cdpanalytics.errors import ArchiveError, StoreError
 
 A = TypeVar("A", bound="StoredArchive")
 T = TypeVar("T")
@@ -154,18 +154,22 @@ class StoredArchive:
         self._writer.put(names.policies_file(source), rows, metadata)
         return rows
 
-    def writing(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def writing(self) -> Iterator[None]:
         """Hold the archive for writing, once another process that does has finished.
 
         What a process that was killed left is finished first. What is written becomes
-        current for readers at once, at the end; they see nothing of it before.
+        current for readers at once, at the end; they see nothing of it before. Of months that
+        are settled by now, what later windows need is written first.
 
         Raises
         ------
         ArchiveError
             When another process holds it for ten minutes, or it cannot be written.
         """
-        return self._writer.writing()
+        with self._writer.writing():
+            self._summarize_months()
+            yield
 
     def set_aside(self, *, thorough: bool = False) -> list[str]:
         """Move files that cannot be read or are not what their place says to ``damaged/``.
@@ -199,6 +203,20 @@ class StoredArchive:
         return self._consistent(lambda files: coverage.damaged_days(files, source))
 
     # -- internal ----------------------------------------------------------------
+
+    def _summarize_months(self) -> None:
+        """Write the file of each settled month that has none, or one of other days."""
+
+        def summarize(files: ParquetFiles) -> None:
+            for name, days in months.due(files):
+                self._writer.put(name, *months.summary(files, name, days))
+
+        try:
+            self._consistent(summarize)
+        except StoreError:
+            raise
+        except ArchiveError:
+            return  # a day that cannot be read is set aside by whoever writes
 
     def _consistent(self, read: Callable[[ParquetFiles], T]) -> T:
         """Return what a function reads of one state of the archive.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cdpanalytics import schema
 from cdpanalytics.archive import names
-from cdpanalytics.archive.files import POLICIES, TABLES, WHEN, ParquetFiles
+from cdpanalytics.archive.files import TABLES, WHEN, ParquetFiles, columns_of
 from cdpanalytics.archive.marker import LOCK, MARKER, estate_files
 from cdpanalytics.archive.names import Name
 from cdpanalytics.errors import ArchiveError, StoreError
@@ -114,10 +114,10 @@ def _inspect(
     files: ParquetFiles, path: Name, uids: dict[tuple[str, str], _Digests]
 ) -> Iterator[str]:
     metadata = files.metadata(path)
-    table = files.load(path, TABLES.get(metadata.table, POLICIES))
-    if metadata.day is None:
+    table = files.load(path, columns_of(path))
+    if metadata.table not in TABLES:
         return
-    day = pd.Timestamp(metadata.day, tz="UTC")
+    day = pd.Timestamp(str(metadata.day), tz="UTC")
     when = WHEN.get(metadata.table, "created")
     begun = schema.to_frame(table.select([when]))[when]
     outside = int((~begun.between(day, day + _DAY, inclusive="left")).sum())

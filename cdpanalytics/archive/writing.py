@@ -150,9 +150,10 @@ class Writer:
         """Make current what a killed sync has staged, and record the sources of an older archive."""
         is_new = not self._storage.exists(MARKER)
         before = self._marker = read_marker(self._storage)
-        tables = (*names.DAILY, names.POLICIES)
         listed = [
-            name for table in tables for name in names.regular(self._storage.walk(Name(table)))
+            name
+            for table in names.TABLES
+            for name in names.regular(self._storage.walk(Name(table)))
         ]
         currents = [names.current(name) for name in listed]
         self._staged = {name for name in currents if name is not None and names.is_ours(name)}

@@ -167,6 +167,22 @@ def test_another_kind_of_store_does_the_same(server: Simulator, fleet: Fleet) ->
     assert archive.verify().empty
 
 
+def test_a_settled_month_is_read_from_one_object(place: Place) -> None:
+    november = OCT + 31 * DAY
+    put(place.archive(), OCT, session("u1", "a", 0, 8))
+    put(place.archive(), OCT + DAY, session("u2", "a", 24, 32))
+    put(place.archive(), november, session("u3", "a", 745, 746))
+    archive = place.archive()
+    days = archive.sessions(since=november, history=True)
+    with archive.writing():
+        pass
+    archive = place.archive()
+    place.relay.lines.clear()
+    assert archive.sessions(since=november, history=True)["uid"].tolist() == days["uid"].tolist()
+    read = {line.rpartition("/")[2] for line in place.relay.lines if ".parquet" in line}
+    assert read == {"2026-10.parquet", f"{november:%Y-%m-%d}.parquet"}
+
+
 def test_pandas_reads_the_sessions_with_no_help_of_ours(place: Place) -> None:
     put(place.archive(), OCT, session("u1", "a", 0, 8))
     plain = pd.read_parquet(f"{place.url}/sessions", storage_options=place.options)

@@ -57,6 +57,9 @@ class Storage(Protocol):
     def exists(self, name: PurePosixPath) -> bool:
         """Return whether there is a regular file of this name."""
 
+    def version(self, name: PurePosixPath) -> str:
+        """Return what tells a version of a file from others, as of the last look at its folder."""
+
     def walk(self, folder: PurePosixPath) -> list[tuple[PurePosixPath, Kind]]:
         """Return each name below a folder and what it is, in order; links are not followed."""
 

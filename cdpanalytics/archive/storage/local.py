@@ -104,6 +104,11 @@ class LocalStorage:
         """Return whether there is a regular file of this name."""
         return self._link_above(name) is None and _stat_kind(self.home / name) == "file"
 
+    def version(self, name: PurePosixPath) -> str:
+        """Return the size and time of a file, which a copy that keeps times has too."""
+        status = (self.home / name).stat()
+        return f"{status.st_size} {status.st_mtime_ns}"
+
     def walk(self, folder: PurePosixPath) -> list[tuple[PurePosixPath, Kind]]:
         """Return each name below a folder and what it is, in order; links are not followed."""
         if self._link_above(folder) is not None:

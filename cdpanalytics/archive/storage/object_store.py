@@ -107,6 +107,11 @@ class ObjectStorage:
             return False
         return True
 
+    def version(self, name: PurePosixPath) -> str:
+        """Return the size of an object and what the store calls its version."""
+        entry = self._entries.get(name) or self._look(name)
+        return f"{entry.size} {entry.version}"
+
     def walk(self, folder: PurePosixPath) -> list[tuple[PurePosixPath, Kind]]:
         """Return the names below a folder, in order: one listing."""
         listed = self._listed(folder)
