@@ -15,8 +15,7 @@ from markupsafe import Markup
 
 from cdpanalytics.explorer.state import VIEWS as NAMES
 from cdpanalytics.explorer.state import State
-from cdpanalytics.presentation import analysis as sentences
-from cdpanalytics.presentation import formatting, happenings, palette, pictures
+from cdpanalytics.presentation import formatting, happenings, palette, pictures, sentences
 from cdpanalytics.presentation import html as parts
 from cdpanalytics.presentation.analysis import Analysis, periods_by_vm
 from cdpanalytics.presentation.drawing import Drawing

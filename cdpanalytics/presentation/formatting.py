@@ -309,12 +309,14 @@ def share(ratio: float) -> str:
 
     Examples
     --------
-    >>> share(1.0), share(0.999999), share(0.625), share(float("nan"))
-    ('100 %', '99.99 %', '62.50 %', '–')
+    >>> share(1.0), share(0.999999), share(0.625), share(0.00005), share(float("nan"))
+    ('100 %', '99.99 %', '62.50 %', '<0.01 %', '–')
     """
     if pd.isna(ratio):
         return MISSING
     cut = math.floor(ratio * 10_000 + 1e-9) / 100
+    if cut == 0 < ratio:
+        return "<0.01 %"
     if ratio < 1:
         cut = min(cut, 99.99)
     return f"{cut:.0f} %" if cut in (0, 100) else f"{cut:.2f} %"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from textwrap import shorten
 from typing import Any
 
 import pandas as pd
@@ -18,7 +19,7 @@ SHOWN = 5
 _TIMELINE_ROWS = 12
 _LEAST_SHARE = 0.01
 _NAMED = 3
-_LONGEST_CAUSE = 70
+_LONGEST_CAUSE = 110
 _NO_SESSION = "no session"
 
 
@@ -187,7 +188,7 @@ def _cause(row: pd.Series) -> str:
         return "no session ran"
     verdict, _, reason = cause.partition(": ")
     text = (reason or verdict).splitlines()[0]
-    text = text if len(text) <= _LONGEST_CAUSE else text[: _LONGEST_CAUSE - 1].rstrip() + "…"
+    text = shorten(text, _LONGEST_CAUSE, placeholder="…")
     mostly = "mostly " if row["cause_share"] < 1 else ""
     return mostly + text
 
