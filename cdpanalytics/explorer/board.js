@@ -87,9 +87,10 @@ function render({ model, el }) {
   const listen = (type, act) => el.addEventListener(type, act, { signal: own.signal });
   listen("click", (event) => {
     if ("dragged" in el.dataset) return;
-    const target = event.target.closest("[data-act], [data-start]");
+    const target = event.target.closest("[data-act], [data-start], [data-copy]");
     if (!target || !el.contains(target)) return;
     if (event.target.closest("th button.sort")) return;
+    if (target.dataset.copy) { copy(el.querySelector(`#${target.dataset.copy}`)); word.textContent = "Copied."; return; }
     const message = messageOf(target);
     if (inSecondPane(target)) message.pane = 2;
     if (message.show && "picked" in message.show) opener = keyOf(target);
@@ -142,6 +143,12 @@ const element = (name, kind) => Object.assign(document.createElement(name), { cl
 const inSecondPane = (target) => Boolean(target.closest(".panes > section + section"));
 const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
+// Where a page is not served by https, only a selected field can be copied.
+function copy(field) {
+  field.select();
+  document.execCommand("copy");
+}
+
 // Where the widget runs, the still picture of the same cell is not needed.
 function hideTwin(id) {
   const rule = element("style", "");
@@ -186,7 +193,7 @@ function remember(box) {
   const inside = box.contains(active);
   const field = inside && active.matches("input:not([type=checkbox]), textarea") ? active : null;
   return {
-    open: [...box.querySelectorAll("details[id]")].map((each) => [each.id, each.open]),
+    open: [...box.querySelectorAll("details[id]")].filter((each) => each.open !== "open" in each.dataset).map((each) => [each.id, each.open]),
     focus: inside ? { id: active.id, act: active.dataset.act ?? active.closest("[data-act]")?.dataset.act, value: active.value, tip: active.dataset.tip } : null,
     field: field && { value: field.value, start: field.selectionStart, end: field.selectionEnd, typing: "find" in field.dataset },
     scroll: [...box.querySelectorAll(".panel, .scroll")].map((each) => [each.scrollLeft, each.scrollTop]),

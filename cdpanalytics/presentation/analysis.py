@@ -176,6 +176,13 @@ class Analysis:
         return self.selection.size_trend(by=self.by)
 
     @cached_property
+    def vm_trends(self) -> pd.DataFrame:
+        """Size trends by VM; no rows where the sessions have no sizes."""
+        if not self._has_sizes:
+            return pd.DataFrame(columns=[*KEYS, "periods", "size", "slope", "projected"])
+        return self.selection.size_trend(by=KEYS)
+
+    @cached_property
     def what_if(self) -> pd.DataFrame:
         """Adherence of all VMs together under other targets."""
         return self.selection.what_if(TARGETS)

@@ -28,7 +28,7 @@ _BYTES = ("size", "rolling", "projected", "projected_low", "projected_high", "to
           "residual")  # fmt: skip
 _SLOPES = ("slope", "slope_low", "slope_high")
 _SHARES = ("adherence", "adherence_strict", "gap_adherence", "success_rate", "on_cadence", "growth",
-           "restorable_share", "share", "objective", "elapsed", "explains", "explained",
+           "restorable_share", "within_share", "share", "objective", "elapsed", "explains", "explained",
            "adherence_before", "adherence_full", "success_low", "success_high", "all_protected",
            "cause_share", "incident_share", "hour_share", "weekday_share", "adherence_without")  # fmt: skip
 _CHANCES = ("chance", "hour_chance", "weekday_chance")

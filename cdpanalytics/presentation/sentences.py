@@ -68,12 +68,13 @@ _ADVICE = {
 
 
 def not_protected(analysis: Analysis) -> pd.DataFrame:
-    """Return the VMs that are not plainly protected at the end, worst first.
-
-    Where the newest session did not fail, the reason is that none followed.
-    """
+    """Return the VMs that are not plainly protected at the end, worst first."""
     status = analysis.status
-    table = status[~status["state"].isin(["protected", "off schedule"])]
+    return with_reasons(status[~status["state"].isin(["protected", "off schedule"])])
+
+
+def with_reasons(table: pd.DataFrame) -> pd.DataFrame:
+    """Return rows of `Selection.status`; one without session since the last has that as its reason."""
     waiting = table["state"].isin(["breached", "exposed"]) & table["last_result"].ne("Failed")
     reason = table["reason"].astype("object")
     return table.assign(reason=reason.mask(waiting & reason.isna(), _NO_SESSION))

@@ -122,6 +122,7 @@ def test_each_view_in_both_themes_has_no_barrier_and_nothing_is_cut(
                 lab.theme(theme)
                 found += [f"{view} {theme}: {each}" for each in barriers(explorer, EXPLORER)]
                 _keep(explorer, f"{view} {width} {theme.split()[1].lower()}")
+    lab.theme("JupyterLab Dark")  # their colours in the light theme are those of the views
     for name, code in (
         ("opened", "explorer.show(view='Timeline'); explorer._receive(None, {'show': {'picked': ['cause', "
                    "str(explorer.analysis.causes['cause'].iloc[0])]}}, None)"),
@@ -132,6 +133,7 @@ def test_each_view_in_both_themes_has_no_barrier_and_nothing_is_cut(
         changed(explorer, MAIN, lambda code=code: lab.python(code))
         found += [f"{name}: {each}" for each in [*barriers(explorer, EXPLORER), *cut_off(explorer)]]
         _keep(explorer, name)
+    lab.theme("JupyterLab Light")
     explorer.set_viewport_size(before)
     assert found == []
 
@@ -190,7 +192,7 @@ def test_an_analyst_asks_with_the_mouse(explorer: Page) -> None:
     column = explorer.locator(f"{MAIN} #gaps tbody tr td:nth-child(6)")
     seconds = [float(cell.get_attribute("data-sort")) for cell in column.all()]
     assert seconds == sorted(seconds, reverse=True)
-    for kind, ending in (("CSV", "csv"), ("xlsx", "xlsx"), ("PNG", "png")):
+    for kind, ending in (("CSV", "csv"), ("Excel", "xlsx"), ("PNG", "png")):
         menu(explorer, "Download")
         with explorer.expect_download() as loading:
             explorer.get_by_role("button", name=kind, exact=True).click()
