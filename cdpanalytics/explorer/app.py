@@ -470,7 +470,7 @@ def _draw_one(region: str, analysis: Analysis, state: State, width: float) -> Ma
 
 def _printable_label(text: str) -> str:
     """Return the text of a second pane's state as its heading."""
-    return formatting.printable(", ".join(text.split("&"))).replace("+", " ")
+    return formatting.printable(", ".join(text.split("&"))).replace("+", " ").replace("=", ": ")
 
 
 def _words(drawn: str) -> str:

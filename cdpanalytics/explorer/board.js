@@ -9,6 +9,7 @@ function render({ model, el }) {
   let busy = null;
   let waiting = 0;
   let opener = null;
+  let leads = false;
 
   el.classList.add("cdp-explorer");
   el.tabIndex = -1;
@@ -50,6 +51,13 @@ function render({ model, el }) {
     marked();
   }
 
+  // A figure or a button leads to a view: it is scrolled to where it is not to be seen.
+  function arrive() {
+    if (leads && boxes.tabs.getBoundingClientRect().top > innerHeight / 2)
+      boxes.tabs.scrollIntoView({ block: "start", behavior: calm() ? "auto" : "smooth" });
+    leads = false;
+  }
+
   // The row, cell or mark that was opened keeps a visible mark; what opened is scrolled to and gets the focus.
   function opened(box) {
     const title = box.querySelector("h3");
@@ -81,7 +89,7 @@ function render({ model, el }) {
     if (list) { list.innerHTML = model.get("found"); for (const each of list.querySelectorAll("[data-act]")) pressable(each); }
   });
   model.on("change:word", () => { word.textContent = model.get("word"); });
-  model.on("change:drawn", rest);
+  model.on("change:drawn", () => { rest(); arrive(); });
   model.on("msg:custom", (message, buffers) => save(message, buffers[0]));
 
   const listen = (type, act) => el.addEventListener(type, act, { signal: own.signal });
@@ -90,9 +98,10 @@ function render({ model, el }) {
     const target = event.target.closest("[data-act], [data-start], [data-copy]");
     if (!target || !el.contains(target)) return;
     if (event.target.closest("th button.sort")) return;
-    if (target.dataset.copy) { copy(el.querySelector(`#${target.dataset.copy}`)); word.textContent = "Copied."; return; }
+    if (target.dataset.copy) { copy(el.querySelector(`#${target.dataset.copy}`)); word.textContent = target.textContent = "Copied"; return; }
     const message = messageOf(target);
     if (inSecondPane(target)) message.pane = 2;
+    leads = Boolean(message.show && "view" in message.show) && !boxes.tabs.contains(target);
     if (message.show && "picked" in message.show) opener = keyOf(target);
     send(message);
     target.closest("details.menu")?.removeAttribute("open");

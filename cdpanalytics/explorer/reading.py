@@ -191,7 +191,7 @@ def _interval(start: pd.Timestamp | None, stop: pd.Timestamp | None, tz: str) ->
 def neighbour(period: Period | None, steps: int) -> str | None:
     """Return the month, quarter or year some steps after a calendar one; None of other periods.
 
-    Their lengths differ: the month before October is September, which is no 31 days.
+    Their lengths differ: the month before October has 30 days.
 
     Examples
     --------

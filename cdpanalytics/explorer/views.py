@@ -116,7 +116,7 @@ def worst(analysis: Analysis, state: State, width: float) -> Markup:
     for row, days in zip(content["rows"], periods_by_vm(analysis, shown), strict=True):
         row.append((_sparkline(days), "", "text"))
     return _paragraph(
-        f"{_first_of(analysis.worst, _WORST_SHOWN)} VMs that missed their RPO."
+        f"VMs that missed their RPO: {_first_of(analysis.worst, _WORST_SHOWN)}."
     ) + parts.macro("table")(content)
 
 
@@ -214,6 +214,7 @@ def journal(analysis: Analysis, state: State, width: float) -> Markup:
             "The archive has no restorable intervals of this period; sync with --journal to ask for them."
         )
     shown = analysis.journal.head(_WORST_SHOWN).rename(columns={"adherence": "within_share"})
+    shown = shown[["vm", "policy", *(n for n in shown if n not in KEYS), "backup_server"]]
     text = (
         f"What each VM could be restored to, and how far apart restore points really were: "
         f"{_first_of(analysis.journal, _WORST_SHOWN)} VMs, the worst first."
@@ -228,7 +229,7 @@ def status(analysis: Analysis, state: State, width: float) -> Markup:
     tags = [name for name in table if name not in {*first, *_STATUS_LAST, "at"}]
     shown = table[[*first, *tags, *_STATUS_LAST]]
     text = (
-        f"{_first_of(analysis.status, _ROWS_SHOWN)} VMs at the end of the period, the worst first."
+        f"VMs at the end of the period, the worst first: {_first_of(analysis.status, _ROWS_SHOWN)}."
     )
     return _paragraph(text) + _table(shown, "status", analysis, _picker(analysis))
 
@@ -275,7 +276,10 @@ def exclusions(analysis: Analysis, state: State, width: float) -> Markup:
     if not state.exclude:
         return note("Exclusions are switched off under Terms, so nothing is left out.")
     if analysis.exclusions.empty:
-        return note("Nothing is left out of this period on purpose.")
+        return note(
+            "Nothing is left out of this period on purpose. Name a table or a calendar of maintenance windows "
+            'in the estate file, or write explore(archive, exclude="patches.csv").'
+        )
     text = "Time left out on purpose. Where two exclusions overlap, both name it."
     return _paragraph(text) + _table(analysis.exclusions, "exclusions", analysis)
 

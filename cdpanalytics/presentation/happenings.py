@@ -107,11 +107,11 @@ def remainder(analysis: Analysis) -> str:
     explained = formatting.whole_percent(many["explains"].sum())
     alone = table[table["vms"] == 1]
     if many.empty:
-        return f"No incident hit several VMs at once; {_times(len(alone))} a VM missed its RPO by itself."
+        return f"No incident hit several VMs at once; {_alone(len(alone))}."
     return (
         f"{len(many):,} incident{'s' if len(many) > 1 else ''} of several VMs "
         f"explain{'' if len(many) > 1 else 's'} {explained} of the time missed; "
-        f"{_times(len(alone))} a VM missed its RPO by itself."
+        f"{_alone(len(alone))}."
     )
 
 
@@ -201,5 +201,7 @@ def _listed(names: Sequence[str], plural: str) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count:,} times"
+def _alone(count: int) -> str:
+    if not count:
+        return "no VM missed its RPO by itself"
+    return f"{'once' if count == 1 else f'{count:,} times'} a VM missed its RPO by itself"

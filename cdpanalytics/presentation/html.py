@@ -48,7 +48,7 @@ HEADINGS = {
     "created": "Begun", "ended": "Ended", "state": "State", "result": "Result", "reason": "Reason",
     "since": "Since", "age": "For", "target": "RPO", "last_success": "Last success",
     "last_result": "Last result", "recovery_point": "Could be restored to",
-    "recovery_age": "Age of that", "adherence_full": "With what is left out",
+    "recovery_age": "Its age", "adherence_full": "With what is left out",
     "unobserved": "Unknown", "excluded": "Excluded", "retired": "Retired",
     "success_low": "Success rate, low", "success_high": "Success rate, high",
     "incident": "Incident", "incident_share": "Incident's share", "scope": "Scope", "longest": "Longest",
@@ -255,7 +255,8 @@ def _months(days: list[pd.Timestamp]) -> list[tuple[str, int]]:
             months[-1] = (name, months[-1][1] + 1)
         else:
             months.append((name, 1))
-    return months
+    # A name with the year is wider than three days.
+    return [(name if count > 3 else name[:3], count) for name, count in months]
 
 
 class Table:

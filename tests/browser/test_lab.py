@@ -212,6 +212,18 @@ def drag(page: Page, brush: Locator) -> None:
     page.mouse.up()
 
 
+def test_a_figure_leads_to_its_view_and_a_state_is_copied(explorer: Page) -> None:
+    """What a click shows is on the screen, not below it."""
+    figure = explorer.locator(f"{TILES} .tile", has_text="Objective").get_by_role("button")
+    changed(explorer, MAIN, figure.click)
+    expect(explorer.locator(f"{MAIN} #groups")).to_be_in_viewport()
+    menu(explorer, "Share")
+    explorer.get_by_role("button", name="Copy state").click()
+    expect(explorer.get_by_role("button", name="Copied")).to_be_visible()
+    assert explorer.evaluate("getSelection().toString()") == "view=Groups"
+    explorer.keyboard.press("Escape")
+
+
 def test_the_second_pane_is_asked_by_itself(explorer: Page, lab: Lab) -> None:
     changed(explorer, TILES, lambda: lab.python("explorer.show(beside='target=1h')"))
     first, second = explorer.locator(f"{TILES} section").all()
@@ -219,7 +231,7 @@ def test_the_second_pane_is_asked_by_itself(explorer: Page, lab: Lab) -> None:
     changed(explorer, TILES, lambda: drag(explorer, explorer.locator(f"{STRIP} .brush").nth(1)))
     assert first.inner_text() == before
     assert control(explorer, "From").input_value() == start
-    expect(explorer.locator(f"{MAIN} .pane").nth(1)).to_contain_text("period=2026-10-1")
+    expect(explorer.locator(f"{MAIN} .pane").nth(1)).to_contain_text("period: 2026-10-1")
     assert second.inner_text() != before
 
 
