@@ -243,7 +243,7 @@ def _panel(
         float(time(when[-1])), y + 150, f"{last.day} {last:%b}", "middle" if known else "end"
     )
     places, stamps = time(when), rows["period"].dt.tz_convert(tz)
-    apart = np.flatnonzero(np.diff(places // _HIT, prepend=-1))
+    apart = np.flatnonzero(np.diff(places // _HIT, append=-1))
     for left, value, stamp in zip(places[apart], size[apart], stamps.iloc[apart], strict=True):
         drawing.rect(left - 3, y + 44, 6, 88, kind="hit",
                      tip=f"{rows['group'].iloc[0]} · {stamp:%Y-%m-%d} · {formatting.size(float(value))}",
