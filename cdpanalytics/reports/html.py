@@ -10,6 +10,7 @@ from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pandas as pd
 from markupsafe import Markup
 
@@ -333,7 +334,7 @@ def _sides(analysis: Analysis) -> dict[str, Any] | None:
 
 def _embedded(value: object) -> Markup:
     """Exact numbers as JSON that no name can break out of."""
-    text = dumps(value, ensure_ascii=False, allow_nan=False)
+    text = msgspec.json.encode(value).decode()
     for character, code in (("<", r"\u003c"), (">", r"\u003e"), ("&", r"\u0026")):
         text = text.replace(character, code)
     return Markup(text)  # noqa: S704 - what could end the element is escaped above
