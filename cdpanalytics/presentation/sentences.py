@@ -186,14 +186,18 @@ def left_out(analysis: Analysis) -> str:
 def terms(analysis: Analysis) -> str:
     """Return in a sentence what the figures are judged on: RPO, objective, verdicts, what is left out."""
     selection, objective = analysis.selection, analysis.objective["objective"]
-    rpo = "each policy's own" if selection.target is None else str(selection.target)
+    rpo = "each policy's own" if selection.target is None else _length(selection.target)
     promised = "each group's own" if pd.isna(objective) else formatting.share(objective)
     words = [
         f"RPO: {rpo}", f"objective: {promised}", "Success, Warning and running sessions protect",
-        *(f"{name}: {value}" for name, value in
+        *(f"{name}: {_length(value)}" for name, value in
           (("grace", selection.grace), ("retired after", selection.retire_after)) if value is not None),
     ]  # fmt: skip
     return formatting.printable("; ".join(words))
+
+
+def _length(value: object) -> str:
+    return formatting.duration(value) if isinstance(value, pd.Timedelta) else str(value)
 
 
 def change(analysis: Analysis) -> str:

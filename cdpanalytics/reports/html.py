@@ -20,6 +20,7 @@ from cdpanalytics.presentation import formatting, happenings, palette, pictures,
 from cdpanalytics.presentation import html as parts
 from cdpanalytics.presentation import output as destination
 from cdpanalytics.presentation.analysis import ROWS_SHOWN, Analysis
+from cdpanalytics.reports.command import command
 from cdpanalytics.reports.facts import facts
 from cdpanalytics.schema import KEYS
 
@@ -183,6 +184,7 @@ def render(
         change=sentences.change(analysis),
         versions=_versions(),
         terms=sentences.terms(analysis),
+        command=command(selection),
         provisional=_is_provisional(analysis, dated),
         changed=any(compared.values()),
         generated=None if generated is None else parts.instant(generated, zone),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -118,6 +119,30 @@ def test_a_period_that_is_not_over_is_provisional(archive: Archive, tmp_path: Pa
     over = words_of(archive.select(period="2026-10-01").report(tmp_path / "r.html"))
     assert "provisional" not in over
     assert "From 2026-10-01 00:00 up to, but not including, 2026-10-02 00:00 (UTC)" in over
+
+
+def test_the_command_in_it_gives_the_same_figures(archive: Archive, tmp_path: Path) -> None:
+    first, again = tmp_path / "r.html", tmp_path / "again.html"
+    asked = archive.select(
+        period="last 12 hours", vm=["d*"], target=pd.Timedelta("20min"), objective=0.995,
+        tz="Europe/Berlin", retire_after="1D",
+    )  # fmt: skip
+    said = Reader(asked.report(first).read_text()).words
+    words = shlex.split(next(text for text in said if text.startswith("cdpanalytics report")))
+    words[words.index("DIR")] = str(archive.path)
+    words[words.index("again.html")] = str(again)
+    assert main(words[1:]) == 0
+    facts = [inside(file.read_text(), "facts") for file in (first, again)]
+    assert facts[0].pop("question")["start"] == facts[1].pop("question")["start"]
+    assert facts[0] == facts[1]
+    assert facts[0]["whole"]["observed"] == 12 * 3600.0
+
+
+def inside(page: str, name: str) -> dict[str, object]:
+    """Return what a report holds as JSON."""
+    found = re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', page, re.S)
+    assert found
+    return json.loads(found[1])
 
 
 def test_that_nothing_was_left_out_is_said(archive: Archive, tmp_path: Path) -> None:
