@@ -46,7 +46,7 @@ _LEFT_OUT = ["excluded", "retired", "adherence_full"]
 """What is shown beside adherence where anything was left out."""
 _STATUS = ["state", "since", "age", "target", "last_success", "last_result", "reason"]
 _RESTORE = ["recovery_point", "recovery_age"]
-"""What is shown beside the status where the archive keeps the journal."""
+"""What is shown beside the status where the journal has it of one of these VMs."""
 _GAP = [*KEYS, *parts.GAP]
 _WHAT_IF = ["rpo", "breaches", "breached", "adherence"]
 _CHANGE = ["adherence_before", "adherence", "change", "breached_before", "breached", "verdict"]
@@ -294,8 +294,9 @@ def _without_code(quality: pd.DataFrame) -> pd.DataFrame:
 
 
 def _not_protected(analysis: Analysis) -> pd.DataFrame:
-    restore = _RESTORE if analysis.status["recovery_point"].notna().any() else []
-    return sentences.not_protected(analysis)[[*KEYS, *_STATUS, *restore]]
+    table = sentences.not_protected(analysis)
+    restore = _RESTORE if table["recovery_point"].notna().any() else []
+    return table[[*KEYS, *_STATUS, *restore]]
 
 
 def _is_provisional(analysis: Analysis, dated: Period | None) -> bool:
