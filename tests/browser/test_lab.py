@@ -45,16 +45,18 @@ def notebook(lab: Lab) -> Page:
 def explorer(notebook: Page, lab: Lab) -> Page:
     """The same as it was first."""
     lab.theme("JupyterLab Light")
-    least = int(_drawn(notebook) or 0) + 1000
-    lab.python(
-        "explorer.reset(); explorer._past.clear(); explorer._draw_region('bar')\n"
-        f"explorer.drawn = {least}"
-    )
-    notebook.wait_for_function(
+    drawn(notebook, lab, "explorer.reset(); explorer._past.clear(); explorer._draw_region('bar')")
+    return notebook
+
+
+def drawn(page: Page, lab: Lab, code: str) -> None:
+    """Run code in the kernel, and wait until all of what it draws is in the page."""
+    least = int(_drawn(page) or 0) + 1000
+    lab.python(f"{code}\nexplorer.drawn = {least}")
+    page.wait_for_function(
         "([root, least]) => Number(document.querySelector(root).dataset.drawn) >= least",
         arg=[EXPLORER, least],
     )
-    return notebook
 
 
 def changed(page: Page, region: str, act: Callable[[], object]) -> str:
@@ -75,11 +77,7 @@ def _drawn(page: Page) -> str | None:
 
 def show(page: Page, lab: Lab, **changes: str) -> None:
     """Show another state, and wait until it is drawn in the page."""
-    lab.python(f"explorer.show(**{changes!r}); explorer.drawn += 1")
-    page.wait_for_function(
-        'view => document.querySelector(".cdp-tabs [aria-pressed=true]")?.textContent === view',
-        arg=changes.get("view", "Heat map"),
-    )
+    drawn(page, lab, f"explorer.show(**{changes!r})")
 
 
 def control(page: Page, name: str) -> Locator:
@@ -302,12 +300,12 @@ def test_nothing_flickers_or_moves_when_the_target_changes(explorer: Page) -> No
 
 def test_pictures_follow_the_theme_without_being_drawn_again(explorer: Page, lab: Lab) -> None:
     show(explorer, lab, view="Sizes")
-    drawn = explorer.locator(MAIN).inner_html()
+    before = explorer.locator(MAIN).inner_html()
     ink = f"() => getComputedStyle(document.querySelector('{MAIN} svg text')).fill"
     light = explorer.evaluate(ink)
     lab.theme("JupyterLab Dark")
     explorer.wait_for_function(f"light => ({ink})() !== light", arg=light)
-    assert explorer.locator(MAIN).inner_html() == drawn
+    assert explorer.locator(MAIN).inner_html() == before
 
 
 def test_the_export_is_in_labs_own_menu(explorer: Page) -> None:
