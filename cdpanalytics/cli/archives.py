@@ -33,15 +33,22 @@ def _run_verify(options: argparse.Namespace) -> int:
     findings = archive.verify()
     for path, finding in zip(findings["path"], findings["finding"], strict=True):
         _print(f"{path}: {finding}")
+    damaged = bool(findings["kind"].eq("damage").any())
     if options.set_aside:
         _set_aside(archive)
-    if findings["kind"].eq("damage").any():
+    elif damaged:
+        _print(
+            "verify --set-aside moves unreadable files away; the next sync fetches their days again"
+        )
+    if damaged:
         return 1
     ledger, holes = archive.ledger(), archive.holes().fillna({"backup_server": ""})
     for source, server, start, end in holes.itertuples(index=False):
         name = f"{source} ({server})" if server else source
-        _print(f"hole: {name} is not known from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC")
-    _print(f"ok: {len(ledger):,} days, {ledger['rows'].sum():,} sessions, {len(holes):,} holes")
+        hours = f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
+        _print(f"hole: {name}: no sessions were fetched for {hours}")
+    count = f"{len(holes):,} {'hole' if len(holes) == 1 else 'holes'}"
+    _print(f"ok: {len(ledger):,} days, {ledger['rows'].sum():,} sessions, {count}")
     return 0
 
 

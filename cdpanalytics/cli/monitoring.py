@@ -22,15 +22,15 @@ def add_check(commands: Any) -> None:
     shared.add_keys(command, ["policy"], "policy")
     command.add_argument(
         "--critical", type=shared.percentage("--critical"), metavar="PERCENT",
-        help="critical below this share; default: the objective",
+        help="CRITICAL below this share; default: the objective",
     )  # fmt: skip
     command.add_argument(
         "--warning", type=shared.percentage("--warning"), metavar="PERCENT",
-        help="warning below this share; default: only while a VM is breached at the end",
+        help="WARNING below this share; default: only if a VM is breached at the end",
     )  # fmt: skip
     command.add_argument(
         "--max-age", default=monitoring.MAX_AGE, metavar="LENGTH",
-        help="unknown where the oldest server's data is older; default: %(default)s",
+        help="UNKNOWN if the newest data of a server is older; default: %(default)s",
     )  # fmt: skip
     command.add_argument(
         "--format", choices=("plugin", "prometheus"), default="plugin",

@@ -28,7 +28,9 @@ def add_window(command: argparse.ArgumentParser) -> None:
     period.add_argument(
         "--period", metavar="P", help='2026-10, 2026-Q4, "last month", "last 30 days"'
     )
-    period.add_argument("--since", metavar="T", help="2026-10-01, or 30D back from the newest data")
+    period.add_argument("--since", metavar="T",
+        help="2026-10-01, or 30D back from the newest data; default: all of the archive",
+    )  # fmt: skip
     command.add_argument("--until", metavar="T", help="exclusive; default: the newest data")
     command.add_argument(
         "--policy", action="append", metavar="P", help="name or pattern; may be repeated"
@@ -90,7 +92,7 @@ def add_retirement(command: argparse.ArgumentParser) -> None:
     """Add ``--retire-after``."""
     command.add_argument(
         "--retire-after", metavar="LENGTH",
-        help="leave out VMs that have been uncovered for this long, e.g. 7D",
+        help="leave out the time of a VM after it was without protection for this long, e.g. 7D",
     )  # fmt: skip
 
 
@@ -98,7 +100,7 @@ def add_keys(command: argparse.ArgumentParser, default: list[str] | None, shown:
     """Add ``--by``."""
     command.add_argument(
         "--by", metavar="KEYS", type=keys, default=default,
-        help=f"policy,vm,backup_server or none; default: {shown}",
+        help=f"policy,vm,backup_server, a tag such as department, or none; default: {shown}",
     )  # fmt: skip
 
 

@@ -90,7 +90,7 @@ def _add_options(command: Any, spec: MetricSpec) -> None:
     if "without" in spec.own:
         command.add_argument(
             "--without", type=shared.numbers, metavar="N,...",
-            help="also say adherence without these incidents, by their numbers in: incidents",
+            help="also print the adherence without these incidents: their numbers in the table of: incidents",
         )  # fmt: skip
     if spec.name in ("incidents", "offenders"):
         command.add_argument(
@@ -191,7 +191,7 @@ def _check_clock(selection: Selection) -> None:
 
 
 def tell(selection: Selection) -> None:
-    """Write to standard error which dates a period took, what fits nothing, and that there are holes."""
+    """Write to standard error the dates of a period, and what the figures do not contain or use."""
     findings, dated, holes = selection.findings(), selection.dated_period(), len(selection.holes)
     if dated is not None:
         as_of = selection.as_of
@@ -199,13 +199,31 @@ def tell(selection: Selection) -> None:
         output.print_error(
             f"period: {dated.label}{'; provisional, for it is not over yet' if provisional else ''}"
         )
-    for finding in findings:
+    for finding in [*_before_the_archive(selection), *findings]:
         output.print_error(finding)
     if holes:
         output.print_error(
             f"{holes:,} {'hole' if holes == 1 else 'holes'} of the archive "
             f"{'is' if holes == 1 else 'are'} not observed time; see: cdpanalytics verify"
         )
+
+
+def _before_the_archive(selection: Selection) -> list[str]:
+    """Return one line per server of which the archive has no sessions early in the window."""
+    import pandas as pd
+
+    from cdpanalytics.sources import ArchiveSource
+
+    source, start = selection.source, selection.window[0]
+    if start is None or not isinstance(source, ArchiveSource):
+        return []
+    days = {name: source.archive.first_day(name) for name in source.as_of_by_source()}
+    # The first day of a length such as 30D is seldom whole: a day less needs no remark.
+    return [
+        f"the archive has no sessions of {name} before {day:%Y-%m-%d}: the time before is in no figure"
+        for name, day in days.items()
+        if day is not None and day - start > pd.Timedelta("1D")
+    ]
 
 
 def _check_periods(selection: Selection, freq: str) -> None:
@@ -303,8 +321,8 @@ def _told(selection: Selection, options: argparse.Namespace) -> int:
 def add_status(commands: Any) -> None:
     """Add ``status``."""
     command = commands.add_parser(
-        "status", help="how each VM is now, or was at an instant, worst first",
-        description="How each VM is, worst first, as it was known at the instant.",
+        "status", help="the state of each VM now, or at an instant, worst first",
+        description="The state of each VM, worst first, as it was known at the instant.",
         epilog="Example: cdpanalytics status --archive data/archive --at 2026-10-14T14:05",
     )  # fmt: skip
     _add_options(command, REGISTRY["status"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import PurePath
 from typing import Any, Final, TypeAlias
@@ -225,6 +225,9 @@ class Exclusions:
     ) -> list[Finding]:
         """Return which rows name nothing known, and which lie outside the period.
 
+        A table of a year has many rows outside of a month: of these only the first of each
+        table is returned, with their number.
+
         Parameters
         ----------
         vms, since, until
@@ -233,16 +236,17 @@ class Exclusions:
         self._check_tags(vms)
         known = _Combinations(vms)
         findings: dict[Finding, None] = {}
+        outside: list[Finding] = []
         for part, row in self._windows(since, until):
             if not len(known.exact(row.names)):
                 message = f"names nothing known: {_whom(row.names)}"
+                findings[Finding(part.source, row.line, message)] = None
             elif not _meets(row, since, until):
                 start, end = (edge.tz_convert(self.tz) for edge in (row.start, row.end))
                 message = f"lies outside the period: {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} {self.tz}"
-            else:
-                continue
-            findings[Finding(part.source, row.line, message)] = None
-        return [*findings, *self._silent_events(since, until)]
+                outside.append(Finding(part.source, row.line, message))
+        outside += self._silent_events(since, until)
+        return [*findings, *_first_of_each_table(outside)]
 
     def _silent_events(self, since: pd.Timestamp, until: pd.Timestamp) -> list[Finding]:
         return [
@@ -394,6 +398,16 @@ def _is_calendar(document: Document) -> bool:
 
 def _meets(row: _Row, since: pd.Timestamp | None, until: pd.Timestamp | None) -> bool:
     return (since is None or row.end > since) and (until is None or row.start < until)
+
+
+def _first_of_each_table(findings: Sequence[Finding]) -> Iterable[Finding]:
+    """Yield the first finding of each table, with the number of the others."""
+    tables: dict[str, dict[Finding, None]] = {}
+    for finding in findings:
+        tables.setdefault(finding.source, {})[finding] = None
+    for first, *others in tables.values():
+        more = f" (and {len(others):,} more outside it)" if others else ""
+        yield replace(first, message=first.message + more)
 
 
 def _whom(names: Mapping[str, str]) -> str:

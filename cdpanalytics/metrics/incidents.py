@@ -254,7 +254,7 @@ _OWN = {"within": WITHIN, "least": LEAST, "merge": MERGE}
 
 INCIDENTS = MetricSpec(
     name="incidents", command="incidents",
-    summary="what broke protection, of how many VMs at once, and how much it explains",
+    summary="what stopped replication, of how many VMs at once, and how much it explains",
     function=incidents, partial=_breaches, combine=late.combine, finalize=_table,
     columns=(*COLUMNS, "reason"), by=None, own=_OWN,
 )  # fmt: skip

@@ -383,7 +383,7 @@ def _microseconds(column: pd.Series) -> Integers:
 
 OBJECTIVES = MetricSpec(
     name="objectives", command="objectives",
-    summary="was the objective met, and what is left of its budget",
+    summary="whether the objective was met, and what is left of its budget",
     function=objectives, partial=_promised, combine=combine_promised, finalize=_budgets,
     columns=COLUMNS, takes=EXPOSURE | {"freq"}, own={"objective": 0.999},
 )  # fmt: skip

@@ -62,7 +62,7 @@ def rpo_adherence(
     grace: object = UNSET,
     without: Without = None,
 ) -> pd.DataFrame:
-    """Return how much of the observed time kept its recovery point objective.
+    """Return how much of the observed time was within the recovery point objective.
 
     In the example, no session covers the hour from 08:00 to 09:00. The first 15 minutes of
     this gap are within the target, the other 45 are breached: ``1 - 0.75/18`` is 0.9583.
@@ -361,7 +361,7 @@ def left_out_of(sums: Aggregates) -> dict[str, pd.Series]:
 
 
 RPO_ADHERENCE = MetricSpec(
-    name="rpo_adherence", command="rpo", summary="how much of the observed time kept its RPO",
+    name="rpo_adherence", command="rpo", summary="how much of the observed time was within the RPO",
     function=rpo_adherence, partial=exposure_aggregates, combine=combine, finalize=adherence_table,
     columns=COLUMNS, takes=EXPOSURE | {"freq"}, own={"without": None}, regroup=regroup,
 )  # fmt: skip

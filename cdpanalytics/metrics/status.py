@@ -248,7 +248,7 @@ def _finished(
 
 
 STATUS = MetricSpec(
-    name="status", command="status", summary="how each VM is now, or was at an instant",
+    name="status", command="status", summary="the state of each VM now, or at an instant (--at)",
     function=status, partial=_rows, combine=concat, finalize=_finished,
     columns=(*COLUMNS, "reason"), by=None, takes=EXPOSURE,
     own={"at": None, "tags": (), "intervals": None},

@@ -6,7 +6,7 @@ import logging
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Final, Literal, TypeVar
 
@@ -24,6 +24,9 @@ from cdpanalytics.server.page_cache import CACHED, Caching, stored
 from cdpanalytics.server.retry import RetryPolicy
 
 _ACCEPT: Final = {"json": "application/json", "xml": "application/xml"}
+_SMALL_PAGE: Final = 30
+"""Seconds of silence after which the small page that needs no log-on is given up."""
+
 _log: Final = logging.getLogger(__name__)
 _Read = TypeVar("_Read")
 
@@ -152,10 +155,14 @@ class Connection:
         return self._ask(session, "GET", path, origin, params=params, **options)
 
     def get_unknown(self, path: str, origin: str) -> Answer:
-        """Ask without logging on."""
-        adapter = BoundedAdapter(self.url, self.retry, self._adapter.answer_timeout)
+        """Ask for a small page without logging on; a server that stays silent is asked once only."""
+        adapter = BoundedAdapter(
+            self.url, replace(self.retry, read=1), self._adapter.answer_timeout
+        )
+        connect, read = self._options["timeout"]
+        timeout = (connect, min(read, _SMALL_PAGE))
         with _prepared(requests.Session(), adapter, self._accept) as session:
-            return self._ask(session, "GET", path, origin)
+            return self._ask(session, "GET", path, origin, timeout=timeout)
 
     def post(self, path: str, origin: str, params: Mapping[str, str], body: bytes) -> Answer:
         """Ask a question that has an XML body, and changes nothing."""

@@ -131,7 +131,7 @@ def unreachable(url: str, problem: requests.RequestException) -> ServerError:
         return _certificate_error(url, _reason(problem))
     silent = (requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError)
     if any(isinstance(cause, silent) for cause in causes):
-        what = "did not answer in time; ask for a narrower window or smaller pages"
+        what = "did not answer in time; check that it works, or ask for a narrower window or smaller pages"
     elif isinstance(problem, requests.exceptions.ConnectTimeout):
         what = "cannot be reached: no answer in time; check host, port and firewall"
     elif isinstance(problem, ChunkedEncodingError):

@@ -267,6 +267,20 @@ def test_verify_says_ok_or_what_is_wrong(
     code, out, _ = run(capsys, "verify", "--archive", copy)
     assert code == 1
     assert damaged.name in out
+    assert "verify --set-aside moves unreadable files away; the next sync fetches" in out
+
+
+def test_a_question_about_time_before_the_archive_says_so(
+    archive: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask = ("metrics", "rpo", "--archive", archive, "--by", "none")
+    (server,) = Archive(archive).as_of_by_source()
+    first = f"{Archive(archive).first_day(server):%Y-%m-%d}"
+    _, _, early = run(capsys, *ask, "--since", "2026-09-01")
+    assert f"no sessions of {server} before {first}: the time before is in no figure" in early
+    for later in ("7D", first):
+        _, _, err = run(capsys, *ask, "--since", later)
+        assert "is in no figure" not in err
 
 
 def test_query_finds_a_vm_with_a_hostile_name(

@@ -110,6 +110,15 @@ def test_what_names_nothing_known_or_lies_outside_the_period_is_told() -> None:
     ]
 
 
+def test_of_many_rows_outside_the_period_the_first_is_told_and_their_number() -> None:
+    nights = "".join(f"2025-{month:02}-01,2025-{month:02}-02,app-*\n" for month in range(1, 13))
+    found = exclusions("start,end,vm\n" + nights).findings(VMS, *AUTUMN)
+    assert list(map(str, found)) == [
+        "ops.csv, line 2: lies outside the period: 2025-01-01 00:00 to 2025-01-02 00:00 Europe/Berlin"
+        " (and 11 more outside it)"
+    ]
+
+
 def test_names_of_a_row_must_all_fit() -> None:
     text = "start,end,backup_server,policy,vm\n2026-11-01,2026-11-02,vbr02,,app-*\n2026-11-01,2026-11-02,,Gold,app-2\n"
     source = exclusions(text)

@@ -71,6 +71,18 @@ def test_nobody_is_there() -> None:
     assert "connection refused" in findings["reach"].said
 
 
+def test_a_silent_server_is_asked_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        findings = found(url, timeout=(1, 0.2))
+        assert verdicts(findings) == {"reach": "failed"}
+        assert "did not answer in time; check that it works" in findings["reach"].said
+        silent.settimeout(0.5)
+        silent.accept()[0].close()
+        with pytest.raises(TimeoutError):
+            silent.accept()
+
+
 def test_a_certificate_that_nobody_vouches_for(recent: Fleet) -> None:
     with Simulator(recent, tls=True, clock=now) as server:
         findings = found(server)
