@@ -75,6 +75,14 @@ def _drawn(page: Page) -> str | None:
     return page.locator(EXPLORER).get_attribute("data-drawn")
 
 
+STILL = """async root => {
+    const html = () => document.querySelector(root).innerHTML, before = html();
+    await new Promise(done => setTimeout(done, 500));
+    return html() === before;
+}"""
+"""A view of another height may bring a scroll bar, and so another width, for which it is drawn again."""
+
+
 def show(page: Page, lab: Lab, **changes: str) -> None:
     """Show another state, and wait until it is drawn in the page."""
     drawn(page, lab, f"explorer.show(**{changes!r})")
@@ -300,6 +308,7 @@ def test_nothing_flickers_or_moves_when_the_target_changes(explorer: Page) -> No
 
 def test_pictures_follow_the_theme_without_being_drawn_again(explorer: Page, lab: Lab) -> None:
     show(explorer, lab, view="Sizes")
+    explorer.wait_for_function(STILL, arg=MAIN)
     before = explorer.locator(MAIN).inner_html()
     ink = f"() => getComputedStyle(document.querySelector('{MAIN} svg text')).fill"
     light = explorer.evaluate(ink)
