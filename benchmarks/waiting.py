@@ -89,6 +89,9 @@ def main() -> int:
     """Print one row per command; each in turn, round by round, so that all see the same machine."""
     parser = timing.arguments(__doc__, repeat=5)
     parser.add_argument("--sessions", type=int, default=1_000_000)
+    parser.add_argument(
+        "--large", type=int, default=10_000_000, help="sessions of the archive that is only opened"
+    )
     options = parser.parse_args()
     if options.one:
         action, folder = options.one
@@ -114,10 +117,14 @@ def main() -> int:
                 if number:  # the first round may compile
                     runs[name].append(row)
         sections = profile(archive, Path(folder) / "profiled.html")
+        large = str(Path(folder) / "large")
+        data.write(options.large, large)
+        opened = [timing.process(("-c", EXPLORE, large), folder) for _ in range(options.repeat + 1)]
     rows = [timing.machine("pandas", "numpy", "pyarrow", "matplotlib", "polars")]
     for name, taken in runs.items():
         rows.append({"what": "waiting", "command": name, "sessions": options.sessions,
                      "goal": GOALS.get(name), **timing.median(taken)})  # fmt: skip
+    rows.append({"what": "opening", "sessions": options.large, **timing.median(opened[1:])})
     rows += sections
     timing.told(rows, shown.waiting(rows), options.output)
     return 0

@@ -91,6 +91,14 @@ def test_a_fleet_without_breaches_says_so() -> None:
     assert happenings.remainder(Analysis(quiet)) == "No VM missed its RPO."
 
 
+def test_where_one_incident_explains_all_no_vm_missed_its_rpo_by_itself() -> None:
+    rows = sessions()
+    only = rows[rows["vm"].isin([f"vm-{vm}" for vm in range(5)])].cdp.select()
+    assert happenings.remainder(Analysis(only)) == (
+        "1 incident of several VMs explains 100 % of the time missed; no VM missed its RPO by itself."
+    )
+
+
 def test_each_incident_that_explains_much_is_a_sentence(selection: Selection) -> None:
     analysis = Analysis(selection)
     first, second, *_ = happenings.sentences(analysis)

@@ -17,8 +17,8 @@ from IPython.display import publish_display_data
 from markupsafe import Markup
 
 from cdpanalytics.errors import CdpError, InputError
-from cdpanalytics.explorer import controls, views
-from cdpanalytics.explorer.reading import Reader, interval
+from cdpanalytics.explorer import controls, still, views
+from cdpanalytics.explorer.reading import Reader, interval, neighbour
 from cdpanalytics.explorer.state import FIELDS, VIEWS, State
 from cdpanalytics.presentation import formatting, happenings
 from cdpanalytics.presentation import html as parts
@@ -98,7 +98,7 @@ class Explorer(anywidget.AnyWidget):
         self._future: list[State] = []
         self._kept: OrderedDict[tuple[str, str, int], str] = OrderedDict()
         self._width, self._find, self._held = 960, "", 0
-        super().__init__(_css=views.style(), state=self._first, twin=uuid.uuid4().hex)
+        super().__init__(_css=still.style(), state=self._first, twin=uuid.uuid4().hex)
         self.on_msg(self._receive)
         self._draw()
         self.observe(self._changed, "state")
@@ -323,10 +323,27 @@ class Explorer(anywidget.AnyWidget):
         start, stop = self.analysis.start, self.analysis.stop
         if start is None or stop is None:
             return
+        calendar = self._neighbour(steps) if steps else None
+        if calendar is not None:
+            self.show(period=calendar)
+            return
         length = stop - start
         since = start + steps * length if steps else start - length / 2
         until = stop + steps * length if steps else stop + length / 2
         self.show(period=self._period([since.timestamp() * 1000, until.timestamp() * 1000]))
+
+    def _neighbour(self, steps: int) -> str | None:
+        """Return the calendar period before or after the one shown; None where there is none with data."""
+        text = neighbour(self.selection.dated_period(), steps)
+        if text is None:
+            return None
+        since, until = self._reader.window(self.state.but(period=text))
+        none = (until is not None and until <= self._reader.oldest()) or (
+            since is not None and since >= self._reader.as_of
+        )
+        if none:
+            raise InputError("there are no sessions in that direction")
+        return text
 
     def _period(self, edges: Sequence[float]) -> str:
         """Return the period between two instants in milliseconds, inside what there is data of."""
@@ -347,7 +364,9 @@ class Explorer(anywidget.AnyWidget):
     def _beside(self, which: str) -> None:
         start, stop = self.analysis.start, self.analysis.stop
         if which == "before" and start is not None and stop is not None:
-            before = interval(start - (stop - start), start, self.selection.tz)
+            before = self._neighbour(-1) or interval(
+                start - (stop - start), start, self.selection.tz
+            )
             self.show(beside=State().but(period=before).text())
 
     def _search(self, text: str) -> None:
@@ -402,7 +421,7 @@ class Explorer(anywidget.AnyWidget):
     def static_html(self) -> str:
         """Return what is shown as HTML that needs no script."""
         try:
-            return views.static_html(self.analysis, self.state)
+            return still.static_html(self.analysis, self.state)
         except CdpError as error:
             return views.alert(str(error))
 
@@ -451,7 +470,7 @@ def _draw_one(region: str, analysis: Analysis, state: State, width: float) -> Ma
 
 def _printable_label(text: str) -> str:
     """Return the text of a second pane's state as its heading."""
-    return formatting.printable(", ".join(text.split("&"))).replace("+", " ")
+    return formatting.printable(", ".join(text.split("&"))).replace("+", " ").replace("=", ": ")
 
 
 def _words(drawn: str) -> str:

@@ -9,6 +9,7 @@ function render({ model, el }) {
   let busy = null;
   let waiting = 0;
   let opener = null;
+  let leads = false;
 
   el.classList.add("cdp-explorer");
   el.tabIndex = -1;
@@ -50,6 +51,13 @@ function render({ model, el }) {
     marked();
   }
 
+  // A figure or a button leads to a view: it is scrolled to where it is not to be seen.
+  function arrive() {
+    if (leads && boxes.tabs.getBoundingClientRect().top > innerHeight / 2)
+      boxes.tabs.scrollIntoView({ block: "start", behavior: calm() ? "auto" : "smooth" });
+    leads = false;
+  }
+
   // The row, cell or mark that was opened keeps a visible mark; what opened is scrolled to and gets the focus.
   function opened(box) {
     const title = box.querySelector("h3");
@@ -81,17 +89,19 @@ function render({ model, el }) {
     if (list) { list.innerHTML = model.get("found"); for (const each of list.querySelectorAll("[data-act]")) pressable(each); }
   });
   model.on("change:word", () => { word.textContent = model.get("word"); });
-  model.on("change:drawn", rest);
+  model.on("change:drawn", () => { rest(); arrive(); });
   model.on("msg:custom", (message, buffers) => save(message, buffers[0]));
 
   const listen = (type, act) => el.addEventListener(type, act, { signal: own.signal });
   listen("click", (event) => {
     if ("dragged" in el.dataset) return;
-    const target = event.target.closest("[data-act], [data-start]");
+    const target = event.target.closest("[data-act], [data-start], [data-copy]");
     if (!target || !el.contains(target)) return;
     if (event.target.closest("th button.sort")) return;
+    if (target.dataset.copy) { copy(el.querySelector(`#${target.dataset.copy}`)); word.textContent = target.textContent = "Copied"; return; }
     const message = messageOf(target);
     if (inSecondPane(target)) message.pane = 2;
+    leads = Boolean(message.show && "view" in message.show) && !boxes.tabs.contains(target);
     if (message.show && "picked" in message.show) opener = keyOf(target);
     send(message);
     target.closest("details.menu")?.removeAttribute("open");
@@ -142,6 +152,12 @@ const element = (name, kind) => Object.assign(document.createElement(name), { cl
 const inSecondPane = (target) => Boolean(target.closest(".panes > section + section"));
 const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
+// Where a page is not served by https, only a selected field can be copied.
+function copy(field) {
+  field.select();
+  document.execCommand("copy");
+}
+
 // Where the widget runs, the still picture of the same cell is not needed.
 function hideTwin(id) {
   const rule = element("style", "");
@@ -186,7 +202,7 @@ function remember(box) {
   const inside = box.contains(active);
   const field = inside && active.matches("input:not([type=checkbox]), textarea") ? active : null;
   return {
-    open: [...box.querySelectorAll("details[id]")].map((each) => [each.id, each.open]),
+    open: [...box.querySelectorAll("details[id]")].filter((each) => each.open !== "open" in each.dataset).map((each) => [each.id, each.open]),
     focus: inside ? { id: active.id, act: active.dataset.act ?? active.closest("[data-act]")?.dataset.act, value: active.value, tip: active.dataset.tip } : null,
     field: field && { value: field.value, start: field.selectionStart, end: field.selectionEnd, typing: "find" in field.dataset },
     scroll: [...box.querySelectorAll(".panel, .scroll")].map((each) => [each.scrollLeft, each.scrollTop]),

@@ -61,7 +61,7 @@ def bar(reader: Reader, state: State, find: str, history: tuple[bool, bool], cod
         "retire_after": _length(retire),
         "tz": tz, "zones": sorted({"UTC", reader.base.tz, "Europe/Berlin", "America/New_York", "Asia/Tokyo"}),
         "text": str(state), "code": code, "chips": _chips(state),
-        "downloads": [("csv", "CSV"), ("xlsx", "xlsx"), *(
+        "downloads": [("csv", "CSV"), ("xlsx", "Excel"), *(
             (("svg", "SVG"), ("png", "PNG")) if views.VIEWS[state.view].picture else ())],
     })  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from cdpanalytics.presentation.analysis import Analysis
 
 if TYPE_CHECKING:
     from cdpanalytics.archive import Archive
+    from cdpanalytics.periods import Period
     from cdpanalytics.selection import Selection
 
 _KEPT = 24
@@ -184,6 +186,27 @@ def _interval(start: pd.Timestamp | None, stop: pd.Timestamp | None, tz: str) ->
     if start is None or stop is None or start >= stop:
         return ALL
     return interval(start, stop, tz)
+
+
+def neighbour(period: Period | None, steps: int) -> str | None:
+    """Return the month, quarter or year some steps after a calendar one; None of other periods.
+
+    Their lengths differ: the month before October has 30 days.
+
+    Examples
+    --------
+    >>> from cdpanalytics.periods import period
+    >>> now = pd.Timestamp("2026-11-02", tz="UTC")
+    >>> [neighbour(period(text, "UTC", now), -1) for text in ("last month", "2026-Q1", "2026-W41")]
+    ['2026-09', '2025-Q4', None]
+    """
+    if period is None:
+        return None
+    for pattern, freq in ((r"\d{4}-\d{2}", "M"), (r"\d{4}-Q\d", "Q"), (r"\d{4}", "Y")):
+        if re.fullmatch(pattern, period.explicit):
+            other = pd.Period(period.explicit, freq) + steps
+            return f"{other.year}-Q{other.quarter}" if freq == "Q" else str(other)
+    return None
 
 
 def interval(start: pd.Timestamp, stop: pd.Timestamp, tz: str) -> str:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -15,8 +12,7 @@ from markupsafe import Markup
 
 from cdpanalytics.explorer.state import VIEWS as NAMES
 from cdpanalytics.explorer.state import State
-from cdpanalytics.presentation import analysis as sentences
-from cdpanalytics.presentation import formatting, happenings, palette, pictures
+from cdpanalytics.presentation import formatting, happenings, pictures, sentences
 from cdpanalytics.presentation import html as parts
 from cdpanalytics.presentation.analysis import Analysis, periods_by_vm
 from cdpanalytics.presentation.drawing import Drawing
@@ -28,10 +24,22 @@ _CAUSES_SHOWN = 10
 _SESSIONS_SHOWN = 200
 _WORST_SHOWN = 25
 _ROWS_SHOWN = 100
+_FASTEST_SHOWN = 10
 _HEIGHTS = (4, 8, 13, 18)
-_GROUP = ["rpo", "vms", "observed", "breached", "breaches", "worst_gap", "adherence", "adherence_strict",
-          "success_rate"]  # fmt: skip
+_GROUP_MORE = [
+    "breached",
+    "breaches",
+    "worst_gap",
+    "vms",
+    "observed",
+    "adherence_strict",
+    "success_rate",
+]
+_GROUP = ["rpo", "adherence", *_GROUP_MORE]
+_ROOM_FOR_INCIDENTS = 800
+"""Pixels below which the list of incidents is folded: it would push the picture off the screen."""
 _GAP = ["vm", "policy", *parts.GAP, "backup_server"]
+_STATUS_LAST = ["last_success", "last_result", "recovery_point", "recovery_age", "backup_server"]
 _TILES = ("Groups", "Groups", "Status", "Worst VMs", "Timeline", "Durations", None)
 """The view that each headline figure leads to."""
 
@@ -64,7 +72,7 @@ def heat_map(analysis: Analysis, state: State, width: float) -> Markup:
     """VM by day, grouped by policy, worst first; each cell opens its sessions."""
     shown = parts.heat_map(analysis)
     if not shown["rows"]:
-        return _note(_nobody_missed(analysis))
+        return note(_nobody_missed(analysis))
     more = len(analysis.worst) - len(shown["rows"])
     text = f"Share of each {'day' if analysis.freq == 'D' else 'week'}'s observed time in breach, in percent."
     if more > 0:
@@ -92,7 +100,7 @@ def worst(analysis: Analysis, state: State, width: float) -> Markup:
     """The VMs with most breached time, each with its days as a line of bars."""
     shown = happenings.by_incident(analysis).head(_WORST_SHOWN)
     if shown.empty:
-        return _note(_nobody_missed(analysis))
+        return note(_nobody_missed(analysis))
     columns = [
         "vm",
         "policy",
@@ -108,7 +116,7 @@ def worst(analysis: Analysis, state: State, width: float) -> Markup:
     for row, days in zip(content["rows"], periods_by_vm(analysis, shown), strict=True):
         row.append((_sparkline(days), "", "text"))
     return _paragraph(
-        f"{_first_of(analysis.worst, _WORST_SHOWN)} VMs that missed their RPO."
+        f"VMs that missed their RPO: {_first_of(analysis.worst, _WORST_SHOWN)}."
     ) + parts.macro("table")(content)
 
 
@@ -131,7 +139,9 @@ def _sparkline(days: pd.DataFrame) -> Markup:
 def groups(analysis: Analysis, state: State, width: float) -> Markup:
     """Adherence of each policy, backup server or value of a tag; a click narrows to it."""
     table = _groups(analysis, state)
-    shown = table[[state.by, *_GROUP]].head(_ROWS_SHOWN)
+    promised = analysis.selection.objectives(by=state.by)[[state.by, "objective", "passed"]]
+    shown = table[[state.by, *_GROUP]].merge(promised, on=state.by, how="left").head(_ROWS_SHOWN)
+    shown = shown[[state.by, "rpo", "objective", "adherence", "passed", *_GROUP_MORE]]
     column = {"backup_server": "server"}.get(state.by, state.by)
 
     def narrow(row: dict[Hashable, Any]) -> object:
@@ -181,16 +191,30 @@ def sizes(analysis: Analysis, state: State, width: float) -> Markup:
         pictures.sizes(analysis, width).figure()
         + _heading("Trend: Theil-Sen slope with its 95 % interval")
         + _table(analysis.trends, "trends", analysis, _narrow_policy)
+        + _fastest(analysis)
+    )
+
+
+def _fastest(analysis: Analysis) -> Markup:
+    """The VMs that grow fastest."""
+    table = analysis.vm_trends.sort_values("slope", ascending=False, kind="stable")
+    table = table[table["slope"] > 0].head(_FASTEST_SHOWN)
+    if table.empty:
+        return Markup("")
+    columns = ["vm", "policy", "size", "change", "slope", "projected", "growth", "backup_server"]
+    return _heading("VMs that grow fastest") + _table(
+        table[columns], "fastest", analysis, _picker(analysis)
     )
 
 
 def journal(analysis: Analysis, state: State, width: float) -> Markup:
     """The RPO really achieved, from restorable intervals, worst first."""
     if analysis.journal.empty:
-        return _note(
+        return note(
             "The archive has no restorable intervals of this period; sync with --journal to ask for them."
         )
     shown = analysis.journal.head(_WORST_SHOWN).rename(columns={"adherence": "within_share"})
+    shown = shown[["vm", "policy", *(n for n in shown if n not in KEYS), "backup_server"]]
     text = (
         f"What each VM could be restored to, and how far apart restore points really were: "
         f"{_first_of(analysis.journal, _WORST_SHOWN)} VMs, the worst first."
@@ -200,9 +224,12 @@ def journal(analysis: Analysis, state: State, width: float) -> Markup:
 
 def status(analysis: Analysis, state: State, width: float) -> Markup:
     """How each VM is at the end of the period, worst first."""
-    shown = analysis.status.head(_ROWS_SHOWN).drop(columns="at")
+    table = sentences.with_reasons(analysis.status).head(_ROWS_SHOWN)
+    first = ["vm", "policy", "state", "since", "age", "target", "reason"]
+    tags = [name for name in table if name not in {*first, *_STATUS_LAST, "at"}]
+    shown = table[[*first, *tags, *_STATUS_LAST]]
     text = (
-        f"{_first_of(analysis.status, _ROWS_SHOWN)} VMs at the end of the period, the worst first."
+        f"VMs at the end of the period, the worst first: {_first_of(analysis.status, _ROWS_SHOWN)}."
     )
     return _paragraph(text) + _table(shown, "status", analysis, _picker(analysis))
 
@@ -225,7 +252,9 @@ def sides(analysis: Analysis, state: State, width: float) -> Markup:
         parts.macro("table")(parts.side_table(table, name, analysis.sides))
         for table, name in ((analysis.side_by_side([]), "sides"), (detail, "sides-detail"))
     ]
-    return form + tables[0] + pictures.sides(analysis, width).figure() + tables[1]
+    both = detail[["adherence_left", "adherence_right"]].notna().all(axis=1).any()
+    drawn = pictures.sides(analysis, width).figure() if both else Markup("")
+    return form + tables[0] + drawn + tables[1]
 
 
 def _offers(analysis: Analysis) -> Markup:
@@ -245,9 +274,12 @@ def _offers(analysis: Analysis) -> Markup:
 def exclusions(analysis: Analysis, state: State, width: float) -> Markup:
     """What is left out on purpose, and how much of the time in breach it hides."""
     if not state.exclude:
-        return _note("Exclusions are switched off under Terms, so nothing is left out.")
+        return note("Exclusions are switched off under Terms, so nothing is left out.")
     if analysis.exclusions.empty:
-        return _note("Nothing is left out of this period on purpose.")
+        return note(
+            "Nothing is left out of this period on purpose. Name a table or a calendar of maintenance windows "
+            'in the estate file, or write explore(archive, exclude="patches.csv").'
+        )
     text = "Time left out on purpose. Where two exclusions overlap, both name it."
     return _paragraph(text) + _table(analysis.exclusions, "exclusions", analysis)
 
@@ -310,9 +342,10 @@ def strip(analysis: Analysis, width: float) -> Markup:
     listed = parts.macro("happened")(
         happenings.sentences(analysis), happenings.remainder(analysis), pick=True
     )
+    opened = Markup(' open data-open="1"') if width >= _ROOM_FOR_INCIDENTS else ""
     return drawn + Markup(
-        '<details class="incidents" id="cdp-incidents" open><summary>Incidents</summary>{}</details>'
-    ).format(listed)
+        '<details class="incidents" id="cdp-incidents"{}><summary>Incidents ({:,})</summary>{}</details>'
+    ).format(opened, len(analysis.incidents), listed)
 
 
 def detail(analysis: Analysis, state: State) -> Markup:
@@ -331,11 +364,28 @@ def detail(analysis: Analysis, state: State) -> Markup:
             rows = rows[rows[column].astype("str") == name]
     ended = rows["ended"].fillna(analysis.selection.as_of)
     inside = rows[(rows["created"] <= pd.Timestamp(until)) & (ended >= pd.Timestamp(since))]
+    gaps = _gaps_of(analysis, words[:3], pd.Timestamp(since), pd.Timestamp(until))
     names = ["created", "ended", "state", "result", "reason", "policy_result", "total_size"]
     shown = inside.sort_values("created", ascending=False).head(_SESSIONS_SHOWN)
     when = formatting.between(pd.Timestamp(since), pd.Timestamp(until), analysis.selection.tz)
-    title = f"{vm}, {when}: {_first_of(inside, _SESSIONS_SHOWN)} sessions, newest first"
-    return _opened(title, _table(shown[[n for n in names if n in shown]], "opened", analysis))
+    sessions = f"{_first_of(inside, _SESSIONS_SHOWN)} sessions, newest first"
+    content = _table(shown[[n for n in names if n in shown]], "opened", analysis)
+    if len(gaps):
+        why = _table(gaps.head(_GAPS_SHOWN)[list(parts.GAP)], "opened-gaps", analysis)
+        content = why + _paragraph(sessions.capitalize()) + content
+        sessions = f"{_first_of(gaps, _GAPS_SHOWN)} gaps in breach, and {sessions}"
+    return _opened(f"{vm}, {when}: {sessions}", content)
+
+
+def _gaps_of(
+    analysis: Analysis, names: Sequence[str], since: pd.Timestamp, until: pd.Timestamp
+) -> pd.DataFrame:
+    """Return the gaps in breach of one VM that reach into a stretch, longest first."""
+    gaps = analysis.breaches
+    for column, name in zip(KEYS, names, strict=True):
+        if name:
+            gaps = gaps[gaps[column].astype("str") == name]
+    return gaps[(gaps["start"] < until) & (gaps["end"] > since)]
 
 
 def _opened(title: str, content: Markup) -> Markup:
@@ -364,40 +414,6 @@ def nothing() -> Markup:
         '<p><button type="button" data-act="{}">Undo</button> <button type="button" data-act="{}">'
         "Remove all filters</button></p></div>"
     ).format('{"undo": 1}', '{"show": {"policy": [], "vm": [], "server": [], "tag": {}}}')
-
-
-def static_html(analysis: Analysis, state: State) -> Markup:
-    """The view where no widget runs: plain tables, and pictures as images."""
-    drawn = _note("No session of this question lies in this period, so nothing can be said.")
-    if not is_empty(analysis):
-        view = VIEWS[state.view].draw(analysis, state, 960)
-        drawn = head(analysis) + tiles(analysis) + pictures.fleet(analysis).figure() + view
-    return Markup('<style>{}</style><div class="cdp-explorer cdp-static">{}</div>').format(
-        Markup(style()),  # noqa: S704 - our own files
-        Drawing.as_images(_plain(drawn), parts.source("pictures.css")),
-    )
-
-
-def _plain(drawn: Markup) -> Markup:
-    """Return HTML without what only a script answers."""
-    text = re.sub(
-        r'</?(button|label|input)\b[^>]*>| data-(act|start|server|policy|vm)="[^"]*"', "", drawn
-    )
-    return Markup(text)  # noqa: S704 - a part of what was drawn
-
-
-@cache
-def style() -> str:
-    """Rules of the parts and of the explorer, all of them below `.cdp-explorer`."""
-    own = Path(__file__).with_name("explorer.css").read_text(encoding="utf-8")
-    shared = parts.source("sections.css") + parts.source("pictures.css")
-    dark = palette.variables(palette.DARK)
-    return (
-        f".cdp-explorer {{ {palette.variables(palette.LIGHT)} }}\n"
-        f'[data-jp-theme-light="false"] .cdp-explorer, .vscode-dark .cdp-explorer, '
-        f".vscode-high-contrast:not(.vscode-high-contrast-light) .cdp-explorer {{ {dark} }}\n"
-        f".cdp-explorer {{\n{shared}\n}}\n{own}"
-    )
 
 
 def _picker(analysis: Analysis) -> Callable[[dict[Hashable, Any]], object]:
@@ -454,5 +470,6 @@ def _paragraph(text: str) -> Markup:
     return Markup("<p>{}</p>").format(text)
 
 
-def _note(text: str) -> Markup:
+def note(text: str) -> Markup:
+    """What is said where there is nothing to draw."""
     return Markup('<div class="empty"><p>{}</p></div>').format(text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from typing import Any
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -219,53 +219,72 @@ def _rhythms(own: pd.DataFrame, listed: NDArray[np.bool_], tz: str) -> pd.DataFr
     begun = own.groupby([*VM, "incident"], dropna=False, sort=True, observed=True)["start"].min()
     group = begun.groupby(level=VM, dropna=False, sort=True).ngroup().to_numpy()
     order = np.lexsort((begun.to_numpy(), group))
+    order = order[listed[group[order]]]
     starts = begun.iloc[order].dt.as_unit("us")
     wall = starts.dt.tz_convert(tz).dt.tz_localize(None)
-    known = [
-        starts.dt.tz_localize(None).to_numpy().view(np.int64),
-        wall.to_numpy().view(np.int64) % DAY,
-        wall.dt.day_of_week.to_numpy(),
-    ]
-    edges = np.flatnonzero(np.diff(group[order])) + 1
-    groups = zip(*(np.split(column, edges)[: len(listed)] for column in known), strict=True)
-    rows = [_rhythm(*each) for each, shown in zip(groups, listed, strict=True) if shown]
-    columns = zip(*rows, strict=True) if rows else [()] * len(_RHYTHM)
-    pairs = zip(_RHYTHM.items(), columns, strict=True)
-    return pd.DataFrame({name: pd.Series(values, dtype=kind) for (name, kind), values in pairs})
+    _, group = np.unique(group[order], return_inverse=True)
+    count = np.bincount(group)
+    hour, most = _densest_hour(group, wall.to_numpy().view(np.int64) % DAY)
+    weekdays = np.bincount(group * 7 + wall.dt.day_of_week.to_numpy(), minlength=7 * len(count))
+    weekdays = weekdays.reshape(-1, 7)
+    frequent = weekdays.max(axis=1)
+    names = np.array(WEEKDAYS, dtype=object)[weekdays.argmax(axis=1)]
+    return pd.DataFrame({
+        "every": _median_step(group, starts.dt.tz_localize(None).to_numpy().view(np.int64)),
+        "hour": pd.Series([f"{at // 60:02}:{at % 60:02}" for at in hour // (HOUR // 60)], dtype="str"),
+        "hour_share": most / count,
+        "hour_chance": [
+            min(1.0, n * _binomial_tail(n - 1, 1 / 24, k - 1))
+            for n, k in zip(count.tolist(), most.tolist(), strict=True)
+        ],
+        "weekday": pd.Series(names, dtype="str"),
+        "weekday_share": frequent / count,
+        "weekday_chance": [
+            min(1.0, 7 * _binomial_tail(n, 1 / 7, k))
+            for n, k in zip(count.tolist(), frequent.tolist(), strict=True)
+        ],
+    }).astype({"hour_chance": float, "weekday_chance": float})  # fmt: skip
 
 
-_RHYTHM: dict[str, Any] = {
-    "every": "timedelta64[us]", "hour": "str", "hour_share": float, "hour_chance": float,
-    "weekday": "str", "weekday_share": float, "weekday_chance": float,
-}  # fmt: skip
+def _median_step(group: Integers, start: Integers) -> pd.Series:
+    """Return the median distance of each group's starts, in order of group and time; NaT of one start."""
+    inside = np.flatnonzero(np.diff(group) == 0)
+    step, of = np.diff(start)[inside], group[inside]
+    order = np.lexsort((step, of))
+    steps = np.bincount(of, minlength=int(group.max(initial=-1)) + 1)
+    first = np.cumsum(steps) - steps
+    some = np.flatnonzero(steps)
+    low, high = (step[order][first[some] + at] for at in ((steps[some] - 1) // 2, steps[some] // 2))
+    median = pd.Series(pd.NaT, index=range(len(steps)), dtype="timedelta64[us]")
+    median[some] = pd.to_timedelta(low + (high - low) // 2, unit="us")
+    return median
+
+
+def _densest_hour(group: Integers, clock: Integers) -> tuple[Integers, Integers]:
+    """Return when the hour begins in which most of each group's times of day lie, and how many do.
+
+    It begins with one of them, the first of the day among equals, and may pass midnight.
+    """
+    order = np.lexsort((clock, group))
+    time, of = clock[order], group[order]
+    twice = np.sort(np.concatenate([of * 2 * DAY + time, (of * 2 + 1) * DAY + time]))
+    place = of * 2 * DAY + time
+    inside = np.searchsorted(twice, place + HOUR) - np.searchsorted(twice, place)
+    best = np.lexsort((time, -inside, of))
+    first = best[np.flatnonzero(np.diff(of[best], prepend=-1))]
+    return time[first], inside[first]
+
+
+_RHYTHM = (
+    "every", "hour", "hour_share", "hour_chance", "weekday", "weekday_share", "weekday_chance",
+)  # fmt: skip
 _COLUMNS = (
     "backup_server", "policy", "vm", "incidents", "chance", "chronic", "breached",
     "breached_with_others", "explains", "first", "last", *_RHYTHM, "cause",
 )  # fmt: skip
 
 
-def _rhythm(start: Integers, clock: Integers, day: Integers) -> tuple[object, ...]:
-    """How far apart beginnings lie, and their densest hour and weekday.
-
-    `start` in order of time; `clock` is the time of day on the wall and `day` the weekday of each.
-    """
-    count = len(start)
-    every = pd.Timedelta(int(np.median(np.diff(start))), "us") if count > 1 else pd.NaT
-    time = np.sort(clock)
-    inside = np.searchsorted(np.append(time, time + DAY), time + HOUR) - np.arange(count)
-    place = int(inside.argmax())
-    most = int(inside[place])
-    minutes = int(time[place]) // (HOUR // 60)
-    weekdays = np.bincount(day, minlength=7)
-    weekday = int(weekdays.argmax())
-    return (
-        every, f"{minutes // 60:02}:{minutes % 60:02}", most / count,
-        min(1.0, count * _binomial_tail(count - 1, 1 / 24, most - 1)),
-        WEEKDAYS[weekday], weekdays[weekday] / count,
-        min(1.0, 7 * _binomial_tail(count, 1 / 7, int(weekdays[weekday]))),
-    )  # fmt: skip
-
-
+@lru_cache(maxsize=4096)
 def _binomial_tail(count: int, chance: float, least: int) -> float:
     """Return the probability of at least `least` successes in `count` trials.
 

@@ -163,7 +163,8 @@ def _rows(
     now = _instant(sessions, known, question, terms, at)
     then = replace(question, as_of=timestamp(now))
     begun = instants(sessions, "created") if "created" in sessions else np.array([])
-    past = sessions if not len(begun) else sessions[~(begun >= now)]
+    late = begun >= now
+    past = sessions[~late] if late.any() else sessions
     settings = policies_then(sessions, known, then, terms.policies)
     arrays = read(past, now + 1, settings, terms.unobserved, shown, known, now)
     start, _ = resolve_window(known, question)

@@ -1,4 +1,4 @@
-"""Tables and sentences that the report and the explorer share; each number is a metric of a Selection."""
+"""Tables that the report and the explorer share; each number is a metric of a Selection."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from cdpanalytics.errors import InputError
-from cdpanalytics.metrics.core.question import Terms
 from cdpanalytics.metrics.ranking import ranked
 from cdpanalytics.metrics.registry import metric_columns
 from cdpanalytics.metrics.sides import Sides
-from cdpanalytics.presentation import formatting
 from cdpanalytics.presentation.plain import is_missing
 from cdpanalytics.schema import KEYS, VM
 
@@ -36,9 +34,6 @@ _HELD_TO_COMPARE = 0.9
 _BREACH = ["backup_server", "vm", "policy", "start", "end", "open", "exposure", "breached", "cause",
            "incident"]  # fmt: skip
 """The columns of `Selection.gaps`."""
-
-_NAMES_SHOWN = 20
-"""VMs that a sentence names."""
 
 TARGETS = ("15s", "1min", "5min", "15min", "1h", "4h")
 """Targets of the what-if table."""
@@ -179,6 +174,13 @@ class Analysis:
         if not self._has_sizes:
             return pd.DataFrame(columns=[self.by, "periods", "size", "slope", "projected"])
         return self.selection.size_trend(by=self.by)
+
+    @cached_property
+    def vm_trends(self) -> pd.DataFrame:
+        """Size trends by VM; no rows where the sessions have no sizes."""
+        if not self._has_sizes:
+            return pd.DataFrame(columns=[*KEYS, "periods", "size", "slope", "projected"])
+        return self.selection.size_trend(by=KEYS)
 
     @cached_property
     def what_if(self) -> pd.DataFrame:
@@ -322,126 +324,6 @@ class HeatRow:
 
     vm: pd.Series
     periods: pd.DataFrame
-
-
-def verdict(analysis: Analysis) -> str:
-    """Return the answer in one sentence; unknown is never a pass."""
-    whole, missed = analysis.whole, len(analysis.worst)
-    if pd.isna(whole["adherence"]):
-        reason = "nothing was observed" if not whole["observed"] else "no target is known"
-        return f"Unknown: {reason}, so it cannot be said whether the RPO was met."
-    share = formatting.share(whole["adherence"])
-    if not missed:
-        return f"All {len(analysis.vms):,} VMs were within their RPO, {share} of the time."
-    longest = analysis.vms.nlargest(1, "worst_gap").iloc[0]
-    return (
-        f"VMs were within their RPO {share} of the time; {missed:,} of {len(analysis.vms):,} VMs missed it. "
-        f"The longest gap was {formatting.duration(longest['worst_gap'])} ({longest['vm']})."
-    )
-
-
-def unprotected(analysis: Analysis) -> pd.DataFrame:
-    """Return the VMs that nothing protects at the end, the longest first."""
-    table = analysis.status
-    late = table[table["state"].isin(["breached", "exposed"])]
-    return late.sort_values(["since", *KEYS], kind="stable", ignore_index=True)
-
-
-def now(analysis: Analysis) -> str:
-    """Return in one sentence which VMs nothing protects at the end, and which are not known."""
-    zone, late = analysis.selection.tz, unprotected(analysis)
-    if analysis.status.empty:
-        return "Unprotected now: no VM is known."
-    at = formatting.instant(analysis.status["at"].iloc[0].tz_convert(zone))
-    total = f"{len(analysis.status):,} VMs" if len(analysis.status) > 1 else "1 VM"
-    answer = f"none of {total}"
-    if len(late):
-        first = late.iloc[0]
-        since = formatting.instant(first["since"].tz_convert(zone))
-        answer = f"{len(late):,} of {total}, the longest since {since} ({first['vm']})"
-    states = analysis.status["state"].value_counts()
-    unknown = [f"{states[name]:,} {name}" for name in ("unknown", "never seen") if name in states]
-    more = f"; {' and '.join(unknown)}" if unknown else ""
-    return f"Unprotected now ({at} {zone}): {answer}{more}."
-
-
-def notes(analysis: Analysis) -> list[str]:
-    """Return what a reader has to know of VMs that were given grace, or came back after retirement."""
-    return [*_given_grace(analysis), *_came_back(analysis)]
-
-
-def _given_grace(analysis: Analysis) -> list[str]:
-    """Name the VMs with grace whose first attempt lies in the first day of the data.
-
-    They may have been protected before it, so that theirs was not a first copy.
-    """
-    selection = analysis.selection
-    rows = selection._rows(("state", "result"))
-    if selection.grace is None or rows.empty or not {"state", "result"} <= set(rows):
-        return []
-    attempts = rows[rows["state"].ne("Pending")].sort_values("created", kind="stable")
-    first = attempts.drop_duplicates(VM)
-    early = first["created"] < rows["created"].min() + pd.Timedelta("1D")
-    failed = first["state"].eq("Completed") & first["result"].eq("Failed")
-    return _named(
-        "Grace was given though the first attempt lies in the first day of the data, before which "
-        "nothing is known:",
-        first[early & failed]["vm"],
-    )
-
-
-def _came_back(analysis: Analysis) -> list[str]:
-    """Name the VMs whose ended gap was retired in an earlier period: it counts whole now."""
-    selection = analysis.selection
-    if selection.retire_after is None or analysis.start is None:
-        return []
-    length = Terms.parse(retire_after=selection.retire_after).retire_after or pd.Timedelta(0)
-    gaps = analysis.gaps
-    back = gaps[~gaps["open"] & (gaps["start"] + length < analysis.start)]
-    return _named(
-        "Came back after they were retired, so that their gap counts whole, in earlier periods too:",
-        back["vm"],
-    )
-
-
-def _named(said: str, vms: pd.Series) -> list[str]:
-    names = sorted(vms.dropna().astype("str").unique())
-    if not names:
-        return []
-    more = f" and {len(names) - _NAMES_SHOWN:,} more" if len(names) > _NAMES_SHOWN else ""
-    return [f"{said} {', '.join(names[:_NAMES_SHOWN])}{more}."]
-
-
-def change(analysis: Analysis) -> str:
-    """Return in one sentence how the period compares with the one before."""
-    if analysis.before is None:
-        return "No earlier period to compare with."
-    row, zone = analysis.compared([]).iloc[0], analysis.selection.tz
-    edges = [edge for edge in analysis.before.window if edge is not None]
-    first, last = (formatting.instant(edge.tz_convert(zone)) for edge in edges)
-    which = f"the period before, {first} to {last}"
-    if pd.isna(row["change"]):
-        return f"Nothing was observed in {which}, so there is nothing to compare with."
-    if not analysis.comparable:
-        length = formatting.duration(edges[1] - edges[0])
-        return (
-            f"Of {which}, the data holds only {formatting.duration(analysis.before_held)} of {length}, "
-            "too little to compare with."
-        )
-    now, then = formatting.share(row["adherence"]), formatting.share(row["adherence_before"])
-    if row["verdict"] == "same":
-        return f"VMs were within their RPO {now} of the time, the same as in {which}."
-    return (
-        f"VMs were within their RPO {now} of the time, {row['verdict']} than in {which} ({then})."
-    )
-
-
-def budget(objective: pd.Series) -> tuple[str, str]:
-    """Return whether an objective was met, and how much of its allowed breached time is used."""
-    if pd.isna(objective["passed"]):
-        return "unknown", formatting.why_unknown(objective)
-    used, allowed = (formatting.duration(objective[name]) for name in ("spent", "budget"))
-    return ("met" if objective["passed"] else "missed"), f"used {used} of the allowed {allowed}"
 
 
 def heat_map_rows(

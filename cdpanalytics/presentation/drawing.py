@@ -6,6 +6,7 @@ import base64
 import json
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -75,17 +76,15 @@ class Drawing:
 
     def add(self, element: str, text: str = "", /, **attributes: Any) -> None:
         """Add an element; names of attributes have _ for -, and `kind` is its class."""
-        tip = attributes.pop("tip", "")
-        if tip:
-            attributes["data_tip"] = tip
+        tip = _text(attributes.pop("tip", ""))
         given = "".join(
             f' {"class" if name == "kind" else name.replace("_", "-")}="{_value(value)}"'
             for name, value in attributes.items()
             if value is not None
         )
-        inner = (f"<title>{escape(printable(tip))}</title>" if tip else "") + str(
-            escape(printable(text))
-        )
+        inner = _text(text)
+        if tip:
+            given, inner = f'{given} data-tip="{tip}"', f"<title>{tip}</title>{inner}"
         self._parts.append(
             f"<{element}{given}>{inner}</{element}>" if inner else f"<{element}{given}/>"
         )
@@ -202,7 +201,7 @@ def empty(title: str, width: float) -> Drawing:
     """Return a picture of nothing, which says so."""
     drawing = Drawing(width, 64, title)
     drawing.rect(0.5, 0.5, width - 1, 63, kind="empty", rx=8)
-    drawing.text(width / 2, 36, fitted(title, width), "middle")
+    drawing.text(width / 2, 36, "nothing to draw", "middle")
     return drawing
 
 
@@ -247,7 +246,12 @@ def _value(value: Any) -> Any:
         return escape(json.dumps(value, ensure_ascii=False))
     if isinstance(value, float | np.floating | np.ndarray):
         return _number(value)
-    return escape(printable(str(value)))
+    return _text(str(value))
+
+
+@lru_cache(maxsize=1024)
+def _text(text: str) -> str:
+    return str(escape(printable(text)))
 
 
 def _number(value: Any) -> str:

@@ -28,7 +28,7 @@ _BYTES = ("size", "rolling", "projected", "projected_low", "projected_high", "to
           "residual")  # fmt: skip
 _SLOPES = ("slope", "slope_low", "slope_high")
 _SHARES = ("adherence", "adherence_strict", "gap_adherence", "success_rate", "on_cadence", "growth",
-           "restorable_share", "share", "objective", "elapsed", "explains", "explained",
+           "restorable_share", "within_share", "share", "objective", "elapsed", "explains", "explained",
            "adherence_before", "adherence_full", "success_low", "success_high", "all_protected",
            "cause_share", "incident_share", "hour_share", "weekday_share", "adherence_without")  # fmt: skip
 _CHANCES = ("chance", "hour_chance", "weekday_chance")
@@ -309,12 +309,14 @@ def share(ratio: float) -> str:
 
     Examples
     --------
-    >>> share(1.0), share(0.999999), share(0.625), share(float("nan"))
-    ('100 %', '99.99 %', '62.50 %', '–')
+    >>> share(1.0), share(0.999999), share(0.625), share(0.00005), share(float("nan"))
+    ('100 %', '99.99 %', '62.50 %', '<0.01 %', '–')
     """
     if pd.isna(ratio):
         return MISSING
     cut = math.floor(ratio * 10_000 + 1e-9) / 100
+    if cut == 0 < ratio:
+        return "<0.01 %"
     if ratio < 1:
         cut = min(cut, 99.99)
     return f"{cut:.0f} %" if cut in (0, 100) else f"{cut:.2f} %"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from textwrap import shorten
 from typing import Any
 
 import pandas as pd
@@ -18,7 +19,7 @@ SHOWN = 5
 _TIMELINE_ROWS = 12
 _LEAST_SHARE = 0.01
 _NAMED = 3
-_LONGEST_CAUSE = 70
+_LONGEST_CAUSE = 110
 _NO_SESSION = "no session"
 
 
@@ -106,11 +107,11 @@ def remainder(analysis: Analysis) -> str:
     explained = formatting.whole_percent(many["explains"].sum())
     alone = table[table["vms"] == 1]
     if many.empty:
-        return f"No incident hit several VMs at once; {_times(len(alone))} a VM missed its RPO by itself."
+        return f"No incident hit several VMs at once; {_alone(len(alone))}."
     return (
         f"{len(many):,} incident{'s' if len(many) > 1 else ''} of several VMs "
         f"explain{'' if len(many) > 1 else 's'} {explained} of the time missed; "
-        f"{_times(len(alone))} a VM missed its RPO by itself."
+        f"{_alone(len(alone))}."
     )
 
 
@@ -187,7 +188,7 @@ def _cause(row: pd.Series) -> str:
         return "no session ran"
     verdict, _, reason = cause.partition(": ")
     text = (reason or verdict).splitlines()[0]
-    text = text if len(text) <= _LONGEST_CAUSE else text[: _LONGEST_CAUSE - 1].rstrip() + "…"
+    text = shorten(text, _LONGEST_CAUSE, placeholder="…")
     mostly = "mostly " if row["cause_share"] < 1 else ""
     return mostly + text
 
@@ -200,5 +201,7 @@ def _listed(names: Sequence[str], plural: str) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count:,} times"
+def _alone(count: int) -> str:
+    if not count:
+        return "no VM missed its RPO by itself"
+    return f"{'once' if count == 1 else f'{count:,} times'} a VM missed its RPO by itself"

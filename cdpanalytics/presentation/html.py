@@ -21,12 +21,11 @@ from cdpanalytics.presentation.analysis import (
     ROWS_SHOWN,
     Analysis,
     HeatRow,
-    budget,
     heat_map_rows,
     names_in,
     rows_by_vm,
-    unprotected,
 )
+from cdpanalytics.presentation.sentences import budget, unprotected
 
 _HERE = "cdpanalytics.presentation"
 
@@ -43,22 +42,23 @@ HEADINGS = {
     "projected": "Projected", "projected_low": "Projected, low", "projected_high": "Projected, high",
     "growth": "Growth", "source": "Enterprise Manager", "period": "Day", "vms": "VMs", "explains": "Explains",
     "explained": "Up to here", "first": "From", "last": "To", "adherence_before": "Before",
-    "change": "Change", "verdict": "Verdict", "finding": "Sessions that", "share": "Share",
+    "change": "Change", "verdict": "Verdict", "finding": "Finding", "share": "Share",
     "consequence": "What becomes of them", "breached_before": "Breached before", "restorable": "Restorable",
     "within": "Within RPO", "restorable_share": "Restorable share", "worst_rpo": "Worst RPO", "p95_rpo": "95 % within",
     "created": "Begun", "ended": "Ended", "state": "State", "result": "Result", "reason": "Reason",
     "since": "Since", "age": "For", "target": "RPO", "last_success": "Last success",
     "last_result": "Last result", "recovery_point": "Could be restored to",
-    "recovery_age": "Age of that", "adherence_full": "With what is left out",
+    "recovery_age": "Its age", "adherence_full": "With what is left out",
     "unobserved": "Unknown", "excluded": "Excluded", "retired": "Retired",
     "success_low": "Success rate, low", "success_high": "Success rate, high",
-    "incident": "Incident", "incident_share": "of its breached time", "scope": "Scope", "longest": "Longest",
+    "incident": "Incident", "incident_share": "Incident's share", "scope": "Scope", "longest": "Longest",
     "recovery": "Median length", "cause_share": "Gaps with that cause", "incidents": "By itself",
     "chance": "Chance", "chronic": "Chronic", "breached_with_others": "Breached with others", "every": "Every",
     "hour": "Hour from", "hour_share": "in that hour", "hour_chance": "by chance", "weekday": "Weekday",
     "weekday_share": "on that day", "weekday_chance": "by chance",
     "policy_result": "Policy's result", "total_size": "Size", "rolling": "7-day mean",
-    "unprotected": "Unprotected", "objective": "Objective", "passed": "Met", "budget": "Budget", "spent": "Spent",
+    "unprotected": "Unprotected", "objective": "Objective", "passed": "Objective met", "budget": "Budget",
+    "spent": "Spent",
     "remaining": "Remaining", "elapsed": "Elapsed", "burn_rate": "Burn rate", "vms_met": "VMs that met it",
     "all_protected": "All protected", "no_target": "Without RPO", "undecided": "Undecided",
     "within_share": "Within RPO (journal)",
@@ -78,7 +78,6 @@ _TEXTS = {"owner", "backup_server", "policy", "vm", "cause", "source", "start", 
           "hour", "weekday", "left", "right", "better"}  # fmt: skip
 
 
-@cache
 @cache
 def environment(package: str = _HERE) -> Environment:
     """Return the templates of a package and the shared ones; all text is escaped."""
@@ -256,7 +255,8 @@ def _months(days: list[pd.Timestamp]) -> list[tuple[str, int]]:
             months[-1] = (name, months[-1][1] + 1)
         else:
             months.append((name, 1))
-    return months
+    # A name with the year is wider than three days.
+    return [(name if count > 3 else name[:3], count) for name, count in months]
 
 
 class Table:
@@ -342,7 +342,9 @@ def by_day(sizes: pd.DataFrame, name: str, tz: str = "UTC") -> dict[str, Any]:
     key = next(str(name) for name in sizes if name not in _OF_SIZES)
     named = sizes.assign(**{key: sizes[key].astype("str").fillna(formatting.MISSING)})
     wide = named.pivot(index="period", columns=key, values="size").reset_index()
-    return table(wide, name, of="size", tz=tz)
+    made = table(wide, name, of="size", tz=tz)
+    made["rows"] = [[(day[:10], *rest), *sizes] for (day, *rest), *sizes in made["rows"]]
+    return made
 
 
 def instant(stamp: pd.Timestamp | None, zone: str) -> str:

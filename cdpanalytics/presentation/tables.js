@@ -10,6 +10,7 @@ function enliven(root) {
     head.append(button);
   }
   for (const input of root.querySelectorAll("input[data-filter]")) {
+    if (!input.parentNode.hidden) continue;
     const rows = input.closest(".cdp-sheet").querySelector("tbody").rows;
     input.parentNode.hidden = false;
     input.addEventListener("input", () => {

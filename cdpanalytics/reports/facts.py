@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from cdpanalytics.presentation import analysis as sentences
-from cdpanalytics.presentation import formatting, happenings
+from cdpanalytics.presentation import formatting, happenings, sentences
 from cdpanalytics.presentation.analysis import Analysis
 
 

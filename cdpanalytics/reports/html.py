@@ -10,16 +10,17 @@ from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pandas as pd
 from markupsafe import Markup
 
 from cdpanalytics.metrics.registry import metric_columns
 from cdpanalytics.periods import Period
-from cdpanalytics.presentation import analysis as sentences
-from cdpanalytics.presentation import formatting, happenings, palette, pictures
+from cdpanalytics.presentation import formatting, happenings, palette, pictures, sentences
 from cdpanalytics.presentation import html as parts
 from cdpanalytics.presentation import output as destination
-from cdpanalytics.presentation.analysis import Analysis
+from cdpanalytics.presentation.analysis import ROWS_SHOWN, Analysis
+from cdpanalytics.reports.command import command
 from cdpanalytics.reports.facts import facts
 from cdpanalytics.schema import KEYS
 
@@ -45,7 +46,7 @@ _LEFT_OUT = ["excluded", "retired", "adherence_full"]
 """What is shown beside adherence where anything was left out."""
 _STATUS = ["state", "since", "age", "target", "last_success", "last_result", "reason"]
 _RESTORE = ["recovery_point", "recovery_age"]
-"""What is shown beside the status where the archive keeps the journal."""
+"""What is shown beside the status where the journal has it of one of these VMs."""
 _GAP = [*KEYS, *parts.GAP]
 _WHAT_IF = ["rpo", "breaches", "breached", "adherence"]
 _CHANGE = ["adherence_before", "adherence", "change", "breached_before", "breached", "verdict"]
@@ -150,8 +151,13 @@ def render(
         "chronic": happenings.chronic(analysis), "worst": happenings.by_incident(analysis).head(_VMS_SHOWN),
     }  # fmt: skip
     left = dict.fromkeys(rows, 0)
+    compared: dict[str, Any] = {}
     if said is None:
         rows, left = _on_one_page(analysis, rows)
+    else:
+        compared = {
+            key: _changes(analysis, by) for key, by in (("group", [analysis.by]), ("vm", KEYS))
+        }
     return template.render(
         title=title,
         summary=said is None,
@@ -163,6 +169,7 @@ def render(
         dated=dated,
         verdict=sentences.verdict(analysis),
         now=sentences.now(analysis),
+        advice=sentences.advice(analysis),
         notes=sentences.notes(analysis),
         zone=zone,
         start=parts.instant(analysis.start, zone),
@@ -176,12 +183,17 @@ def render(
         chronic=rows["chronic"],
         change=sentences.change(analysis),
         versions=_versions(),
+        terms=sentences.terms(analysis),
+        command=command(selection),
+        provisional=_is_provisional(analysis, dated),
+        changed=any(compared.values()),
         generated=None if generated is None else parts.instant(generated, zone),
         prepared_for=prepared_for,
         paper=Markup(_page_heads(title, analysis)),  # noqa: S704 - escaped for a style sheet
         status=table(rows["status"], "status"),
         incidents=table(analysis.incidents.head(_INCIDENTS_SHOWN), "incidents"),
         worst=table(rows["worst"], "worst"),
+        compared=compared,
         **({} if said is None else _details(analysis, said)),
     )
 
@@ -236,13 +248,11 @@ def _details(analysis: Analysis, said: dict[str, Any]) -> dict[str, Any]:
         "heat_map": parts.heat_map(analysis),
         "order": analysis.order,
         "incident_count": len(analysis.incidents),
-        "more": max(0, len(analysis.worst) - sentences.ROWS_SHOWN),
+        "more": max(0, len(analysis.worst) - ROWS_SHOWN),
         "within": len(analysis.vms) - len(analysis.worst),
         "pictures": _pictures(analysis),
         "sides": _sides(analysis),
-        "compared": {
-            key: _changes(analysis, by) for key, by in (("group", [analysis.by]), ("vm", KEYS))
-        },
+        "left_out": sentences.left_out(analysis),
         "breaches_left_out": max(0, len(analysis.breaches) - _BREACHES_SHOWN),
         "breach_count": len(analysis.breaches),
         "never_seen": analysis.never_seen[KEYS].astype("str").to_numpy().tolist(),
@@ -271,17 +281,27 @@ def _tables(analysis: Analysis) -> dict[str, Any]:
         "trends": table(analysis.trends, "trends"),
         "sizes": parts.by_day(analysis.sizes, "sizes", tz=analysis.selection.tz),
         "holes": table(analysis.selection.holes.fillna({"backup_server": "all"}), "holes"),
-        "quality": table(analysis.quality, "quality-found"),
+        "quality": table(_without_code(analysis.quality), "quality-found"),
         "exclusions": table(analysis.exclusions, "exclusions"),
     }  # fmt: skip
 
 
+def _without_code(quality: pd.DataFrame) -> pd.DataFrame:
+    """Return the findings without names of columns."""
+    return quality.assign(
+        **{name: quality[name].str.replace("as_of", "as of") for name in ("finding", "consequence")}
+    )
+
+
 def _not_protected(analysis: Analysis) -> pd.DataFrame:
-    """Return the VMs that are not plainly protected at the end, worst first."""
-    status = analysis.status
-    table = status[~status["state"].isin(["protected", "off schedule"])]
-    restore = _RESTORE if status["recovery_point"].notna().any() else []
+    table = sentences.not_protected(analysis)
+    restore = _RESTORE if table["recovery_point"].notna().any() else []
     return table[[*KEYS, *_STATUS, *restore]]
+
+
+def _is_provisional(analysis: Analysis, dated: Period | None) -> bool:
+    as_of = analysis.selection.as_of
+    return dated is not None and as_of is not None and dated.provisional(as_of)
 
 
 def _pictures(analysis: Analysis) -> dict[str, Markup]:
@@ -317,7 +337,7 @@ def _sides(analysis: Analysis) -> dict[str, Any] | None:
 
 def _embedded(value: object) -> Markup:
     """Exact numbers as JSON that no name can break out of."""
-    text = dumps(value, ensure_ascii=False, allow_nan=False)
+    text = msgspec.json.encode(value).decode()
     for character, code in (("<", r"\u003c"), (">", r"\u003e"), ("&", r"\u0026")):
         text = text.replace(character, code)
     return Markup(text)  # noqa: S704 - what could end the element is escaped above

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from cdpanalytics.presentation import analysis as sentences
-from cdpanalytics.presentation import formatting
+from cdpanalytics.presentation import formatting, sentences
 from cdpanalytics.presentation import output as destination
 from cdpanalytics.presentation.analysis import Analysis
 from cdpanalytics.presentation.html import HEADINGS

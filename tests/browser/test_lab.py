@@ -45,16 +45,18 @@ def notebook(lab: Lab) -> Page:
 def explorer(notebook: Page, lab: Lab) -> Page:
     """The same as it was first."""
     lab.theme("JupyterLab Light")
-    least = int(_drawn(notebook) or 0) + 1000
-    lab.python(
-        "explorer.reset(); explorer._past.clear(); explorer._draw_region('bar')\n"
-        f"explorer.drawn = {least}"
-    )
-    notebook.wait_for_function(
+    drawn(notebook, lab, "explorer.reset(); explorer._past.clear(); explorer._draw_region('bar')")
+    return notebook
+
+
+def drawn(page: Page, lab: Lab, code: str) -> None:
+    """Run code in the kernel, and wait until all of what it draws is in the page."""
+    least = int(_drawn(page) or 0) + 1000
+    lab.python(f"{code}\nexplorer.drawn = {least}")
+    page.wait_for_function(
         "([root, least]) => Number(document.querySelector(root).dataset.drawn) >= least",
         arg=[EXPLORER, least],
     )
-    return notebook
 
 
 def changed(page: Page, region: str, act: Callable[[], object]) -> str:
@@ -73,13 +75,17 @@ def _drawn(page: Page) -> str | None:
     return page.locator(EXPLORER).get_attribute("data-drawn")
 
 
+STILL = """async root => {
+    const html = () => document.querySelector(root).innerHTML, before = html();
+    await new Promise(done => setTimeout(done, 500));
+    return html() === before;
+}"""
+"""A view of another height may bring a scroll bar, and so another width, for which it is drawn again."""
+
+
 def show(page: Page, lab: Lab, **changes: str) -> None:
     """Show another state, and wait until it is drawn in the page."""
-    lab.python(f"explorer.show(**{changes!r}); explorer.drawn += 1")
-    page.wait_for_function(
-        'view => document.querySelector(".cdp-tabs [aria-pressed=true]")?.textContent === view',
-        arg=changes.get("view", "Heat map"),
-    )
+    drawn(page, lab, f"explorer.show(**{changes!r})")
 
 
 def control(page: Page, name: str) -> Locator:
@@ -122,6 +128,7 @@ def test_each_view_in_both_themes_has_no_barrier_and_nothing_is_cut(
                 lab.theme(theme)
                 found += [f"{view} {theme}: {each}" for each in barriers(explorer, EXPLORER)]
                 _keep(explorer, f"{view} {width} {theme.split()[1].lower()}")
+    lab.theme("JupyterLab Dark")  # their colours in the light theme are those of the views
     for name, code in (
         ("opened", "explorer.show(view='Timeline'); explorer._receive(None, {'show': {'picked': ['cause', "
                    "str(explorer.analysis.causes['cause'].iloc[0])]}}, None)"),
@@ -132,6 +139,7 @@ def test_each_view_in_both_themes_has_no_barrier_and_nothing_is_cut(
         changed(explorer, MAIN, lambda code=code: lab.python(code))
         found += [f"{name}: {each}" for each in [*barriers(explorer, EXPLORER), *cut_off(explorer)]]
         _keep(explorer, name)
+    lab.theme("JupyterLab Light")
     explorer.set_viewport_size(before)
     assert found == []
 
@@ -190,7 +198,7 @@ def test_an_analyst_asks_with_the_mouse(explorer: Page) -> None:
     column = explorer.locator(f"{MAIN} #gaps tbody tr td:nth-child(6)")
     seconds = [float(cell.get_attribute("data-sort")) for cell in column.all()]
     assert seconds == sorted(seconds, reverse=True)
-    for kind, ending in (("CSV", "csv"), ("xlsx", "xlsx"), ("PNG", "png")):
+    for kind, ending in (("CSV", "csv"), ("Excel", "xlsx"), ("PNG", "png")):
         menu(explorer, "Download")
         with explorer.expect_download() as loading:
             explorer.get_by_role("button", name=kind, exact=True).click()
@@ -210,6 +218,18 @@ def drag(page: Page, brush: Locator) -> None:
     page.mouse.up()
 
 
+def test_a_figure_leads_to_its_view_and_a_state_is_copied(explorer: Page) -> None:
+    """What a click shows is on the screen, not below it."""
+    figure = explorer.locator(f"{TILES} .tile", has_text="Objective").get_by_role("button")
+    changed(explorer, MAIN, figure.click)
+    expect(explorer.locator(f"{MAIN} #groups")).to_be_in_viewport()
+    menu(explorer, "Share")
+    explorer.get_by_role("button", name="Copy state").click()
+    expect(explorer.get_by_role("button", name="Copied")).to_be_visible()
+    assert explorer.evaluate("getSelection().toString()") == "view=Groups"
+    explorer.keyboard.press("Escape")
+
+
 def test_the_second_pane_is_asked_by_itself(explorer: Page, lab: Lab) -> None:
     changed(explorer, TILES, lambda: lab.python("explorer.show(beside='target=1h')"))
     first, second = explorer.locator(f"{TILES} section").all()
@@ -217,7 +237,7 @@ def test_the_second_pane_is_asked_by_itself(explorer: Page, lab: Lab) -> None:
     changed(explorer, TILES, lambda: drag(explorer, explorer.locator(f"{STRIP} .brush").nth(1)))
     assert first.inner_text() == before
     assert control(explorer, "From").input_value() == start
-    expect(explorer.locator(f"{MAIN} .pane").nth(1)).to_contain_text("period=2026-10-1")
+    expect(explorer.locator(f"{MAIN} .pane").nth(1)).to_contain_text("period: 2026-10-1")
     assert second.inner_text() != before
 
 
@@ -288,12 +308,13 @@ def test_nothing_flickers_or_moves_when_the_target_changes(explorer: Page) -> No
 
 def test_pictures_follow_the_theme_without_being_drawn_again(explorer: Page, lab: Lab) -> None:
     show(explorer, lab, view="Sizes")
-    drawn = explorer.locator(MAIN).inner_html()
+    explorer.wait_for_function(STILL, arg=MAIN)
+    before = explorer.locator(MAIN).inner_html()
     ink = f"() => getComputedStyle(document.querySelector('{MAIN} svg text')).fill"
     light = explorer.evaluate(ink)
     lab.theme("JupyterLab Dark")
     explorer.wait_for_function(f"light => ({ink})() !== light", arg=light)
-    assert explorer.locator(MAIN).inner_html() == drawn
+    assert explorer.locator(MAIN).inner_html() == before
 
 
 def test_the_export_is_in_labs_own_menu(explorer: Page) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from html import unescape
+from html import escape, unescape
 from pathlib import Path
 from typing import Any
 
@@ -361,3 +361,50 @@ def test_a_click_in_a_picture_of_policies_narrows_to_one(explorer: Explorer, vie
     picture = explorer.main[: explorer.main.index("<table")]
     explorer._receive(None, acts(picture)[0], None)
     assert len(explorer.state.policy) == 1
+
+
+def test_the_month_before_october_is_september_however_long_it_is() -> None:
+    explorer = explore(Archive(Path(__file__).parents[2] / "data" / "sample"), period="2026-10")
+    send(explorer, move=-1)
+    assert explorer.state.period == "2026-09"
+    send(explorer, move=1)
+    send(explorer, beside="before")
+    assert explorer.state.beside == "period=2026-09"
+    explorer.show(period="2026-09", beside="")
+    send(explorer, move=-1)
+    assert "there are no sessions in that direction" in explorer.main
+
+
+def test_what_was_opened_of_a_vm_says_why_it_was_not_covered(explorer: Explorer) -> None:
+    gap = explorer.analysis.breaches.iloc[0]
+    names = [str(gap[name]) for name in ("backup_server", "policy", "vm")]
+    edges = [gap[edge].isoformat() for edge in ("start", "end")]
+    send(explorer, show={"picked": ["vm", *names, *edges]})
+    why, sessions = explorer.detail.index('id="opened-gaps"'), explorer.detail.index('id="opened"')
+    assert why < sessions
+    assert escape(str(gap["cause"])) in explorer.detail
+
+
+def test_groups_say_which_misses_its_objective_and_sizes_which_vms_grow(explorer: Explorer) -> None:
+    explorer.show(view="Groups")
+    heads = re.findall(r"<th[^>]*>([^<]*)</th>", explorer.main)
+    assert heads[:5] == ["Policy", "RPO", "Objective", "Adherence", "Objective met"]
+    explorer.show(view="Sizes")
+    slopes = explorer.analysis.vm_trends["slope"]
+    assert 'id="fastest"' in explorer.main
+    assert (slopes > 0).any()
+
+
+def test_no_view_shows_a_number_as_a_program_writes_it(explorer: Explorer) -> None:
+    for view in VIEWS:
+        explorer.show(view=view)
+        assert not re.search(r">-?\d+\.(\d{3,}|0)<", explorer.main), view
+
+
+def test_the_list_of_incidents_is_folded_where_it_would_push_the_picture_away(
+    explorer: Explorer,
+) -> None:
+    send(explorer, width=1200)
+    assert re.search(r'<details[^>]*id="cdp-incidents" open', explorer.strip)
+    send(explorer, width=640)
+    assert re.search(r'<details[^>]*id="cdp-incidents">', explorer.strip)

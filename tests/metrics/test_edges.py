@@ -348,6 +348,17 @@ def test_a_policy_lists_the_vms_of_its_newest_settings_only() -> None:
     assert found["vm"].tolist() == ["a", "never seen"]
 
 
+def test_vms_named_by_numbers_are_those_that_a_policy_lists_as_text() -> None:
+    day = pd.Timestamp("2026-10-01", tz="UTC")
+    sessions = pd.DataFrame(
+        {"vm": [1, 2], "policy": "Gold", "created": day, "ended": day + pd.Timedelta("8h")}
+    )
+    policies = pd.DataFrame({"policy": ["Gold"], "vms": [["1", "3"]]})
+    found = rpo_adherence(sessions, "1h", by="vm", policies=policies)
+    assert found["vm"].tolist() == ["1", "2", "3"]
+    assert found["unprotected"].tolist() == [0, 0, 1]
+
+
 def test_a_changed_rpo_holds_for_the_sessions_that_had_it():
     """15 min until noon, 2 h from noon on; bare 09-10 and 13-14: 45 min late, then none."""
     begun = DAY + pd.to_timedelta([0, 10, 12, 14], unit="h")

@@ -118,6 +118,9 @@ def test_what_begins_at_the_edge_of_a_window_is_found_with_its_surroundings() ->
     spread = {f"vm-{n}": [(23.9 + n / 20, 25.0)] for n in range(5)}
     table = incidents(sessions(spread), "15min", since=at(24), until=at(48))
     assert table[["scope", "vms"]].to_numpy().tolist() == [["policy", 5]]
+    # Shortly before midnight two are in breach; that they did not fail alone is known from what follows.
+    early = incidents(sessions(spread), "1min", since=at(0), until=at(23.99))
+    assert early[["scope", "vms"]].to_numpy().tolist() == [["policy", 5]]
 
 
 def test_gaps_that_are_over_before_a_window_still_belong_to_what_began_together() -> None:

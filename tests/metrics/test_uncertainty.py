@@ -124,6 +124,16 @@ def test_a_single_day_may_go_as_far_as_days_went():
     assert (-result.fall[0], result.rise[0]) == (far, far)
 
 
+@pytest.mark.parametrize(("sizes", "student"), [(7, 12.706), (10, 4.303), (11, 3.182)])
+def test_a_block_of_three_increments_is_one_that_is_known(sizes, student):
+    """Of two blocks one is free, of three two, of four, the last one begun, three."""
+    levels = np.cumsum(np.append(0.0, np.tile([1.0, 3.0, -2.0], 4)[: sizes - 1]))[None]
+    increments = np.diff(levels)[0]
+    result = trends(np.arange(float(sizes))[None], levels)
+    low, high = np.percentile(increments - increments.mean(), (2.5, 97.5)) * student / 1.959964
+    assert (result.fall[0], result.rise[0]) == pytest.approx((low, high), rel=1e-6)
+
+
 def test_sizes_that_fall_have_the_mirrored_interval_of_sizes_that_grow():
     random = np.random.default_rng(7)
     levels = np.cumsum(random.exponential(5, (3, 20)), axis=1)

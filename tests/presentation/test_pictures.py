@@ -78,6 +78,16 @@ def test_labels_of_targets_lie_above_the_curve(analysis: Analysis) -> None:
     assert all(float(label.attrib["y"]) < top for label in labels)
 
 
+def test_of_a_year_of_sizes_no_two_marks_lie_on_one_spot_and_the_newest_day_has_one() -> None:
+    days = {"a": ("Gold", [(24.0 * day, 24.0 * day + 8) for day in range(400)])}
+    drawn = ET.fromstring(str(pictures.sizes(Analysis(frame(days).cdp.select()), 420).svg()))
+    hits = [part for part in drawn.iter() if part.attrib.get("class") == "hit"]
+    spots = [float(part.attrib["x"]) // 3 for part in hits]
+    assert 50 < len(hits) < 140
+    assert "2027-11-04" in hits[-1].attrib["data-tip"]
+    assert len({round(spot) for spot in spots}) >= 0.9 * len(spots)
+
+
 def test_the_worst_policies_come_first_though_not_all_their_vms_fit() -> None:
     """Gold has more breached time in all, Silver more among the VMs that there is room for."""
     silver = {f"s{n:02}": ("Silver", [(0, 10), (16, 48)]) for n in range(ROWS_SHOWN)}

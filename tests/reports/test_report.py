@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -80,7 +81,10 @@ def archive(folder: Path) -> Archive:
 def test_the_answer_comes_first(archive: Archive, tmp_path: Path) -> None:
     page = report(archive, tmp_path / "r.html", title="October").read_text()
     words = " ".join(" ".join(Reader(page).words).split())
-    verdict = "VMs were within their RPO 96.35 % of the time; 1 of 3 VMs missed it. The longest gap was 2 h (db)."
+    verdict = (
+        "VMs were within their RPO 96.35 % of the time: the objective of 99.90 % was missed. "
+        "1 of 3 VMs missed their RPO; the longest gap was 2 h (db)."
+    )
     assert words.index("October") < words.index(verdict) < words.index("Objective 99.90 %")
     assert "Missed" in words
     assert "used 1 h 45 min of the allowed 2 min 52 s" in words
@@ -99,8 +103,55 @@ def test_what_is_unprotected_now_follows_the_verdict(folder: Path, tmp_path: Pat
         "Unprotected now (2026-10-01 22:00 UTC): 3 of 6 VMs, the longest since 2026-10-01 06:00 (d); "
         "2 never seen."
     )
-    assert said.index("The longest gap was") < said.index(now) < said.index("Objective 99.90 %")
-    assert "b1 Gold a breached 2026-10-01 08:00 14 h 15 min 2026-10-01 08:00 Success" in said
+    assert said.index("the longest gap was") < said.index(now) < said.index("Objective 99.90 %")
+    assert (
+        "b1 Gold a breached 2026-10-01 08:00 14 h 15 min 2026-10-01 08:00 Success no session since"
+        in said
+    )
+    assert "Failed (1 VM): the newest session failed" in said
+    assert "No session (2 VMs): the newest session ended and no other began" in said
+    assert "Never seen (2 VMs): a policy names the VM, but no session does" in said
+
+
+def test_a_period_that_is_not_over_is_provisional(archive: Archive, tmp_path: Path) -> None:
+    said = words_of(archive.select(period="2026-10").report(tmp_path / "r.html"))
+    assert "2026-10: 2026-10-01 00:00 to 2026-10-02 00:00 (UTC) · provisional" in said
+    over = words_of(archive.select(period="2026-10-01").report(tmp_path / "r.html"))
+    assert "provisional" not in over
+    assert "From 2026-10-01 00:00 up to, but not including, 2026-10-02 00:00 (UTC)" in over
+
+
+def test_the_command_in_it_gives_the_same_figures(archive: Archive, tmp_path: Path) -> None:
+    first, again = tmp_path / "r.html", tmp_path / "again.html"
+    asked = archive.select(
+        period="last 12 hours", vm=["d*"], target=pd.Timedelta("20min"), objective=0.995,
+        tz="Europe/Berlin", retire_after="1D",
+    )  # fmt: skip
+    said = Reader(asked.report(first).read_text()).words
+    words = shlex.split(next(text for text in said if text.startswith("cdpanalytics report")))
+    words[words.index("DIR")] = str(archive.path)
+    words[words.index("again.html")] = str(again)
+    assert main(words[1:]) == 0
+    facts = [inside(file.read_text(), "facts") for file in (first, again)]
+    assert facts[0].pop("question")["start"] == facts[1].pop("question")["start"]
+    assert facts[0] == facts[1]
+    assert facts[0]["whole"]["observed"] == 12 * 3600.0
+
+
+def inside(page: str, name: str) -> dict[str, object]:
+    """Return what a report holds as JSON."""
+    found = re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', page, re.S)
+    assert found
+    return json.loads(found[1])
+
+
+def test_that_nothing_was_left_out_is_said(archive: Archive, tmp_path: Path) -> None:
+    asked = archive.select(target="1h", objective=0.95)
+    said = words_of(asked.report(tmp_path / "r.html"))
+    assert "Nothing was left out" in said
+    assert (
+        "Terms RPO: 1h; objective: 95.00 %; Success, Warning and running sessions protect" in said
+    )
 
 
 def test_what_was_left_out_is_shown_beside_adherence(archive: Archive, tmp_path: Path) -> None:
@@ -113,6 +164,10 @@ def test_what_was_left_out_is_shown_beside_adherence(archive: Archive, tmp_path:
     full = formatting.share(whole["adherence_full"])
     assert whole["adherence_full"] < whole["adherence"]
     assert f"with what is left out {full}" in said
+    assert (
+        f"Left out of the figures, of all VMs together: 1 h excluded or in grace. "
+        f"Adherence with excluded and retired time is {full}." in said
+    )
     assert "Adherence With what is left out Strict" in said
     plain = words_of(archive.select().report(tmp_path / "plain.html"))
     assert "left out" not in plain.split("Definitions")[0]
@@ -317,7 +372,10 @@ def test_nothing_observed_is_unknown_and_never_a_pass(folder: Path, tmp_path: Pa
 def test_all_kept_is_said_plainly(folder: Path, tmp_path: Path) -> None:
     fine = kept(folder, session("u1", "db", 0, 24))
     words = " ".join(" ".join(Reader(report(fine, tmp_path / "r.html").read_text()).words).split())
-    assert "All 2 VMs were within their RPO, 100 % of the time." in words
+    assert (
+        "The only VM that was seen was within its RPO, 100 % of the time; whether the objective"
+        in words
+    )
     assert "No VM missed its target" in words
 
 
@@ -329,7 +387,7 @@ def test_a_selection_leaves_out_the_vms_it_did_not_ask_for(
     ).read_text()
     assert "never-seen" not in page
     assert "alert(1)" not in page
-    assert "within their RPO, 100 % of the time" in page
+    assert "The only VM was within its RPO, 100 % of the time" in page
 
 
 @pytest.mark.parametrize(

@@ -39,8 +39,8 @@ NEEDED = ("vm", "created", "ended")
 _PURPOSE = "; a session frame needs"
 
 
-_KEPT = 3
-"""Frames that are kept: of the window, of the one around it, and of the period before."""
+_KEPT = 4
+"""Frames that are kept: of the window, of the one around it, of its end, and of the period before."""
 
 _KEPT_ROWS = 2_000_000
 """Larger frames are read each time: their arrays would take memory while other metrics need it."""
@@ -200,12 +200,14 @@ def read(
     foreign = tuple(name for name in by if name not in SESSIONS.names)
     held = (sessions, policies, unobserved)
     key = (*map(id, held), as_of, foreign, facts, known_until)
-    if key not in kept:
-        while len(kept) >= _KEPT:
-            kept.pop(next(iter(kept)), None)
-        # What is known by its identity has to stay alive.
-        kept[key] = (*held, _read(sessions, as_of, policies, unobserved, by, facts, known_until))
-    return kept[key][-1]
+    # What is known by its identity has to stay alive.
+    entry = kept.pop(key, None) or (
+        *held, _read(sessions, as_of, policies, unobserved, by, facts, known_until),
+    )  # fmt: skip
+    while len(kept) >= _KEPT:
+        kept.pop(next(iter(kept)), None)
+    kept[key] = entry  # the one used last is the last to go
+    return entry[-1]
 
 
 def _read(

@@ -19,6 +19,9 @@ _ASKABLE = 25
 _TARGETS = 8
 _PANELS = 12
 _BINS = 48
+_HIT = 3
+"""Pixels of a size's curve that can be asked by one mark: of a year there are more days than pixels."""
+
 _GROUPS = 14
 
 
@@ -239,7 +242,9 @@ def _panel(
     drawing.text(
         float(time(when[-1])), y + 150, f"{last.day} {last:%b}", "middle" if known else "end"
     )
-    for left, value, stamp in zip(time(when), size, rows["period"].dt.tz_convert(tz), strict=True):
+    places, stamps = time(when), rows["period"].dt.tz_convert(tz)
+    apart = np.flatnonzero(np.diff(places // _HIT, append=-1))
+    for left, value, stamp in zip(places[apart], size[apart], stamps.iloc[apart], strict=True):
         drawing.rect(left - 3, y + 44, 6, 88, kind="hit",
                      tip=f"{rows['group'].iloc[0]} · {stamp:%Y-%m-%d} · {formatting.size(float(value))}",
                      data_act=act)  # fmt: skip

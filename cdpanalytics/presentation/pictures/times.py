@@ -89,7 +89,8 @@ def _incidents(
     table = analysis.incidents
     many = table[table["vms"] > 1]
     shown = pd.concat([many, table[table["vms"] == 1].head(_ALONE_SHOWN)])
-    worst = analysis.in_breach.sort_values("exposure", ascending=False).drop_duplicates("incident")
+    late = analysis.in_breach[analysis.in_breach["incident"].isin(shown["incident"])]
+    worst = late.sort_values("exposure", ascending=False).drop_duplicates("incident")
     names = worst.set_index("incident")["vm"].astype("str").to_dict()
     for row in shown.sort_values("vms").to_dict("records"):
         left, right = time(seconds(row["start"])), time(seconds(row["end"]))
@@ -167,10 +168,12 @@ def _longest(analysis: Analysis) -> str:
 
 def _gaps(drawing: Drawing, rows: pd.DataFrame, time: Scale, y: float, tz: str) -> None:
     lefts, rights = time(seconds(rows["start"])), time(seconds(rows["end"]))
-    for left, right, row in zip(lefts, rights, rows.to_dict("records"), strict=True):
-        late = row["breached"] > pd.Timedelta(0)
-        if right - left < _THINNEST and not late:
-            continue
+    is_late = (rows["breached"] > pd.Timedelta(0)).to_numpy(dtype=bool)
+    seen = is_late | (rights - lefts >= _THINNEST)
+    drawn = zip(
+        lefts[seen], rights[seen], is_late[seen], rows[seen].to_dict("records"), strict=True
+    )
+    for left, right, late, row in drawn:
         drawing.rect(left, y + 4, max(right - left, 1.6), _ROW - 8, kind="late" if late else "gap",
                      tip=gap_words(row, tz), data_act=pick_vm(row, row["start"], row["end"]))  # fmt: skip
         if row["open"]:
