@@ -34,7 +34,7 @@ def test_each_metric_is_defined_once() -> None:
     assert sorted(headings) == sorted(metrics.__all__)
 
 
-@pytest.mark.parametrize("name", ["metrics.md", "verdicts.md", "questions.md"])
+@pytest.mark.parametrize("name", ["auditors.md", "metrics.md", "verdicts.md", "questions.md"])
 def test_examples_give_what_they_show(name: str) -> None:
     flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
     scope = {each: getattr(metrics, each) for each in metrics.__all__}

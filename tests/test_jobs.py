@@ -68,8 +68,8 @@ def run(job: str, capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, Any], i
     return scope, code, capsys.readouterr().out
 
 
-def test_there_are_nine_jobs_with_lines() -> None:
-    assert len(JOBS) == 9
+def test_there_are_ten_jobs_with_lines() -> None:
+    assert len(JOBS) == 10
     assert all(JOBS.values())
 
 
@@ -78,6 +78,15 @@ def test_each_job(inside: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def done(start: str) -> tuple[dict[str, Any], int, str]:
         return run(next(name for name in JOBS if name.startswith(start)), capsys)
 
+    scope, code, text = done("Which VMs")
+    assert code == 0
+    assert {"department", "rpo", "breached", "worst_gap", "incident", "cause"} <= set(text.split())
+    targets = dict(zip(scope["vms"]["vm"], scope["vms"]["rpo"], strict=True))
+    late = scope["gaps"][scope["gaps"]["vm"].isin(list(targets))]
+    assert len(late)
+    assert late["rpo"].tolist() == [targets[vm] for vm in late["vm"]]
+    heads = [cell.value for cell in openpyxl.load_workbook("departments.xlsx")["Groups"][1]]
+    assert heads[0] == "department"
     assert done("The ten worst")[1] == 0
     head, *rows = openpyxl.load_workbook("worst.xlsx")["gaps"].iter_rows(values_only=True)
     assert {"VM", "Cause", "Start (UTC)"} <= set(head)
