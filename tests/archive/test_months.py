@@ -143,7 +143,9 @@ def test_a_damaged_month_costs_no_answer_and_is_written_again(archive: Archive) 
     for damage in (one_bit_turned, cut_short):
         damage(month)
         assert_frame_equal(neighbours(archive), expected)
-        assert archive.verify()["path"].tolist() == [MONTH]
+        (finding,) = archive.verify().to_dict("records")
+        assert finding["path"] == MONTH
+        assert finding["finding"].endswith("nothing is lost: the next sync writes it again")
         assert archive.set_aside(thorough=True) == [MONTH]
         assert_frame_equal(neighbours(archive), expected)
         assert MONTH in summarized(archive)
