@@ -10,6 +10,7 @@ from nbclient import NotebookClient
 
 from cdpanalytics.archive import Archive
 from cdpanalytics.simulator import Fleet, Simulator
+from tests.conftest import NIGHTLY
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -46,7 +47,7 @@ def test_it_runs_on_a_server(
     ("path", "window"),
     [*((path, "") for path in NOTEBOOKS),
      *((path, "since, until = '2026-10-06', '2026-10-20'") for path in NOTEBOOKS
-       if path.stem in ("01_rpo_adherence", "report"))],
+       if path.stem in ("01_rpo_adherence", "report") and NIGHTLY)],
     ids=lambda given: given.stem if isinstance(given, Path) else given and "a window",
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
