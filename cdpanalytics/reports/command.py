@@ -58,4 +58,8 @@ def _listed(patterns: Patterns) -> Sequence[str]:
 
 
 def _length(value: object) -> str:
-    return f"{value.total_seconds():.6f}s" if isinstance(value, pd.Timedelta) else str(value)
+    if not isinstance(value, pd.Timedelta):
+        return str(value)
+    days = value / pd.Timedelta("1D")
+    seconds = f"{value.total_seconds():.6f}".rstrip("0").rstrip(".")
+    return f"{days:.0f}D" if days == int(days) else f"{seconds}s"

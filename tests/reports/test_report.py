@@ -129,6 +129,8 @@ def test_the_command_in_it_gives_the_same_figures(archive: Archive, tmp_path: Pa
     )  # fmt: skip
     said = Reader(asked.report(first).read_text()).words
     words = shlex.split(next(text for text in said if text.startswith("cdpanalytics report")))
+    assert words[words.index("--retire-after") + 1] == "1D"
+    assert words[words.index("--rpo") + 1] == "1200s"
     words[words.index("DIR")] = str(archive.path)
     words[words.index("again.html")] = str(again)
     assert main(words[1:]) == 0
