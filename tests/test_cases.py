@@ -20,6 +20,8 @@ from cdpanalytics.timeparse import length, share
 
 from .builders import DAY, START, put, put_policies, random_archive
 
+pytestmark = pytest.mark.slow
+
 CASES = Path(__file__).resolve().parents[2] / "shared" / "cases"
 beside = pytest.mark.skipif(not CASES.is_dir(), reason="the cases are not in this repository")
 SINCE, UNTIL = pd.Timestamp("2026-10-01", tz="UTC"), pd.Timestamp("2026-12-01", tz="UTC")

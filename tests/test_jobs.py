@@ -21,6 +21,8 @@ from cdpanalytics.cli import main
 from cdpanalytics.simulator import Fleet, Simulator
 from cdpanalytics.synchronize import sync
 
+pytestmark = pytest.mark.slow
+
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "jobs.md").read_text()
 JOBS = {
     section.splitlines()[0]: re.findall(r"^```(sh|python)\n(.*?)^```", section, re.M | re.S)

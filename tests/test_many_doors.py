@@ -21,6 +21,8 @@ from cdpanalytics.selection import Selection
 from tests.builders import START, RandomArchive, random_archive
 from tests.conftest import NIGHTLY
 
+pytestmark = pytest.mark.slow
+
 SEEDS = range(20 if NIGHTLY else 1)
 SINCE, UNTIL = START + pd.Timedelta("2D"), START + pd.Timedelta("9D")
 MIDDLE = START + pd.Timedelta("5D7h")

@@ -12,6 +12,8 @@ from cdpanalytics.archive import Archive
 from cdpanalytics.simulator import Fleet, Simulator
 from tests.conftest import NIGHTLY
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 

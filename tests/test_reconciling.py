@@ -21,6 +21,8 @@ from cdpanalytics.synchronize.reconciling import Counted, changed_days
 from tests.conftest import UNTIL
 from tests.test_synchronize import manager
 
+pytestmark = pytest.mark.slow
+
 DAY = pd.Timedelta("1D")
 BEGIN = UNTIL - timedelta(days=12)
 

@@ -21,6 +21,8 @@ from cdpanalytics.presentation import formatting
 from cdpanalytics.ranges import Range
 from tests.builders import START, RandomArchive, put, random_archive
 
+pytestmark = pytest.mark.slow
+
 SINCE, UNTIL = START + pd.Timedelta("1D"), START + pd.Timedelta("11D")
 VM = ["backup_server", "policy", "vm"]
 CMDB = "vm,department\nvm-0,Finance\nvm-1,Sales\nvm-2,Finance\nvm-3,Sales\nghost,Nowhere\n"

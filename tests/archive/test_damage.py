@@ -21,6 +21,8 @@ from cdpanalytics.synchronize import sync
 from tests.conftest import UNTIL
 from tests.test_synchronize import assert_equals_truth, manager, synced
 
+pytestmark = pytest.mark.slow
+
 RELEASES = Path(__file__).parent / "releases"
 
 

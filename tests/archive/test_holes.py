@@ -17,6 +17,8 @@ from cdpanalytics.synchronize import Retention, plan
 from tests.conftest import UNTIL
 from tests.test_synchronize import NOW, assert_equals_truth, synced
 
+pytestmark = pytest.mark.slow
+
 DAY = pd.Timedelta("1D")
 WEEK = timedelta(days=7)
 

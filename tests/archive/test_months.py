@@ -22,6 +22,8 @@ from cdpanalytics.ranges import Range
 from tests.archive.test_archive import DAY, EM, OCT, at, put, rows, session
 from tests.archive.test_damage import cut_short, one_bit_turned
 
+pytestmark = pytest.mark.slow
+
 START, STOP = pd.Timestamp("2026-12-05", tz="UTC"), pd.Timestamp("2026-12-08", tz="UTC")
 ANY = default_rules()
 OTHER = "https://other.tech.local:9398"

@@ -40,6 +40,8 @@ from tests.builders import mapped
 from tests.conftest import NIGHTLY
 from tests.test_synchronize import assert_equals_truth, assert_not_asked_again, manager
 
+pytestmark = pytest.mark.slow
+
 DAY = pd.Timedelta("1D")
 
 

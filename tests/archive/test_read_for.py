@@ -18,6 +18,8 @@ from cdpanalytics.simulator import Fleet, Simulator
 from cdpanalytics.synchronize import sync
 from tests.builders import mapped
 
+pytestmark = pytest.mark.slow
+
 WINDOW = {"since": "2026-10-16", "until": "2026-10-18"}
 
 METRICS: dict[str, Callable[..., pd.DataFrame]] = {

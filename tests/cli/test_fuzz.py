@@ -15,6 +15,8 @@ from cdpanalytics.metrics.registry import REGISTRY
 
 from ..builders import put, random_archive
 
+pytestmark = pytest.mark.slow
+
 ROUNDS = 300 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 8
 """Random command lines per command and kind of archive; `make nightly` tries more."""
 

@@ -19,6 +19,8 @@ from cdpanalytics.simulator import Fault, Fleet, Simulator
 
 from ..builders import START, put
 
+pytestmark = pytest.mark.slow
+
 COMMAND = [sys.executable, "-m", "cdpanalytics"]
 AS_OF = START + pd.Timedelta("1D")
 

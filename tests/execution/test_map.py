@@ -36,6 +36,8 @@ from tests.builders import mapped
 from tests.conftest import NIGHTLY
 from tests.metrics import strategies as some
 
+pytestmark = pytest.mark.slow
+
 Metric = Callable[..., pd.DataFrame]
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = Archive(ROOT / "data/sample")

@@ -21,6 +21,8 @@ from cdpanalytics.simulator.faults import KINDS
 from cdpanalytics.synchronize import sync
 from tests.test_synchronize import assert_equals_truth, assert_not_asked_again, manager
 
+pytestmark = pytest.mark.slow
+
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs/reliability.md"
 BEGIN, END = "<!-- from the tests -->\n", "<!-- end -->\n"
 LATER_PAGES = {"grows", "shrinks", "repeats", "beyond"}
