@@ -12,7 +12,7 @@ help:            ## this list
 demo: $(VENV)/ready            ## simulated server -> sync -> metrics -> demo/report.html
 	$(BIN)/cdpanalytics demo --directory demo
 
-check: lint            ## style, types, layers, and each test that is not slow: a minute or two
+check: lint            ## style, types, layers, and each test that is not slow: four minutes on two cores
 	HYPOTHESIS_PROFILE=check $(BIN)/python -m pytest -q -n auto --dist loadscope --no-loadscope-reorder \
 		-m "not slow and not browser"
 

@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 
 
+@pytest.mark.slow
 def test_definitions_and_captions_are_what_the_code_says() -> None:
     done = subprocess.run(
         [sys.executable, "docs/fill.py", "--check"],
@@ -153,6 +154,7 @@ def test_each_error_of_troubleshooting_is_one() -> None:
     assert [text for text in rows if text not in every] == []
 
 
+@pytest.mark.slow
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-d", tmp_path / "trees",

@@ -109,6 +109,7 @@ def test_sync_and_report_are_functions_whatever_was_imported_before() -> None:
     assert run(sys.executable, "-c", code).stdout.strip() == "True"
 
 
+@pytest.mark.slow
 def test_the_wheel_carries_all_it_needs_and_runs_the_demo(tmp_path: Path) -> None:
     built = run(
         sys.executable,
