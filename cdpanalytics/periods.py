@@ -61,9 +61,9 @@ class Period:
             return f"{self.text} ({self.tz})"
         return f"{self.text} ({self.dates}, {self.tz})"
 
-    def provisional(self, as_of: pd.Timestamp) -> bool:
+    def provisional(self, as_of: pd.Timestamp | None) -> bool:
         """Return whether it is not over yet at `as_of`, so that its figures may still change."""
-        return as_of < self.end
+        return as_of is not None and as_of < self.end
 
 
 def period(text: str, tz: str, now: pd.Timestamp, clock: pd.Timestamp | None = None) -> Period:

@@ -309,6 +309,20 @@ def length(value: object, name: str = "length", *, zero: bool = False) -> pd.Tim
     return pd.Timedelta(microseconds, unit="us").as_unit("us")
 
 
+def length_text(value: pd.Timedelta) -> str:
+    """Return the text that `length` reads as this length: days where it is whole days, else seconds.
+
+    Examples
+    --------
+    >>> [length_text(length(text)) for text in ("1w", "90min", "0.0015s")]
+    ['7D', '5400s', '0.0015s']
+    """
+    days = value / pd.Timedelta("1D")
+    if days == int(days):
+        return f"{days:.0f}D"
+    return f"{value.total_seconds():.6f}".rstrip("0").rstrip(".") + "s"
+
+
 def lengths(value: Length | Sequence[Length], name: str = "lengths") -> list[pd.Timedelta]:
     """Return several lengths of time, as what-if takes them: a sequence, or text with commas.
 

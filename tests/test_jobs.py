@@ -75,7 +75,6 @@ def test_there_are_ten_jobs_with_lines() -> None:
     assert all(JOBS.values())
 
 
-@pytest.mark.slow
 def test_each_job(inside: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def done(start: str) -> tuple[dict[str, Any], int, str]:
         return run(next(name for name in JOBS if name.startswith(start)), capsys)
@@ -120,7 +119,6 @@ def test_each_job(inside: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ].tolist()
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="it is a script of the shell")
 @pytest.mark.parametrize(("objective", "sent"), [("50", False), ("100", True)])
 def test_the_monthly_script_sends_a_mail_only_if_something_was_missed(

@@ -22,7 +22,7 @@ _ENDLESS, _LEAST = np.iinfo(np.int64).max, np.iinfo(np.int64).min
 _Integers = NDArray[np.int64]
 _Flags = NDArray[np.bool_]
 _Per = tuple[()] | tuple[str, str]
-Values = Mapping[str, tuple[str, ...]]
+_Values = Mapping[str, tuple[str, ...]]
 """Columns and the values that a row must have in each of them."""
 
 
@@ -41,7 +41,7 @@ class Extreme:
     smallest: bool = False
     finished: bool = False
     ended_by: bool = False
-    without: Values = field(default_factory=dict)
+    without: _Values = field(default_factory=dict)
     before: pd.Timestamp | None = None
 
 
@@ -55,7 +55,7 @@ class NeighbourRules:
     """
 
     extremes: tuple[Extreme, ...]
-    until: Values
+    until: _Values
 
 
 _NEWEST = (Extreme("created"), Extreme("ended"), Extreme("ended", ended_by=True))

@@ -26,7 +26,7 @@ from cdpanalytics.errors import ArchiveError, StoreError
 _RULES = (*default_rules().extremes, Extreme("created", finished=True))
 """All rules that are used, each without the instant up to which it looks."""
 
-Month = tuple[pd.Timestamp, pd.Timestamp]
+_Month = tuple[pd.Timestamp, pd.Timestamp]
 
 
 def shortened(
@@ -57,12 +57,11 @@ def due(files: ParquetFiles) -> list[tuple[Name, list[Name]]]:
 
     A month is settled once each of its days held is final and a later one is held.
     """
-    days = files.days("sessions")
-    newest = {names.folder_of(name): _month(names.month_file(name)) for name in files.last_days()}
+    unfinished = set(map(names.month_file, files.last_days()))
     return [
         (name, of_month)
-        for name, of_month in _by_month(days)
-        if _month(name) < newest[names.folder_of(name)]
+        for name, of_month in _by_month(files.days("sessions"))
+        if name not in unfinished
         and not _is_current(files, name, of_month)
         and all(metadata.final for _, metadata, _ in files.metadata_of(of_month))
     ]
@@ -84,12 +83,12 @@ def _by_month(days: Sequence[Name]) -> Iterator[tuple[Name, list[Name]]]:
         yield name, list(of_month)
 
 
-def _month(name: Name) -> Month:
+def _month(name: Name) -> _Month:
     start = pd.Timestamp(name.stem, tz="UTC")
     return start, start + pd.offsets.MonthBegin()
 
 
-def _holds(rules: Sequence[Extreme], month: Month) -> bool:
+def _holds(rules: Sequence[Extreme], month: _Month) -> bool:
     """Return whether the rows of `_RULES` hold what other rules choose of a month.
 
     A rule that looks at what began before an instant looks at the whole month or at nothing

@@ -21,6 +21,8 @@ MONTHS = "months"
 """Sessions of each settled month that later windows may have as neighbours; see `months`."""
 
 TABLES = (*DAILY, POLICIES, MONTHS)
+"""All folders of files of rows."""
+
 DAMAGED = "damaged"
 """Where files lie that were set aside."""
 

@@ -194,8 +194,7 @@ def tell(selection: Selection) -> None:
     """Write to standard error the dates of a period, and what the figures do not contain or use."""
     findings, dated, holes = selection.findings(), selection.dated_period(), len(selection.holes)
     if dated is not None:
-        as_of = selection.as_of
-        provisional = as_of is not None and dated.provisional(as_of)
+        provisional = dated.provisional(selection.as_of)
         output.print_error(
             f"period: {dated.label}{'; provisional, for it is not over yet' if provisional else ''}"
         )

@@ -13,7 +13,7 @@ from cdpanalytics.explorer.reading import Reader
 from cdpanalytics.explorer.state import ALL, VIEWS, State
 from cdpanalytics.patterns import fitting
 from cdpanalytics.presentation import html as parts
-from cdpanalytics.presentation.formatting import duration, printable
+from cdpanalytics.presentation.formatting import length, printable
 from cdpanalytics.timeparse import share
 
 if TYPE_CHECKING:
@@ -58,18 +58,12 @@ def bar(reader: Reader, state: State, find: str, history: tuple[bool, bool], cod
         "typed": "" if state.period in listed else state.period, "first": first, "last": last,
         "past": history[0], "future": history[1], "find": find, "found": found(reader, state, find),
         "objective": "99.9%" if goal is None else f"{100 * share(goal):g}%",
-        "retire_after": _length(retire),
+        "retire_after": "never" if retire is None else length(retire),
         "tz": tz, "zones": sorted({"UTC", reader.base.tz, "Europe/Berlin", "America/New_York", "Asia/Tokyo"}),
         "text": str(state), "code": code, "chips": _chips(state),
         "downloads": [("csv", "CSV"), ("xlsx", "Excel"), *(
             (("svg", "SVG"), ("png", "PNG")) if views.VIEWS[state.view].picture else ())],
     })  # fmt: skip
-
-
-def _length(value: object) -> str:
-    if value is None:
-        return "never"
-    return duration(value) if isinstance(value, pd.Timedelta) else str(value)
 
 
 def tabs(state: State) -> Markup:

@@ -13,6 +13,7 @@ import pandas as pd
 from cdpanalytics.errors import InputError
 from cdpanalytics.explorer.state import ALL, NAMES, State
 from cdpanalytics.presentation.analysis import Analysis
+from cdpanalytics.timeparse import length_text
 
 if TYPE_CHECKING:
     from cdpanalytics.archive import Archive
@@ -91,7 +92,10 @@ class Reader:
         if base.context.exclusions != estate.exclusions:
             files = [name for each in base.context.exclusions for name in each.files]
             given["exclude"] = files or False
-        return {name: _text(value) for name, value in given.items()}
+        return {
+            name: length_text(value) if isinstance(value, pd.Timedelta) else value
+            for name, value in given.items()
+        }
 
     def selection(self, state: State) -> Selection:
         """Return what a state asks, of its source: for other cells."""
@@ -152,14 +156,6 @@ class Reader:
                 if column in rows
             }
         return self._names[id(held)]
-
-
-def _text(value: Any) -> Any:
-    """Return a length of time as the text that a question takes."""
-    if not isinstance(value, pd.Timedelta):
-        return value
-    days = value / pd.Timedelta("1D")
-    return f"{days:.0f}D" if days == int(days) else f"{value.total_seconds():g}s"
 
 
 def _contains(held: tuple[object, object], asked: tuple[object, object]) -> bool:

@@ -26,16 +26,8 @@ _WORST_SHOWN = 25
 _ROWS_SHOWN = 100
 _FASTEST_SHOWN = 10
 _HEIGHTS = (4, 8, 13, 18)
-_GROUP_MORE = [
-    "breached",
-    "breaches",
-    "worst_gap",
-    "vms",
-    "observed",
-    "adherence_strict",
-    "success_rate",
-]
-_GROUP = ["rpo", "adherence", *_GROUP_MORE]
+_GROUP = ["rpo", "objective", "adherence", "passed", "breached", "breaches", "worst_gap", "vms",
+          "observed", "adherence_strict", "success_rate"]  # fmt: skip
 _ROOM_FOR_INCIDENTS = 800
 """Pixels below which the list of incidents is folded: it would push the picture off the screen."""
 _GAP = ["vm", "policy", *parts.GAP, "backup_server"]
@@ -138,10 +130,9 @@ def _sparkline(days: pd.DataFrame) -> Markup:
 
 def groups(analysis: Analysis, state: State, width: float) -> Markup:
     """Adherence of each policy, backup server or value of a tag; a click narrows to it."""
-    table = _groups(analysis, state)
     promised = analysis.selection.objectives(by=state.by)[[state.by, "objective", "passed"]]
-    shown = table[[state.by, *_GROUP]].merge(promised, on=state.by, how="left").head(_ROWS_SHOWN)
-    shown = shown[[state.by, "rpo", "objective", "adherence", "passed", *_GROUP_MORE]]
+    table = _groups(analysis, state).merge(promised, on=state.by, how="left")
+    shown = table[[state.by, *_GROUP]].head(_ROWS_SHOWN)
     column = {"backup_server": "server"}.get(state.by, state.by)
 
     def narrow(row: dict[Hashable, Any]) -> object:
@@ -357,35 +348,31 @@ def detail(analysis: Analysis, state: State) -> Markup:
         gaps = analysis.breaches[analysis.breaches["cause"].astype("str") == words[0]]
         title = f"{words[0].splitlines()[0]}: {_first_of(gaps, _GAPS_SHOWN)} gaps in breach"
         return _opened(title, _table(gaps.head(_GAPS_SHOWN)[_GAP], "opened", analysis, _pick_gap))
-    server, policy, vm, since, until = words
-    rows = analysis.selection._frame
-    for column, name in zip(KEYS, (server, policy, vm), strict=True):
-        if name and column in rows:
-            rows = rows[rows[column].astype("str") == name]
+    vm = words[: len(KEYS)]
+    since, until = map(pd.Timestamp, words[len(KEYS) :])
+    rows = _of_vm(analysis.selection._frame, vm)
     ended = rows["ended"].fillna(analysis.selection.as_of)
-    inside = rows[(rows["created"] <= pd.Timestamp(until)) & (ended >= pd.Timestamp(since))]
-    gaps = _gaps_of(analysis, words[:3], pd.Timestamp(since), pd.Timestamp(until))
+    inside = rows[(rows["created"] <= until) & (ended >= since)]
+    gaps = _of_vm(analysis.breaches, vm)
+    gaps = gaps[(gaps["start"] < until) & (gaps["end"] > since)]
     names = ["created", "ended", "state", "result", "reason", "policy_result", "total_size"]
     shown = inside.sort_values("created", ascending=False).head(_SESSIONS_SHOWN)
-    when = formatting.between(pd.Timestamp(since), pd.Timestamp(until), analysis.selection.tz)
+    when = formatting.between(since, until, analysis.selection.tz)
     sessions = f"{_first_of(inside, _SESSIONS_SHOWN)} sessions, newest first"
     content = _table(shown[[n for n in names if n in shown]], "opened", analysis)
     if len(gaps):
         why = _table(gaps.head(_GAPS_SHOWN)[list(parts.GAP)], "opened-gaps", analysis)
         content = why + _paragraph(sessions.capitalize()) + content
         sessions = f"{_first_of(gaps, _GAPS_SHOWN)} gaps in breach, and {sessions}"
-    return _opened(f"{vm}, {when}: {sessions}", content)
+    return _opened(f"{vm[-1]}, {when}: {sessions}", content)
 
 
-def _gaps_of(
-    analysis: Analysis, names: Sequence[str], since: pd.Timestamp, until: pd.Timestamp
-) -> pd.DataFrame:
-    """Return the gaps in breach of one VM that reach into a stretch, longest first."""
-    gaps = analysis.breaches
+def _of_vm(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Return the rows of one VM, by those of its `KEYS` that are known."""
     for column, name in zip(KEYS, names, strict=True):
-        if name:
-            gaps = gaps[gaps[column].astype("str") == name]
-    return gaps[(gaps["start"] < until) & (gaps["end"] > since)]
+        if name and column in table:
+            table = table[table[column].astype("str") == name]
+    return table
 
 
 def _opened(title: str, content: Markup) -> Markup:

@@ -250,11 +250,11 @@ def _median_step(group: Integers, start: Integers) -> pd.Series:
     """Return the median distance of each group's starts, in order of group and time; NaT of one start."""
     inside = np.flatnonzero(np.diff(group) == 0)
     step, of = np.diff(start)[inside], group[inside]
-    order = np.lexsort((step, of))
+    step = step[np.lexsort((step, of))]
     steps = np.bincount(of, minlength=int(group.max(initial=-1)) + 1)
     first = np.cumsum(steps) - steps
     some = np.flatnonzero(steps)
-    low, high = (step[order][first[some] + at] for at in ((steps[some] - 1) // 2, steps[some] // 2))
+    low, high = (step[first[some] + at] for at in ((steps[some] - 1) // 2, steps[some] // 2))
     median = pd.Series(pd.NaT, index=range(len(steps)), dtype="timedelta64[us]")
     median[some] = pd.to_timedelta(low + (high - low) // 2, unit="us")
     return median

@@ -275,6 +275,11 @@ def why_unknown(objective: Mapping[Any, Any] | pd.Series) -> str:
     return "nothing observed, or no target known"
 
 
+def length(value: object) -> str:
+    """Return a length of time as `duration` writes it, and one that was given as text as it is."""
+    return duration(value) if isinstance(value, pd.Timedelta) else str(value)
+
+
 @lru_cache(4096)
 def duration(length: pd.Timedelta) -> str:
     """Return a length of time by its two largest units.

@@ -343,7 +343,7 @@ def by_day(sizes: pd.DataFrame, name: str, tz: str = "UTC") -> dict[str, Any]:
     named = sizes.assign(**{key: sizes[key].astype("str").fillna(formatting.MISSING)})
     wide = named.pivot(index="period", columns=key, values="size").reset_index()
     made = table(wide, name, of="size", tz=tz)
-    made["rows"] = [[(day[:10], *rest), *sizes] for (day, *rest), *sizes in made["rows"]]
+    made["rows"] = [[(day[:10], *rest), *cells] for (day, *rest), *cells in made["rows"]]
     return made
 
 

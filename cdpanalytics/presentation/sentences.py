@@ -49,9 +49,12 @@ def _promise(objective: pd.Series) -> str:
 
 def unprotected(analysis: Analysis) -> pd.DataFrame:
     """Return the VMs that nothing protects at the end, the longest first."""
-    table = analysis.status
-    late = table[table["state"].isin(["breached", "exposed"])]
+    late = analysis.status[_uncovered(analysis.status)]
     return late.sort_values(["since", *KEYS], kind="stable", ignore_index=True)
+
+
+def _uncovered(status: pd.DataFrame) -> pd.Series:
+    return status["state"].isin(["breached", "exposed"])
 
 
 _NO_SESSION = "no session since"
@@ -75,7 +78,7 @@ def not_protected(analysis: Analysis) -> pd.DataFrame:
 
 def with_reasons(table: pd.DataFrame) -> pd.DataFrame:
     """Return rows of `Selection.status`; one without session since the last has that as its reason."""
-    waiting = table["state"].isin(["breached", "exposed"]) & table["last_result"].ne("Failed")
+    waiting = _uncovered(table) & table["last_result"].ne("Failed")
     reason = table["reason"].astype("object")
     return table.assign(reason=reason.mask(waiting & reason.isna(), _NO_SESSION))
 
@@ -83,7 +86,7 @@ def with_reasons(table: pd.DataFrame) -> pd.DataFrame:
 def advice(analysis: Analysis) -> list[tuple[str, str]]:
     """Return what to do about the VMs that are not protected: for which, and what."""
     table = not_protected(analysis)
-    uncovered = table["state"].isin(["breached", "exposed"])
+    uncovered = _uncovered(table)
     silent = uncovered & table["reason"].eq(_NO_SESSION).fillna(False)
     kinds = {
         "failed": uncovered & ~silent, "no session": silent,
@@ -186,18 +189,14 @@ def left_out(analysis: Analysis) -> str:
 def terms(analysis: Analysis) -> str:
     """Return in a sentence what the figures are judged on: RPO, objective, verdicts, what is left out."""
     selection, objective = analysis.selection, analysis.objective["objective"]
-    rpo = "each policy's own" if selection.target is None else _length(selection.target)
+    rpo = "each policy's own" if selection.target is None else formatting.length(selection.target)
     promised = "each group's own" if pd.isna(objective) else formatting.share(objective)
     words = [
         f"RPO: {rpo}", f"objective: {promised}", "Success, Warning and running sessions protect",
-        *(f"{name}: {_length(value)}" for name, value in
+        *(f"{name}: {formatting.length(value)}" for name, value in
           (("grace", selection.grace), ("retired after", selection.retire_after)) if value is not None),
     ]  # fmt: skip
     return formatting.printable("; ".join(words))
-
-
-def _length(value: object) -> str:
-    return formatting.duration(value) if isinstance(value, pd.Timedelta) else str(value)
 
 
 def change(analysis: Analysis) -> str:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from cdpanalytics.timeparse import length_text
+
 if TYPE_CHECKING:
     from cdpanalytics.patterns import Patterns
     from cdpanalytics.selection import Selection
@@ -46,7 +48,8 @@ def _options(selection: Selection) -> Iterator[tuple[str, str]]:
     )
     for option, length in lengths:
         if length is not None:
-            yield f"--{option}", _length(length)
+            text = length_text(length) if isinstance(length, pd.Timedelta) else str(length)
+            yield f"--{option}", text
     if selection.objective is not None:
         yield "--objective", f"{100 * selection.objective:.10g}%"
 
@@ -55,11 +58,3 @@ def _listed(patterns: Patterns) -> Sequence[str]:
     if patterns is None:
         return ()
     return (patterns,) if isinstance(patterns, str) else patterns
-
-
-def _length(value: object) -> str:
-    if not isinstance(value, pd.Timedelta):
-        return str(value)
-    days = value / pd.Timedelta("1D")
-    seconds = f"{value.total_seconds():.6f}".rstrip("0").rstrip(".")
-    return f"{days:.0f}D" if days == int(days) else f"{seconds}s"

@@ -185,7 +185,7 @@ def render(
         versions=_versions(),
         terms=sentences.terms(analysis),
         command=command(selection),
-        provisional=_is_provisional(analysis, dated),
+        provisional=dated is not None and dated.provisional(selection.as_of),
         changed=any(compared.values()),
         generated=None if generated is None else parts.instant(generated, zone),
         prepared_for=prepared_for,
@@ -297,11 +297,6 @@ def _not_protected(analysis: Analysis) -> pd.DataFrame:
     table = sentences.not_protected(analysis)
     restore = _RESTORE if table["recovery_point"].notna().any() else []
     return table[[*KEYS, *_STATUS, *restore]]
-
-
-def _is_provisional(analysis: Analysis, dated: Period | None) -> bool:
-    as_of = analysis.selection.as_of
-    return dated is not None and as_of is not None and dated.provisional(as_of)
 
 
 def _pictures(analysis: Analysis) -> dict[str, Markup]:

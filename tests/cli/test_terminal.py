@@ -144,7 +144,6 @@ def _works_with_its_session(server: Simulator) -> bool:
     return "POST" in methods and methods[-1] != "POST"
 
 
-@pytest.mark.slow  # the server is silent for ten seconds
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_logs_off_and_releases_the_lock(
     number: signal.Signals, code: int, fleet: Fleet, folder: Path

@@ -431,7 +431,6 @@ def test_ranges_hold_every_row_once_and_never_too_many(
     assert found[-1].stop is None
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 def test_a_million_sessions_stay_in_the_memory_they_were_given(tmp_path: Path) -> None:
     told = tmp_path / "scale.json"
