@@ -190,6 +190,7 @@ class SelectedSessions:
             self.holes,
             self.intervals,
             self.provenance(),
+            self.source.first_days(),
             complete=self.source.complete,
         )
         since, until = self.window
@@ -421,6 +422,18 @@ class SelectedSessions:
         if self.start is None or self.stop is None:
             return []
         return [*self._fit_nothing(), *self._unknown_renames(), *self._schedules_in_utc()]
+
+    def missing_start(self) -> list[str]:
+        """Return one line for each server whose first session is later than the start of the period."""
+        start = self.window[0]
+        if start is None:
+            return []
+        # The first day of a length such as 30D is seldom whole: a day less needs no remark.
+        return [
+            f"the archive has no sessions of {name} before {day:%Y-%m-%d}: the time before is in no figure"
+            for name, day in self.source.first_days().items()
+            if day - start > pd.Timedelta("1D")
+        ]
 
     def _fit_nothing(self) -> list[str]:
         """Return what the customer names and no VM of the period has; of no words nothing is read."""

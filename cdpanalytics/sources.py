@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -82,6 +82,9 @@ class Source(Protocol):
 
     def as_of_by_source(self) -> dict[str, pd.Timestamp]:
         """Return the newest instant of the data of each server that was read."""
+
+    def first_days(self) -> Mapping[str, pd.Timestamp]:
+        """Return the first day that is or was held of each server, where that is known."""
 
     @property
     def fetched(self) -> pd.Timestamp:
@@ -193,6 +196,11 @@ class ArchiveSource:
     def as_of_by_source(self) -> dict[str, pd.Timestamp]:
         """Return the newest instant of the data of each server."""
         return self.archive.as_of_by_source()
+
+    def first_days(self) -> Mapping[str, pd.Timestamp]:
+        """Return the first day of each server that is or was held."""
+        days = {name: self.archive.first_day(name) for name in self.as_of_by_source()}
+        return {name: day for name, day in days.items() if day is not None}
 
     @cached_property
     def fetched(self) -> pd.Timestamp:
@@ -312,6 +320,7 @@ class FrameSource:
     unobserved: pd.DataFrame | None = None
     journal: pd.DataFrame | None = None
     origin: Mapping[str, Any] | None = None
+    began: Mapping[str, pd.Timestamp] = field(default_factory=dict)
     complete: bool = False
 
     def __repr__(self) -> str:
@@ -334,6 +343,10 @@ class FrameSource:
     def as_of_by_source(self) -> dict[str, pd.Timestamp]:
         """Return the frame's as_of, for a frame does not say which servers it is of."""
         return {} if self.as_of is None else {"a DataFrame": self.as_of}
+
+    def first_days(self) -> Mapping[str, pd.Timestamp]:
+        """Return those of the archive that the frame was read from; a frame itself does not say."""
+        return self.began
 
     @property
     def fetched(self) -> pd.Timestamp:

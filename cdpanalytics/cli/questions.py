@@ -198,31 +198,13 @@ def tell(selection: Selection) -> None:
         output.print_error(
             f"period: {dated.label}{'; provisional, for it is not over yet' if provisional else ''}"
         )
-    for finding in [*_before_the_archive(selection), *findings]:
+    for finding in [*selection.missing_start(), *findings]:
         output.print_error(finding)
     if holes:
         output.print_error(
             f"{holes:,} {'hole' if holes == 1 else 'holes'} of the archive "
             f"{'is' if holes == 1 else 'are'} not observed time; see: cdpanalytics verify"
         )
-
-
-def _before_the_archive(selection: Selection) -> list[str]:
-    """Return one line per server of which the archive has no sessions early in the window."""
-    import pandas as pd
-
-    from cdpanalytics.sources import ArchiveSource
-
-    source, start = selection.source, selection.window[0]
-    if start is None or not isinstance(source, ArchiveSource):
-        return []
-    days = {name: source.archive.first_day(name) for name in source.as_of_by_source()}
-    # The first day of a length such as 30D is seldom whole: a day less needs no remark.
-    return [
-        f"the archive has no sessions of {name} before {day:%Y-%m-%d}: the time before is in no figure"
-        for name, day in days.items()
-        if day is not None and day - start > pd.Timedelta("1D")
-    ]
 
 
 def _check_periods(selection: Selection, freq: str) -> None:

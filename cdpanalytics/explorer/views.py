@@ -287,7 +287,7 @@ VIEWS: dict[str, View] = dict(zip(NAMES, (
     View(status, lambda a, _: a.status, "status()"),
     View(sides, lambda a, _: a.side_by_side([a.side_key]), "compare(by={side_key!r}, sides={sides!r})",
          pictures.sides),
-    View(exclusions, lambda a, _: a.exclusions, "exclusions"),
+    View(exclusions, lambda a, _: a.exclusions, "left_out()"),
 ), strict=True))  # fmt: skip
 """The views by the name that an analyst chooses."""
 
@@ -307,13 +307,15 @@ def is_empty(analysis: Analysis) -> bool:
 
 
 def head(analysis: Analysis) -> Markup:
-    """The answer in a sentence, and how many VMs nothing protects now."""
-    return Markup(
+    """The answer in a sentence, how many VMs nothing protects now, and time of which nothing is known."""
+    answer = Markup(
         '<p class="answer">{}</p><p class="now"><span data-act="{}">{}</span></p>'
     ).format(
         sentences.verdict(analysis), _message({"show": {"view": "Status"}}),
         sentences.now(analysis),
     )  # fmt: skip
+    early = map(Markup('<p class="now">{}</p>').format, sentences.early(analysis))
+    return answer + Markup("").join(early)
 
 
 def tiles(analysis: Analysis) -> Markup:

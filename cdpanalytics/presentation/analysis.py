@@ -272,8 +272,8 @@ class Analysis:
 
     @cached_property
     def exclusions(self) -> pd.DataFrame:
-        """Each exclusion with what it left out."""
-        return self.selection.left_out()
+        """Each exclusion with what it left out; `file` is what `Selection.left_out` calls its source."""
+        return self.selection.left_out().rename(columns={"source": "file"})
 
 
 EXCLUDED = ["start", "end", "reason", "owner", "source", "line"]

@@ -262,17 +262,21 @@ def unit_name(column: str, table: pd.DataFrame) -> str:
 
 
 def why_unknown(objective: Mapping[Any, Any] | pd.Series) -> str:
-    """Return why a row of `metrics.objectives` is neither met nor missed.
+    """Return why it is not known whether a row of `metrics.objectives` is met.
 
     Examples
     --------
     >>> why_unknown({"observed": pd.Timedelta("1h"), "undecided": 2})
     '2 VMs never seen, or unknown at the end'
+    >>> why_unknown({"observed": pd.Timedelta(0)}), why_unknown({"observed": pd.Timedelta("1h")})
+    ('nothing observed', 'no target known')
     """
-    count = objective["undecided"]
-    if objective["observed"] and not is_missing(count) and count:
+    if not objective["observed"]:
+        return "nothing observed"
+    count = objective.get("undecided")
+    if not is_missing(count) and count:
         return f"{count:,} VM{'s' if count > 1 else ''} never seen, or unknown at the end"
-    return "nothing observed, or no target known"
+    return "no target known"
 
 
 def length(value: object) -> str:

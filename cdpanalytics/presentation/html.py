@@ -62,7 +62,7 @@ HEADINGS = {
     "remaining": "Remaining", "elapsed": "Elapsed", "burn_rate": "Burn rate", "vms_met": "VMs that met it",
     "all_protected": "All protected", "no_target": "Without RPO", "undecided": "Undecided",
     "within_share": "Within RPO (journal)",
-    "owner": "Owner", "line": "Line", "left_out": "Left out", "breached_left_out": "Breached in it",
+    "owner": "Owner", "file": "File", "line": "Line", "left_out": "Left out", "breached_left_out": "Breached in it",
 }  # fmt: skip
 GAP = ["start", "end", "exposure", "breached", "cause", "open", "incident"]
 """What a table of gaps says of each, besides whose it is."""
@@ -72,7 +72,7 @@ _WIDE = 34
 """Characters from which on a text may be broken into lines."""
 _OF_SIZES = ("period", "vms", "sessions", "size", "rolling")
 """Columns of `metrics.sizes` besides the keys."""
-_TEXTS = {"owner", "backup_server", "policy", "vm", "cause", "source", "start", "end", "open", "period", "first",
+_TEXTS = {"owner", "file", "backup_server", "policy", "vm", "cause", "source", "start", "end", "open", "period", "first",
           "last", "verdict", "finding", "consequence", "created", "ended", "state", "result", "reason",
           "policy_result", "since", "last_success", "last_result", "recovery_point", "scope", "chronic",
           "hour", "weekday", "left", "right", "better"}  # fmt: skip

@@ -118,8 +118,13 @@ def now(analysis: Analysis) -> str:
 
 
 def notes(analysis: Analysis) -> list[str]:
-    """Return what a reader has to know of VMs that were given grace, or came back after retirement."""
-    return [*_given_grace(analysis), *_came_back(analysis)]
+    """Return what a reader has to know besides: time without sessions, VMs with grace, VMs that came back."""
+    return [*early(analysis), *_given_grace(analysis), *_came_back(analysis)]
+
+
+def early(analysis: Analysis) -> list[str]:
+    """Return one sentence for each server whose first session is later than the start of the period."""
+    return [f"{line[0].upper()}{line[1:]}." for line in analysis.selection.missing_start()]
 
 
 def _given_grace(analysis: Analysis) -> list[str]:

@@ -271,13 +271,19 @@ def test_verify_says_ok_or_what_is_wrong(
 
 
 def test_a_question_about_time_before_the_archive_says_so(
-    archive: Path, capsys: pytest.CaptureFixture[str]
+    archive: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     ask = ("metrics", "rpo", "--archive", archive, "--by", "none")
     (server,) = Archive(archive).as_of_by_source()
     first = f"{Archive(archive).first_day(server):%Y-%m-%d}"
     _, _, early = run(capsys, *ask, "--since", "2026-09-01")
     assert f"no sessions of {server} before {first}: the time before is in no figure" in early
+    asked = Archive(archive).select(since="2026-09-01")
+    (note,) = asked.missing_start()
+    assert note in early
+    assert asked.pinned().missing_start() == [note]
+    page = asked.report(tmp_path / "out.html", summary=True).read_text()
+    assert f"The {note[4:]}." in page
     for later in ("7D", first):
         _, _, err = run(capsys, *ask, "--since", later)
         assert "is in no figure" not in err

@@ -116,34 +116,41 @@ def _count_vms(
     were unprotected; and the greatest total and mean session length of a VM.
     """
     count, positions = len(arrays.created), exposure.rows
-    vm, distinct = compact_codes(arrays.vm[positions])
+    begun = cells.window.place(arrays.created[positions[positions < count]])
+    attempt = np.flatnonzero(arrays.attempt[positions[: len(begun)]] & (begun >= 0))
+    rows, listed = positions[attempt], np.arange(len(begun), len(positions))
+    # The sessions of a VM lie side by side, and so do its tiles: most repetitions do as well.
+    attempts, of = _runs(places.of_places(attempt, begun[attempt]), arrays.vm[rows])
+    seen = np.flatnonzero(exposure.observed > 0)
+    tile = exposure.pieces.tile[seen]
+    observed, _ = _runs(
+        places.of_tiles(exposure, tile, exposure.pieces.period[seen]), exposure.tiles.vm[tile]
+    )
+    named = (
+        places.of_places(np.repeat(listed, places.count), np.tile(np.arange(places.count), len(listed))),
+        np.repeat(arrays.vm[positions[listed]], places.count),
+    )  # fmt: skip
+    cell, vm = (np.concatenate(each) for each in zip(attempts, observed, named, strict=True))
+    machine, distinct = compact_codes(vm)
     many = max(len(distinct), 1)
-
-    def pairs(place: Integers, period: Integers) -> Integers:
-        return places.of_places(place, period) * many + vm[place]
-
-    sessions = np.flatnonzero(positions < count)
-    rows = positions[sessions]
-    begun = cells.window.place(arrays.created[rows])
-    attempt = arrays.attempt[rows] & (begun >= 0)
-    attempts = pairs(sessions[attempt], begun[attempt])
-    listed = np.flatnonzero(positions >= count)
-    seen = exposure.observed > 0
-    observed = pairs(exposure.tiles.place[exposure.pieces.tile[seen]], exposure.pieces.period[seen])
-    named = pairs(np.repeat(listed, places.count), np.tile(np.arange(places.count), len(listed)))
-    # The tiles of a VM lie side by side, so most repetitions do as well.
-    new = np.append(True, observed[1:] != observed[:-1])[: len(observed)]
-    rank, distinct_pairs = compact_codes(np.concatenate([attempts, observed[new], named]))
-    cell, machine = distinct_pairs // many, distinct_pairs % many
-    unprotected = ~_protected(exposure, distinct[machine], cell % places.count, cells)
+    rank, pairs = compact_codes(cell * many + machine)
+    cell, vm = pairs // many, distinct[pairs % many]
+    unprotected = ~_protected(exposure, vm, cell % places.count, cells)
     sums = {
         "vms": grouping.count(cell, places.size),
         "unprotected": grouping.count(cell, places.size, unprotected),
     }
-    judged = arrays.verdict[rows[attempt]] != NO_VERDICT
-    lasted = rows[attempt][judged]
+    judged = arrays.verdict[rows] != NO_VERDICT
+    lasted = rows[judged]
     length = arrays.ended[lasted] - arrays.created[lasted]
-    return sums, _slots(rank[: len(attempts)][judged], length, cell, places.size)
+    return sums, _slots(rank[of[judged]], length, cell, places.size)
+
+
+def _runs(cell: Integers, vm: Integers) -> tuple[tuple[Integers, Integers], Integers]:
+    """The cell and the VM of each run of pairs that are alike, and the run of each pair."""
+    new = np.ones(len(cell), dtype=bool)
+    new[1:] = (cell[1:] != cell[:-1]) | (vm[1:] != vm[:-1])
+    return (cell[new], vm[new]), np.cumsum(new) - 1
 
 
 def _slots(pair: Integers, length: Integers, cell: Integers, size: int) -> dict[str, Integers]:

@@ -341,35 +341,42 @@ def _put_together(
     tiles: Coverage, own: Integers, start: Integers
 ) -> tuple[Integers, Integers, Integers]:
     """Owner, start and finish of the gap of each tile: leading tiles of a VM share one."""
-    owner, finish = np.arange(len(own)), tiles.finish
-    if not tiles.leading.any():
-        return owner, start, finish
-    machine = np.cumsum(tiles.first_of_vm) - 1
-    count = machine[-1] + 1
-    first = np.full(count, LARGEST)
-    observed = np.flatnonzero(tiles.leading & (own > 0))
-    np.minimum.at(first, machine[observed], observed)
+    owner, leading, vm = np.arange(len(own)), *_leading(tiles)
+    if not len(leading):
+        return owner, start, tiles.finish
+    start, finish = start.copy(), tiles.finish.copy()
+    first = np.full(vm[-1] + 1, LARGEST)
+    np.minimum.at(first, vm, np.where(own[leading] > 0, leading, LARGEST))
+    last = np.zeros(vm[-1] + 1, dtype=np.int64)
+    np.maximum.at(last, vm, tiles.finish[leading])
     # Without any observed time the gap is empty; it stays with each tile itself.
-    shared = tiles.leading & (first[machine] < LARGEST)
-    owner = np.where(shared, first[machine], owner)
-    last = np.zeros(count, dtype=np.int64)
-    np.maximum.at(last, machine[tiles.leading], tiles.finish[tiles.leading])
-    return owner, np.where(shared, start[owner], start), np.where(shared, last[machine], finish)
+    some = first[vm] < LARGEST
+    shared, vm = leading[some], vm[some]
+    owner[shared] = first[vm]
+    start[shared] = start[first[vm]]
+    finish[shared] = last[vm]
+    return owner, start, finish
 
 
 def _shared(tiles: Coverage, own: Integers) -> tuple[Integers, Integers]:
     """The length of the whole gap of each tile, and the part of it in earlier tiles."""
-    nothing = np.zeros(len(own), dtype=np.int64)
-    if not tiles.leading.any():
-        return own, nothing
-    machine = np.cumsum(tiles.first_of_vm) - 1
-    lead = np.where(tiles.leading, own, 0)
+    before, (leading, vm) = np.zeros(len(own), dtype=np.int64), _leading(tiles)
+    if not len(leading):
+        return own, before
+    lead = own[leading]
     so_far = np.cumsum(lead) - lead
-    before = so_far - so_far[tiles.first_of_vm][machine]
-    total = np.bincount(machine, minlength=machine[-1] + 1)
-    total = np.zeros(len(total), dtype=np.int64)
-    np.add.at(total, machine, lead)
-    return np.where(tiles.leading, total[machine], own), np.where(tiles.leading, before, 0)
+    before[leading] = so_far - so_far[np.searchsorted(vm, vm)]
+    length, total = own.copy(), np.zeros(vm[-1] + 1, dtype=np.int64)
+    np.add.at(total, vm, lead)
+    length[leading] = total[vm]
+    return length, before
+
+
+def _leading(tiles: Coverage) -> tuple[Integers, Integers]:
+    """The leading tiles, and the rank of each one's VM among theirs."""
+    leading = np.flatnonzero(tiles.leading)
+    vm = tiles.vm[leading]
+    return leading, np.cumsum(np.append(False, vm[1:] != vm[:-1]))[: len(vm)]
 
 
 def retirements(arrays: SessionArrays, terms: Terms) -> tuple[Integers, Integers]:
