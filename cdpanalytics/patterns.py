@@ -35,9 +35,14 @@ def fitting(names: Iterable[str], patterns: str | Sequence[str]) -> list[str]:
     >>> fitting(["Gold"], [])
     []
     """
-    given = [patterns] if isinstance(patterns, str) else list(patterns)
-    fits = _compiled(given)
-    return [name for name in names if fits.match(name.casefold()) or name in given]
+    given = {patterns} if isinstance(patterns, str) else set(patterns)
+    plain = {each.casefold() for each in given if not is_pattern(each)}
+    globs = _compiled(each for each in given if is_pattern(each))
+    return [
+        name
+        for name in names
+        if name in given or name.casefold() in plain or globs.match(name.casefold())
+    ]
 
 
 def _compiled(patterns: Iterable[str]) -> re.Pattern[str]:
@@ -71,12 +76,11 @@ def matching(names: Iterable[object], patterns: str | Sequence[str], what: str) 
     cdpanalytics.errors.InputError: no policy matches 'Golf' (known: Gold, Silver)
     """
     known = sorted({name for name in names if isinstance(name, str)})
-    matched: set[str] = set()
-    for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        fits = fitting(known, pattern)
-        if not fits:
+    given = [patterns] if isinstance(patterns, str) else list(patterns)
+    matched = set(fitting(known, given))
+    for pattern in sorted(set(given) - matched, key=given.index):
+        if not fitting(known, pattern):
             raise InputError(f"no {what} matches {pattern!r} (known: {_some(known, pattern)})")
-        matched.update(fits)
     return sorted(matched)
 
 

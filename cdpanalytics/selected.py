@@ -7,20 +7,30 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
 
+import numpy as np
 import pandas as pd
 
 from cdpanalytics import periods
 from cdpanalytics.errors import InputError
 from cdpanalytics.estate.context import Context
-from cdpanalytics.frames import mark
+from cdpanalytics.frames import mark, vm_codes
 from cdpanalytics.metrics.core.frames import words_of
 from cdpanalytics.metrics.core.members import Members
 from cdpanalytics.metrics.core.policies import listed_vms
 from cdpanalytics.metrics.incidents import margin
 from cdpanalytics.metrics.registry import REGISTRY, metric_columns
 from cdpanalytics.patterns import Patterns
-from cdpanalytics.schema import KEYS, VM
-from cdpanalytics.sources import ALL_NAMES, FrameSource, Names, Source, Window, check_names, named
+from cdpanalytics.schema import KEYS
+from cdpanalytics.sources import (
+    ALL_NAMES,
+    FrameSource,
+    Names,
+    Source,
+    Window,
+    are_named,
+    check_names,
+    named,
+)
 from cdpanalytics.timeparse import Moment
 
 _NO_CONTEXT = Context()
@@ -253,8 +263,11 @@ class SelectedSessions:
             if rows.empty:  # nothing to choose from: the answer is unknown, whatever is asked for
                 return rows
             check_names(rows, self.names)
-        vms = _vms(named(rows, self.names))
-        return rows[_vms(rows).isin(vms)].reset_index(drop=True)
+        chosen = are_named(rows, self.names)
+        if self.names.policy is not None or self.names.tags:
+            vm = vm_codes(rows)
+            chosen = np.isin(vm, np.unique(vm[chosen]))
+        return rows[chosen].reset_index(drop=True)
 
     @property
     def _frame(self) -> pd.DataFrame:
@@ -470,11 +483,6 @@ class SelectedSessions:
         return [
             f"schedules of {', '.join(unknown)} are read as UTC; name their zone under [zones] in cdpanalytics.toml"
         ]
-
-
-def _vms(rows: pd.DataFrame) -> pd.MultiIndex:
-    columns = [rows[name].astype("str").fillna("") for name in VM if name in rows]
-    return pd.MultiIndex.from_arrays(columns)
 
 
 def _listed(value: object) -> str:

@@ -21,7 +21,9 @@ from cdpanalytics.execution.plan import Plan
 from cdpanalytics.execution.plan import Source as RangeSource
 from cdpanalytics.frames import mark
 from cdpanalytics.metrics.core.arrays import Kept, as_of_frame
+from cdpanalytics.metrics.core.codes import Codes, codes_of
 from cdpanalytics.metrics.core.frames import facts
+from cdpanalytics.metrics.core.kernels import Flags
 from cdpanalytics.metrics.core.members import Members
 from cdpanalytics.metrics.core.values import timestamp
 from cdpanalytics.metrics.core.windows import resolve_window
@@ -481,16 +483,23 @@ def named(table: pd.DataFrame, names: Names) -> pd.DataFrame:
     InputError
         When the table lacks a column that is selected by.
     """
+    return table[are_named(table, names)] if names.columns() else table
+
+
+def are_named(table: pd.DataFrame, names: Names) -> Flags:
+    """Return which rows of a table have these names, as `named` keeps them."""
+    fit = np.ones(len(table), dtype=bool)
     for column, patterns in names.columns().items():
         labels = _labels(column, table)
-        table = table[labels.isin(fitting(labels.dropna().unique(), patterns))]
-    return table
+        fits = labels.values.isin(fitting(labels.values, patterns))
+        fit &= np.append(fits, False)[labels.codes]
+    return fit
 
 
-def _labels(column: str, table: pd.DataFrame) -> pd.Series:
+def _labels(column: str, table: pd.DataFrame) -> Codes:
     if column not in table:
         raise InputError(f"the sessions have no column {column!r} to select by")
-    return table[column].astype("str")
+    return codes_of(table[column], text=True)
 
 
 def check_names(table: pd.DataFrame, names: Names) -> None:
@@ -502,5 +511,7 @@ def check_names(table: pd.DataFrame, names: Names) -> None:
         When there is one.
     """
     for column, patterns in names.columns().items():
-        known = _labels(column, table).dropna().unique()
-        matching(known, patterns, CALLED.get(column, column))
+        labels = _labels(column, table)
+        used = np.zeros(len(labels.values) + 1, dtype=bool)
+        used[labels.codes] = True
+        matching(labels.values[used[:-1]], patterns, CALLED.get(column, column))

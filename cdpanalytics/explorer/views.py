@@ -105,17 +105,18 @@ def worst(analysis: Analysis, state: State, width: float) -> Markup:
     ]
     content = parts.table(shown[columns], "worst", tz=analysis.selection.tz, act=_picker(analysis))
     content["heads"].append({"name": "Day by day", "number": False})
-    for row, days in zip(content["rows"], periods_by_vm(analysis, shown), strict=True):
-        row.append((_sparkline(days), "", "text"))
+    days = periods_by_vm(analysis, shown).groupby("position")["adherence"]
+    for row, (_, adherence) in zip(content["rows"], days, strict=True):
+        row.append((_sparkline(adherence), "", "text"))
     return _paragraph(
         f"VMs that missed their RPO: {_first_of(analysis.worst, _WORST_SHOWN)}."
     ) + parts.macro("table")(content)
 
 
-def _sparkline(days: pd.DataFrame) -> Markup:
+def _sparkline(adherence: pd.Series) -> Markup:
     """A bar a period, of the height of its level in the heat map; a dot where nothing was observed."""
     bars, bar = [], Markup('<rect x="{}" y="{}" width="{}" height="{}" class="{}"/>')
-    levels = [formatting.severity(adherence) for adherence in days["adherence"]]
+    levels = [formatting.severity(each) for each in adherence]
     for number, level in enumerate(levels):
         if level is None:
             bars.append(bar.format(4 * number + 1, 17, 1, 1, "none"))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +27,9 @@ ROWS_SHOWN = 30
 
 ORDERS = ("breached", "incident")
 """Orders of the VMs in heat map and timeline."""
+
+_FEW = 2
+"""Of fewer than one VM in so many, periods are computed of these alone."""
 
 _HELD_TO_COMPARE = 0.9
 
@@ -129,6 +131,14 @@ class Analysis:
     def periods(self) -> pd.DataFrame:
         """Adherence by VM and period."""
         return self.selection.rpo_adherence(by=KEYS, freq=self.freq)
+
+    def periods_of(self, vms: pd.DataFrame) -> pd.DataFrame:
+        """Adherence by VM and period of at least these VMs: a map draws few of many."""
+        named = vms["vm"].notna().all() and self.selection.window[0] is not None
+        if not named or "periods" in self.__dict__ or len(vms) * _FEW > len(self.vms):
+            return self.periods
+        few = self.selection.where(vm=vms["vm"].astype("str").unique().tolist())
+        return few.rpo_adherence(by=KEYS, freq=self.freq)
 
     @cached_property
     def status(self) -> pd.DataFrame:
@@ -318,39 +328,24 @@ def _named_by(window: pd.DataFrame, observed: pd.DataFrame) -> pd.Series:
     return concerned
 
 
-@dataclass(frozen=True)
-class HeatRow:
-    """One VM of the heat map: its row of `Analysis.worst`, and its rows of `Analysis.periods`."""
+def heat_map_rows(analysis: Analysis) -> pd.DataFrame:
+    """Return the worst VMs, as rows of `Analysis.worst`: policies with most breached time first."""
+    # The order of policies is that of all their VMs, not only of those that there is room for.
+    total = analysis.worst.groupby("policy", dropna=False)["breached"].transform("sum")
+    shown = analysis.worst.assign(total=total).head(ROWS_SHOWN)
+    return shown.sort_values(
+        ["total", "policy", "breached"], ascending=[False, True, False], kind="stable"
+    )
 
-    vm: pd.Series
-    periods: pd.DataFrame
 
+def periods_by_vm(analysis: Analysis, vms: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of `Analysis.periods` of some VMs, in their order and that of time.
 
-def heat_map_rows(
-    analysis: Analysis, ordered: pd.DataFrame | None = None
-) -> tuple[list[pd.Timestamp], list[HeatRow]]:
-    """Return the periods and the worst VMs, policies with most breached time first.
-
-    `ordered` are VMs of `Analysis.worst` to show in their own order instead.
+    The column `position` is that of the VM in `vms`.
     """
-    if ordered is None:
-        # The order of policies is that of all their VMs, not only of those that there is room for.
-        total = analysis.worst.groupby("policy", dropna=False)["breached"].transform("sum")
-        shown = analysis.worst.assign(total=total).head(ROWS_SHOWN)
-        ordered = shown.sort_values(
-            ["total", "policy", "breached"], ascending=[False, True, False], kind="stable"
-        )
-    periods = sorted(analysis.periods["period"].unique())
-    vms = [vm for _, vm in ordered.iterrows()]
-    rows = zip(vms, periods_by_vm(analysis, ordered), strict=True)
-    return periods, [HeatRow(vm, table) for vm, table in rows]
-
-
-def periods_by_vm(analysis: Analysis, vms: pd.DataFrame) -> list[pd.DataFrame]:
-    """Return for each VM its rows of `Analysis.periods`, in order of time."""
     position = vms[KEYS].assign(position=range(len(vms)))
-    table = analysis.periods.merge(position, on=KEYS).sort_values("period", kind="stable")
-    return [rows for _, rows in table.groupby("position")]
+    rows = analysis.periods_of(vms).merge(position, on=KEYS)
+    return rows.sort_values(["position", "period"], kind="stable", ignore_index=True)
 
 
 def with_vm_names(table: pd.DataFrame) -> pd.DataFrame:
@@ -364,11 +359,25 @@ def rows_by_vm(table: pd.DataFrame, vms: Collection[str]) -> dict[tuple[str, ...
 
     A few VMs are drawn of many: to part the rows of all would take longer than the picture.
     """
+    groups = with_vm_names(_of_vms(table, vms)).groupby(VM)
+    return {(str(server), str(vm)): rows for (server, vm), rows in groups}
+
+
+def records_by_vm(
+    table: pd.DataFrame, vms: Collection[str], columns: Sequence[str]
+) -> dict[tuple[str, ...], list[dict[Hashable, Any]]]:
+    """Return some columns of the same rows as plain values."""
+    rows: dict[tuple[str, ...], list[dict[Hashable, Any]]] = {}
+    for row in _of_vms(table, vms)[[*VM, *columns]].to_dict("records"):
+        rows.setdefault(names_in(row), []).append(row)
+    return rows
+
+
+def _of_vms(table: pd.DataFrame, vms: Collection[str]) -> pd.DataFrame:
     chosen = table["vm"].isin(vms)
     if "" in vms:
         chosen |= table["vm"].isna()
-    groups = with_vm_names(table[chosen]).groupby(VM)
-    return {(str(server), str(vm)): rows for (server, vm), rows in groups}
+    return table[chosen]
 
 
 def names_in(row: Mapping[Any, Any] | pd.Series, columns: Sequence[str] = VM) -> tuple[str, ...]:

@@ -239,12 +239,12 @@ def format_table(table: pd.DataFrame, of: str | None = None) -> pd.DataFrame:
         table turned so that each policy is a column of sizes is of ``"size"``.
     """
     return pd.DataFrame(
-        {name: _words(of or unit_name(name, table), table[name]) for name in table.columns},
+        {name: words(of or unit_name(name, table), table[name]) for name in table.columns},
         dtype=object,
     )
 
 
-def _words(name: str, values: pd.Series) -> Sequence[str] | np.ndarray:
+def words(name: str, values: pd.Series) -> Sequence[str] | np.ndarray:
     """Return the words of a column, made once for each distinct value."""
     if values.dtype == object:
         return [word(name, value) for value in values]

@@ -8,7 +8,9 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
+from itertools import cycle
 from typing import Any
 
 import pandas as pd
@@ -20,10 +22,10 @@ from cdpanalytics.presentation import formatting, happenings
 from cdpanalytics.presentation.analysis import (
     ROWS_SHOWN,
     Analysis,
-    HeatRow,
     heat_map_rows,
     names_in,
-    rows_by_vm,
+    periods_by_vm,
+    records_by_vm,
 )
 from cdpanalytics.presentation.sentences import budget, unprotected
 
@@ -72,8 +74,8 @@ _WIDE = 34
 """Characters from which on a text may be broken into lines."""
 _OF_SIZES = ("period", "vms", "sessions", "size", "rolling")
 """Columns of `metrics.sizes` besides the keys."""
-_TEXTS = {"owner", "file", "backup_server", "policy", "vm", "cause", "source", "start", "end", "open", "period", "first",
-          "last", "verdict", "finding", "consequence", "created", "ended", "state", "result", "reason",
+_TEXTS = {"owner", "file", "backup_server", "policy", "vm", "cause", "source", "start", "end", "open", "period",
+          "first", "last", "verdict", "finding", "consequence", "created", "ended", "state", "result", "reason",
           "policy_result", "since", "last_success", "last_result", "recovery_point", "scope", "chronic",
           "hour", "weekday", "left", "right", "better"}  # fmt: skip
 
@@ -195,55 +197,74 @@ def heat_map(analysis: Analysis) -> dict[str, Any]:
     With the order "incident" rows are grouped by the incident that explains most of them.
     """
     by_incident = analysis.order == "incident"
-    shown = happenings.vms_in_order(analysis, ROWS_SHOWN) if by_incident else None
-    periods, vms = heat_map_rows(analysis, shown)
-    zone = analysis.selection.tz
-    zoned = [period.tz_convert(zone) for period in periods]
-    days = {
-        day: (day.isoformat(), f"{local:%Y-%m-%d}")
-        for day, local in zip(periods, zoned, strict=True)
-    }
-    late = rows_by_vm(analysis.breaches, {names_in(row.vm)[1] for row in vms})
-    gaps = {vm: own[["start", "end", "cause"]].to_dict("records") for vm, own in late.items()}
+    shown = (
+        happenings.vms_in_order(analysis, ROWS_SHOWN) if by_incident else heat_map_rows(analysis)
+    )
+    table = periods_by_vm(analysis, shown)
+    periods = [pd.Timestamp(period) for period in sorted(table["period"].unique())]
+    zoned = [period.tz_convert(analysis.selection.tz) for period in periods]
+    vms = shown.to_dict("records")
+    names = {names_in(vm)[1] for vm in vms}
+    gaps = records_by_vm(analysis.breaches, names, ["start", "end", "cause"])
     rows = [
-        {"vm": row.vm["vm"], "policy": row.vm["policy"], "server": row.vm["backup_server"],
-         "cells": _cells(row, gaps.get(names_in(row.vm), ()), analysis.freq, days),
-         "total": formatting.duration(row.vm["breached"]),
-         "group": f"Incident {row.vm['incident']}" if by_incident else row.vm["policy"]}
-        for row in vms
+        {"vm": vm["vm"], "policy": vm["policy"], "server": vm["backup_server"],
+         "cells": _cells(vm["vm"], cells, gaps.get(names_in(vm), ())),
+         "total": formatting.duration(vm["breached"]),
+         "group": f"Incident {vm['incident']}" if by_incident else vm["policy"]}
+        for vm, cells in zip(vms, _levels(table, periods, zoned, analysis.freq), strict=True)
     ]  # fmt: skip
     return {"periods": [(f"{day:%d}", f"{day:%Y-%m-%d}") for day in zoned], "freq": analysis.freq,
             "off": [analysis.freq == "D" and day.day_of_week >= 5 for day in zoned],
             "first": [day.day == 1 for day in zoned], "months": _months(zoned), "rows": rows}  # fmt: skip
 
 
-_COLUMN_OF_CELL = ("period", "observed", "breached", "adherence")
+@dataclass(frozen=True)
+class _Level:
+    """One period of one VM: how much of it was in breach, as a level and in words."""
+
+    level: int | None
+    label: str
+    text: str
+    day: str
+    since: pd.Timestamp
+    until: pd.Timestamp
+    start: str
+
+
+def _levels(
+    table: pd.DataFrame, periods: list[pd.Timestamp], zoned: list[pd.Timestamp], freq: str
+) -> list[list[_Level]]:
+    """Return the periods of each VM of `periods_by_vm`."""
+    length = pd.Timedelta(days=1 if freq == "D" else 7)
+    days = [
+        (f"{local:%Y-%m-%d}", period, period + length, period.isoformat())
+        for period, local in zip(periods, zoned, strict=True)
+    ]
+    breached, observed = (formatting.words(name, table[name]) for name in ("breached", "observed"))
+    rows = []
+    for late, seen, adherence, day in zip(
+        breached, observed, table["adherence"].tolist(), cycle(days), strict=False
+    ):
+        level = formatting.severity(adherence)
+        text = "not observed" if level is None else f"{late} of {seen} breached"
+        label = "–" if level is None else formatting.percent(adherence) if level else ""
+        rows.append(_Level(level, label, text, *day))
+    return [rows[first : first + len(days)] for first in range(0, len(rows), len(days) or 1)]
 
 
 def _cells(
-    row: HeatRow,
-    gaps: Sequence[Mapping[Hashable, Any]],
-    freq: str,
-    days: Mapping[pd.Timestamp, tuple[str, str]],
+    vm: object, levels: Sequence[_Level], gaps: Sequence[Mapping[Hashable, Any]]
 ) -> list[dict[str, Any]]:
     """Return a cell per period; one in breach says the cause of the longest gap in it."""
-    length = pd.Timedelta(days=1 if freq == "D" else 7)
     cells = []
-    for period, observed, breached, adherence in zip(
-        *(row.periods[name].tolist() for name in _COLUMN_OF_CELL), strict=True
-    ):
-        level = formatting.severity(adherence)
-        text, label = "not observed", "–"
-        if level is not None:
-            text = f"{formatting.duration(breached)} of {formatting.duration(observed)} breached"
-            label = formatting.percent(adherence) if level else ""
-        if level:
-            inside = (g for g in gaps if g["start"] < period + length and g["end"] > period)
+    for each in levels:
+        text = each.text
+        if each.level:
+            inside = (g for g in gaps if g["start"] < each.until and g["end"] > each.since)
             cause = next((str(g["cause"]) for g in inside), "")
             text += f" · {cause.splitlines()[0]}" if cause else ""
-        start, day = days[period]
-        cells.append({"level": level, "text": label, "start": start,
-                      "title": f"{row.vm['vm']} · {day} · {text}"})  # fmt: skip
+        cells.append({"level": each.level, "text": each.label, "start": each.start,
+                      "title": f"{vm} · {each.day} · {text}"})  # fmt: skip
     return cells
 
 

@@ -220,7 +220,7 @@ def _read(
     known_until: int | None,
 ) -> SessionArrays:
     require(sessions, NEEDED, _PURPOSE)
-    frame = _unique_sessions(sessions, by)
+    frame = sessions.reset_index(drop=True) if facts.untouched else _unique_sessions(sessions, by)
     created, ended = instants(frame, "created"), instants(frame, "ended")
     if (created == UNKNOWN).any():
         row = int(np.flatnonzero(created == UNKNOWN)[0])

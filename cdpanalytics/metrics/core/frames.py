@@ -46,6 +46,8 @@ class Facts:
         The terms of its Selection, by name.
     members : str, optional
         The policies whose time its Selection asks about, where the frame holds others too.
+    untouched : bool
+        No user's code has seen the rows since they were read: none is lost or comes twice.
     """
 
     since: pd.Timestamp | None = None
@@ -55,6 +57,7 @@ class Facts:
     with_neighbours: bool = False
     terms: tuple[tuple[str, str], ...] = ()
     members: str | None = None
+    untouched: bool = False
 
     @property
     def marked(self) -> bool:
@@ -93,8 +96,9 @@ def facts(frame: pd.DataFrame) -> Facts:
             "one Selection of them"
         )
     return Facts(
-        first, last, _latest(labels, "as_of"), _latest(labels, "until"), True, terms, members.pop()
-    )
+        first, last, _latest(labels, "as_of"), _latest(labels, "until"), True, terms, members.pop(),
+        untouched=not any("sessions" in label for label in labels),
+    )  # fmt: skip
 
 
 def _same_terms(labels: list[dict[str, str]]) -> tuple[tuple[str, str], ...]:
