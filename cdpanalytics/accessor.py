@@ -11,10 +11,11 @@ import pandas as pd
 from cdpanalytics.estate.context import read_estate
 from cdpanalytics.estate.sessions import Reading, read_sessions
 from cdpanalytics.metrics.registry import REGISTRY
+from cdpanalytics.narrowing import Names
 from cdpanalytics.patterns import Patterns
 from cdpanalytics.questions import explore, select
 from cdpanalytics.selection import Selection
-from cdpanalytics.sources import FrameSource, Names
+from cdpanalytics.sources import FrameSource
 from cdpanalytics.timeparse import Moment
 
 _Function = Callable[..., Any]

@@ -12,9 +12,10 @@ import pandas as pd
 
 from cdpanalytics.errors import InputError
 from cdpanalytics.estate.context import Context, read_estate
+from cdpanalytics.narrowing import Names
 from cdpanalytics.patterns import Patterns
 from cdpanalytics.selection import Selection
-from cdpanalytics.sources import ArchiveSource, Names, Source
+from cdpanalytics.sources import ArchiveSource, Source
 from cdpanalytics.timeparse import Moment, share
 
 if TYPE_CHECKING:

@@ -19,18 +19,10 @@ from cdpanalytics.metrics.core.members import Members
 from cdpanalytics.metrics.core.policies import listed_vms
 from cdpanalytics.metrics.incidents import margin
 from cdpanalytics.metrics.registry import REGISTRY, metric_columns
+from cdpanalytics.narrowing import ALL_NAMES, Names, are_named, check_names, named
 from cdpanalytics.patterns import Patterns
 from cdpanalytics.schema import KEYS
-from cdpanalytics.sources import (
-    ALL_NAMES,
-    FrameSource,
-    Names,
-    Source,
-    Window,
-    are_named,
-    check_names,
-    named,
-)
+from cdpanalytics.sources import FrameSource, Source, Window
 from cdpanalytics.timeparse import Moment
 
 _NO_CONTEXT = Context()

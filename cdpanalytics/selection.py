@@ -32,13 +32,10 @@ from cdpanalytics.metrics.offenders import LEAST as OFFENCES
 from cdpanalytics.metrics.offenders import offenders_in
 from cdpanalytics.metrics.registry import REGISTRY, MetricSpec
 from cdpanalytics.metrics.sides import Sides, side_by_side
+from cdpanalytics.narrowing import named
 from cdpanalytics.schema import KEYS
 from cdpanalytics.selected import SelectedSessions
-from cdpanalytics.sources import (
-    Ask,
-    Tagged,
-    named,
-)
+from cdpanalytics.sources import Ask, Tagged
 from cdpanalytics.timeparse import Moment, share
 
 if TYPE_CHECKING:
@@ -147,12 +144,16 @@ class Selection(SelectedSessions):
         self, by: By = _BY, *, objective: float | None = None, freq: str | None = None
     ) -> pd.DataFrame:
         """Return whether the objective was met, and its budget: `metrics.objectives`."""
-        goal: Any = self.objective or self.context.estate.objective or _DEFAULT_OBJECTIVE
-        if objective is not None:
-            goal = share(objective, "objective")
-        elif self.objective is None and self.context.estate.objectives:
-            goal = self._promises(goal)
+        goal = self._goal if objective is None else share(objective, "objective")
         return self._ask("objectives", objective=goal, by=by, freq=freq)
+
+    @cached_property
+    def _goal(self) -> Any:
+        """The Selection's own objective: a share, or a table of those of the estate file."""
+        goal = self.objective or self.context.estate.objective or _DEFAULT_OBJECTIVE
+        if self.objective is None and self.context.estate.objectives:
+            return self._promises(goal)
+        return goal
 
     def _promises(self, default: float) -> pd.DataFrame:
         """Return the objectives of the estate file by policy and tags, as a table with exact names."""
@@ -369,22 +370,26 @@ class Selection(SelectedSessions):
         """Return a metric of the rows that are held.
 
         A report asks for the same sums by VM, by policy and of all. They are summed once, by
-        VM, and then added up: exact integers, so nothing depends on it. Periods are not
-        kept, for those of a year take more memory than the sessions. `given` are the arguments
+        VM, and then added up: exact integers, so nothing depends on it; those of an objective
+        have those of adherence among them. Periods are not kept, for those of a year take more memory than the sessions. `given` are the arguments
         besides the terms, None where the sums are of this question only.
         """
         rows, by = self._rows(ask.columns()), ask.question.by
         regroup = None if self.source.arrays is None else ask.spec.regroup
         if regroup is None or given is None or ask.question.freq is not None:
             return ask.of(rows, self._members, self.source.complete)
-        others = {name: value for name, value in given.items() if name != "by"}
-        key = ask.spec.name, repr(sorted(others.items()))
+        whole = ask
+        if ask.spec.part_of is not None:
+            whole = replace(ask, spec=REGISTRY[ask.spec.part_of[0]], own={"objective": self._goal})
+        others = {name: value for name, value in given.items() if name not in ("by", *whole.own)}
+        key = whole.spec.name, repr(sorted({**others, **whole.own}.items()))
         held = self._sums.get(key)
         if held is None or not set(by) <= set(held[0]):
             finest = tuple(dict.fromkeys([*by, *KEYS]))
-            part = ask.by(*finest).partial(rows, self._members, self.source.complete)
+            part = whole.by(*finest).partial(rows, self._members, self.source.complete)
             held = self._sums[key] = finest, part
-        return ask.table(regroup(held[1], by))
+        part = held[1] if ask.spec.part_of is None else ask.spec.part_of[1](held[1])
+        return ask.table(regroup(part, by))
 
     @cached_property
     def _sums(self) -> dict[tuple[str, str], tuple[tuple[str, ...], Any]]:

@@ -8,7 +8,6 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-import numpy as np
 import pandas as pd
 
 from cdpanalytics import periods, schema
@@ -21,14 +20,13 @@ from cdpanalytics.execution.plan import Plan
 from cdpanalytics.execution.plan import Source as RangeSource
 from cdpanalytics.frames import mark
 from cdpanalytics.metrics.core.arrays import Kept, as_of_frame
-from cdpanalytics.metrics.core.codes import Codes, codes_of
 from cdpanalytics.metrics.core.frames import facts
-from cdpanalytics.metrics.core.kernels import Flags
 from cdpanalytics.metrics.core.members import Members
 from cdpanalytics.metrics.core.values import timestamp
 from cdpanalytics.metrics.core.windows import resolve_window
 from cdpanalytics.metrics.registry import MetricSpec, Question, Terms, spec_of
-from cdpanalytics.patterns import CALLED, Patterns, fitting, matching
+from cdpanalytics.narrowing import Names, narrowed
+from cdpanalytics.patterns import Patterns
 from cdpanalytics.ranges import Range
 from cdpanalytics.schema import KEYS
 from cdpanalytics.timeparse import Moment, instant
@@ -44,27 +42,6 @@ _WINDOWS_KEPT = 4
 
 Window = tuple[pd.Timestamp | None, pd.Timestamp | None]
 """Start and end of a period; None where it has no bound."""
-
-
-@dataclass(frozen=True)
-class Names:
-    """Names or glob patterns of the sessions asked for; None means all."""
-
-    policy: Patterns = None
-    vm: Patterns = None
-    server: Patterns = None
-    tags: tuple[tuple[str, Patterns], ...] = ()
-
-    def columns(self) -> dict[str, str | Sequence[str]]:
-        """Return the patterns by column, only those that were given."""
-        given = {
-            "policy": self.policy, "vm": self.vm, "backup_server": self.server, **dict(self.tags),
-        }  # fmt: skip
-        return {column: patterns for column, patterns in given.items() if patterns is not None}
-
-
-ALL_NAMES = Names()
-"""No narrowing: every session."""
 
 
 class Source(Protocol):
@@ -448,24 +425,6 @@ def window_of(
     return start, stop
 
 
-def narrowed(settings: pd.DataFrame, names: Names) -> pd.DataFrame:
-    """Return settings that list only VMs with these names; those of other policies list none."""
-    if "vms" not in settings or not names.columns():
-        return settings
-    keep = pd.Series(True, index=settings.index)
-    for column, patterns in names.columns().items():
-        if column != "vm" and column in settings:
-            labels = settings[column].astype("str")
-            keep &= labels.isin(fitting(labels.dropna().unique(), patterns))
-    lists = [
-        list(vms) if isinstance(vms, list | tuple | np.ndarray) else [] for vms in settings["vms"]
-    ]
-    if names.vm is not None:
-        lists = [fitting([vm for vm in vms if not pd.isna(vm)], names.vm) for vms in lists]
-    vms = [vms if kept else [] for vms, kept in zip(lists, keep, strict=True)]
-    return settings.assign(vms=pd.Series(vms, index=settings.index, dtype=object))
-
-
 def inside(instants: pd.Series, window: Window) -> pd.Series:
     """Return which instants lie in a window."""
     since, until = window
@@ -473,45 +432,3 @@ def inside(instants: pd.Series, window: Window) -> pd.Series:
     if since is not None:
         inside &= instants >= since
     return inside if until is None else inside & (instants < until)
-
-
-def named(table: pd.DataFrame, names: Names) -> pd.DataFrame:
-    """Return the rows of a table with these names; none where a pattern fits nothing.
-
-    Raises
-    ------
-    InputError
-        When the table lacks a column that is selected by.
-    """
-    return table[are_named(table, names)] if names.columns() else table
-
-
-def are_named(table: pd.DataFrame, names: Names) -> Flags:
-    """Return which rows of a table have these names, as `named` keeps them."""
-    fit = np.ones(len(table), dtype=bool)
-    for column, patterns in names.columns().items():
-        labels = _labels(column, table)
-        fits = labels.values.isin(fitting(labels.values, patterns))
-        fit &= np.append(fits, False)[labels.codes]
-    return fit
-
-
-def _labels(column: str, table: pd.DataFrame) -> Codes:
-    if column not in table:
-        raise InputError(f"the sessions have no column {column!r} to select by")
-    return codes_of(table[column], text=True)
-
-
-def check_names(table: pd.DataFrame, names: Names) -> None:
-    """Refuse a pattern that fits no name of a table.
-
-    Raises
-    ------
-    InputError
-        When there is one.
-    """
-    for column, patterns in names.columns().items():
-        labels = _labels(column, table)
-        used = np.zeros(len(labels.values) + 1, dtype=bool)
-        used[labels.codes] = True
-        matching(labels.values[used[:-1]], patterns, CALLED.get(column, column))

@@ -386,4 +386,5 @@ OBJECTIVES = MetricSpec(
     summary="whether the objective was met, and what is left of its budget",
     function=objectives, partial=_promised, combine=combine_promised, finalize=_budgets,
     columns=COLUMNS, takes=EXPOSURE | {"freq"}, own={"objective": 0.999},
+    regroup=lambda part, by: part,  # its sums stay by VM, for `_budgets` adds them up
 )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from operator import attrgetter
 
 import numpy as np
 import pandas as pd
@@ -364,4 +365,5 @@ RPO_ADHERENCE = MetricSpec(
     name="rpo_adherence", command="rpo", summary="how much of the observed time was within the RPO",
     function=rpo_adherence, partial=exposure_aggregates, combine=combine, finalize=adherence_table,
     columns=COLUMNS, takes=EXPOSURE | {"freq"}, own={"without": None}, regroup=regroup,
+    part_of=("objectives", attrgetter("sums")),
 )  # fmt: skip

@@ -70,10 +70,11 @@ def find_incidents(
     late = gaps[gaps["breached"] > _ZERO].reset_index(drop=True)
     if "inside" not in late:
         late = late.assign(inside=late["breached"])
-    episode = _episodes(late, duration(merge))
-    label = _labels(late, episode, _machines(late, observed), window, duration(within), least)
+    vm = _codes(late, *VM)
+    episode = _episodes(late, vm, duration(merge))
+    label = _labels(late, vm, episode, _machines(late, observed), window, duration(within), least)
     late = late.assign(incident=label)
-    table, number = _table(late, observed)
+    table, number = _table(late, vm, observed)
     late["incident"] = number[label] if len(late) else number
     return Incidents(table, late[late["inside"] > _ZERO].reset_index(drop=True))
 
@@ -100,9 +101,8 @@ def _codes(frame: pd.DataFrame, *keys: str) -> Integers:
     return np.asarray(groups.ngroup(), dtype=np.int64)
 
 
-def _episodes(late: pd.DataFrame, merge: int) -> Integers:
+def _episodes(late: pd.DataFrame, vm: Integers, merge: int) -> Integers:
     """Return the episode of each gap: gaps of one VM with little protection between are one."""
-    vm = _codes(late, *VM)
     start, end = instants(late, "start"), instants(late, "end")
     order = np.lexsort((end, start, vm))
     fresh = np.ones(len(order), dtype=bool)
@@ -121,7 +121,7 @@ def _machines(late: pd.DataFrame, observed: pd.DataFrame) -> Integers:
 
 
 def _labels(
-    late: pd.DataFrame, episode: Integers, machines: Integers,
+    late: pd.DataFrame, vm: Integers, episode: Integers, machines: Integers,
     window: tuple[pd.Timestamp, pd.Timestamp], within: int, least: int,
 ) -> Integers:  # fmt: skip
     """Return the incident of each gap, numbered from 0 in no particular order."""
@@ -130,7 +130,7 @@ def _labels(
     start = instants(late, "start")
     order = np.lexsort((start, episode))
     first = order[np.flatnonzero(np.diff(episode[order], prepend=-1))]
-    server, vm = _codes(late, "backup_server"), _codes(late, *VM)
+    server = _codes(late, "backup_server")
     length = max(duration(window[1] - window[0]), 1)
     beginnings = Beginnings(start[first], server[first], vm[first], length, machines)
     cluster = clusters(beginnings, within, least)
@@ -139,7 +139,9 @@ def _labels(
     return np.asarray(cluster[episode])
 
 
-def _table(late: pd.DataFrame, observed: pd.DataFrame) -> tuple[pd.DataFrame, Integers]:
+def _table(
+    late: pd.DataFrame, vm: Integers, observed: pd.DataFrame
+) -> tuple[pd.DataFrame, Integers]:
     """Return a row per incident, worst first, and the number of each label (0: not in the window)."""
     groups = late.groupby("incident", sort=True)
     table = groups.agg(
@@ -149,8 +151,7 @@ def _table(late: pd.DataFrame, observed: pd.DataFrame) -> tuple[pd.DataFrame, In
         breached=("inside", "sum"), longest=("exposure", "max"),
     )  # fmt: skip
     table["recovery"] = groups["exposure"].median()
-    code = pd.Series(_codes(late, *VM), index=late.index)
-    table["vms"] = code.groupby(late["incident"]).nunique()
+    table["vms"] = pd.Series(vm, index=late.index).groupby(late["incident"]).nunique()
     table["share"] = table["vms"] / _observed_then(table, observed)
     table["cause"], table["cause_share"] = _causes(late)
     table["scope"] = np.select(

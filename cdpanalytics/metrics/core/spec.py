@@ -70,6 +70,9 @@ class MetricSpec:
         It depends on sessions outside the window, which decide its edges.
     regroup : callable, optional
         ``regroup(part, by)``: the partial result by fewer columns, of one by VM and policy.
+    part_of : pair, optional
+        Another metric with the same shared arguments, and what takes this one's partial result
+        out of its own: where both are asked for, one sweep serves them.
     whose : {"time", "session"}
         What a filter of policies applies to: the time that a policy's sessions protected, or
         the sessions of the policy themselves.
@@ -92,6 +95,7 @@ class MetricSpec:
     looks_back: bool = False
     neighbours: bool = True
     regroup: Callable[[Any, Sequence[str]], Any] | None = None
+    part_of: tuple[str, Callable[[Any], Any]] | None = None
     whose: Literal["time", "session"] = "time"
 
     @property
