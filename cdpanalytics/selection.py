@@ -370,9 +370,10 @@ class Selection(SelectedSessions):
         """Return a metric of the rows that are held.
 
         A report asks for the same sums by VM, by policy and of all. They are summed once, by
-        VM, and then added up: exact integers, so nothing depends on it; those of an objective
-        have those of adherence among them. Periods are not kept, for those of a year take more memory than the sessions. `given` are the arguments
-        besides the terms, None where the sums are of this question only.
+        VM, and then added up: exact integers, so nothing depends on it. Those of an objective
+        have those of adherence among them. Periods are not kept, for those of a year take more
+        memory than the sessions. `given` are the arguments besides the terms, None where the
+        sums are of this question only.
         """
         rows, by = self._rows(ask.columns()), ask.question.by
         regroup = None if self.source.arrays is None else ask.spec.regroup

@@ -134,10 +134,12 @@ class Analysis:
 
     def periods_of(self, vms: pd.DataFrame) -> pd.DataFrame:
         """Adherence by VM and period of at least these VMs: a map draws few of many."""
-        named = vms["vm"].notna().all() and self.selection.window[0] is not None
+        named = vms["vm"].notna().all() and self.start is not None
         if not named or "periods" in self.__dict__ or len(vms) * _FEW > len(self.vms):
             return self.periods
         few = self.selection.where(vm=vms["vm"].astype("str").unique().tolist())
+        # Their first session may be later than the first of all.
+        few = few.during(since=self.start, until=self.selection.window[1])
         return few.rpo_adherence(by=KEYS, freq=self.freq)
 
     @cached_property
