@@ -53,6 +53,17 @@ class Context:
         return cls(estate, chosen, (exclusions,))
 
     @property
+    def arguments(self) -> dict[str, Any]:
+        """What the estate file does not say, as arguments of `of`: names of files, and False for none."""
+        given: dict[str, Any] = {}
+        if self.tags is not self.estate.tags:
+            tags = self.tags
+            given["tags"] = tags is not None and next(iter(tags.files), tags.source)
+        if self.exclusions != self.estate.exclusions:
+            given["exclude"] = [name for each in self.exclusions for name in each.files] or False
+        return given
+
+    @property
     def names_nothing(self) -> bool:
         """Whether there is no tag, exclusion, zone or objective that could fit nothing."""
         estate = self.estate

@@ -87,12 +87,7 @@ class Reader:
         }
         if base.tz != (estate.zone or "UTC"):
             given["tz"] = base.tz
-        if base.context.tags is not None and base.context.tags is not estate.tags:
-            given["tags"] = next(iter(base.context.tags.files), base.context.tags.source)
-        if base.context.exclusions != estate.exclusions:
-            files = [name for each in base.context.exclusions for name in each.files]
-            given["exclude"] = files or False
-        return {
+        return base.context.arguments | {
             name: length_text(value) if isinstance(value, pd.Timedelta) else value
             for name, value in given.items()
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -19,7 +20,7 @@ def command(selection: Selection) -> str | None:
     """Return the command line that gives the figures of a Selection; None of a frame, which has no files.
 
     Relative periods are written as the days or instants they meant. The archive's directory
-    is left to the reader, and so are exclusions and tags that are not in the estate file.
+    is left to the reader, and files of tags and exclusions are named without theirs.
     """
     if not selection.provenance()["files"]:
         return None
@@ -27,7 +28,7 @@ def command(selection: Selection) -> str | None:
     return shlex.join([*words, *(word for option in _options(selection) for word in option)])
 
 
-def _options(selection: Selection) -> Iterator[tuple[str, str]]:
+def _options(selection: Selection) -> Iterator[tuple[str, ...]]:
     dated = selection.dated_period()
     if dated is not None and dated.calendar:
         yield "--period", dated.explicit
@@ -52,6 +53,19 @@ def _options(selection: Selection) -> Iterator[tuple[str, str]]:
             yield f"--{option}", text
     if selection.objective is not None:
         yield "--objective", f"{100 * selection.objective:.10g}%"
+    yield from _files(selection)
+
+
+def _files(selection: Selection) -> Iterator[tuple[str, ...]]:
+    """Yield the options of tags and exclusions that the estate file does not name."""
+    given, read = selection.context.arguments, selection.context.files
+    if given.get("tags") in read:
+        yield "--tags", Path(given["tags"]).name
+    exclude = given.get("exclude")
+    if exclude is False:
+        yield ("--no-exclude",)
+    for name in exclude or ():
+        yield "--exclude", Path(name).name
 
 
 def _listed(patterns: Patterns) -> Sequence[str]:

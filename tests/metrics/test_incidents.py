@@ -22,7 +22,8 @@ def gap_table(*rows: tuple[str, str, float, float], cause: str = "no session") -
     """Gaps of (backup server, VM, first minute, last minute); the target is 5 minutes."""
     table = pd.DataFrame(rows, columns=["backup_server", "vm", "start", "end"])
     for column in ("start", "end"):
-        table[column] = DAY + pd.to_timedelta(table[column].astype(float), unit="min")
+        minutes = pd.to_timedelta(table[column].astype(float), unit="min")
+        table[column] = DAY + minutes.dt.as_unit("us")  # the unit of every table of gaps
     exposure = table["end"] - table["start"]
     breached = (exposure - pd.Timedelta("5min")).clip(lower=pd.Timedelta(0))
     return table.assign(

@@ -20,6 +20,7 @@ from cdpanalytics.presentation import formatting
 from cdpanalytics.presentation.analysis import Analysis
 from cdpanalytics.questions import report
 from cdpanalytics.reports import Table
+from cdpanalytics.reports.command import command
 
 EM = "https://em.tech.local:9398"
 OCT = pd.Timestamp("2026-10-01", tz="UTC")
@@ -138,6 +139,25 @@ def test_the_command_in_it_gives_the_same_figures(archive: Archive, tmp_path: Pa
     assert facts[0].pop("question")["start"] == facts[1].pop("question")["start"]
     assert facts[0] == facts[1]
     assert facts[0]["whole"]["observed"] == 12 * 3600.0
+
+
+def test_the_command_names_the_files_that_the_estate_file_does_not(
+    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    closed, tags = tmp_path / "closed.csv", tmp_path / "tags.csv"
+    closed.write_text("start,end,vm,reason\n2026-10-01 02:00,2026-10-01 05:00,db,patches\n")
+    tags.write_text("vm,tier\ndb,one\n")
+    asked = archive.select(exclude=[closed], tags=tags, target="1h")
+    said = Reader(asked.report(tmp_path / "r.html").read_text()).words
+    words = shlex.split(next(text for text in said if text.startswith("cdpanalytics report")))
+    assert words[-4:] == ["--tags", "tags.csv", "--exclude", "closed.csv"]
+    words[words.index("DIR")] = str(archive.path)
+    assert main(words[1:]) == 0
+    whole = [inside(Path(file).read_text(), "facts")["whole"] for file in ("r.html", "again.html")]
+    assert whole[0] == whole[1]
+    assert whole[0]["excluded"] > 0
+    assert command(archive.select(exclude=False)) == command(archive.select())
 
 
 def inside(page: str, name: str) -> dict[str, object]:

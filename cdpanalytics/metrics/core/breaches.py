@@ -89,17 +89,22 @@ def combine(tables: Sequence[Breaches]) -> Breaches:
 def whole_gaps(parts: pd.DataFrame) -> pd.DataFrame:
     """Return one row per gap, in order of start and VM: `inside` is the sum of its parts'."""
     names = ["owner", "end", "open", "exposure", "breached", "cause", "breached_until"]
-    table = parts.groupby(GAP, dropna=False, sort=True, observed=True).agg(
-        **{name: (name, "first") for name in names},
-        breached_from=("breached_from", "min"),
-        inside=("inside", "sum"),
-    )
-    table = table.reset_index().rename(columns={"owner": "policy"})
+    table = parts[[*GAP, *names, "breached_from", "inside"]]
+    if table.duplicated(GAP).any():
+        table = table.groupby(GAP, dropna=False, sort=True, observed=True).agg(
+            **{name: (name, "first") for name in names},
+            breached_from=("breached_from", "min"),
+            inside=("inside", "sum"),
+        )
+        table = table.reset_index()
+    table = table.rename(columns={"owner": "policy"})
     return table.sort_values(["start", *VM], kind="stable", ignore_index=True)
 
 
 def observed_vms(observed: pd.DataFrame) -> pd.DataFrame:
     """Return one row per VM: from when to when it was observed under any policy."""
+    if not observed.duplicated(VM).any():
+        return observed[[*VM, "start", "end"]]
     groups = observed.groupby(VM, dropna=False, observed=True)
     return groups.agg(start=("start", "min"), end=("end", "max")).reset_index()
 

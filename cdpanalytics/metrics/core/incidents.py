@@ -9,9 +9,18 @@ import numpy as np
 import pandas as pd
 
 from cdpanalytics.errors import InputError
+from cdpanalytics.metrics.core import groups as grouping
 from cdpanalytics.metrics.core.clusters import Beginnings, clusters
-from cdpanalytics.metrics.core.kernels import Integers
-from cdpanalytics.metrics.core.values import duration, instants
+from cdpanalytics.metrics.core.codes import Codes, codes_of
+from cdpanalytics.metrics.core.kernels import LARGEST, Integers, group_quantiles
+from cdpanalytics.metrics.core.values import (
+    UNKNOWN,
+    duration,
+    durations_of,
+    instants,
+    lengths,
+    timestamps,
+)
 from cdpanalytics.schema import VM
 
 COLUMNS = (
@@ -143,43 +152,63 @@ def _table(
     late: pd.DataFrame, vm: Integers, observed: pd.DataFrame
 ) -> tuple[pd.DataFrame, Integers]:
     """Return a row per incident, worst first, and the number of each label (0: not in the window)."""
-    groups = late.groupby("incident", sort=True)
-    table = groups.agg(
-        start=("start", "min"), end=("end", "max"), open=("open", "any"),
-        servers=("backup_server", "nunique"), backup_server=("backup_server", "first"),
-        policies=("policy", "nunique"), policy=("policy", "first"),
-        breached=("inside", "sum"), longest=("exposure", "max"),
-    )  # fmt: skip
-    table["recovery"] = groups["exposure"].median()
-    table["vms"] = pd.Series(vm, index=late.index).groupby(late["incident"]).nunique()
-    table["share"] = table["vms"] / _observed_then(table, observed)
-    table["cause"], table["cause_share"] = _causes(late)
-    table["scope"] = np.select(
-        [table["vms"] == 1, table["servers"] > 1, table["policies"] <= 1],
-        ["VM", "estate", "policy"], "backup server",
-    )  # fmt: skip
-    table["backup_server"] = table["backup_server"].where(table["servers"] <= 1)
-    table["policy"] = table["policy"].where(table["policies"] <= 1)
-    table["explains"] = table["breached"] / table["breached"].sum()  # 0 / 0 is NaN
-    table["label"] = table.index
+    label = np.asarray(late["incident"], dtype=np.int64)
+    size = int(label.max(initial=-1)) + 1
+    start = grouping.extreme(label, instants(late, "start"), size, np.minimum, LARGEST)
+    end = grouping.extreme(label, instants(late, "end"), size, np.maximum, UNKNOWN)
+    length = durations_of(late["exposure"])
+    breached = lengths(grouping.total(label, durations_of(late["inside"]), size))
+    (median,), *_ = group_quantiles(length, label, size, (0.5,))
+    vms, _ = _distinct(Codes(vm, pd.RangeIndex(int(vm.max(initial=-1)) + 1)), label, size)
+    servers, server = _distinct(codes_of(late["backup_server"]), label, size)
+    policies, policy = _distinct(codes_of(late["policy"]), label, size)
+    cause, cause_share = _causes(codes_of(late["cause"]), label, size)
+    scope = [vms == 1, servers > 1, policies <= 1]
+    table = pd.DataFrame({
+        "start": timestamps(start), "end": timestamps(end),
+        "open": grouping.count(label, size, np.asarray(late["open"], dtype=bool)) > 0,
+        "scope": np.select(scope, ["VM", "estate", "policy"], "backup server"),
+        "backup_server": server, "policy": policy, "vms": vms,
+        "share": vms / np.maximum(_observed_then(start, end, observed), vms), "breached": breached,
+        "explains": breached / breached.sum(),  # 0 / 0 is NaN
+        "longest": lengths(grouping.extreme(label, length, size, np.maximum, 0)),
+        "recovery": lengths(median.astype(np.int64)), "cause": cause, "cause_share": cause_share,
+    })  # fmt: skip
+    # Of equals the one that was found first, which the index says.
     ranked = table[table["breached"] > _ZERO].sort_values(
-        ["breached", "start", "label"], ascending=[False, True, True], ignore_index=True
+        ["breached", "start"], ascending=[False, True], kind="stable"
     )
-    number = np.zeros(int(late["incident"].max()) + 1 if len(late) else 0, dtype=np.int64)
-    number[ranked["label"]] = np.arange(1, len(ranked) + 1)
-    return ranked.assign(incident=np.arange(1, len(ranked) + 1))[list(COLUMNS)], number
+    numbers = np.arange(1, len(ranked) + 1)
+    number = np.zeros(size, dtype=np.int64)
+    number[ranked.index] = numbers
+    return ranked.assign(incident=numbers)[list(COLUMNS)].reset_index(drop=True), number
 
 
-def _observed_then(table: pd.DataFrame, observed: pd.DataFrame) -> Integers:
+def _distinct(column: Codes, label: Integers, size: int) -> tuple[Integers, pd.Series]:
+    """Return how many names there are with each label, and the name where it is the only one."""
+    known = column.codes >= 0
+    width = len(column.values) + 1
+    of, code = np.divmod(np.unique(label[known] * width + column.codes[known]), width)
+    count = grouping.count(of, size)
+    only = np.full(size, -1)
+    only[of] = code
+    only[count > 1] = -1
+    return count, Codes(only, column.values).at(np.arange(size))
+
+
+def _observed_then(start: Integers, end: Integers, observed: pd.DataFrame) -> Integers:
     """Return how many VMs were observed at some time in each incident."""
-    begun = np.searchsorted(np.sort(instants(observed, "start")), instants(table, "end"), "left")
-    over = np.searchsorted(np.sort(instants(observed, "end")), instants(table, "start"), "right")
-    return np.maximum(np.asarray(begun - over), table["vms"].to_numpy())
+    begun = np.searchsorted(np.sort(instants(observed, "start")), end, "left")
+    over = np.searchsorted(np.sort(instants(observed, "end")), start, "right")
+    return np.asarray(begun - over)
 
 
-def _causes(late: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+def _causes(cause: Codes, label: Integers, size: int) -> tuple[pd.Series, Integers]:
     """Return the most frequent cause of each incident and its share of the gaps; first by name of equals."""
-    count = late.groupby(["incident", "cause"], observed=True).size().rename("count").reset_index()
-    count = count.sort_values(["incident", "count", "cause"], ascending=[True, False, True])
-    most = count.drop_duplicates("incident").set_index("incident")
-    return most["cause"], most["count"] / count.groupby("incident")["count"].sum()
+    width = len(cause.values) + 1
+    pairs, count = np.unique(label * width + cause.rank(), return_counts=True)
+    of, code = np.divmod(pairs, width)
+    order = np.lexsort((code, -count, of))
+    first = order[np.flatnonzero(np.diff(of[order], prepend=-1))]
+    most = Codes(code[first], cause.values).at(np.arange(size))
+    return most, count[first] / grouping.count(label, size)

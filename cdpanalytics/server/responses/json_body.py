@@ -44,30 +44,24 @@ def _decode_structs(body: bytes, shape: Shape) -> tuple[Columns, tuple[int, int,
     spell = SPELLINGS[spelling]
     if not rows and not _contains_key(body, spell(shape.plural)):
         raise _UnexpectedSpelling
-    raw = _columns(rows, shape)
-    lower = body.lower() if rows else b""
-    for column, name in (*shape.fields, ("links", "Links")):
-        if None in raw[column] and (
-            column in shape.required or not _has_one_spelling(spell(name), body, lower)
-        ):
-            raise _UnexpectedSpelling
+    raw, absent = _columns(rows, shape)
+    lacking = [name for column, name in (*shape.fields, ("links", "Links")) if column in absent]
     links = [link for listed in raw["links"] for link in listed or ()]
-    for key in ("type", "href"):
-        if None in map(attrgetter(key), links) and not _has_one_spelling(
-            spell(key.title()), body, lower
-        ):
-            raise _UnexpectedSpelling
+    lacking += [key.title() for key in ("type", "href") if None in map(attrgetter(key), links)]
+    missing = any(None in raw[column] for column, _ in shape.fields if column in shape.required)
+    if missing or not _have_one_spelling([spell(name) for name in lacking], body):
+        raise _UnexpectedSpelling
     return raw, (document.paging.number, document.paging.size, document.paging.count)
 
 
-def _has_one_spelling(name: str, body: bytes, lower: bytes) -> bool:
-    """Return whether a key that some rows lack is nowhere written in another case.
+def _have_one_spelling(names: Sequence[str], body: bytes) -> bool:
+    """Return whether keys that some rows lack are nowhere written in another case.
 
-    Counting a word in the bytes of a page is cheaper than decoding its keys one by one, and is
-    done only for columns with missing values.
+    Counting a word in the bytes of a page is cheaper than decoding its keys one by one.
     """
-    key = b'"' + name.encode() + b'"'
-    return body.count(key) == lower.count(key.lower())
+    lower = body.lower() if names else b""
+    keys = [b'"' + name.encode() + b'"' for name in names]
+    return all(body.count(key) == lower.count(key.lower()) for key in keys)
 
 
 def _contains_key(body: bytes, name: str) -> bool:
@@ -91,7 +85,7 @@ def _decode_any_case(
         rows = msgspec.convert(entries_of(wrapper), rows_type, strict=False)
     except (msgspec.ValidationError, RecursionError) as problem:
         raise wrong(origin, f"unexpected {shape.plural}", str(problem)) from None
-    return _columns(rows, shape), paging
+    return _columns(rows, shape)[0], paging
 
 
 def _rows(document: Any, shape: Shape) -> list[Any]:
@@ -105,15 +99,19 @@ def _rows(document: Any, shape: Shape) -> list[Any]:
     return (lists[0] or []) if lists else []
 
 
-def _columns(rows: list[Any], shape: Shape) -> Columns:
+def _columns(rows: list[Any], shape: Shape) -> tuple[Columns, set[str]]:
+    """Return the columns of rows, None where a row has no value, and those whose key some rows lack."""
     raw: dict[str, Sequence[Any]] = {
         column: list(map(attrgetter(column), rows)) for column in (*dict(shape.fields), "links")
     }
+    absent = {column for column, values in raw.items() if msgspec.UNSET in values}
+    for column in absent:
+        raw[column] = [None if value is msgspec.UNSET else value for value in raw[column]]
     for column, link_type in shape.links:
         links = _links_of(raw["links"], link_type)
         raw[f"link {column}"] = [link and link.name for link in links]
         raw[f"link {column}_uid"] = [link and link.href for link in links]
-    return raw
+    return raw, absent
 
 
 def _links_of(listed: Sequence[Any], link_type: str) -> list[Any]:
@@ -141,7 +139,9 @@ def _structs(shape: Shape, spelling: str) -> tuple[Any, Any]:
     link = _struct("Link", {"type": "Type", "name": "Name", "href": "Href"}, spell)
     names = {**dict(shape.fields), "links": "Links"}
     links: Any = GenericAlias(list, (link,)) | None
-    row = _struct("Row", names, spell, {"total_size": int | None, "links": links})
+    row = _struct(
+        "Row", names, spell, {"total_size": int | None, "links": links}, lacking=msgspec.UNSET
+    )
     paging_names = {"number": "PageNum", "size": "PageSize", "count": "PagesCount"}
     paging = _struct("Paging", paging_names, spell, dict.fromkeys(paging_names, int), bare=True)
     rows: Any = GenericAlias(dict, (str, GenericAlias(list, (row,)) | None)) | None
@@ -159,9 +159,13 @@ def _struct(
     types: dict[str, Any] | None = None,
     *,
     bare: bool = False,
+    lacking: Any = None,
 ) -> Any:
+    """Make a struct; `lacking` is what a field is that a document does not have, `bare` has none such."""
     kinds = {name: (types or {}).get(name, str | None) for name in names}
-    fields = [(n, t) if bare else (n, t, None) for n, t in kinds.items()]
+    if lacking is msgspec.UNSET:
+        kinds = {name: kind | msgspec.UnsetType for name, kind in kinds.items()}
+    fields = [(n, t) if bare else (n, t, lacking) for n, t in kinds.items()]
     rename = {name: spell(vendor) for name, vendor in names.items()}
     return msgspec.defstruct(title, fields, rename=rename, gc=False)
 
