@@ -1,4 +1,7 @@
-"""What every benchmark shares: medians and peak memory, a process for each, and what the figures are of."""
+"""What every benchmark shares: least times and peak memory, a process for each, and what the figures are of.
+
+Other work of a machine only adds to a time, so the least of several runs is told, for every tool.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,6 @@ import os
 import platform
 import resource
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -70,8 +72,7 @@ def measured(ask: Callable[[], Any], repeat: int, patience: float = 5.0) -> Row:
         while len(took) < repeat and sum(wall for wall, _ in took) < patience:
             took.append(_once(ask))
     wall, cpu = zip(*took, strict=True)
-    return {"seconds": statistics.median(wall), "least": min(wall), "runs": len(took),
-            "cpu": statistics.median(cpu), "peak_mb": peak}  # fmt: skip
+    return {"seconds": min(wall), "runs": len(took), "cpu": min(cpu), "peak_mb": peak}
 
 
 def _once(ask: Callable[[], Any]) -> tuple[float, float]:
@@ -86,12 +87,10 @@ def now() -> tuple[float, float]:
     return time.perf_counter(), time.process_time()
 
 
-def median(rows: list[Row]) -> Row:
-    """One row of several runs: the median of each number that is measured, the rest as it is."""
+def least(rows: list[Row]) -> Row:
+    """One row of several runs: the least of each number that is measured, the rest as it is."""
     first = rows[0]
-    told = {
-        k: statistics.median(row[k] for row in rows) for k in first if isinstance(first[k], float)
-    }
+    told = {k: min(row[k] for row in rows) for k in first if isinstance(first[k], float)}
     return {**first, **told, "runs": len(rows)}
 
 
