@@ -1,7 +1,7 @@
 // Draws the regions that the kernel sends, and tells it what was asked for: one verb and its argument per message.
 const REGIONS = ["head", "bar", "tiles", "strip", "tabs", "main", "detail"];
 const BUSY_AFTER = 100;
-const TYPING = 250;
+const TYPING = 120;
 
 function render({ model, el }) {
   const own = new AbortController();

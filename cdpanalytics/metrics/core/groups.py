@@ -62,9 +62,10 @@ def groups_of(columns: dict[str, Codes]) -> Groups:
 
 def groups_of_tables(tables: Sequence[pd.DataFrame], by: Sequence[str]) -> Groups:
     """Return the groups of the rows of tables, one table below the other."""
-    rows = pd.concat([table[list(by)] for table in tables], ignore_index=True)
     if not by:
-        return Groups(np.zeros(len(rows), dtype=np.int64), pd.DataFrame(index=pd.RangeIndex(1)))
+        count = sum(map(len, tables))
+        return Groups(np.zeros(count, dtype=np.int64), pd.DataFrame(index=pd.RangeIndex(1)))
+    rows = tables[0] if len(tables) == 1 else pd.concat([table[list(by)] for table in tables])
     return groups_of({name: codes_of(rows[name]) for name in by})
 
 
