@@ -97,9 +97,9 @@ def archived(table: pa.Table, folder: str | Path) -> Any:
     return archive
 
 
-def write(sessions: int, folder: str | Path) -> None:
+def write(sessions: int, folder: str | Path, vms: int | None = None) -> None:
     """Write the archive of a fleet in another process, so that this one stays small."""
-    code = "import sys, data; data.archived(data.fleet(int(sys.argv[1])), sys.argv[2])"
+    code = f"import sys, data; data.archived(data.fleet(int(sys.argv[1]), vms={vms}), sys.argv[2])"
     command = [sys.executable, "-c", code, str(sessions), str(folder)]
     subprocess.run(command, cwd=Path(__file__).parent, check=True)
 

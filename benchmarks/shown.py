@@ -200,8 +200,9 @@ def _of_sections(rows: list[Row]) -> str:
 
 def _of_opening(rows: list[Row]) -> str:
     return "".join(
-        f"`explore` of {row['sessions']:,} sessions opens on the last 30 days in {row['seconds']:.1f} s, the start of "
-        f"Python and all imports included, with {row['peak_mb']:,.0f} MB (goal: 3 s). "
+        f"`explore` of {row['sessions']:,} sessions of {row['vms']:,} VMs opens on the last 30 days in "
+        f"{row['seconds']:.1f} s, the start of Python and all imports included, with "
+        f"{row['peak_mb']:,.0f} MB (goal: 3 s). "
         for row in of(rows, "opening")
     )
 

@@ -36,6 +36,9 @@ GOALS = {"status": 1.0, "check, 30 days": 1.0, "report, 30 days": 3.0, "report, 
          "explore, year": 2.0} | {name: 1.0 for name in WAITED if "metrics" in name}  # fmt: skip
 """How many times as long as the Polars script each may take."""
 
+LARGE = (3_000, 10_000)
+"""VMs of the archives that are only opened: the sessions of three years, and of one."""
+
 EXPLORE = "import cdpanalytics as cdp, sys; cdp.explore(cdp.Archive(sys.argv[1]))"
 SECTIONS = {
     "reading the archive": ("archive/archive.py", "read"),
@@ -117,14 +120,22 @@ def main() -> int:
                 if number:  # the first round may compile
                     runs[name].append(row)
         sections = profile(archive, Path(folder) / "profiled.html")
-        large = str(Path(folder) / "large")
-        data.write(options.large, large)
-        opened = [timing.process(("-c", EXPLORE, large), folder) for _ in range(options.repeat + 1)]
+        opened = {}
+        for vms in LARGE:
+            large = str(Path(folder) / f"large-{vms}")
+            data.write(options.large, large, vms)
+            runs_of = [
+                timing.process(("-c", EXPLORE, large), folder) for _ in range(options.repeat + 1)
+            ]
+            opened[vms] = timing.least(runs_of[1:])
     rows = [timing.machine("pandas", "numpy", "pyarrow", "matplotlib", "polars")]
     for name, taken in runs.items():
         rows.append({"what": "waiting", "command": name, "sessions": options.sessions,
                      "goal": GOALS.get(name), **timing.least(taken)})  # fmt: skip
-    rows.append({"what": "opening", "sessions": options.large, **timing.least(opened[1:])})
+    rows += [
+        {"what": "opening", "sessions": options.large, "vms": vms, **row}
+        for vms, row in opened.items()
+    ]
     rows += sections
     timing.told(rows, shown.waiting(rows), options.output)
     return 0
