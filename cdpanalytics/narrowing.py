@@ -50,10 +50,13 @@ def are_named(table: pd.DataFrame, names: Names) -> Flags:
     """Return which rows of a table have these names, as `named` keeps them."""
     fit = np.ones(len(table), dtype=bool)
     for column, patterns in names.columns().items():
-        labels = _labels(column, table)
-        fits = labels.values.isin(fitting(labels.values, patterns))
-        fit &= np.append(fits, False)[labels.codes]
+        fit &= _fit(_labels(column, table), patterns)
     return fit
+
+
+def _fit(labels: Codes, patterns: str | Sequence[str]) -> Flags:
+    fits = labels.values.isin(fitting(labels.values, patterns))
+    return np.asarray(np.append(fits, False)[labels.codes])
 
 
 def _labels(column: str, table: pd.DataFrame) -> Codes:
@@ -81,11 +84,10 @@ def narrowed(settings: pd.DataFrame, names: Names) -> pd.DataFrame:
     """Return settings that list only VMs with these names; those of other policies list none."""
     if "vms" not in settings or not names.columns():
         return settings
-    keep = pd.Series(True, index=settings.index)
+    keep = np.ones(len(settings), dtype=bool)
     for column, patterns in names.columns().items():
         if column != "vm" and column in settings:
-            labels = settings[column].astype("str")
-            keep &= labels.isin(fitting(labels.dropna().unique(), patterns))
+            keep &= _fit(_labels(column, settings), patterns)
     lists = [
         list(vms) if isinstance(vms, list | tuple | np.ndarray) else [] for vms in settings["vms"]
     ]

@@ -258,7 +258,7 @@ class SelectedSessions:
         chosen = are_named(rows, self.names)
         if self.names.policy is not None or self.names.tags:
             vm = vm_codes(rows)
-            chosen = np.isin(vm, np.unique(vm[chosen]))
+            chosen = np.isin(vm, vm[chosen])
         return rows[chosen].reset_index(drop=True)
 
     @property

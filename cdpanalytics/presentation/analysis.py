@@ -29,7 +29,7 @@ ORDERS = ("breached", "incident")
 """Orders of the VMs in heat map and timeline."""
 
 _FEW = 2
-"""Of fewer than one VM in so many, periods are computed of these alone."""
+"""Where at most one VM in so many is asked about, periods are computed of these alone."""
 
 _HELD_TO_COMPARE = 0.9
 

@@ -7,10 +7,10 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import cache
-from itertools import cycle
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import pandas as pd
@@ -203,68 +203,46 @@ def heat_map(analysis: Analysis) -> dict[str, Any]:
     table = periods_by_vm(analysis, shown)
     periods = [pd.Timestamp(period) for period in sorted(table["period"].unique())]
     zoned = [period.tz_convert(analysis.selection.tz) for period in periods]
+    days = {period: f"{local:%Y-%m-%d}" for period, local in zip(periods, zoned, strict=True)}
+    said = zip(
+        table["position"], table["period"], table["adherence"],
+        *(formatting.words(name, table[name]) for name in ("breached", "observed")), strict=True,
+    )  # fmt: skip
     vms = shown.to_dict("records")
     names = {names_in(vm)[1] for vm in vms}
     gaps = records_by_vm(analysis.breaches, names, ["start", "end", "cause"])
     rows = [
         {"vm": vm["vm"], "policy": vm["policy"], "server": vm["backup_server"],
-         "cells": _cells(vm["vm"], cells, gaps.get(names_in(vm), ())),
+         "cells": _cells(vm["vm"], own, gaps.get(names_in(vm), ()), analysis.freq, days),
          "total": formatting.duration(vm["breached"]),
          "group": f"Incident {vm['incident']}" if by_incident else vm["policy"]}
-        for vm, cells in zip(vms, _levels(table, periods, zoned, analysis.freq), strict=True)
+        for vm, (_, own) in zip(vms, groupby(said, itemgetter(0)), strict=True)
     ]  # fmt: skip
     return {"periods": [(f"{day:%d}", f"{day:%Y-%m-%d}") for day in zoned], "freq": analysis.freq,
             "off": [analysis.freq == "D" and day.day_of_week >= 5 for day in zoned],
             "first": [day.day == 1 for day in zoned], "months": _months(zoned), "rows": rows}  # fmt: skip
 
 
-@dataclass(frozen=True)
-class _Level:
-    """One period of one VM: how much of it was in breach, as a level and in words."""
-
-    level: int | None
-    label: str
-    text: str
-    day: str
-    since: pd.Timestamp
-    until: pd.Timestamp
-    start: str
-
-
-def _levels(
-    table: pd.DataFrame, periods: list[pd.Timestamp], zoned: list[pd.Timestamp], freq: str
-) -> list[list[_Level]]:
-    """Return the periods of each VM of `periods_by_vm`."""
-    length = pd.Timedelta(days=1 if freq == "D" else 7)
-    days = [
-        (f"{local:%Y-%m-%d}", period, period + length, period.isoformat())
-        for period, local in zip(periods, zoned, strict=True)
-    ]
-    breached, observed = (formatting.words(name, table[name]) for name in ("breached", "observed"))
-    rows = []
-    for late, seen, adherence, day in zip(
-        breached, observed, table["adherence"].tolist(), cycle(days), strict=False
-    ):
-        level = formatting.severity(adherence)
-        text = "not observed" if level is None else f"{late} of {seen} breached"
-        label = "–" if level is None else formatting.percent(adherence) if level else ""
-        rows.append(_Level(level, label, text, *day))
-    return [rows[first : first + len(days)] for first in range(0, len(rows), len(days) or 1)]
-
-
 def _cells(
-    vm: object, levels: Sequence[_Level], gaps: Sequence[Mapping[Hashable, Any]]
+    vm: object,
+    said: Iterable[tuple[int, pd.Timestamp, float, str, str]],
+    gaps: Sequence[Mapping[Hashable, Any]],
+    freq: str,
+    days: Mapping[pd.Timestamp, str],
 ) -> list[dict[str, Any]]:
     """Return a cell per period; one in breach says the cause of the longest gap in it."""
+    length = pd.Timedelta(days=1 if freq == "D" else 7)
     cells = []
-    for each in levels:
-        text = each.text
-        if each.level:
-            inside = (g for g in gaps if g["start"] < each.until and g["end"] > each.since)
+    for _, period, adherence, breached, observed in said:
+        level = formatting.severity(adherence)
+        text = "not observed" if level is None else f"{breached} of {observed} breached"
+        label = "–" if level is None else formatting.percent(adherence) if level else ""
+        if level:
+            inside = (g for g in gaps if g["start"] < period + length and g["end"] > period)
             cause = next((str(g["cause"]) for g in inside), "")
             text += f" · {cause.splitlines()[0]}" if cause else ""
-        cells.append({"level": each.level, "text": each.label, "start": each.start,
-                      "title": f"{vm} · {each.day} · {text}"})  # fmt: skip
+        cells.append({"level": level, "text": label, "start": period.isoformat(),
+                      "title": f"{vm} · {days[period]} · {text}"})  # fmt: skip
     return cells
 
 

@@ -325,7 +325,8 @@ def gaps_of(
     some = np.flatnonzero(own > 0)
     start = tiles.finish.copy()
     start[some] = clock.next_running(since[some], some)
-    owner, start, finish = _put_together(tiles, own, start)
+    leading = _leading(tiles)
+    owner, start, finish = _put_together(tiles, own, start, *leading)
     retired_from = np.full(len(number), LARGEST)
     if retire is not None:
         is_open = (finish == arrays.as_of) & (own[owner] > 0)
@@ -333,15 +334,15 @@ def gaps_of(
     kept_until = np.clip(retired_from, tiles.begin, tiles.finish)
     if retire is not None:
         own = np.maximum(clock.read(kept_until) - zero, 0)
-    length, before = _shared(tiles, own)
+    length, before = _shared(own, *leading)
     return Gaps(owner, start, finish, kept_until, length, before, target[owner], retired_from)
 
 
 def _put_together(
-    tiles: Coverage, own: Integers, start: Integers
+    tiles: Coverage, own: Integers, start: Integers, leading: Integers, vm: Integers
 ) -> tuple[Integers, Integers, Integers]:
     """Owner, start and finish of the gap of each tile: leading tiles of a VM share one."""
-    owner, leading, vm = np.arange(len(own)), *_leading(tiles)
+    owner = np.arange(len(own))
     if not len(leading):
         return owner, start, tiles.finish
     start, finish = start.copy(), tiles.finish.copy()
@@ -358,9 +359,9 @@ def _put_together(
     return owner, start, finish
 
 
-def _shared(tiles: Coverage, own: Integers) -> tuple[Integers, Integers]:
+def _shared(own: Integers, leading: Integers, vm: Integers) -> tuple[Integers, Integers]:
     """The length of the whole gap of each tile, and the part of it in earlier tiles."""
-    before, (leading, vm) = np.zeros(len(own), dtype=np.int64), _leading(tiles)
+    before = np.zeros(len(own), dtype=np.int64)
     if not len(leading):
         return own, before
     lead = own[leading]

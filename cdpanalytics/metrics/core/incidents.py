@@ -184,11 +184,17 @@ def _table(
     return ranked.assign(incident=numbers)[list(COLUMNS)].reset_index(drop=True), number
 
 
-def _distinct(column: Codes, label: Integers, size: int) -> tuple[Integers, pd.Series]:
-    """Return how many names there are with each label, and the name where it is the only one."""
+def _pairs(column: Codes, label: Integers) -> tuple[Integers, Integers, Integers]:
+    """Return the distinct pairs of a label and a known name, and how often each occurs."""
     known = column.codes >= 0
     width = len(column.values) + 1
-    of, code = np.divmod(np.unique(label[known] * width + column.codes[known]), width)
+    pairs, count = np.unique(label[known] * width + column.codes[known], return_counts=True)
+    return *np.divmod(pairs, width), count
+
+
+def _distinct(column: Codes, label: Integers, size: int) -> tuple[Integers, pd.Series]:
+    """Return how many names there are with each label, and the name where it is the only one."""
+    of, code, _ = _pairs(column, label)
     count = grouping.count(of, size)
     only = np.full(size, -1)
     only[of] = code
@@ -203,12 +209,12 @@ def _observed_then(start: Integers, end: Integers, observed: pd.DataFrame) -> In
     return np.asarray(begun - over)
 
 
-def _causes(cause: Codes, label: Integers, size: int) -> tuple[pd.Series, Integers]:
+def _causes(cause: Codes, label: Integers, size: int) -> tuple[pd.Series, pd.Series]:
     """Return the most frequent cause of each incident and its share of the gaps; first by name of equals."""
-    width = len(cause.values) + 1
-    pairs, count = np.unique(label * width + cause.rank(), return_counts=True)
-    of, code = np.divmod(pairs, width)
+    of, code, count = _pairs(cause, label)
     order = np.lexsort((code, -count, of))
     first = order[np.flatnonzero(np.diff(of[order], prepend=-1))]
-    most = Codes(code[first], cause.values).at(np.arange(size))
-    return most, count[first] / grouping.count(label, size)
+    most, share = np.full(size, -1), np.zeros(size, dtype=np.int64)
+    most[of[first]], share[of[first]] = code[first], count[first]
+    gaps = grouping.total(of, count, size)
+    return Codes(most, cause.values).at(np.arange(size)), grouping.share(share, gaps, gaps > 0)

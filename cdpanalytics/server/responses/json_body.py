@@ -48,8 +48,8 @@ def _decode_structs(body: bytes, shape: Shape) -> tuple[Columns, tuple[int, int,
     lacking = [name for column, name in (*shape.fields, ("links", "Links")) if column in absent]
     links = [link for listed in raw["links"] for link in listed or ()]
     lacking += [key.title() for key in ("type", "href") if None in map(attrgetter(key), links)]
-    missing = any(None in raw[column] for column, _ in shape.fields if column in shape.required)
-    if missing or not _have_one_spelling([spell(name) for name in lacking], body):
+    incomplete = any(None in raw[column] for column, _ in shape.fields if column in shape.required)
+    if incomplete or not _have_one_spelling([spell(name) for name in lacking], body):
         raise _UnexpectedSpelling
     return raw, (document.paging.number, document.paging.size, document.paging.count)
 
@@ -143,7 +143,8 @@ def _structs(shape: Shape, spelling: str) -> tuple[Any, Any]:
         "Row", names, spell, {"total_size": int | None, "links": links}, lacking=msgspec.UNSET
     )
     paging_names = {"number": "PageNum", "size": "PageSize", "count": "PagesCount"}
-    paging = _struct("Paging", paging_names, spell, dict.fromkeys(paging_names, int), bare=True)
+    paging_types = dict.fromkeys(paging_names, int)
+    paging = _struct("Paging", paging_names, spell, paging_types, lacking=msgspec.NODEFAULT)
     rows: Any = GenericAlias(dict, (str, GenericAlias(list, (row,)) | None)) | None
     if shape.in_entities:
         rows = _struct("Entities", {"rows": shape.plural}, spell, {"rows": rows}) | None
@@ -158,14 +159,13 @@ def _struct(
     spell: Callable[[str], str],
     types: dict[str, Any] | None = None,
     *,
-    bare: bool = False,
     lacking: Any = None,
 ) -> Any:
-    """Make a struct; `lacking` is what a field is that a document does not have, `bare` has none such."""
+    """Make a struct; `lacking` is what a key is that a document does not have, NODEFAULT: an error."""
     kinds = {name: (types or {}).get(name, str | None) for name in names}
     if lacking is msgspec.UNSET:
         kinds = {name: kind | msgspec.UnsetType for name, kind in kinds.items()}
-    fields = [(n, t) if bare else (n, t, lacking) for n, t in kinds.items()]
+    fields = [(name, kind, msgspec.field(default=lacking)) for name, kind in kinds.items()]
     rename = {name: spell(vendor) for name, vendor in names.items()}
     return msgspec.defstruct(title, fields, rename=rename, gc=False)
 
