@@ -81,6 +81,7 @@ class Explorer(anywidget.AnyWidget):
     )
     found = t.Unicode("").tag(sync=True)
     drawn = t.Int(0).tag(sync=True)
+    answered = t.Unicode("").tag(sync=True)
     twin = t.Unicode("").tag(sync=True)
     state: t.Instance[State] = t.Instance(State)
 
@@ -310,6 +311,7 @@ class Explorer(anywidget.AnyWidget):
         except Exception:  # a widget that falls silent tells no one why
             self.main = views.alert("internal error:\n" + traceback.format_exc(limit=-3))
         self.drawn += 1
+        self.answered = str(message.get("asked", ""))
 
     def _close(self) -> None:
         """Close what was opened below the view, from either pane."""

@@ -7,7 +7,7 @@ function render({ model, el }) {
   const own = new AbortController();
   const boxes = {};
   let busy = null;
-  let waiting = 0;
+  let asked = "";
   let opener = null;
   let leads = false;
 
@@ -26,16 +26,17 @@ function render({ model, el }) {
   el.append(word);
 
   function send(message) {
-    waiting += 1;
+    asked = `${Date.now()} ${Math.random()}`;
     busy ??= setTimeout(() => { el.dataset.busy = ""; sign.textContent = "Computing"; }, BUSY_AFTER);
-    model.send(message);
+    model.send({ ...message, asked });
   }
+  // Only the answer to the newest message ends the waiting: those before it are answered by then.
   function rest() {
-    waiting = 0;
+    el.dataset.answered = model.get("answered");
+    if (el.dataset.answered !== asked) return;
     clearTimeout(busy);
     busy = null;
     delete el.dataset.busy;
-    el.dataset.drawn = model.get("drawn");
     sign.textContent = "";
   }
 
@@ -89,7 +90,8 @@ function render({ model, el }) {
     if (list) { list.innerHTML = model.get("found"); for (const each of list.querySelectorAll("[data-act]")) pressable(each); }
   });
   model.on("change:word", () => { word.textContent = model.get("word"); });
-  model.on("change:drawn", () => { rest(); arrive(); });
+  model.on("change:drawn", () => { el.dataset.drawn = model.get("drawn"); arrive(); });
+  model.on("change:answered", rest);
   model.on("msg:custom", (message, buffers) => save(message, buffers[0]));
 
   const listen = (type, act) => el.addEventListener(type, act, { signal: own.signal });

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = (
@@ -28,6 +28,10 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 TOKEN = "e2e"
 PATIENCE = 90_000
 """Milliseconds; what is waited for is a fact, so only a broken run takes so long."""
+
+EXPLORER = ".cdp-explorer:not(.cdp-static)"
+
+expect.set_options(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +44,32 @@ def browser() -> Iterator[Browser]:
         running = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield running
         running.close()
+
+
+def python(page: Page, code: str) -> None:
+    """Run code in the kernel of the notebook that is open."""
+    status = page.evaluate(
+        """async code => (await jupyterapp.shell.currentWidget.sessionContext.session.kernel
+             .requestExecute({code}).done).content.status""",
+        code,
+    )
+    assert status == "ok", code
+
+
+def draw(page: Page, code: str = "") -> None:
+    """Run code in the kernel, and wait until all that was asked for by then is drawn in the page.
+
+    A view of another height may bring a scroll bar, and so another width, for which the page
+    asks anew in its next frame.
+    """
+    for each in (code, ""):
+        mark = str(time.monotonic_ns())
+        python(page, f"{each}\nexplorer.answered = {mark!r}")
+        page.wait_for_function(
+            "([root, mark]) => document.querySelector(root).dataset.answered === mark",
+            arg=[EXPLORER, mark],
+        )
+        page.evaluate("() => new Promise(done => requestAnimationFrame(() => setTimeout(done)))")
 
 
 class Lab:
@@ -73,15 +103,6 @@ class Lab:
                  .flatMap(cell => cell.model.sharedModel.outputs ?? [])
                  .filter(output => output.output_type === 'error').map(output => output.evalue)"""
         )
-
-    def python(self, code: str) -> None:
-        """Run a line in the notebook's kernel."""
-        status = self.page.evaluate(
-            """async code => (await jupyterapp.shell.currentWidget.sessionContext.session.kernel
-                 .requestExecute({code}).done).content.status""",
-            code,
-        )
-        assert status == "ok", code
 
     def theme(self, name: str) -> None:
         """Change JupyterLab's theme and wait until it is there."""

@@ -13,7 +13,7 @@ from playwright.sync_api import Locator, Page, expect
 from cdpanalytics.explorer.state import VIEWS
 from tests.conftest import NIGHTLY
 
-from .conftest import ROOT, Lab, barriers
+from .conftest import EXPLORER, ROOT, Lab, barriers, draw, python
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -21,7 +21,6 @@ NOTEBOOKS = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
 OPENED = ["00_quickstart.ipynb", "02_durations.ipynb", "report.ipynb"]
 """Those opened each day; `tests/test_notebooks.py` runs every notebook without a browser."""
 
-EXPLORER = ".cdp-explorer:not(.cdp-static)"
 HEAD, BAR, TILES, STRIP, MAIN, DETAIL = (
     f"{EXPLORER} .cdp-{name}" for name in ("head", "bar", "tiles", "strip", "main", "detail")
 )
@@ -45,47 +44,26 @@ def notebook(lab: Lab) -> Page:
 def explorer(notebook: Page, lab: Lab) -> Page:
     """The same as it was first."""
     lab.theme("JupyterLab Light")
-    drawn(notebook, lab, "explorer.reset(); explorer._past.clear(); explorer._draw_region('bar')")
+    draw(notebook, "explorer.reset(); explorer._past.clear(); explorer._draw_region('bar')")
     return notebook
-
-
-def drawn(page: Page, lab: Lab, code: str) -> None:
-    """Run code in the kernel, and wait until all of what it draws is in the page."""
-    least = int(_drawn(page) or 0) + 1000
-    lab.python(f"{code}\nexplorer.drawn = {least}")
-    page.wait_for_function(
-        "([root, least]) => Number(document.querySelector(root).dataset.drawn) >= least",
-        arg=[EXPLORER, least],
-    )
 
 
 def changed(page: Page, region: str, act: Callable[[], object]) -> str:
     """Act, and return what a region says once it says something else and all is drawn."""
-    before, drawn = page.locator(region).inner_html(), _drawn(page)
+    draw(page)
+    before = page.locator(region).inner_html()
     act()
     page.wait_for_function(
-        """([root, region, before, drawn]) => document.querySelector(region).innerHTML !== before
-            && document.querySelector(root).dataset.drawn !== drawn""",
-        arg=[EXPLORER, region, before, drawn],
+        "([region, before]) => document.querySelector(region).innerHTML !== before",
+        arg=[region, before],
     )
+    draw(page)
     return page.locator(region).inner_text()
 
 
-def _drawn(page: Page) -> str | None:
-    return page.locator(EXPLORER).get_attribute("data-drawn")
-
-
-STILL = """async root => {
-    const html = () => document.querySelector(root).innerHTML, before = html();
-    await new Promise(done => setTimeout(done, 500));
-    return html() === before;
-}"""
-"""A view of another height may bring a scroll bar, and so another width, for which it is drawn again."""
-
-
-def show(page: Page, lab: Lab, **changes: str) -> None:
+def show(page: Page, **changes: str) -> None:
     """Show another state, and wait until it is drawn in the page."""
-    drawn(page, lab, f"explorer.show(**{changes!r})")
+    draw(page, f"explorer.show(**{changes!r})")
 
 
 def control(page: Page, name: str) -> Locator:
@@ -123,7 +101,7 @@ def test_each_view_in_both_themes_has_no_barrier_and_nothing_is_cut(
     for width in (NARROW, WIDE):
         explorer.set_viewport_size({"width": width, "height": 3000 if SHEET else 1000})
         for number, view in enumerate(VIEWS):
-            show(explorer, lab, view=view, sides=SIDES)
+            show(explorer, view=view, sides=SIDES)
             found += [f"{view} at {width}: cut {each}" for each in cut_off(explorer)]
             themes = ("JupyterLab Dark", "JupyterLab Light")
             for theme in themes if NIGHTLY or SHEET else themes[number % 2 :][:1]:
@@ -140,7 +118,7 @@ def test_each_view_in_both_themes_has_no_barrier_and_nothing_is_cut(
         ("nothing", "explorer.show(period='2020-01', beside='')"),
         ("an error", "explorer.show(target='soon', period='all')"),
     ):  # fmt: skip
-        changed(explorer, MAIN, lambda code=code: lab.python(code))
+        changed(explorer, MAIN, lambda code=code: python(explorer, code))
         found += [f"{name}: {each}" for each in [*barriers(explorer, EXPLORER), *cut_off(explorer)]]
         _keep(explorer, name)
     lab.theme("JupyterLab Light")
@@ -235,7 +213,7 @@ def test_a_figure_leads_to_its_view_and_a_state_is_copied(explorer: Page) -> Non
 
 
 def test_the_second_pane_is_asked_by_itself(explorer: Page, lab: Lab) -> None:
-    changed(explorer, TILES, lambda: lab.python("explorer.show(beside='target=1h')"))
+    changed(explorer, TILES, lambda: python(explorer, "explorer.show(beside='target=1h')"))
     first, second = explorer.locator(f"{TILES} section").all()
     before, start = first.inner_text(), control(explorer, "From").input_value()
     changed(explorer, TILES, lambda: drag(explorer, explorer.locator(f"{STRIP} .brush").nth(1)))
@@ -276,7 +254,9 @@ def test_the_keyboard_does_all_of_it(explorer: Page) -> None:
 
 
 def test_another_cell_moves_the_controls_and_a_state_is_pasted(explorer: Page, lab: Lab) -> None:
-    changed(explorer, TILES, lambda: lab.python("explorer.show(vm='web-11', view='Worst VMs')"))
+    changed(
+        explorer, TILES, lambda: python(explorer, "explorer.show(vm='web-11', view='Worst VMs')")
+    )
     expect(explorer.locator(f"{BAR} .chip")).to_have_text("VM: web-11 ×")
     expect(explorer.locator(f"{MAIN} #worst tbody tr")).to_have_count(1)
     menu(explorer, "Share")
@@ -286,6 +266,30 @@ def test_another_cell_moves_the_controls_and_a_state_is_pasted(explorer: Page, l
     said = changed(explorer, MAIN, lambda: state.press("Enter"))
     assert "'soon' is not a length of time" in said
     expect(explorer.locator(f"{MAIN} [role=alert]")).to_be_visible()
+
+
+def test_it_says_that_it_computes_until_all_is_answered(explorer: Page) -> None:
+    """Two boxes are checked while the kernel is at work: the sign stays until both are answered."""
+    explorer.evaluate(
+        """root => {
+            const el = document.querySelector(root);
+            window.ends = [];
+            new MutationObserver(() => { if (!("busy" in el.dataset)) ends.push(el.dataset.answered); })
+                .observe(el, {attributeFilter: ["data-busy"]});
+            jupyterapp.shell.currentWidget.sessionContext.session.kernel
+                .requestExecute({code: "import time; time.sleep(1)"});
+        }""",
+        EXPLORER,
+    )
+    menu(explorer, "Filters")
+    for name in ("Gold", "Silver"):
+        explorer.locator(BAR).get_by_label(name, exact=True).check()
+    expect(explorer.locator(f"{EXPLORER} .cdp-busy")).to_have_text("Computing")
+    expect(explorer.locator(f"{BAR} .chip")).to_have_count(2)
+    expect(explorer.locator(f"{EXPLORER} .cdp-busy")).to_be_empty()
+    last = explorer.locator(EXPLORER).get_attribute("data-answered")
+    assert explorer.evaluate("window.ends") == [last]
+    explorer.keyboard.press("Escape")
 
 
 def test_nothing_flickers_or_moves_when_the_target_changes(explorer: Page) -> None:
@@ -311,8 +315,7 @@ def test_nothing_flickers_or_moves_when_the_target_changes(explorer: Page) -> No
 
 
 def test_pictures_follow_the_theme_without_being_drawn_again(explorer: Page, lab: Lab) -> None:
-    show(explorer, lab, view="Sizes")
-    explorer.wait_for_function(STILL, arg=MAIN)
+    show(explorer, view="Sizes")
     before = explorer.locator(MAIN).inner_html()
     ink = f"() => getComputedStyle(document.querySelector('{MAIN} svg text')).fill"
     light = explorer.evaluate(ink)

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from cdpanalytics.archive import Archive
 from cdpanalytics.questions import report
 
-from .conftest import ROOT, Lab
+from .conftest import ROOT, Lab, draw
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -85,7 +85,7 @@ def explorer(lab: Lab) -> Page:
 )
 def test_the_explorer(explorer: Page, lab: Lab, name: str, view: str, theme: str) -> None:
     lab.theme(theme)
-    lab.python(f"explorer.show(view={view!r})")
+    draw(explorer, f"explorer.show(view={view!r})")
     expect(explorer.locator(".cdp-tabs [aria-pressed=true]")).to_have_text(view)
     if view == "Timeline":  # the longest gaps are in a table, of which a few rows will do
         rows = ".cdp-main tbody tr:nth-child(n+7)"
