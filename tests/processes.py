@@ -83,9 +83,13 @@ def on_each_write(number: int, act: Callable[[], None]) -> None:
 
 
 def limited(size: int, url: str, folder: Path, said: Any, **options: Any) -> None:
-    """Sync where no file may grow beyond a size: the kernel refuses the rest."""
+    """Sync where no file may grow beyond a size: the kernel refuses the rest.
+
+    A warning is written nowhere: what pytest captures is a file, too.
+    """
     import resource
 
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
     sync_in_process(url, folder, said, **options)
 

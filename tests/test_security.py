@@ -11,6 +11,7 @@ import sqlite3
 import threading
 import traceback
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -125,7 +126,8 @@ def test_the_page_cache_holds_json_and_no_pickle(
         em.sessions(since="2D")
     (file,) = tmp_path.rglob("*.sqlite")
     assert file.stat().st_mode & 0o077 == 0
-    values = sqlite3.connect(file).execute("SELECT value FROM responses").fetchall()
+    with closing(sqlite3.connect(file)) as database:
+        values = database.execute("SELECT value FROM responses").fetchall()
     assert values
     for (value,) in values:
         text = value if isinstance(value, str) else value.decode()

@@ -54,17 +54,17 @@ def fleet(
     """
     with styled():
         ax = ax or new_axes(height=2.1)
-        known = breaches.dropna(subset=["breached_from"])
-        if known.empty:
+        dated = breaches.dropna(subset=["breached_from"])
+        if dated.empty:
             return nothing(ax, "No VM missed its RPO, so there is no incident")
-        first = known["breached_from"].min() if since is None else since
-        last = known["breached_until"].max() if until is None else until
+        first = dated["breached_from"].min() if since is None else since
+        last = dated["breached_until"].max() if until is None else until
         shared = incidents.loc[incidents["vms"] > 1, "incident"]
-        together = known["incident"].isin(shared)
+        together = dated["incident"].isin(shared)
         edges = np.unique(np.concatenate([
-            _days(pd.Series([first, last])), *_edges(known, first, last)
+            _days(pd.Series([first, last])), *_edges(dated, first, last)
         ]))  # fmt: skip
-        many, every = (_count(rows, edges, first, last) for rows in (known[together], known))
+        many, every = (_count(rows, edges, first, last) for rows in (dated[together], dated))
         edges, many, every = _thinned(edges, many, every)
         # What hit many is drawn last: a spike of an hour is thinner than a line.
         _steps(ax, edges, many, every, ALONE, 0.4)
@@ -74,7 +74,7 @@ def fleet(
         ax.set_ylim(0, top * 1.3)
         ax.yaxis.set_major_locator(MaxNLocator(4, integer=True))
         numbered = incidents[(incidents["vms"] > 1) & (incidents["explains"] >= _LEAST_SHARE)]
-        _number(ax, known, numbered.head(_NUMBERED), top)
+        _number(ax, dated, numbered.head(_NUMBERED), top)
         ax.set_title(finding(incidents))
         ax.set_ylabel("VMs in breach")
         ax.set_xlabel(

@@ -115,10 +115,10 @@ def judge(selection: Selection, by: Sequence[str], limits: Limits, now: pd.Times
     InputError
         When groups cannot be made by a column of `by`.
     """
-    known = (*KEYS, *selection.context.names)
+    columns = (*KEYS, *selection.context.names)
     for key in by:
-        if key not in known:
-            raise InputError(f"check has no groups by {key!r}; use {', '.join(known)}")
+        if key not in columns:
+            raise InputError(f"check has no groups by {key!r}; use {', '.join(columns)}")
     table = selection.reading("objectives", "status").objectives(by=by)
     counts = _counts(selection, table, by)
     as_of, end = selection.as_of_by_source(), selection.window[1]

@@ -70,8 +70,8 @@ def _thinned(xs: np.ndarray, ys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _goals(analysis: Analysis) -> list[float]:
     """Return the RPOs that matter, in seconds."""
-    known = analysis.groups["rpo"].dropna().dt.total_seconds().unique()
-    return sorted(float(goal) for goal in known if goal > 0)[:_TARGETS]
+    goals = analysis.groups["rpo"].dropna().dt.total_seconds().unique()
+    return sorted(float(goal) for goal in goals if goal > 0)[:_TARGETS]
 
 
 def _draw_goals(drawing: Drawing, goals: Sequence[float], across: Scale) -> None:
@@ -174,11 +174,11 @@ def _bars(
 
 
 def _cadence(table: pd.DataFrame) -> str:
-    known = table.dropna(subset=["on_cadence"])
-    if known.empty:
+    compared = table.dropna(subset=["on_cadence"])
+    if compared.empty:
         longest = table.nlargest(1, "median").iloc[0]
         return f"Sessions of {longest['group']} last longest: median {formatting.duration(longest['median'])}"
-    worst = known.nsmallest(1, "on_cadence").iloc[0]
+    worst = compared.nsmallest(1, "on_cadence").iloc[0]
     kept = formatting.share(worst["on_cadence"])
     return f"{worst['group']} is furthest from its cadence: {kept} of sessions keep it"
 
@@ -223,16 +223,20 @@ def _panel(
     if trend is not None and not pd.isna(trend["projected"]):
         ends = [float(trend[n]) for n in ("projected", "projected_low", "projected_high")]
         ends = [ends[0] if pd.isna(end) else end for end in ends]
-    known = bool(ends)
+    projected = bool(ends)
     low, high = min([*size, *ends]), max([*size, *ends])
     pad = max((high - low) * 0.15, high * 0.01, 1.0)
-    time = Scale(when[0], ahead if known else max(when[-1], when[0] + 86400), x + 14, x + wide - 22)
+    time = Scale(
+        when[0], ahead if projected else max(when[-1], when[0] + 86400), x + 14, x + wide - 22
+    )
     up = Scale(low - pad, high + pad, y + 132, y + 46)
     drawing.text(x + 14, y + 18, fitted(str(rows["group"].iloc[0]), wide / 2), kind="strong")
     now = formatting.size(float(size[-1]))
-    drawing.text(x + 14, y + 35, f"{now}, in 30 days {formatting.size(ends[0])}" if known else now)
+    drawing.text(
+        x + 14, y + 35, f"{now}, in 30 days {formatting.size(ends[0])}" if projected else now
+    )
     drawing.line(time.left, y + 132, time.right, y + 132, kind="axis")
-    if known:
+    if projected:
         xs = [time(when[-1]), time(ahead), time(ahead)]
         drawing.path(xs, up([size[-1], ends[1], ends[2]]), closed=True, kind="band")
         drawing.path(xs[:2], up([size[-1], ends[0]]), kind="ahead")
@@ -240,7 +244,7 @@ def _panel(
     first, last = (pd.Timestamp(s, unit="s", tz="UTC").tz_convert(tz) for s in (when[0], when[-1]))
     drawing.text(time.left, y + 150, f"{first.day} {first:%b}")
     drawing.text(
-        float(time(when[-1])), y + 150, f"{last.day} {last:%b}", "middle" if known else "end"
+        float(time(when[-1])), y + 150, f"{last.day} {last:%b}", "middle" if projected else "end"
     )
     places, stamps = time(when), rows["period"].dt.tz_convert(tz)
     apart = np.flatnonzero(np.diff(places // _HIT, append=-1))
@@ -251,10 +255,10 @@ def _panel(
 
 
 def _growth(trends: pd.DataFrame) -> str:
-    known = trends.dropna(subset=["slope"])
-    if known.empty:
+    fitted = trends.dropna(subset=["slope"])
+    if fitted.empty:
         return "Too few days for a trend"
-    fastest = known.iloc[int(known["slope"].astype(float).argmax())]
+    fastest = fitted.iloc[int(fitted["slope"].astype(float).argmax())]
     sure = float(fastest["slope_low"]) > 0 if not pd.isna(fastest["slope_low"]) else False
     if not sure:
         return "No policy's growth is certain: each interval of a trend includes zero"

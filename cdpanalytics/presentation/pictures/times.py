@@ -26,8 +26,8 @@ _THINNEST = 0.35
 
 def fleet(analysis: Analysis, width: float = 960) -> Drawing:
     """Draw how many VMs were in breach at each instant, with the incidents numbered."""
-    known = analysis.in_breach.dropna(subset=["breached_from"])
-    if known.empty or analysis.start is None or analysis.stop is None:
+    dated = analysis.in_breach.dropna(subset=["breached_from"])
+    if dated.empty or analysis.start is None or analysis.stop is None:
         return empty("No VM missed its RPO, so there is no incident", width)
     drawing = Drawing(
         width, 168, happenings.finding(analysis.incidents),
@@ -36,7 +36,7 @@ def fleet(analysis: Analysis, width: float = 960) -> Drawing:
     )  # fmt: skip
     time = Scale(seconds(analysis.start), seconds(analysis.stop), 44, width - 10)
     shared = analysis.incidents.loc[analysis.incidents["vms"] > 1, "incident"]
-    edges, many, every = _counts(known, known["incident"].isin(shared), time)
+    edges, many, every = _counts(dated, dated["incident"].isin(shared), time)
     top, bottom, most = 34, 136, max(int(every.max()), 1)
     drawing.time_axis(time, top - 12, bottom, analysis.selection.tz)
     height = Scale(0, most, bottom, top)
