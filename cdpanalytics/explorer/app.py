@@ -435,9 +435,9 @@ class Explorer(anywidget.AnyWidget):
         """
         given: Any = self._repr_mimebundle_()
         bundle = given[0] if isinstance(given, tuple) else given or {}
-        publish_display_data({**bundle, "text/plain": repr(self)})  # type: ignore[no-untyped-call]
+        publish_display_data({**bundle, "text/plain": repr(self)})
         twin = f'<div class="cdp-twin cdp-twin-{self.twin}">{self.static_html()}</div>'
-        publish_display_data({"text/html": twin, "text/plain": ""})  # type: ignore[no-untyped-call]
+        publish_display_data({"text/html": twin, "text/plain": ""})
 
     def __repr__(self) -> str:
         state = ", ".join(
