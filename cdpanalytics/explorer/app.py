@@ -98,7 +98,8 @@ class Explorer(anywidget.AnyWidget):
         self._past: list[State] = []
         self._future: list[State] = []
         self._kept: OrderedDict[tuple[str, str, int], str] = OrderedDict()
-        self._width, self._find, self._held = 960, "", 0
+        self._width, self._held = 960, 0
+        self._find = self._typed = ""
         super().__init__(_css=still.style(), state=self._first, twin=uuid.uuid4().hex)
         self.on_msg(self._receive)
         self._draw()
@@ -181,7 +182,10 @@ class Explorer(anywidget.AnyWidget):
         self._step(self._future, self._past)
 
     def reset(self) -> None:
-        """Show what was shown first; this, too, can be undone."""
+        """Show what was shown first, and search for nothing; this, too, can be undone."""
+        self._find = self._typed = ""
+        if self.state == self._first:
+            self._draw_region("bar")
         self.state = self._first
 
     @contextmanager
@@ -376,20 +380,16 @@ class Explorer(anywidget.AnyWidget):
         self._find = text
         lists = controls.found(self._reader, self.state, text)
         self.found = controls.macro("found")(lists)
-        if not text:
-            self.word = ""
-            return
         kinds = [name for name, *_ in lists]
         for name in ("vm", "policy", "server"):
-            if name in kinds:
+            if text and name in kinds:
                 pattern = f"*{_literal(text)}*"
-                typed = [p for p in self._typed if p in getattr(self.state, name)]
-                kept = [each for each in getattr(self.state, name) if each not in typed]
-                self._typed = [pattern]
+                kept = [each for each in getattr(self.state, name) if each != self._typed]
+                self._typed = pattern
                 self.show(**{name: [*kept, pattern]})
                 return
-
-    _typed: Sequence[str] = ()
+        self.word = ""
+        self._draw_region("bar")
 
     def _resize(self, width: float) -> None:
         rounded = max(_LEAST_WIDTH, int(width) // _STEP * _STEP)

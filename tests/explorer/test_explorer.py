@@ -176,6 +176,9 @@ def test_a_part_of_a_name_narrows_and_chips_take_it_off(explorer: Explorer) -> N
     assert explorer.state.vm == (vms[1],)
     send(explorer, find="no such name at all")
     assert "Nothing has this in its name" in explorer.found
+    explorer.reset()
+    assert 'data-find value=""' in explorer.bar
+    assert f"VMs ({len(vms)})" in explorer.bar
 
 
 def test_a_click_leads_from_each_thing_to_its_sessions_and_back(explorer: Explorer) -> None:
