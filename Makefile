@@ -26,7 +26,8 @@ nightly: $(VENV)/ready-dev            ## the laws and the oracle on 10,000 rando
 	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -n auto \
 		tests/metrics tests/cli/test_fuzz.py tests/test_soak.py tests/test_synchronize.py tests/test_crash.py \
 		tests/test_many_doors.py tests/execution/test_map.py tests/browser/test_lab.py \
-		tests/test_notebooks.py tests/archive/test_object_store.py
+		tests/test_notebooks.py tests/archive/test_object_store.py tests/archive/test_damage.py \
+		tests/test_selection.py
 
 mutants: $(VENV)/ready-dev            ## do the tests notice when a metric is changed by one token
 	$(BIN)/pip install --quiet --disable-pip-version-check 'mutmut>=3.3'

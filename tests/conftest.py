@@ -23,7 +23,7 @@ settings.register_profile("quick", max_examples=50, **_COMMON)
 settings.register_profile("check", max_examples=10, derandomize=True, **_COMMON)
 settings.register_profile("mutants", max_examples=20, derandomize=True, **_COMMON)
 # The verdict on a change is the same each time it is asked for; `make nightly` searches.
-settings.register_profile("ci", max_examples=15, derandomize=True, **_COMMON)
+settings.register_profile("ci", max_examples=12, derandomize=True, **_COMMON)
 settings.register_profile("nightly", max_examples=10_000, **_COMMON)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
 
 from cdpanalytics.archive import Archive
 from cdpanalytics.simulator import Fleet, Simulator
@@ -18,9 +17,22 @@ FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
 
+def read(path: Path) -> Any:
+    import nbformat  # two seconds, which only the worker that needs it spends
+
+    return nbformat.read(path, as_version=4)
+
+
+def execute(notebook: Any, folder: Path) -> None:
+    from nbclient import NotebookClient
+
+    resources = {"metadata": {"path": str(folder)}}
+    NotebookClient(notebook, timeout=120, kernel_name="python3", resources=resources).execute()
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_outputs_are_stripped(path: Path) -> None:
-    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    cells = [cell for cell in read(path).cells if cell.cell_type == "code"]
     assert all(cell.outputs == [] and cell.execution_count is None for cell in cells)
 
 
@@ -35,12 +47,11 @@ def test_it_runs_on_a_server(
         monkeypatch.setenv("CDPANALYTICS_USERNAME", "demo")
         monkeypatch.setenv("CDPANALYTICS_PASSWORD", "demo")
         monkeypatch.setenv("CDPANALYTICS_CA_BUNDLE", str(server.ca_bundle))
-        notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
+        notebook = read(FOLDER / f"{name}.ipynb")
         for cell in notebook.cells:
             if "parameters" in cell.metadata.get("tags", []):
                 cell.source += f"\nsource = {server.url!r}\nperiod = 'all'\n"
-        resources = {"metadata": {"path": str(tmp_path / "notebooks")}}
-        NotebookClient(notebook, timeout=120, kernel_name="python3", resources=resources).execute()
+        execute(notebook, tmp_path / "notebooks")
     assert len(Archive(tmp_path / "data" / "archive").sessions()) > 100
     assert "demo" not in "".join(str(cell.get("outputs", "")) for cell in notebook.cells)
 
@@ -55,11 +66,10 @@ def test_it_runs_on_a_server(
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 def test_it_runs_on_the_sample(path: Path, window: str) -> None:
     """With no credentials, and nothing but what a checkout holds; its outputs have alternatives."""
-    notebook = nbformat.read(path, as_version=4)
+    notebook = read(path)
     (given,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     given.source += f"\n{window}"
-    resources = {"metadata": {"path": str(FOLDER)}}
-    NotebookClient(notebook, timeout=120, kernel_name="python3", resources=resources).execute()
+    execute(notebook, FOLDER)
     outputs = [cell.outputs for cell in notebook.cells if cell.cell_type == "code"]
     wrong = [out for cell in outputs for out in cell
              if out.output_type == "error" or out.get("name") == "stderr"]  # fmt: skip

@@ -14,12 +14,13 @@ from cdpanalytics.metrics import rpo_adherence
 from cdpanalytics.questions import explore, report
 from tests.archive.test_archive import OCT, at, put, session
 from tests.builders import START, RandomArchive, random_archive
+from tests.conftest import NIGHTLY
 
 VM = ["backup_server", "policy", "vm"]
 PERIOD = {"since": START + pd.Timedelta("1D"), "until": START + pd.Timedelta("11D")}
 
 
-@pytest.fixture(scope="module", params=range(3))
+@pytest.fixture(scope="module", params=range(3 if NIGHTLY else 2))
 def drawn(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> RandomArchive:

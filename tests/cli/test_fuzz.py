@@ -17,7 +17,7 @@ from ..builders import put, random_archive
 
 pytestmark = pytest.mark.slow
 
-ROUNDS = 300 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 8
+ROUNDS = 300 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 5
 """Random command lines per command and kind of archive; `make nightly` tries more."""
 
 WORDS = [
