@@ -61,7 +61,7 @@ sheet: $(VENV)/ready-dev            ## each view of the explorer, light and dark
 	$(BIN)/python docs/sheet.py build/sheet build/sheet.png
 
 # The Pythons of `make pythons`; those that this machine lacks are left out.
-PYTHONS ?= python3.11 python3.12 python3.13
+PYTHONS ?= python3.11 python3.12 python3.13 python3.14 python3.15
 
 pythons: $(VENV)/ready-dev            ## build the wheel, and run the demo from it with each Python of this machine
 	rm -rf build/pythons && $(BIN)/python -m build --wheel --no-isolation --outdir build/pythons

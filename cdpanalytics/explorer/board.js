@@ -1,13 +1,15 @@
 // Draws the regions that the kernel sends, and tells it what was asked for: one verb and its argument per message.
 const REGIONS = ["head", "bar", "tiles", "strip", "tabs", "main", "detail"];
 const BUSY_AFTER = 100;
-const TYPING = 120;
+const TYPING = 60;
 
 function render({ model, el }) {
   const own = new AbortController();
   const boxes = {};
   let busy = null;
   let asked = "";
+  let typing = null;
+  let typed = null;
   let opener = null;
   let leads = false;
 
@@ -38,6 +40,12 @@ function render({ model, el }) {
     busy = null;
     delete el.dataset.busy;
     sign.textContent = "";
+    if (typed !== null) search(typed);
+  }
+  // What is typed while the kernel is at work is asked for once, when it has answered.
+  function search(text) {
+    typed = busy === null ? null : text;
+    if (busy === null) send({ find: text });
   }
 
   function draw(name) {
@@ -120,11 +128,10 @@ function render({ model, el }) {
       if (days.every(Boolean)) send({ date: days });
     } else if ("state" in field.dataset) send({ state: field.value.trim() });
   });
-  let typing = null;
   listen("input", (event) => {
     if (!("find" in event.target.dataset)) return;
     clearTimeout(typing);
-    typing = setTimeout(() => send({ find: event.target.value.trim() }), TYPING);
+    typing = setTimeout(search, TYPING, event.target.value.trim());
   });
   // A menu closes with Escape, and when another is opened.
   listen("keydown", (event) => {

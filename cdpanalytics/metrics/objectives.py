@@ -214,6 +214,8 @@ def _promised(
 
 
 def _union(parts: list[Stretches]) -> Stretches:
+    if len(parts) == 1:
+        return parts[0]
     names = ("cell", "start", "stop")
     return Stretches.union(*(np.concatenate([getattr(p, n) for p in parts]) for n in names))
 

@@ -92,6 +92,7 @@ def environment(package: str = _HERE) -> Environment:
     )
     templates.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
     templates.filters["cells"] = _table_cells
+    templates.filters["map_cells"] = _map_cells
     return templates
 
 
@@ -105,6 +106,18 @@ def _table_cells(row: Sequence[tuple[str, object, str]]) -> Markup:
         for text, sort, kind in row
     )
     return Markup("".join(cells))  # noqa: S704 - texts are escaped, kinds are our own words
+
+
+def _map_cells(row: Sequence[Mapping[str, Any]], first: Sequence[bool]) -> Markup:
+    """Return the cells of a row of a heat map; `first` are the periods that begin a month."""
+    cells = []
+    for cell, begins in zip(row, first, strict=True):
+        kind = "none" if cell["level"] is None else f"s{cell['level']}"
+        cells.append(
+            f'<td class="{kind}{" first" if begins else ""}" data-start="{cell["start"]}" '
+            f'title="{_escaped(cell["title"])}">{_escaped(cell["text"])}</td>'
+        )
+    return Markup("".join(cells))  # noqa: S704 - as above
 
 
 def _escaped(text: str) -> str:

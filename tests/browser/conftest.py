@@ -63,11 +63,11 @@ def draw(page: Page, code: str = "") -> None:
     asks anew in its next frame.
     """
     for each in (code, ""):
-        mark = str(time.monotonic_ns())
-        python(page, f"{each}\nexplorer.answered = {mark!r}")
+        least = time.monotonic_ns() // 1000  # more than all that was drawn before
+        python(page, f"{each}\nexplorer.drawn = {least}")
         page.wait_for_function(
-            "([root, mark]) => document.querySelector(root).dataset.answered === mark",
-            arg=[EXPLORER, mark],
+            "([root, least]) => Number(document.querySelector(root).dataset.drawn) >= least",
+            arg=[EXPLORER, least],
         )
         page.evaluate("() => new Promise(done => requestAnimationFrame(() => setTimeout(done)))")
 

@@ -77,7 +77,7 @@ def on_cluster(
 @pytest.mark.parametrize("metric", EVERY, ids=lambda metric: metric.__name__)
 def test_every_metric_is_that_of_the_whole_frame(metric: Metric, client: Client) -> None:
     asked = NEEDED.get(metric.__name__, {})
-    found = on_cluster(metric, memory=holding(500), client=client, **asked)
+    found = on_cluster(metric, memory=holding(900), client=client, **asked)
     assert_same(found, metric(rows_of(SAMPLE, metric), **asked))
 
 
@@ -86,7 +86,7 @@ def test_where_groups_are_policies_sums_are_merged_exactly(by: Any, client: Clie
     asked: dict[str, Any] = {
         "by": by, "freq": "D", "policies": SAMPLE.policies(), "unobserved": SAMPLE.holes(),
     }  # fmt: skip
-    found = on_cluster(metrics.rpo_adherence, memory=holding(300), **asked)
+    found = on_cluster(metrics.rpo_adherence, memory=holding(900), **asked)
     assert_same(found, metrics.rpo_adherence(SAMPLE.sessions(), **asked))
     assert_same(found, mapped(SAMPLE, metrics.rpo_adherence, workers=1, progress=False, **asked))
 

@@ -20,6 +20,7 @@ _ROWS = 15
 _ROW = 24
 _ALONE_SHOWN = 150
 """Incidents of single VMs that can be asked in the strip; the others are drawn."""
+_TOLD = ["incident", "vms", "start", "end", "longest", "cause", "explains"]
 _THINNEST = 0.35
 """Pixels below which a gap that is not in breach is left to the table."""
 
@@ -86,13 +87,13 @@ def _incidents(
     drawing: Drawing, analysis: Analysis, time: Scale, top: float, bottom: float
 ) -> None:
     """Add what can be asked: each incident says when, what and whose it was; those of many have numbers."""
-    table = analysis.incidents
+    table = analysis.incidents[_TOLD]
     many = table[table["vms"] > 1]
-    shown = pd.concat([many, table[table["vms"] == 1].head(_ALONE_SHOWN)])
-    late = analysis.in_breach[analysis.in_breach["incident"].isin(shown["incident"])]
-    worst = late.sort_values("exposure", ascending=False).drop_duplicates("incident")
-    names = worst.set_index("incident")["vm"].astype("str").to_dict()
-    for row in shown.sort_values("vms").to_dict("records"):
+    alone = table[table["vms"] == 1].head(_ALONE_SHOWN)
+    whose = analysis.in_breach[["incident", "vm"]]
+    whose = whose[whose["incident"].isin(alone["incident"])].drop_duplicates("incident")
+    names = whose.set_index("incident")["vm"].astype("str").to_dict()
+    for row in pd.concat([many, alone]).sort_values("vms").to_dict("records"):
         left, right = time(seconds(row["start"])), time(seconds(row["end"]))
         drawing.rect(left - 1.5, top - 12, max(right - left, 1) + 3, bottom - top + 12, kind="hit",
                      tip=told(row, names, analysis.selection.tz), data_act={"incident": row["incident"]})  # fmt: skip
