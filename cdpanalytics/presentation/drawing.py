@@ -17,7 +17,9 @@ from cdpanalytics.presentation import palette
 from cdpanalytics.presentation.formatting import printable
 
 _LETTER = 6.6
-"""Width of a letter of a label, in pixels, on the wide side."""
+_WIDE_LETTER = 7.6
+"""The same in a wide font: labels that must not touch."""
+"""Width of a letter of a label, in pixels, in most fonts."""
 
 _STEPS = ("1h", "2h", "3h", "6h", "12h", "1D", "2D", "7D", "14D", "MS", "3MS", "YS")
 _APART = 62
@@ -127,11 +129,15 @@ class Drawing:
                 if instant > first:
                     x = scale(seconds(instant))
                     self.line(x, top, x, bottom, kind="month")
+        taken = -np.inf
         for tick, label, month in _ticks(first, last, scale):
-            x = scale(seconds(tick))
+            x, wide = scale(seconds(tick)), _WIDE_LETTER * len(label)
             self.line(x, top, x, bottom + 4, kind="month" if month else "grid")
             place = "start" if x < scale.left + 20 else "end" if x > scale.right - 20 else "middle"
-            self.text(x, bottom + 17, label, place, kind="strong" if month else None)
+            begin = x - {"start": 0.0, "middle": wide / 2, "end": wide}[place]
+            if begin > taken:  # else the label of the last tick would touch the one before it
+                self.text(x, bottom + 17, label, place, kind="strong" if month else None)
+                taken = begin + wide
         self.line(scale.left, bottom, scale.right, bottom, kind="axis")
 
     def value_axis(self, ticks: list[tuple[float, str]], left: float, right: float) -> None:

@@ -69,6 +69,24 @@ def test_a_mark_lies_where_its_time_is() -> None:
     assert float(scale(seconds(OCT + pd.Timedelta("40h")))) == 200, "cut at the edge"
 
 
+@pytest.mark.parametrize("days", [2, 21, 30, 92])
+@pytest.mark.parametrize("width", [500, 930, 1040, 1300])
+def test_labels_of_a_time_axis_never_touch(days: int, width: int) -> None:
+    for hours in range(0, 96, 5):
+        stop = OCT + pd.Timedelta(days=24, hours=hours)
+        drawing = Drawing(width, 168, "", "")
+        time = Scale(seconds(stop - pd.Timedelta(days=days)), seconds(stop), 44, width - 10)
+        drawing.time_axis(time, 10, 100, "UTC")
+        ends = -1.0
+        for text in ET.fromstring(drawing.svg()).iter("{http://www.w3.org/2000/svg}text"):
+            wide, place = 7.5 * len(text.text or ""), text.get("text-anchor", "start")
+            begins = (
+                float(text.get("x", "0")) - {"start": 0, "middle": wide / 2, "end": wide}[place]
+            )
+            assert begins > ends
+            ends = begins + wide
+
+
 def test_labels_of_targets_lie_above_the_curve(analysis: Analysis) -> None:
     root = ET.fromstring(str(pictures.exposure(analysis, 960).svg()))
     labels = [p for p in root.iter() if p.attrib.get("class") == "missed"]
