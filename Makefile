@@ -35,9 +35,12 @@ nightly: $(VENV)/ready-dev            ## the laws and the oracle on 10,000 rando
 		tests/test_notebooks.py tests/archive/test_object_store.py tests/archive/test_damage.py \
 		tests/test_selection.py
 
+# Which ones; all take hours: make mutants OF='cdpanalytics.metrics.ranking*'
+OF ?=
+
 mutants: $(VENV)/ready-dev            ## do the tests notice when a metric is changed by one token
 	$(call install,'mutmut>=3.3')
-	HYPOTHESIS_PROFILE=mutants PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/mutmut run
+	HYPOTHESIS_PROFILE=mutants PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/mutmut run $(OF)
 	$(BIN)/mutmut results
 
 lint: $(VENV)/ready-dev            ## style, types, layers

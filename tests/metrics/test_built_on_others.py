@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
+from cdpanalytics.errors import InputError
 from cdpanalytics.metrics import (
     compare,
     durations,
@@ -124,6 +125,7 @@ def questions(draw, rows):
         "unobserved": draw(st.one_of(st.none(), holes(rows).map(hole_frame))),
         "exclude": draw(st.one_of(st.none(), maintenance(rows).map(maintenance_frame))),
         "retire_after": draw(st.one_of(st.none(), MINUTES)),
+        "grace": draw(st.one_of(st.none(), MINUTES)),
     }
 
 
@@ -135,6 +137,7 @@ def test_the_worst_are_rows_of_adherence(data):
     found = rpo_adherence(frame(rows), **asked)
     expected = found[found["breached"].isna() | (found["breached"] > pd.Timedelta(0))]
     got = worst(frame(rows), n=None, **asked)
+    assert got.index.tolist() == list(range(len(got)))
     kept = got.columns.drop(["explains", "explained"])
     names = list(kept[: len(asked["by"])])
     assert_frame_equal(
@@ -144,6 +147,12 @@ def test_the_worst_are_rows_of_adherence(data):
     whole = expected["breached"].sum()
     for _, row in got.dropna(subset="breached").iterrows():
         assert row["explains"] == pytest.approx(row["breached"] / whole)
+
+
+def test_the_worst_of_a_number_that_is_none_is_refused_with_what_to_do():
+    expected = r"^n=0 is not a positive whole number; use None for all$"
+    with pytest.raises(InputError, match=expected):
+        worst(frame([]), n=0)
 
 
 @given(data=st.data())
