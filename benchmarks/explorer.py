@@ -16,7 +16,7 @@ import timing  # noqa: E402
 from playwright.sync_api import Page, sync_playwright  # noqa: E402
 
 from data import archived, fleet  # noqa: E402
-from tests.browser.conftest import CHROMIUM, FLAGS, Lab, serving_lab  # noqa: E402
+from tests.browser.conftest import CHROMIUM, FLAGS, Lab, python, serving_lab  # noqa: E402
 
 VMS = 600
 SESSIONS = 125_000
@@ -136,7 +136,7 @@ def main() -> int:
             page.set_default_timeout(90_000)
             lab = Lab(page, address)
             lab.open("explorer.ipynb")
-            lab.python("import cdpanalytics as cdp\nimport cdpanalytics.explorer")
+            python(lab.page, "import cdpanalytics as cdp\nimport cdpanalytics.explorer")
             first = opened(lab)
             page.wait_for_timeout(3000)
             rows.append(_row("cell to first picture", [(first, first)], [(0, first)]))
