@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
+# All that the tests need; as a variable, for a comma would end the argument of a call.
 ALL := .[dev,docs,report,lab]
 
 # uv, where this machine has it, installs in a tenth of the time; where it fails, pip is asked.

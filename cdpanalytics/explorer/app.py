@@ -185,7 +185,7 @@ class Explorer(anywidget.AnyWidget):
         """Show what was shown first, and search for nothing; this, too, can be undone."""
         self._find = self._typed = ""
         if self.state == self._first:
-            self._draw_region("bar")
+            self._draw()
         self.state = self._first
 
     @contextmanager

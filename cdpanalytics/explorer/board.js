@@ -8,7 +8,6 @@ function render({ model, el }) {
   const boxes = {};
   let busy = null;
   let asked = "";
-  let typing = null;
   let typed = null;
   let opener = null;
   let leads = false;
@@ -128,6 +127,7 @@ function render({ model, el }) {
       if (days.every(Boolean)) send({ date: days });
     } else if ("state" in field.dataset) send({ state: field.value.trim() });
   });
+  let typing = null;
   listen("input", (event) => {
     if (!("find" in event.target.dataset)) return;
     clearTimeout(typing);

@@ -209,15 +209,8 @@ def _promised(
     sums = sum_cells(arrays, terms, cells, add)
     sums.sum["undecided"] += _never_seen(arrays, terms, cells)
     sums.sum["ahead"] = _time_ahead(sessions, arrays, terms, replace(question, by=by), sums)
-    observed, breached = (_union([part[kind] for part in parts]) for kind in (0, 1))
+    observed, breached = (Stretches.joined([part[kind] for part in parts]) for kind in (0, 1))
     return Promised(sums, observed, breached)
-
-
-def _union(parts: list[Stretches]) -> Stretches:
-    if len(parts) == 1:
-        return parts[0]
-    names = ("cell", "start", "stop")
-    return Stretches.union(*(np.concatenate([getattr(p, n) for p in parts]) for n in names))
 
 
 def _never_seen(arrays: SessionArrays, terms: Terms, cells: Cells) -> Integers:

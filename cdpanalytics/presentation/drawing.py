@@ -17,9 +17,10 @@ from cdpanalytics.presentation import palette
 from cdpanalytics.presentation.formatting import printable
 
 _LETTER = 6.6
-_WIDE_LETTER = 7.6
-"""The same in a wide font: labels that must not touch."""
 """Width of a letter of a label, in pixels, in most fonts."""
+
+_WIDE_LETTER = 7.6
+"""The same in a wide font, for labels that must not touch."""
 
 _STEPS = ("1h", "2h", "3h", "6h", "12h", "1D", "2D", "7D", "14D", "MS", "3MS", "YS")
 _APART = 62

@@ -92,7 +92,6 @@ def environment(package: str = _HERE) -> Environment:
     )
     templates.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
     templates.filters["cells"] = _table_cells
-    templates.filters["map_cells"] = _map_cells
     return templates
 
 
@@ -106,18 +105,6 @@ def _table_cells(row: Sequence[tuple[str, object, str]]) -> Markup:
         for text, sort, kind in row
     )
     return Markup("".join(cells))  # noqa: S704 - texts are escaped, kinds are our own words
-
-
-def _map_cells(row: Sequence[Mapping[str, Any]], first: Sequence[bool]) -> Markup:
-    """Return the cells of a row of a heat map; `first` are the periods that begin a month."""
-    cells = []
-    for cell, begins in zip(row, first, strict=True):
-        kind = "none" if cell["level"] is None else f"s{cell['level']}"
-        cells.append(
-            f'<td class="{kind}{" first" if begins else ""}" data-start="{cell["start"]}" '
-            f'title="{_escaped(cell["title"])}">{_escaped(cell["text"])}</td>'
-        )
-    return Markup("".join(cells))  # noqa: S704 - as above
 
 
 def _escaped(text: str) -> str:
@@ -216,7 +203,9 @@ def heat_map(analysis: Analysis) -> dict[str, Any]:
     table = periods_by_vm(analysis, shown)
     periods = [pd.Timestamp(period) for period in sorted(table["period"].unique())]
     zoned = [period.tz_convert(analysis.selection.tz) for period in periods]
-    days = {period: f"{local:%Y-%m-%d}" for period, local in zip(periods, zoned, strict=True)}
+    first = [day.day == 1 for day in zoned]
+    labels = (f"{day:%Y-%m-%d}" for day in zoned)
+    days = dict(zip(periods, zip(labels, first, strict=True), strict=True))
     said = zip(
         table["position"], table["period"], table["adherence"],
         *(formatting.words(name, table[name]) for name in ("breached", "observed")), strict=True,
@@ -233,7 +222,7 @@ def heat_map(analysis: Analysis) -> dict[str, Any]:
     ]  # fmt: skip
     return {"periods": [(f"{day:%d}", f"{day:%Y-%m-%d}") for day in zoned], "freq": analysis.freq,
             "off": [analysis.freq == "D" and day.day_of_week >= 5 for day in zoned],
-            "first": [day.day == 1 for day in zoned], "months": _months(zoned), "rows": rows}  # fmt: skip
+            "first": first, "months": _months(zoned), "rows": rows}  # fmt: skip
 
 
 def _cells(
@@ -241,9 +230,12 @@ def _cells(
     said: Iterable[tuple[int, pd.Timestamp, float, str, str]],
     gaps: Sequence[Mapping[Hashable, Any]],
     freq: str,
-    days: Mapping[pd.Timestamp, str],
-) -> list[dict[str, Any]]:
-    """Return a cell per period; one in breach says the cause of the longest gap in it."""
+    days: Mapping[pd.Timestamp, tuple[str, bool]],
+) -> Markup:
+    """Return a cell per period; one in breach says the cause of the longest gap in it.
+
+    `days` has the label of each period, and whether it begins a month.
+    """
     length = pd.Timedelta(days=1 if freq == "D" else 7)
     cells = []
     for _, period, adherence, breached, observed in said:
@@ -254,9 +246,13 @@ def _cells(
             inside = (g for g in gaps if g["start"] < period + length and g["end"] > period)
             cause = next((str(g["cause"]) for g in inside), "")
             text += f" · {cause.splitlines()[0]}" if cause else ""
-        cells.append({"level": level, "text": label, "start": period.isoformat(),
-                      "title": f"{vm} · {days[period]} · {text}"})  # fmt: skip
-    return cells
+        day, first = days[period]
+        kind = ("none" if level is None else f"s{level}") + (" first" if first else "")
+        title = _escaped(f"{vm} · {day} · {text}")
+        cells.append(
+            f'<td class="{kind}" data-start="{period.isoformat()}" title="{title}">{_escaped(label)}</td>'
+        )
+    return Markup("".join(cells))  # noqa: S704 - texts are escaped
 
 
 def _months(days: list[pd.Timestamp]) -> list[tuple[str, int]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from pathlib import Path
 
@@ -14,10 +13,11 @@ from cdpanalytics.archive import Archive
 from cdpanalytics.metrics.registry import REGISTRY
 
 from ..builders import put, random_archive
+from ..conftest import NIGHTLY
 
 pytestmark = pytest.mark.slow
 
-ROUNDS = 300 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 5
+ROUNDS = 300 if NIGHTLY else 5
 """Random command lines per command and kind of archive; `make nightly` tries more."""
 
 WORDS = [

@@ -114,3 +114,14 @@ def test_the_worst_policies_come_first_though_not_all_their_vms_fit() -> None:
     shown = parts.heat_map(Analysis(frame(silver | gold).cdp.select(target="15min")))
     assert len(shown["rows"]) == ROWS_SHOWN
     assert shown["rows"][0]["policy"] == "Gold"
+
+
+def test_a_map_writes_labels_and_names_as_text() -> None:
+    """Less than one percent is "<1": a sign of HTML."""
+    day = [(24 * n, 24 * n + 24) for n in range(5)]
+    late = [*day[:2], (48.6, 72), *day[3:]]  # 36 minutes late, 6 of them beyond the RPO
+    selection = frame({HOSTILE: ("Gold", late), "b": ("Gold", day)}).cdp.select(target="30min")
+    shown = str(parts.macro("heat")(parts.heat_map(Analysis(selection))))
+    assert ">&lt;1</td>" in shown
+    assert "<script>" not in shown
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; · 2026-10-03" in shown

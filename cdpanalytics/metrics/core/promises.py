@@ -37,6 +37,15 @@ class Stretches:
         first = np.flatnonzero(new)
         return cls(cell[first], start[first], reach[np.append(first[1:], len(cell)) - 1])
 
+    @classmethod
+    def joined(cls, parts: Sequence[Stretches]) -> Stretches:
+        """Return the union of several."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls.union(
+            *(np.concatenate([getattr(p, n) for p in parts]) for n in ("cell", "start", "stop"))
+        )
+
     def moved(self, cells: Integers, kept: Flags | None = None) -> Stretches:
         """Return the union of the same stretches in other cells; `kept` says which cells are left."""
         some = slice(None) if kept is None else kept[self.cell]
@@ -81,14 +90,10 @@ def combine_promised(parts: Sequence[Promised]) -> Promised:
     count = parts[0].sums.window.count
 
     def joined(kind: str) -> Stretches:
-        moved = [
+        return Stretches.joined([
             getattr(part, kind).moved(cells_of(number, count))
             for part, number in zip(parts, numbers, strict=True)
-        ]
-        columns = (
-            np.concatenate([getattr(s, n) for s in moved]) for n in ("cell", "start", "stop")
-        )
-        return Stretches.union(*columns)
+        ])  # fmt: skip
 
     return Promised(combine([part.sums for part in parts]), joined("observed"), joined("breached"))
 
