@@ -6,6 +6,7 @@ from urllib.parse import parse_qsl, quote_plus, urlsplit
 
 from . import render, views
 from .faults import spoiled
+from .kinds import BY_NAME, Kind
 from .request import Request
 from .sessions import Refusal
 from .tables import Rows
@@ -14,20 +15,14 @@ from .views import View
 PAGE_SIZE = 100
 """Rows of a page where the request gives no number."""
 
-_LISTS = {
-    "cdpreplicatasksession": "CdpReplicaTaskSessions",
-    "cdpreplicasession": "CdpReplicaSessions",
-    "cdppolicy": "CdpPolicies",
-    "cdpreplica": "CdpReplicas",
-}
-
 
 def query_page(request: Request) -> str:
     """Return the body of one page of a query."""
     simulator = request.simulator
-    kind = request.parameters.get("type", "").casefold()
-    if kind not in _LISTS:
-        raise Refusal(404, f"Cannot find query type [{request.parameters.get('type', '')}]")
+    name = request.parameters.get("type", "")
+    kind = BY_NAME.get(name.casefold())
+    if kind is None:
+        raise Refusal(404, f"Cannot find query type [{name}]")
     number, size = (
         _positive(request, name, default)
         for name, default in (("page", 1), ("pagesize", PAGE_SIZE))
@@ -40,7 +35,7 @@ def query_page(request: Request) -> str:
     entities = request.parameters.get("format", "").casefold() in ("entities", "entity")
     text = _rows(request, kind, request.view(snapshot), rows, entities)
     paging = _paging(request, number, size, pages)
-    listed = _LISTS[kind] if entities else None
+    listed = kind.plural if entities else None
     if request.as_json:
         return spoiled(request.fault, render.page_json(listed, text, paging, simulator.version))
     return render.page_xml(listed, text, paging)
@@ -72,9 +67,9 @@ def _positive(request: Request, name: str, default: int) -> int:
     return int(text)
 
 
-def _rows(request: Request, kind: str, view: View, rows: Rows, entities: bool) -> str:
+def _rows(request: Request, kind: Kind, view: View, rows: Rows, entities: bool) -> str:
     version = request.simulator.version
-    if kind == "cdpreplicatasksession":
+    if kind.entity is None:
         sessions = view.tasks(rows)
         if not entities:
             named = [views.task_reference(entity, view.base) for entity in sessions]
@@ -82,10 +77,7 @@ def _rows(request: Request, kind: str, view: View, rows: Rows, entities: bool) -
         if request.as_json:
             return render.tasks_json(sessions, view.base, version)
         return render.tasks_xml(sessions, view.base)
-    make = {"cdpreplicasession": view.policy_session, "cdppolicy": view.policy}.get(
-        kind, view.replica
-    )
-    members = [make(row) for row in rows.tolist()]
+    members = [kind.entity(view, row) for row in rows.tolist()]
     if not entities:
         return views.references(members, as_json=request.as_json, version=version)
     if request.as_json:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 
 from . import render
+from .kinds import BY_PLURAL
 from .render import Entity
 from .request import Request
 from .sessions import Refusal
@@ -52,8 +53,8 @@ def resource(request: Request, place: str) -> str:
     simulator = request.simulator
     view = request.view(simulator.snapshot())
     if place == "/api/backupservers":
-        return request.collection("BackupServers", [_backup_server(request, row) for row in range(
-            len(simulator.fleet.servers))])  # fmt: skip
+        every = range(len(simulator.fleet.servers))
+        return request.collection("BackupServers", [view.backup_server(row) for row in every])
     if place == "/api/cdpreplicas":
         every = range(len(simulator.fleet.policies))
         return request.collection("CdpReplicas", [view.replica(row) for row in every])
@@ -74,31 +75,18 @@ def resource(request: Request, place: str) -> str:
 
 
 def _entity(request: Request, view: View, resource: str, uid: str) -> str:
-    kinds = {"cdpreplicatasksessions": "cdpreplicatasksession", "cdpreplicasessions": "cdpreplicasession",
-             "cdppolicies": "cdppolicy", "cdpreplicas": "cdpreplica"}  # fmt: skip
-    if resource not in kinds:
+    kind, simulator = BY_PLURAL.get(resource), request.simulator
+    if kind is None:
         raise Refusal(404, f"There is nothing at /api/{resource}")
-    kind, simulator = kinds[resource], request.simulator
     table, order = simulator.selection(kind, view.known, {"filter": f'Id=="{uid}"'})
     if not len(order):
-        raise Refusal(404, f"Cannot find {kind} [{uid}]")
+        raise Refusal(404, f"Cannot find {kind.name.casefold()} [{uid}]")
     rows = table.rows[order]
-    if kind != "cdpreplicatasksession":
-        make = {"cdpreplicasession": view.policy_session, "cdppolicy": view.policy}.get(
-            kind, view.replica
-        )
-        return request.single(make(int(rows[0])))
+    if kind.entity is not None:
+        return request.single(kind.entity(view, int(rows[0])))
     if request.as_json:
         return render.tasks_json(view.tasks(rows), view.base, simulator.version)
     return render.tasks_xml(view.tasks(rows), view.base, root=True)
-
-
-def _backup_server(request: Request, row: int) -> Entity:
-    server = request.simulator.fleet.servers[row]
-    address = f"{request.base}/api/backupServers/{server.uid}"
-    return Entity("BackupServer", "BackupServer", f"{address}?format=Entity", server.name,
-                  f"urn:veeam:BackupServer:{server.uid}",
-                  [render.Link("Alternate", address, "BackupServerReference", server.name)])  # fmt: skip
 
 
 def _replica(request: Request, uid: str) -> int:

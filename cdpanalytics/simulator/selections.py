@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import guids, tables
+from . import guids
 from .fleet import Fleet, Snapshot
 from .grammar import FilterError
 from .grammar import select as select_rows
+from .kinds import Kind
 from .tables import Rows, Table
 
 if TYPE_CHECKING:
@@ -31,11 +32,11 @@ class Selections:
         self._tables: dict[str, tuple[Fleet, Snapshot, Table]] = {}
 
     def select(
-        self, kind: str, snapshot: Snapshot, parameters: dict[str, str]
+        self, kind: Kind, snapshot: Snapshot, parameters: dict[str, str]
     ) -> tuple[Table, Rows]:
         """Return a kind's table and the positions that a query selects of it, in its order."""
         sort = (parameters.get("sortasc"), parameters.get("sortdesc"))
-        key = (kind, str(snapshot), parameters.get("filter", ""), *sort)
+        key = (kind.name, str(snapshot), parameters.get("filter", ""), *sort)
         with self._lock:
             if key in self._cache:
                 self._cache.move_to_end(key)
@@ -53,28 +54,16 @@ class Selections:
                 self._cache.popitem(last=False)
         return answer
 
-    def _kept_table(self, kind: str, snapshot: Snapshot) -> Table:
+    def _kept_table(self, kind: Kind, snapshot: Snapshot) -> Table:
         """Return a kind's rows; the last ones are kept, for many queries ask about one snapshot."""
         fleet = self._simulator.fleet
         with self._lock:
-            kept = self._tables.get(kind)
+            kept = self._tables.get(kind.name)
         if kept is None or kept[0] is not fleet or kept[1] != snapshot:
-            kept = fleet, snapshot, self._table(kind, snapshot)
+            kept = fleet, snapshot, kind.table(fleet, snapshot, self._simulator.version >= 13)
             with self._lock:
-                self._tables[kind] = kept
+                self._tables[kind.name] = kept
         return kept[2]
-
-    def _table(self, kind: str, snapshot: Snapshot) -> Table:
-        fraction = self._simulator.version >= 13
-        if kind == "cdpreplicatasksession":
-            return tables.task_sessions(self._simulator.fleet, snapshot, fraction=fraction)
-        if kind == "cdpreplicasession":
-            return tables.policy_sessions(self._simulator.fleet, snapshot, fraction=fraction)
-        replicas = kind == "cdpreplica"
-        return tables.policies(
-            self._simulator.fleet,
-            self._simulator.fleet.replica_guid if replicas else self._simulator.fleet.policy_guid,
-        )
 
     def _sorted(self, table: Table, chosen: Rows, up: str | None, down: str | None) -> Rows:
         name = up or down

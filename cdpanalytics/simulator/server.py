@@ -14,6 +14,7 @@ from . import instants
 from .faults import Fault, Faults
 from .fleet import HORIZON, LAG, Fleet, Snapshot
 from .handler import Handler, Server
+from .kinds import Kind
 from .selections import Selections
 from .sessions import Clock, LogonSessions
 from .tables import Rows, Table
@@ -207,7 +208,7 @@ class Simulator:
         self._stopped.clear()
 
     def selection(
-        self, kind: str, snapshot: Snapshot, parameters: dict[str, str]
+        self, kind: Kind, snapshot: Snapshot, parameters: dict[str, str]
     ) -> tuple[Table, Rows]:
         """Return a kind's table and the positions that a query selects of it, in its order."""
         return self._selections.select(kind, snapshot, parameters)

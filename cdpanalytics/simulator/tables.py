@@ -94,6 +94,16 @@ def policy_sessions(fleet: Fleet, known: Snapshot, *, fraction: bool) -> Table:
     return Table(rows, guid, columns, known.sees(session.created[here], server))
 
 
+def backup_servers(fleet: Fleet) -> Table:
+    """Return the backup servers."""
+    rows = np.arange(len(fleet.servers), dtype=np.intp)
+    columns: dict[str, Callable[[], Column]] = {
+        "id": lambda: Identifiers(fleet.server_guid, rows),
+        "name": lambda: Texts([one.name for one in fleet.servers], rows),
+    }
+    return Table(rows, fleet.server_guid, columns)
+
+
 def policies(fleet: Fleet, guid: Guids) -> Table:
     """Return the policies, or with the replicas' GUIDs their replica sets: one a policy."""
     rows = np.arange(len(fleet.policies), dtype=np.intp)

@@ -1,5 +1,6 @@
 """Resources of a fleet as the API shows them at an instant: rows of a page, single entities, intervals."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -125,6 +126,21 @@ class View:
         fields = _owned(policy)
         return Entity("CdpReplica", "CdpReplica", f"{home}?format=Entity", policy.name,
                       f"urn:veeam:CdpReplica:{policy.replica_uid}", links, fields)  # fmt: skip
+
+    def backup_server(self, row: int) -> Entity:
+        """Return a backup server."""
+        server = self.fleet.servers[row]
+        home = f"{self.base}/api/backupServers/{server.uid}"
+        links = [Link("Alternate", home, "BackupServerReference", server.name)]
+        fields = {
+            "Description": "",
+            "Port": 443 if self.fraction else 9392,
+            "Version": "13.0.1.2067" if self.fraction else "12.3.2.4465",
+            "WcfPort": 9405,
+            "VbrCertificateThumbprint": hashlib.sha1(server.uid.encode()).hexdigest().upper(),  # noqa: S324
+        }
+        return Entity("BackupServer", "BackupServer", f"{home}?format=Entity", server.name,
+                      f"urn:veeam:BackupServer:{server.uid}", links, fields)  # fmt: skip
 
     def replica_vms(self, row: int) -> list[tuple[int, Entity]]:
         """Return the VMs of a policy's replica set, with their numbers in the fleet."""

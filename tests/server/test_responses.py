@@ -180,6 +180,36 @@ def test_a_key_of_one_row_is_read_in_any_case(name, spell):
     assert table_of(tasks(plain, other)).slice(1).to_pylist() == table_of(tasks(plain)).to_pylist()
 
 
+FLAT = fields.Shape(
+    "Things",
+    pa.schema({"uid": pa.string(), "port": pa.int64(), "up": pa.bool_(), "seen": schema.INSTANT}),
+    (("uid", "UID"), ("port", "Port"), ("up", "IsUp"), ("seen", "SeenTimeUTC")),
+    required=("uid",),
+)
+"""A kind of flat entities with a column of each type that such a kind may have."""
+
+
+@pytest.mark.parametrize("spell", [str, fields.camel, str.swapcase])
+def test_a_flat_kind_may_have_numbers_and_truth_values(monkeypatch, spell):
+    monkeypatch.setitem(fields.SHAPES, "Thing", FLAT)
+    things = [
+        {"UID": row()["UID"], "Port": 9392, "IsUp": True, "SeenTimeUTC": "2026-03-01T15:00:00Z"},
+        {"UID": row()["UID"], "Port": None, "IsUp": None, "SeenTimeUTC": None},
+    ]
+    page = respelled(tasks(Entities={"Things": {"Things": things}}), spell)
+    table = table_of(page, "Thing")
+    assert table["port"].to_pylist() == [9392, None]
+    assert table["up"].to_pylist() == [True, None]
+    first = "".join(f'{key}="{str(value).lower()}" ' for key, value in things[0].items())
+    text = (
+        f"<QueryResult><Entities><Things><Thing {first.replace('t15', 'T15').replace('z', 'Z')}/>"
+        f'<Thing UID="{things[1]["UID"]}"/></Things></Entities>'
+        '<PagingInfo PageNum="1" PageSize="100" PagesCount="1"/></QueryResult>'
+    )
+    read = responses.read_page(text.encode(), XML, "Thing", origin="em page 1").table
+    assert read.to_pylist() == table.to_pylist()
+
+
 def test_keys_of_a_link_are_read_in_any_case():
     href = f"/x/{'0' * 8}-1111-4222-8333-{'0' * 12}"
     first = [{"Type": "BackupServerReference", "Name": "vbr01", "Href": href}]

@@ -65,6 +65,17 @@ def test_a_query_in_xml(estate: Fleet, kind: str, name: str, params: dict[str, s
 
 
 @pytest.mark.parametrize("version", [12, 13])
+def test_backup_servers_in_json(estate: Fleet, version: int) -> None:
+    name = f"json_v{version}_backupServers_collection.json"
+    theirs = json.loads((SAMPLES / name).read_text("utf-8-sig"))
+    with Simulator(estate, version=version) as server:
+        ours = Client(server, **JSON).call("GET", "/backupServers", {"format": "Entity"}).json()
+    assert list(ours) == list(theirs)
+    (key,) = theirs
+    assert list(ours[key][0]) == list(theirs[key][0])
+
+
+@pytest.mark.parametrize("version", [12, 13])
 def test_a_page_in_json(estate: Fleet, version: int) -> None:
     theirs = json.loads(
         (SAMPLES / f"json_v{version}_query_BackupTaskSession_entities.json").read_text("utf-8-sig")

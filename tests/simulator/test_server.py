@@ -16,6 +16,7 @@ import requests
 from lxml import etree
 
 from cdpanalytics.simulator import Fleet, Simulator
+from cdpanalytics.simulator.kinds import KINDS
 
 UNTIL = datetime(2026, 10, 20, 12, 0, tzinfo=UTC)
 JSON = {"Accept": "application/json"}
@@ -212,7 +213,7 @@ def test_xml_is_the_default_and_says_the_same(server: Simulator, client: Client)
         assert element.findtext(f"{NS}TotalSize") == str(row["TotalSize"])
 
 
-@pytest.mark.parametrize("kind", [TASKS, "CdpReplicaSession", "CdpPolicy", "CdpReplica"])
+@pytest.mark.parametrize("kind", [kind.name for kind in KINDS])
 def test_version_13_spells_the_same_in_camel_case(estate: Fleet, client: Client, kind: str) -> None:
     def lowered(tree: Any) -> Any:
         if isinstance(tree, dict):
@@ -234,18 +235,24 @@ def test_version_13_spells_the_same_in_camel_case(estate: Fleet, client: Client,
     assert json.dumps(new).count("http://em.example:9398/api/") > 3
 
 
+@pytest.mark.parametrize("kind", [kind.name for kind in KINDS])
+def test_the_links_of_an_entity_lead_to_what_they_name(client: Client, kind: str) -> None:
+    entity = client.rows(kind)[0]
+    named = [link for link in entity["Links"] if link["Name"]]
+    assert named
+    for link in named:
+        answer = client.call("GET", link["Href"].partition("/api")[2])
+        assert answer.json()["Name"] == link["Name"]
+
+
 def test_references_and_single_entities(client: Client) -> None:
     refs = client.call("GET", "/query", {"type": TASKS, "pageSize": 4}).json()
     assert refs["Entities"] is None
     one = refs["Refs"]["Refs"][0]
     assert one["Type"] == "CdpReplicaTaskSessionReference"
     uid = one["UID"].rsplit(":", 1)[1]
-    for resource, name in (
-        ("cdpReplicaTaskSessions", "CdpReplicaTaskSession"),
-        ("cdpReplicaSessions", "CdpReplicaSession"),
-        ("cdpPolicies", "CdpPolicy"),
-        ("cdpReplicas", "CdpReplica"),
-    ):
+    for kind in KINDS:
+        resource, name = kind.plural, kind.name
         listed = client.query(name, pageSize=1).json()["Entities"]
         wanted = next(v for v in listed.values() if v).popitem()[1][0]["UID"].rsplit(":", 1)[1]
         entity = client.call("GET", f"/{resource}/{wanted}", {"format": "Entity"}).json()

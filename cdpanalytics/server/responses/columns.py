@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from cdpanalytics import schema
 from cdpanalytics.errors import WireError
-from cdpanalytics.server.responses.nodes import SECOND, Columns
+from cdpanalytics.server.responses.nodes import SECOND, Columns, bool_of
 from cdpanalytics.server.responses.problems import wrong
 
 _BARE_GUID: Final = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -77,6 +77,8 @@ class _Cell:
 def _cells(values: Sequence[Any], field: pa.Field, loose: bool, cell: _Cell) -> pa.Array:
     if field.type == pa.int64():
         return _integers(values, cell)
+    if field.type == pa.bool_():
+        return pa.array(map(bool_of, values), field.type)
     if not pa.types.is_timestamp(field.type) and field.type not in (pa.string(), schema.LABEL):
         return pa.array(values, pa.int64() if field.type == schema.SPAN else field.type)
     texts = _texts(values, cell)

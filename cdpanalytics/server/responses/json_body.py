@@ -10,9 +10,10 @@ from email.message import Message
 from functools import cache
 from operator import attrgetter, itemgetter
 from types import GenericAlias
-from typing import Any
+from typing import Any, Final
 
 import msgspec
+import pyarrow as pa
 
 from cdpanalytics.server.responses.fields import SPELLINGS, Shape
 from cdpanalytics.server.responses.nodes import Columns, Node, collection_of, entries_of, paging_of
@@ -132,16 +133,22 @@ def _link(links: list[Any] | None, link_type: str) -> Any:
     return None
 
 
+_TYPES: Final = {pa.int64(): int, pa.bool_(): bool}
+"""What a value of a column is in JSON; of other columns it is text."""
+
+
 @cache
 def _structs(shape: Shape, spelling: str) -> tuple[Any, Any]:
     """Make the structs of one spelling from the table of names: a row and the whole document."""
     spell = SPELLINGS[spelling]
     link = _struct("Link", {"type": "Type", "name": "Name", "href": "Href"}, spell)
     names = {**dict(shape.fields), "links": "Links"}
-    links: Any = GenericAlias(list, (link,)) | None
-    row = _struct(
-        "Row", names, spell, {"total_size": int | None, "links": links}, lacking=msgspec.UNSET
-    )
+    types: dict[str, Any] = {
+        column: _TYPES.get(shape.schema.field(column).type, str) | None
+        for column, _ in shape.fields
+    }
+    types["links"] = GenericAlias(list, (link,)) | None
+    row = _struct("Row", names, spell, types, lacking=msgspec.UNSET)
     paging_names = {"number": "PageNum", "size": "PageSize", "count": "PagesCount"}
     paging_types = dict.fromkeys(paging_names, int)
     paging = _struct("Paging", paging_names, spell, paging_types, lacking=msgspec.NODEFAULT)

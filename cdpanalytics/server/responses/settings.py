@@ -27,7 +27,7 @@ def policies_table(entities: list[Node], origin: str) -> pa.Table:
         **_name_columns(entities),
         "policy_uid": [entity.get("uid") for entity in entities],
         "policy": [entity.get("name") for entity in entities],
-        "enabled": [bool_of(entity.get("scheduleenabled")) for entity in entities],
+        "enabled": [entity.get("scheduleenabled") for entity in entities],
         "rpo": [_span(option, "recoverypointobjective", origin) or None for option in options],
         "schedule": [_schedule(descend(option, "rposchedule")) for option in options],
         "warn_after": [_threshold(descend(mark, "markaswarning"), origin) for mark in thresholds],
