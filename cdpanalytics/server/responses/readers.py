@@ -80,9 +80,8 @@ def read_page(body: bytes, content_type: str, kind: str, *, origin: str) -> Page
     Returns
     -------
     Page
-        Rows in the order of the page, in the shape `schema.TASK_SESSIONS`,
-        `POLICY_SESSIONS`, `POLICIES` or `REPLICAS`. Absent, null and empty text are
-        null alike; year 1 is null; times are cut to the microsecond.
+        Rows in the order of the page, in the shape that `schema` has for the kind. Absent,
+        null and empty text are null alike; year 1 is null; times are cut to the microsecond.
 
     Raises
     ------
