@@ -82,6 +82,14 @@ OF_ITS_FRAME = all_but(
 )
 
 
+def answer(selection: Selection, name: str, **given: Any) -> pd.DataFrame:
+    """A Selection's method by its name."""
+    if not hasattr(selection, name):
+        pytest.fail(f"add a method {name} to Selection in cdpanalytics/selection.py")
+    table: pd.DataFrame = getattr(selection, name)(**given)
+    return table
+
+
 def own(name: str) -> dict[str, Any]:
     """A metric's own arguments with which it says something; a Selection has its window already."""
     if name == "size_trend":
@@ -98,7 +106,7 @@ def test_every_metric_of_a_frame_is_that_of_its_selection(selection: Selection) 
             f"{name}: if it needs more than the frame of its window, add it to OF_ITS_FRAME in "
             "tests/test_many_doors.py"
         ):
-            assert_frame_equal(of_frame, getattr(selection, name)(**own(name)), check_exact=True)
+            assert_frame_equal(of_frame, answer(selection, name, **own(name)), check_exact=True)
     budgets = cdp.objectives(by=(), **question)
     assert_frame_equal(budgets, selection.objectives(by=()), check_exact=True)
     assert set(selection.status()["at"]) == {UNTIL}, "a past window is as it was at its end"
@@ -292,7 +300,7 @@ def test_ranges_of_vms_are_the_whole(
     selection: Selection, name: str, given: dict[str, Any]
 ) -> None:
     ranges = selection.using(memory=WORKER_OVERHEAD_BYTES + 120 * BYTES_PER_SESSION, workers=1)
-    found, whole = (getattr(each, name)(**given) for each in (ranges, selection))
+    found, whole = (answer(each, name, **given) for each in (ranges, selection))
     assert_frame_equal(found, whole, check_exact=True)
 
 
