@@ -32,6 +32,10 @@ def test_definitions_and_captions_are_what_the_code_says() -> None:
 
 def test_each_metric_is_defined_once() -> None:
     headings = re.findall(r"^### (\w+)$", (DOCS / "metrics.md").read_text(), re.M)
+    for name in metrics.__all__:
+        assert name in headings, (
+            f"add the lines '<!-- {name} -->' and '<!-- / -->' to docs/metrics.md; then: make docs"
+        )
     assert sorted(headings) == sorted(metrics.__all__)
 
 
@@ -124,14 +128,20 @@ def test_each_public_name_is_in_the_reference() -> None:
     listed = set(re.findall(r"^\.\. auto(?:class|function):: (\w+)", pages, re.M))
     drawn = set(plots.__all__) - {"Chart", "styled"}
     public = set(cdpanalytics.__all__) - {"errors", "metrics"}
-    assert {*public, *metrics.__all__, *drawn} <= listed
+    missing = {*public, *metrics.__all__, *drawn} - listed
+    assert not missing, (
+        f"add '.. autofunction:: NAME' of {sorted(missing)} to a page of docs/reference, a metric's to metrics.md"
+    )
 
 
 def test_each_method_of_a_selection_is_in_the_reference() -> None:
     page = (DOCS / "reference" / "selection.md").read_text()
     listed = set(re.findall(r"^\.\. auto\w+:: Selection\.(\w+)$", page, re.M))
     assert listed <= set(dir(cdpanalytics.Selection)), "a method that is gone"
-    assert {*set(metrics.__all__), "report", "to_excel", "plot", "explore"} <= listed
+    missing = {*metrics.__all__, "report", "to_excel", "plot", "explore"} - listed
+    assert not missing, (
+        f"add '.. automethod:: Selection.NAME' of {sorted(missing)} to docs/reference/selection.md"
+    )
 
 
 def told() -> str:

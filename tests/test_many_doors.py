@@ -16,10 +16,13 @@ from cdpanalytics import metrics
 from cdpanalytics.cli import main
 from cdpanalytics.errors import InputError
 from cdpanalytics.execution.partition import BYTES_PER_SESSION, WORKER_OVERHEAD_BYTES
+from cdpanalytics.metrics.core.spec import EXPOSURE
+from cdpanalytics.metrics.registry import REGISTRY
 from cdpanalytics.presentation import formatting
 from cdpanalytics.selection import Selection
 from tests.builders import START, RandomArchive, random_archive
 from tests.conftest import NIGHTLY
+from tests.metrics.asked import NEEDED, OF_SESSIONS, TELLING, advice, all_but, taken
 
 pytestmark = pytest.mark.slow
 
@@ -68,17 +71,44 @@ def test_gaps_of_a_frame_are_those_of_its_selection(selection: Selection) -> Non
     )
 
 
+OF_ITS_FRAME = all_but(
+    {
+        "compare": "reads the period before",
+        "incidents": "reads the surroundings of its window; see below",
+        "offenders": "reads the surroundings of its window; see below",
+        "gaps": "has its incident in a Selection; see above",
+        "worst": "has its incident in a Selection",
+    }
+)
+
+
+def answer(selection: Selection, name: str, **given: Any) -> pd.DataFrame:
+    """A Selection's method by its name."""
+    if not hasattr(selection, name):
+        pytest.fail(f"add a method {name} to Selection in cdpanalytics/selection.py")
+    table: pd.DataFrame = getattr(selection, name)(**given)
+    return table
+
+
+def own(name: str) -> dict[str, Any]:
+    """A metric's own arguments with which it says something; a Selection has its window already."""
+    if name == "size_trend":
+        return {"horizon": "2026-11-01"}
+    given = NEEDED.get(name, {}) | TELLING.get(name, {})
+    return {argument: given[argument] for argument in given if argument in REGISTRY[name].own}
+
+
 def test_every_metric_of_a_frame_is_that_of_its_selection(selection: Selection) -> None:
     cdp, question = selection.frame().cdp, asked(selection)
-    targets, horizon = ["5min", "2h"], "2026-11-01"
-    for of_frame, of_selection in (
-        (cdp.status(**question), selection.status()),
-        (cdp.objectives(by=(), **question), selection.objectives(by=())),
-        (cdp.what_if(targets, **question), selection.what_if(targets)),
-        (cdp.sizes(**question), selection.sizes()),
-        (cdp.size_trend(horizon=horizon, **question), selection.size_trend(horizon=horizon)),
-    ):
-        assert_frame_equal(of_frame, of_selection, check_exact=True)
+    for name in OF_ITS_FRAME:
+        of_frame = getattr(cdp, name)(**own(name), **taken(name, **question))
+        with advice(
+            f"{name}: if it needs more than the frame of its window, add it to OF_ITS_FRAME in "
+            "tests/test_many_doors.py"
+        ):
+            assert_frame_equal(of_frame, answer(selection, name, **own(name)), check_exact=True)
+    budgets = cdp.objectives(by=(), **question)
+    assert_frame_equal(budgets, selection.objectives(by=()), check_exact=True)
     assert set(selection.status()["at"]) == {UNTIL}, "a past window is as it was at its end"
 
 
@@ -91,39 +121,52 @@ def arguments(drawn: RandomArchive, tmp_path: Path) -> list[str]:
             "--exclude", str(exclusions), "--retire-after", "3D", "--grace", "6h"]  # fmt: skip
 
 
+COMMANDS: list[tuple[list[str], Callable[[Selection], pd.DataFrame]]] = [
+    (["metrics", "rpo", "--by", "backup_server,policy,vm"], lambda s: s.rpo_adherence(by=VM)),
+    (["metrics", "gaps"], lambda s: s.gaps()),
+    (["metrics", "sizes", "--by", "policy"], lambda s: s.sizes(by="policy")),
+    (["metrics", "objectives", "--by", "policy"], lambda s: s.objectives(by="policy")),
+    (["metrics", "worst", "--by", "policy,vm"], lambda s: s.worst()),
+    (["incidents"], lambda s: s.incidents()),
+    (
+        ["metrics", "incidents", "--within", "1h", "--least", "2"],
+        lambda s: s.incidents(within="1h", least=2),
+    ),
+    (["metrics", "offenders", "--least", "2"], lambda s: s.offenders(least=2)),
+    (
+        ["metrics", "rpo", "--by", "policy", "--without", "1,2"],
+        lambda s: s.rpo_adherence(by="policy", without=[1, 2]),
+    ),
+    (["metrics", "compare", "--by", "policy"], lambda s: s.compare(by="policy")),
+    (["metrics", "durations", "--by", "policy"], lambda s: s.durations(by="policy")),
+    (["metrics", "status"], lambda s: s.status()),
+    (["status", "--at", MIDDLE.isoformat()], lambda s: s.status(at=MIDDLE)),
+    (["metrics", "sizes", "--reading", "volume"], lambda s: s.sizes(reading="volume")),
+    (
+        ["metrics", "size-trend", "--horizon", "2026-11-01"],
+        lambda s: s.size_trend(horizon="2026-11-01"),
+    ),
+    (["metrics", "what-if", "--rpo", "5min,2h"], lambda s: s.what_if(["5min", "2h"])),
+    (
+        ["metrics", "recovery-points", "--at", MIDDLE.isoformat()],
+        lambda s: s.recovery_points(at=MIDDLE),
+    ),
+    (["metrics", "quality"], lambda s: s.quality()),
+    (["metrics", "size-anomalies", "--by", "policy"], lambda s: s.size_anomalies(by="policy")),
+]
+
+
+@pytest.mark.parametrize("name", OF_SESSIONS)
+def test_each_metric_is_among_the_commands(name: str) -> None:
+    command = REGISTRY[name].command
+    assert any(words[:2] == ["metrics", command] for words, _ in COMMANDS), (
+        f'add (["metrics", "{command}"], lambda s: s.{name}()) to COMMANDS in tests/test_many_doors.py'
+    )
+
+
 @pytest.mark.parametrize(
     ("command", "table"),
-    [
-        (["metrics", "rpo", "--by", "backup_server,policy,vm"], lambda s: s.rpo_adherence(by=VM)),
-        (["metrics", "gaps"], lambda s: s.gaps()),
-        (["metrics", "sizes", "--by", "policy"], lambda s: s.sizes(by="policy")),
-        (["metrics", "objectives", "--by", "policy"], lambda s: s.objectives(by="policy")),
-        (["metrics", "worst", "--by", "policy,vm"], lambda s: s.worst()),
-        (["incidents"], lambda s: s.incidents()),
-        (
-            ["metrics", "incidents", "--within", "1h", "--least", "2"],
-            lambda s: s.incidents(within="1h", least=2),
-        ),
-        (["metrics", "offenders", "--least", "2"], lambda s: s.offenders(least=2)),
-        (
-            ["metrics", "rpo", "--by", "policy", "--without", "1,2"],
-            lambda s: s.rpo_adherence(by="policy", without=[1, 2]),
-        ),
-        (["metrics", "compare", "--by", "policy"], lambda s: s.compare(by="policy")),
-        (["metrics", "durations", "--by", "policy"], lambda s: s.durations(by="policy")),
-        (["metrics", "status"], lambda s: s.status()),
-        (["status", "--at", MIDDLE.isoformat()], lambda s: s.status(at=MIDDLE)),
-        (["metrics", "sizes", "--reading", "volume"], lambda s: s.sizes(reading="volume")),
-        (
-            ["metrics", "size-trend", "--horizon", "2026-11-01"],
-            lambda s: s.size_trend(horizon="2026-11-01"),
-        ),
-        (["metrics", "what-if", "--rpo", "5min,2h"], lambda s: s.what_if(["5min", "2h"])),
-        (
-            ["metrics", "recovery-points", "--at", MIDDLE.isoformat()],
-            lambda s: s.recovery_points(at=MIDDLE),
-        ),
-    ],
+    COMMANDS,
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_the_command_line_answers_as_the_selection(
@@ -133,9 +176,12 @@ def test_the_command_line_answers_as_the_selection(
     command: list[str],
     table: Callable[[Selection], pd.DataFrame],
 ) -> None:
-    of_sessions = {"durations", "recovery-points"} & set(command)
-    taken = arguments[:6] if of_sessions else arguments
-    assert main([*command, *taken, "--format", "json"]) == 0
+    shared = next(
+        (spec.takes for spec in REGISTRY.values() if command[:2] == ["metrics", spec.command]),
+        EXPOSURE,
+    )
+    given = arguments if "exclude" in shared else arguments[:6]
+    assert main([*command, *given, "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads(formatting.json_text(table(selection)))
 
 
@@ -236,26 +282,26 @@ def test_a_frame_without_its_neighbours_or_terms_is_refused(selection: Selection
 
 # -- who computes ----------------------------------------------------------------------------
 
-METRICS: dict[str, Callable[[Selection], pd.DataFrame]] = {
-    "adherence": lambda s: s.rpo_adherence(by="policy"),
-    "daily": lambda s: s.rpo_adherence(by=VM, freq="D"),
-    "gaps": lambda s: s.gaps(),
-    "objectives": lambda s: s.objectives(by=()),
-    "sizes": lambda s: s.sizes(by="policy"),
-    "worst": lambda s: s.worst(by="vm"),
-    "incidents": lambda s: s.incidents(within="2h", least=2),
-    "breaches": lambda s: s.breaches(),
-    "offenders": lambda s: s.offenders(least=2),
-    "without": lambda s: s.rpo_adherence(by="policy", without=[1, 3]),
-    "status": lambda s: s.status(),
-    "status in the middle": lambda s: s.status(at=MIDDLE),
+BY_RANGES: dict[str, tuple[str, dict[str, Any]]] = {
+    **{name: (name, own(name)) for name in OF_SESSIONS},
+    "adherence": ("rpo_adherence", {"by": "policy"}),
+    "daily": ("rpo_adherence", {"by": VM, "freq": "D"}),
+    "objectives of all": ("objectives", {"by": ()}),
+    "sizes of policies": ("sizes", {"by": "policy"}),
+    "worst VMs": ("worst", {"by": "vm"}),
+    "breaches": ("breaches", {}),
+    "without": ("rpo_adherence", {"by": "policy", "without": [1, 3]}),
+    "status in the middle": ("status", {"at": MIDDLE}),
 }
 
 
-@pytest.mark.parametrize("name", METRICS)
-def test_ranges_of_vms_are_the_whole(selection: Selection, name: str) -> None:
+@pytest.mark.parametrize(("name", "given"), BY_RANGES.values(), ids=BY_RANGES)
+def test_ranges_of_vms_are_the_whole(
+    selection: Selection, name: str, given: dict[str, Any]
+) -> None:
     ranges = selection.using(memory=WORKER_OVERHEAD_BYTES + 120 * BYTES_PER_SESSION, workers=1)
-    assert_frame_equal(METRICS[name](ranges), METRICS[name](selection), check_exact=True)
+    found, whole = (answer(each, name, **given) for each in (ranges, selection))
+    assert_frame_equal(found, whole, check_exact=True)
 
 
 def test_processes_are_the_whole(selection: Selection) -> None:

@@ -8,10 +8,12 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
+from cdpanalytics import metrics
 from cdpanalytics.archive import Archive
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics import rpo_adherence
 from cdpanalytics.questions import explore, report
+from cdpanalytics.selection import Selection
 from tests.archive.test_archive import OCT, at, put, session
 from tests.builders import START, RandomArchive, random_archive
 from tests.conftest import NIGHTLY
@@ -25,6 +27,13 @@ def drawn(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> RandomArchive:
     return random_archive(tmp_path_factory.mktemp("selection") / "archive", request.param)
+
+
+@pytest.mark.parametrize("name", metrics.__all__)
+def test_each_metric_is_a_method(name: str) -> None:
+    assert hasattr(Selection, name), (
+        f'add a method {name} to Selection in cdpanalytics/selection.py: self._ask("{name}", ...)'
+    )
 
 
 @pytest.mark.parametrize("policy", ["Gold", "Silver", "office*"])

@@ -30,12 +30,12 @@ from tests.builders import mapped
 from tests.execution.test_map import (
     DIES,
     EVERY,
-    NEEDED,
     Metric,
     assert_same,
     holding,
     rows_of,
 )
+from tests.metrics.asked import needed
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = Archive(ROOT / "data/sample")
@@ -76,9 +76,10 @@ def on_cluster(
 
 @pytest.mark.parametrize("metric", EVERY, ids=lambda metric: metric.__name__)
 def test_every_metric_is_that_of_the_whole_frame(metric: Metric, client: Client) -> None:
-    asked = NEEDED.get(metric.__name__, {})
+    rows = rows_of(SAMPLE, metric)
+    asked = needed(metric.__name__, rows)
     found = on_cluster(metric, memory=holding(900), client=client, **asked)
-    assert_same(found, metric(rows_of(SAMPLE, metric), **asked))
+    assert_same(found, metric(rows, **asked))
 
 
 @pytest.mark.parametrize("by", ["vm", "policy", "backup_server", ()], ids=str)

@@ -35,6 +35,7 @@ from tests.archive.test_archive import EM, OCT, at, put, session
 from tests.builders import mapped
 from tests.conftest import NIGHTLY
 from tests.metrics import strategies as some
+from tests.metrics.asked import OF_SESSIONS, needed, taken
 
 pytestmark = pytest.mark.slow
 
@@ -42,12 +43,8 @@ Metric = Callable[..., pd.DataFrame]
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = Archive(ROOT / "data/sample")
 EVERY = [getattr(metrics, name) for name in metrics.__all__]
+OF_WHOLE_GROUPS = {"durations"}
 BY = [("policy", "vm"), "policy", (), *(["vm", "backup_server"] if NIGHTLY else [])]
-NEEDED: dict[str, dict[str, Any]] = {
-    "what_if": {"targets": ["15s", "15min"]},
-    "compare": {"since": "2026-10-20"},
-    "recovery_points": {"at": "2026-10-20T14:05Z"},
-}
 
 
 def holding(rows: int) -> int:
@@ -72,7 +69,10 @@ def test_each_metric_declares_what_it_needs_together(metric: Metric) -> None:
     table = {"sessions": schema.SESSIONS, "intervals": schema.JOURNAL}[spec.table]
     assert set(spec.columns) <= set(table.names)
     if spec.key is None:  # a quantile needs all rows of its group, whatever the group
-        assert metric is metrics.durations
+        assert spec.name in OF_WHOLE_GROUPS, (
+            f"{spec.name}: a key of None keeps all rows of a group in memory; if it cannot be a sum, "
+            "add it to OF_WHOLE_GROUPS in tests/execution/test_map.py"
+        )
     else:
         assert spec.key == ("backup_server", "vm")
 
@@ -111,10 +111,11 @@ def test_every_metric_of_the_sample_by_every_key(metric: Metric, by: Any) -> Non
     takes = inspect.signature(metric).parameters
     if "by" not in takes and by:
         pytest.skip("has no groups")
+    rows = rows_of(SAMPLE, metric)
     asked = {name: value for name, value in {
         "by": by, "policies": SAMPLE.policies(), "unobserved": SAMPLE.holes(), "retire_after": "2D",
-    }.items() if name in takes} | NEEDED.get(metric.__name__, {})  # fmt: skip
-    whole = metric(rows_of(SAMPLE, metric), **asked)
+    }.items() if name in takes} | needed(metric.__name__, rows)  # fmt: skip
+    whole = metric(rows, **asked)
     keys = (by,) if isinstance(by, str) else by
     column = spec_of(metric).cut_by(keys, partition.PARTITION_KEYS)
     most = 1_500 if column == "vm" else 10_000
@@ -184,14 +185,14 @@ def test_one_name_on_two_servers_and_none_at_all_are_kept_apart(folder: Path) ->
         session("u6", None, 12, 13, backup_server=None), session("u7", "m", 9, 12, policy="Iron"),
         session("u8", "m", 0, 8),
     )  # fmt: skip
-    for metric in EVERY:
-        if spec_of(metric).table == "intervals":
-            continue
+    sessions = archive.sessions()
+    for name in OF_SESSIONS:
+        metric = getattr(metrics, name)
         by = [{"by": by} for by in BY] if "by" in inspect.signature(metric).parameters else [{}]
-        needed = {"compare": {"since": at(8)}}.get(metric.__name__, NEEDED.get(metric.__name__, {}))
         for asked in by:
-            plan = archive_plan(archive, metric, **asked, **needed).cut(holding(8), least=8)
-            whole = metric(archive.sessions(), **asked, **needed)
+            given = needed(name, sessions) | asked
+            plan = archive_plan(archive, metric, **given).cut(holding(8), least=8)
+            whole = metric(sessions, **given)
             assert_same(local.collect(plan, local.run_serial(plan), progress=False), whole)
 
 
@@ -212,8 +213,12 @@ def test_what_two_sources_say_of_one_session_is_said_once(folder: Path) -> None:
 def test_an_empty_archive_has_the_tables_of_an_empty_frame(folder: Path) -> None:
     archive = Archive(folder)
     put(archive, OCT)
-    for metric in (metrics.rpo_adherence, metrics.gaps, metrics.durations, metrics.quality):
-        assert_same(mapped(archive, metric), metric(archive.sessions()))
+    sessions = archive.sessions()
+    before = (OCT - pd.Timedelta("1D"), OCT)
+    for name in OF_SESSIONS:
+        metric = getattr(metrics, name)
+        asked = needed(name, sessions) | taken(name, before=before)
+        assert_same(mapped(archive, metric, **asked), metric(sessions, **asked))
 
 
 @st.composite
@@ -222,7 +227,8 @@ def questions(
 ) -> tuple[list[dict[str, Any]], Metric, dict[str, Any], int]:
     """Sessions, a metric, its arguments, and how many ranges to cut."""
     rows = draw(some.fleets())
-    metric = draw(st.sampled_from([m for m in EVERY if spec_of(m).table == "sessions"]))
+    name = draw(st.sampled_from(OF_SESSIONS))
+    spec = REGISTRY[name]
     asked: dict[str, Any] = {
         "by": draw(st.sampled_from(some.BY)),
         "freq": draw(st.sampled_from(some.FREQUENCIES)),
@@ -234,20 +240,13 @@ def questions(
         "target": draw(st.sampled_from([None, "30min"])),
         **draw(some.windows(rows)),
     }
-    if asked["freq"] is None and metric in (
-        metrics.sizes,
-        metrics.size_trend,
-        metrics.size_anomalies,
-    ):
-        asked["freq"] = "D"
-    if metric is metrics.compare:
+    asked["freq"] = asked["freq"] or spec.freq
+    if spec.looks_back:
         asked["since"] = max(row["created"] for row in rows)
         asked["until"] = None
         asked["before"] = (rows[0]["created"] - some.STEP, rows[0]["created"] + 9 * some.STEP)
-    takes = inspect.signature(metric).parameters
-    named = {name: value for name, value in asked.items() if name in takes}
-    more = {"targets": ["15min", "2h"]} if metric is metrics.what_if else {}
-    return rows, metric, named | more, draw(st.integers(1, 4))
+    named = needed(name, some.frame(rows)) | taken(name, **asked)
+    return rows, spec.function, named, draw(st.integers(1, 4))
 
 
 @given(questions())
@@ -256,7 +255,7 @@ def test_any_fleet_in_any_number_of_ranges(asked: tuple[Any, ...]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         archive = written(Path(folder) / "archive", rows)
         window = {name: named.get(name) for name in ("since", "until")}
-        back = {"since": None} if metric is metrics.compare else {}
+        back = {"since": None} if spec_of(metric).looks_back else {}
         history = "since" in inspect.signature(metric).parameters
         sessions = archive.sessions(**(window | back), history=history)
         try:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
+from functools import cache
 
 import pandas as pd
 import pytest
 
-from cdpanalytics import metrics
+from cdpanalytics.metrics.registry import REGISTRY
+
+from .asked import OF_SESSIONS, arguments, ask, taken
 
 DAY = pd.Timestamp("2026-10-01", tz="UTC")
 
@@ -16,9 +18,10 @@ def at(hours: float) -> pd.Timestamp:
     return DAY + pd.Timedelta(hours=hours)
 
 
+@cache
 def sessions() -> pd.DataFrame:
-    """Eight days of two VMs: a gap each night, one Warning and one Failure; the second VM stops."""
-    rows = []
+    """Eight days of VMs with a gap each night, Warnings and Failures; one stops, one begins late."""
+    rows = [("c", 152, 153, "Failed", 70), ("c", 157, 188.7, "Warning", 70)]
     for day in range(8):
         start = 24 * day
         for vm, stops in (("a", 99), ("b", 6)):
@@ -46,66 +49,99 @@ SETTINGS = pd.DataFrame({
     "policy": ["Gold"], "backup_server": ["b1"], "rpo": [pd.Timedelta("3h")], "schedule": [NIGHT],
     "long_term": [pd.Timedelta("9h")], "vms": [["a", "b", "never-seen"]],
 })  # fmt: skip
+JOURNAL = pd.DataFrame({
+    "backup_server": "b1", "vm": "a", "policy": "Gold", "kind": ["Asked", "RestoreAvailable"],
+    "start": at(0), "end": at(189), "rpo": [pd.NaT, pd.Timedelta("15s")],
+})  # fmt: skip
 
 VALUES: dict[str, object] = {
-    "target": "3h", "by": ("policy",), "since": at(30), "until": at(100), "as_of": at(150), "freq": "W",
+    "target": "3h", "by": ("policy",), "since": at(160), "until": at(100), "as_of": at(150), "freq": "W",
     "schedule": NOON, "tz": "Asia/Kolkata",
     "schedule_tz": "Asia/Kolkata", "protects": ["Success"], "policies": SETTINGS,
     "unobserved": HOLE, "exclude": NOON, "retire_after": "5h", "reading": "volume", "horizon": "90D",
-    "z": 9.0, "n": 1, "without": [1], "objective": 0.5, "before": (at(0), at(20)),
+    "z": 9.0, "n": 1, "without": [1], "objective": 0.5, "before": (at(0), at(20)), "grace": "60h",
+    "targets": ["3h"], "within": "5min", "least": 3, "merge": "9h", "at": at(100), "tags": ["result"],
+    "intervals": JOURNAL,
 }  # fmt: skip
 USUAL: dict[str, dict[str, object]] = {
-    "rpo_adherence": {"target": "1h", "freq": "D"}, "gaps": {"target": "1h"},
-    "what_if": {"targets": ["1h", "2h"]}, "objectives": {"objective": 0.9, "target": "1h"},
-    "worst": {"target": "1h"}, "compare": {"since": at(96), "target": "1h"}, "durations": {},
-    "sizes": {"by": "vm"}, "size_trend": {"by": "vm"}, "size_anomalies": {"by": (), "z": 1.0},
-    "quality": {}, "incidents": {"target": "1h"}, "offenders": {"target": "1h", "least": 1},
+    "compare": {"since": at(96)}, "sizes": {"by": "vm"}, "size_trend": {"by": "vm"},
+    "size_anomalies": {"by": (), "z": 1.0},
 }  # fmt: skip
+"""What a metric is asked with here besides its usual arguments and a target of an hour."""
 SILENT = {("sizes", "unobserved"), ("size_trend", "unobserved"), ("size_anomalies", "unobserved"),
           ("size_anomalies", "policies"), ("sizes", "exclude"), ("size_trend", "exclude"),
           ("size_anomalies", "exclude"), ("sizes", "schedule_tz"), ("size_trend", "schedule_tz"),
-          ("size_anomalies", "schedule_tz"), ("quality", "tz")}  # fmt: skip
+          ("size_anomalies", "schedule_tz"), ("sizes", "grace"), ("size_trend", "grace"),
+          ("size_anomalies", "grace")}  # fmt: skip
 """What says only who is retired, and is asked about below with `retire_after`."""
+ELSEWHERE = {("incidents", "within"), ("incidents", "least")}
+"""What needs several VMs at once: tests/metrics/test_incident_metrics.py."""
+
+
+def arguments_of(name: str) -> set[str]:
+    spec = REGISTRY[name]
+    return spec.takes | spec.own.keys() | ({"by"} if spec.by is not None else set())
+
 
 ASKED = [
     (name, argument)
-    for name in USUAL
-    for argument in list(inspect.signature(getattr(metrics, name)).parameters)[1:]
-    if argument in VALUES and (name, argument) not in SILENT
+    for name in OF_SESSIONS
+    for argument in sorted(arguments_of(name))
+    if (name, argument) not in SILENT | ELSEWHERE
 ]
+
+
+def usual_of(name: str) -> dict[str, object]:
+    return arguments(name, sessions()) | taken(name, target="1h") | USUAL.get(name, {})
 
 
 def answer(name: str, **asked: object) -> str:
     """What a metric says, without the columns that are there just because they were asked for."""
-    table = getattr(metrics, name)(sessions(), **asked)
+    table = ask(name, sessions(), **asked)
     counts = ["unobserved", "excluded", *(["retired"] if name != "gaps" else [])]
     return table.drop(columns=counts, errors="ignore").to_csv(index=False)
 
 
 @pytest.mark.parametrize(("name", "argument"), ASKED)
 def test_each_argument_reaches_the_metric(name: str, argument: str) -> None:
-    takes = inspect.signature(getattr(metrics, name)).parameters
-    usual = dict(USUAL[name])
-    if argument == "schedule_tz":
-        usual |= {"schedule": NIGHT}  # a zone matters where something is written in its wall time
+    if argument not in VALUES:
+        pytest.fail(f"add a value of {argument!r} to VALUES in tests/metrics/test_arguments.py")
+    besides: list[dict[str, object]] = [{}]
+    if argument == "schedule_tz":  # a zone matters where something is written in its wall time
+        besides = [{"schedule": NIGHT}]
     if argument == "tz":
-        usual |= {"since": "2026-10-02T14:00"}
-    assert argument in takes
-    assert answer(name, **usual) != answer(name, **(usual | {argument: VALUES[argument]}))
+        besides = [{"since": f"2026-10-0{day}T14:00", "at": "2026-10-04T14:00"} for day in (2, 6)]
+    if argument == "grace":  # c has begun then, and is not protected yet
+        besides = [{}, {"at": at(156)}]
+    usual = usual_of(name)
+    heard = [
+        answer(name, **asked) != answer(name, **(asked | {argument: VALUES[argument]}))
+        for asked in (usual | taken(name, **more) for more in besides)
+    ]
+    assert any(heard), (
+        f"{name} says the same with another {argument}: it does not reach the metric, or sessions() and VALUES "
+        f"in tests/metrics/test_arguments.py do not show it; add ({name!r}, {argument!r}) to SILENT there "
+        "if it says only who is retired"
+    )
 
 
-@pytest.mark.parametrize("name", ["sizes", "size_trend", "size_anomalies"])
+def test_no_pair_is_left_out_that_the_metric_does_not_take() -> None:
+    gone = {(name, of) for name, of in SILENT | ELSEWHERE if of not in arguments_of(name)}
+    assert gone == set(), "remove them from SILENT or ELSEWHERE"
+
+
+@pytest.mark.parametrize("name", sorted({name for name, _ in SILENT}))
 @pytest.mark.parametrize(("argument", "value"), [("policies", SETTINGS), ("unobserved", EVENING)])
 def test_who_is_retired_depends_on_when_time_counts(
     name: str, argument: str, value: object
 ) -> None:
     # b's last gap is open from day 5 20:30 on; by Gold's own schedule from midnight.
-    usual = {**USUAL[name], "retire_after": "3h"}
+    usual = usual_of(name) | {"retire_after": "3h"}
     assert answer(name, **usual) != answer(name, **(usual | {argument: value}))
 
 
 @pytest.mark.parametrize(
-    "name", ["rpo_adherence", "gaps", "what_if", "worst", "objectives", "compare"]
+    "name", [name for name in OF_SESSIONS if arguments_of(name) >= {"schedule", "retire_after"}]
 )
 @pytest.mark.parametrize(
     ("argument", "value"), [("schedule", NIGHT), ("exclude", NOON), ("policies", SETTINGS)]
@@ -113,7 +149,5 @@ def test_who_is_retired_depends_on_when_time_counts(
 def test_who_is_retired_depends_on_the_clock_that_the_metric_goes_by(
     name: str, argument: str, value: object
 ) -> None:
-    usual = {**USUAL[name], "retire_after": "47h", "freq": None}
-    takes = inspect.signature(getattr(metrics, name)).parameters
-    usual = {key: said for key, said in usual.items() if key in takes}
+    usual = usual_of(name) | taken(name, retire_after="47h", freq=None)
     assert answer(name, **usual) != answer(name, **(usual | {argument: value}))

@@ -12,18 +12,16 @@ from pandas.testing import assert_frame_equal
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics import (
     compare,
-    durations,
-    gaps,
     objectives,
-    quality,
     rpo_adherence,
     size_anomalies,
     size_trend,
     sizes,
-    what_if,
     worst,
 )
+from cdpanalytics.metrics.registry import REGISTRY
 
+from .asked import OF_SESSIONS, ask, taken
 from .strategies import (
     BY,
     HOURS,
@@ -52,9 +50,10 @@ ADHERENCE = {
     "gap_adherence": SHARE, "success_rate": SHARE, "success_low": SHARE, "success_high": SHARE,
     "unobserved": SPAN, "excluded": SPAN, "retired": SPAN, "adherence_full": SHARE,
 }  # fmt: skip
+LEFT_OUT = "with what is left out"
 COLUMNS = {
     "rpo_adherence": KEYS | ADHERENCE,
-    "with what is left out": KEYS | {"period": TIME} | ADHERENCE,
+    LEFT_OUT: KEYS | {"period": TIME} | ADHERENCE,
     "gaps": {"backup_server": "str", "vm": "str", "policy": "str", "start": TIME, "end": TIME,
              "open": "bool", "exposure": SPAN, "breached": SPAN, "cause": "str"},
     "what_if": {"rpo": SPAN, "observed": SPAN, "exposed": SPAN, "breached": SPAN, "gaps": COUNT,
@@ -84,31 +83,43 @@ COLUMNS = {
                               "residual": SHARE, "score": SHARE, "kind": "str"},
     "quality": {"finding": "str", "sessions": COUNT, "share": SHARE, "vms": COUNT,
                 "consequence": "str"},
+    "incidents": {
+        "incident": COUNT, "start": TIME, "end": TIME, "open": "bool", "scope": "str",
+        "backup_server": "str", "policy": "str", "vms": COUNT, "share": SHARE, "breached": SPAN,
+        "explains": SHARE, "longest": SPAN, "recovery": SPAN, "cause": "str", "cause_share": SHARE},
+    "offenders": {
+        "backup_server": "str", "policy": "str", "vm": "str", "incidents": COUNT, "chance": SHARE,
+        "chronic": "bool", "breached": SPAN, "breached_with_others": SPAN, "explains": SHARE,
+        "first": TIME, "last": TIME, "every": SPAN, "hour": "str", "hour_share": SHARE,
+        "hour_chance": SHARE, "weekday": "str", "weekday_share": SHARE, "weekday_chance": SHARE,
+        "cause": "str"},
+    "status": {
+        "backup_server": "str", "vm": "str", "policy": "str", "state": "str", "since": TIME,
+        "age": SPAN, "target": SPAN, "last_success": TIME, "last_result": "str", "reason": "str",
+        "recovery_point": TIME, "recovery_age": SPAN, "at": TIME},
 }  # fmt: skip
 COLUMNS["size_trend"] = KEYS | {"periods": COUNT} | COLUMNS["size_trend"]
 
 
-@pytest.mark.parametrize("name", COLUMNS)
+@pytest.mark.parametrize("name", [*OF_SESSIONS, LEFT_OUT])
 def test_columns_and_their_types_are_the_contract(name):
     sessions = table(
         ("db", "00:00", "08:00", "Success"), ("db", "08:30", "14:00", "Failed"),
         ("web", "08:30", "14:00", "Success"),
     ).assign(total_size=5)  # fmt: skip
-    ask = {
-        "rpo_adherence": lambda t: rpo_adherence(t, "15min"),
-        "with what is left out": lambda t: rpo_adherence(
-            t, "15min", freq="D", unobserved=hole_frame([]), exclude=[], retire_after="9D"
-        ),
-        "gaps": lambda t: gaps(t, "15min"),
-        "what_if": lambda t: what_if(t, ["15min"]),
-        "objectives": lambda t: objectives(t, 0.9, "15min"),
-        "worst": lambda t: worst(t, target="15min"),
-        "compare": lambda t: compare(t, "2026-10-01 08:00", target="15min"),
-        "durations": durations, "sizes": sizes, "size_trend": size_trend,
-        "size_anomalies": size_anomalies, "quality": quality,
-    }[name]  # fmt: skip
-    found = ask(sessions)
-    assert {column: str(dtype) for column, dtype in found.dtypes.items()} == COLUMNS[name]
+    if name == LEFT_OUT:
+        asked = {"freq": "D", "unobserved": hole_frame([]), "exclude": [], "retire_after": "9D"}
+        found = rpo_adherence(sessions, "15min", **asked)
+    else:
+        freq = {"freq": REGISTRY[name].freq}
+        found = ask(name, sessions, **taken(name, target="15min", **freq))
+    columns = {column: str(dtype) for column, dtype in found.dtypes.items()}
+    if name not in COLUMNS:
+        pytest.fail(
+            f"add the columns of {name} to COLUMNS in tests/metrics/test_built_on_others.py; "
+            f"they are now {columns}"
+        )
+    assert columns == COLUMNS[name]
     assert list(found) == list(COLUMNS[name])
     assert found.index.equals(pd.RangeIndex(len(found)))
 

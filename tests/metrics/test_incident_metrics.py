@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import pytest
 
@@ -60,6 +62,14 @@ def test_an_outage_of_storage_is_one_incident_and_a_flaky_vm_is_seven() -> None:
     assert table["breached"].iloc[1:].eq(pd.Timedelta("45min")).all()
     # 6 h 48 min of 6 h 48 min and 5 h 15 min.
     assert first["explains"] == 408 / 723
+
+
+@pytest.mark.parametrize("asked", [{"within": "1s"}, {"least": 5}])
+def test_gaps_that_are_too_far_apart_or_too_few_are_incidents_of_their_vms(
+    asked: dict[str, Any],
+) -> None:
+    table = incidents(ESTATE, "15min", **asked)
+    assert table["scope"].tolist() == ["VM"] * 11
 
 
 def test_incidents_add_up_to_the_breached_time() -> None:
