@@ -35,6 +35,16 @@ class _Parser(argparse.ArgumentParser):
         output.print_text(message)
 
 
+class _Version(argparse.Action):
+    """Print the version and exit; it is looked up only where it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from importlib.metadata import version
+
+        output.print_text(f"{parser.prog} {version('cdpanalytics')}\n")
+        parser.exit()
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
     from cdpanalytics.cli import archives, monitoring, questions, servers, simulation
@@ -47,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
         "Exit codes: 0 done, 1 error, 2 wrong usage; check: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.",
     )
     root.set_defaults(run=None)
+    root.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     commands: Any = root.add_subparsers(title="commands", metavar="COMMAND")
     simulation.add_demo(commands)
     servers.add_doctor(commands)

@@ -20,7 +20,7 @@ def add_doctor(commands: Any) -> None:
     command = commands.add_parser(
         "doctor",
         help="check a server (network, TLS, log-on, version, clock, memory), or the estate file",
-        epilog="Example: cdpanalytics doctor https://em.tech.local:9398 --user 'TECH\\analyst'",
+        epilog='Example: cdpanalytics doctor https://em.tech.local:9398 --user "TECH\\analyst"',
     )
     _add_server(command)
     command.add_argument(
@@ -117,7 +117,7 @@ def add_query(commands: Any) -> None:
     """Add ``query``."""
     command = commands.add_parser(
         "query", help="the API's own query, all pages",
-        epilog="""Example: cdpanalytics query URL --filter 'VmDisplayName=="db-01";State==InProgress'""",
+        epilog='Example: cdpanalytics query URL --filter "State==InProgress"',
     )  # fmt: skip
     _add_server(command)
     command.add_argument("--filter", metavar="TEXT", help="as the vendor's manual writes it")
@@ -146,7 +146,7 @@ def add_login(commands: Any) -> None:
     """Add ``login``."""
     command = commands.add_parser(
         "login", help="store a server's password in the keyring",
-        epilog="Example: cdpanalytics login https://em.tech.local:9398 --user 'TECH\\analyst'",
+        epilog='Example: cdpanalytics login https://em.tech.local:9398 --user "TECH\\analyst"',
     )  # fmt: skip
     command.add_argument("url", metavar="URL")
     command.add_argument("--user", metavar="NAME")

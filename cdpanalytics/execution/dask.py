@@ -118,7 +118,7 @@ def installed(module: str) -> Any:
         return import_module(module)
     except ModuleNotFoundError:
         raise ConfigError(
-            "Dask is not installed; install it: pip install 'cdpanalytics[cluster]'"
+            'Dask is not installed; install it: pip install "cdpanalytics[cluster]"'
         ) from None
 
 
