@@ -37,8 +37,8 @@ ONE_GROUP = [
     )
     if REGISTRY[name].by is not None
 ]
-SAID = {"objective", "rpo", "rpo_before", "verdict", "period"}
-"""Columns that repeat what was asked, or say that nothing is known; a period is that of the epoch."""
+SAID = {"objective", "rpo", "rpo_before", "verdict"}
+"""Columns that repeat what was asked, or say that nothing is known."""
 
 
 def of_groups(name, sessions, by="vm"):

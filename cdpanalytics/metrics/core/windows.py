@@ -19,6 +19,8 @@ from cdpanalytics.metrics.core.values import us_of
 
 _QUARTER = 15 * 60 * 1_000_000
 _LAST_YEAR = 9999
+_UNDATED = pd.DatetimeIndex([pd.NaT], tz="UTC").as_unit("us")
+"""The one period of a window that nothing gives a beginning."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ def window(arrays: SessionArrays, question: Question) -> Window:
     closed = start <= as_of and (until is None or us_of(until) > as_of)
     if question.freq is None:
         return Window(np.array([start, stop]), None, None, closed)
+    if since is None and not len(arrays.created):
+        return Window(np.array([start, stop]), _UNDATED, None, closed)
     starts = _period_starts(start, stop, question.freq, question.tz)
     inner = starts.as_unit("us").to_numpy(dtype="M8[us]").view(np.int64)
     edges = np.concatenate([[start], inner[(inner > start) & (inner < stop)], [stop]])
