@@ -77,7 +77,9 @@ def write(name: str | os.PathLike[str], body: bytes) -> None:
         else:
             _write_into(Path(name), body)
     except OSError as error:
-        raise InputError(f"cannot write {name}: {error.strerror or error}") from None
+        in_use = os.name == "nt" and isinstance(error, PermissionError)
+        hint = "; close it if another program has it open" if in_use else ""
+        raise InputError(f"cannot write {name}: {error.strerror or error}{hint}") from None
 
 
 def write_text(name: str | os.PathLike[str], text: str) -> None:

@@ -191,6 +191,16 @@ def _tls_error(url: str, cause: ssl.SSLError) -> ServerError:
     return ServerError(url + what, retryable=True)
 
 
+_NUMBERS: Final = {
+    errno.ECONNREFUSED: "connection refused",
+    errno.ECONNRESET: "connection reset by peer",
+    errno.EHOSTUNREACH: "no route to host",
+    errno.ENETUNREACH: "network is unreachable",
+    errno.ETIMEDOUT: "connection timed out",
+}
+"""What Windows calls an unknown error."""
+
+
 def _certificate_error(url: str, why: str) -> CertificateError:
     return CertificateError(
         f"{url}: its certificate was not accepted ({why}); give the file that "
@@ -207,7 +217,7 @@ def _reason(problem: BaseException) -> str:
             return str(cause.verify_message)  # type: ignore[attr-defined]
         number = getattr(cause, "errno", None)
         if isinstance(number, int) and number in errno.errorcode and not hasattr(cause, "reason"):
-            return os.strerror(number).lower()
+            return _NUMBERS.get(number) or os.strerror(number).lower()
     return "the connection failed"
 
 

@@ -13,7 +13,7 @@ import pytest
 from cdpanalytics.archive import Archive, marker
 from cdpanalytics.archive.names import staged
 from cdpanalytics.archive.storage.base import Kind, Storage
-from cdpanalytics.archive.storage.local import LocalStorage
+from cdpanalytics.archive.storage.local import LocalStorage, when_free
 from cdpanalytics.errors import ArchiveError
 from cdpanalytics.ranges import FULL_RANGE
 from cdpanalytics.simulator import Simulator
@@ -34,6 +34,21 @@ def write(archive: Archive, version: int, days: int = DAYS) -> None:
 
 def versions(frame: pd.DataFrame) -> set[int]:
     return set(frame["total_size"])
+
+
+def test_a_file_that_someone_has_open_is_waited_for() -> None:
+    refusals = [PermissionError(13, "Access denied")] * 2
+
+    def replace() -> str:
+        if refusals:
+            raise refusals.pop()
+        return "replaced"
+
+    assert when_free(replace, tries=3) == "replaced"
+    refusals[:] = [PermissionError(13, "Access denied")] * 3
+    with pytest.raises(PermissionError):
+        when_free(replace, tries=3)
+    assert not refusals
 
 
 def test_each_of_many_reads_while_days_are_replaced_is_of_one_version(folder: Path) -> None:

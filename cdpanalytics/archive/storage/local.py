@@ -6,7 +6,9 @@ import errno
 import os
 import re
 import stat
+import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
@@ -21,6 +23,10 @@ A = TypeVar("A")
 T = TypeVar("T")
 
 _BESIDE = "tmp"
+_TRIES = 100 if os.name == "nt" else 1
+_PAUSE = 0.05
+"""Seconds between two tries."""
+
 _Version = tuple[int, int, int]
 """Inode, time and size of a file: others where it was replaced."""
 
@@ -47,11 +53,23 @@ def write(path: Path, body: bytes) -> None:
             file.write(body)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(beside, path)
+        when_free(lambda: os.replace(beside, path))
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def when_free(action: Callable[[], T], tries: int = _TRIES) -> T:
+    """Return what an action on a file returns; on Windows, wait until no one else has it open.
+
+    There, a file is not replaced while someone reads it, nor opened while it is replaced.
+    """
+    for _ in range(tries - 1):
+        with suppress(PermissionError):
+            return action()
+        time.sleep(_PAUSE)
+    return action()
 
 
 def sync_folder(folder: Path) -> None:
@@ -117,7 +135,7 @@ class LocalStorage:
 
     def read(self, name: PurePosixPath) -> bytes:
         """Return a file's bytes."""
-        return (self.home / name).read_bytes()
+        return when_free((self.home / name).read_bytes)
 
     def read_parquet(self, name: PurePosixPath, function: Callable[[pq.ParquetFile], T]) -> T:
         """Apply a function to a Parquet file."""
@@ -152,7 +170,7 @@ class LocalStorage:
         self.check_replaceable(to)
         path = self.home / to
         path.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(self.home / name, path)
+        when_free(lambda: os.replace(self.home / name, path))
         sync_folder(path.parent)
 
     def check_replaceable(self, name: PurePosixPath) -> None:
