@@ -241,8 +241,8 @@ def coverage_picture() -> str:
     """Draw how often the interval of a slope holds it."""
     with styled():
         alt = (
-            "Intervals by time slots and by resampled increments hold the truth in every setting; "
-            "those of pooled sessions and Theil-Sen's own do not."
+            "Share of intervals that contain the true value, in the worst case: by time slots 97 %, "
+            "by resampled changes 90 %, of pooled sessions 0 %, Theil-Sen's own 14 %."
         )
         _save(coverage_figure(), "uncertainty.svg", alt)
     return f"![{alt}](uncertainty.svg)\n"
