@@ -89,12 +89,17 @@ def _columns(text: str) -> str:
         paragraphs += [
             re.sub(r"^(``[^`]+``) : ", r"- \1: ", item.strip()).replace("\n", "\n  ")
             if re.match("``[^`]+`` : ", item)
-            else item.strip() + "\n"
+            else _nested(item.strip()) + "\n"
             for item in items
             if item.strip()
         ]
         paragraphs.append("")
     return _markdown("\n".join(paragraphs))
+
+
+def _nested(text: str) -> str:
+    """A list below a column as a list inside its item; any other paragraph as it is."""
+    return re.sub("^", "  ", text, flags=re.M) if text.startswith("- ") else text
 
 
 def _arguments(text: str) -> str:

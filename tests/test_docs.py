@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import doctest
+import inspect
 import re
 import shlex
 import subprocess
@@ -121,6 +122,48 @@ def test_each_public_name_shown_exists() -> None:
         ):
             for name in re.findall(pattern, block):
                 assert hasattr(home, name), f"{page}: {name}"
+
+
+def keywords_of(block: str) -> Iterator[tuple[str, str, str]]:
+    """Each argument by name of a method call in a block: what it is called on, method, argument."""
+    for call in ast.walk(ast.parse(block)):
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):
+            for keyword in call.keywords:
+                if keyword.arg:
+                    yield ast.unparse(call.func.value), call.func.attr, keyword.arg
+
+
+def takes(homes: list[object], method: str, argument: str) -> bool:
+    """Whether one of the methods of this name takes the argument, or none is of ours."""
+    ours = [getattr(home, method) for home in homes if callable(getattr(home, method, None))]
+    every = [
+        parameter for each in ours for parameter in inspect.signature(each).parameters.values()
+    ]
+    return not ours or any(
+        parameter.name == argument or parameter.kind is parameter.VAR_KEYWORD for parameter in every
+    )
+
+
+def test_each_argument_shown_is_one_of_its_method() -> None:
+    """Of the blocks without results, which need an archive or a server and are not run."""
+    modules = {"cdp": cdpanalytics, "metrics": metrics, "plots": plots}
+    classes = [cdpanalytics.Selection, cdpanalytics.Archive, cdpanalytics.EnterpriseManager]
+    found = 0
+    for page in PAGES:
+        for language, block in FENCED.findall(page.read_text()):
+            for on, method, argument in keywords_of(block) if language == "python" else ():
+                frame = [pd.DataFrame.cdp] if on.endswith(".cdp") else classes  # type: ignore[attr-defined]
+                homes = [modules[on]] if on in modules else frame
+                assert takes(homes, method, argument), f"{page.name}: {method} has no {argument}="
+                found += 1
+    assert found > 15
+
+
+def test_an_argument_that_a_method_lacks_is_found() -> None:
+    selection = [cdpanalytics.Selection]
+    assert takes(selection, "rpo_adherence", "freq")
+    assert not takes(selection, "rpo_adherence", "tz")
+    assert takes(selection, "assign", "rpo"), "a method of pandas"
 
 
 def test_each_public_name_is_in_the_reference() -> None:

@@ -60,8 +60,8 @@ def durations(
 
         ``sessions`` : the number of finished sessions. The durations are of these.
         ``running`` : sessions that run at `as_of`. They are in no mean and no quantile.
-        ``unknown`` : sessions that are pending, or that finished without an end at or after
-        their beginning.
+        ``unknown`` : sessions that are pending or in an unknown state, or that finished but
+        have no end, or have an end before their beginning.
         ``mean, median, p95, max, total`` : Timedelta; NaT without finished sessions.
         Quantiles are linear (type 7).
         ``expected`` : Timedelta, the long-term step of the policy; NaT if it is unknown, or

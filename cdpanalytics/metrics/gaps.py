@@ -49,8 +49,9 @@ def gaps(
     A gap is the time from where coverage ends, or from the VM's first attempt, to where
     coverage begins again, with some observed time in it. Time that is left out (forbidden
     hours, exclusions, grace, unknown because of a hole) does not end a gap: the clock of the
-    gap stops, and continues afterwards. A gap belongs to the policy of its first instant,
-    which is the policy that protected the VM last.
+    gap stops, and continues afterwards. A gap belongs to the policy of the newest protecting
+    session before it. Before the first one, it belongs to the policy of the newest attempt
+    at the start of the gap.
 
     Parameters
     ----------

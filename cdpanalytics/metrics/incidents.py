@@ -70,11 +70,13 @@ def incidents(
     2. The breached gaps of one backup server are sorted by their start. As long as each
        one starts at most `within` after the one before, they form a cluster. A cluster that
        is longer than three times `within` is cut at the longest step between two starts.
-    3. A cluster of at least `least` VMs is an incident, if chance does not explain it: if
-       the binomial probability that so many VMs of the server have a gap that starts
-       together, times the number of periods of this length in the window, is below 0.001. The rate is
-       that of the starts outside clusters (plus one), or that of the starts at this time of
-       day on the other days, if it is greater.
+    3. A cluster of at least `least` VMs is an incident, if chance does not explain it. The
+       test is: take the binomial probability that so many VMs of the server or more have a
+       gap that starts in a period as long as the cluster plus `within`. Multiply it by the
+       number of periods of length `within` in the window. The result must be below 0.001.
+       The rate of starts is the higher of two rates: the rate of the starts outside such
+       incidents (with one start added), and the rate of the starts at this time of day on
+       the other days.
     4. Incidents of several backup servers that start within `within` of each other are one
        incident of the estate.
     5. Each gap that is left is an incident of its VM.
@@ -88,11 +90,12 @@ def incidents(
     target, since, until, as_of, schedule, tz, schedule_tz, protects, policies
         As in `rpo_adherence`, as are `unobserved`, `exclude`, `retire_after` and `grace`.
     within : timedelta-like
-        The longest time between the starts of two gaps of one incident.
+        The longest time from the start of one gap to the start of the next gap in a cluster.
+        Default: 10 minutes.
     least : int
-        The smallest number of VMs of an incident of several VMs; 2 or more.
+        The smallest number of VMs of an incident of several VMs; 2 or more. Default: 3.
     merge : timedelta-like
-        Two gaps of a VM with less protection between them count as one gap.
+        Two gaps of a VM with less protection between them count as one gap. Default: 1 hour.
 
     Returns
     -------

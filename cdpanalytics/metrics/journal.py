@@ -39,8 +39,9 @@ def journal_adherence(
     and for 2 of them 40 seconds. The target is 15 seconds, so adherence is 6/10.
 
     The figures come from restorable intervals. They have the RPO that was really achieved, and
-    are the nearest to the vendor's own SLA. The server has them only for the time of its
-    short-term retention. So they go back only as far as that when the server was asked.
+    are the nearest to the vendor's own SLA. The server keeps them only for the short-term
+    retention of the policy. So the figures of a VM begin that long before the server was
+    first asked about it.
 
     Parameters
     ----------

@@ -116,14 +116,14 @@ def objectives(
         ``passed`` : False if the adherence so far is below the objective. Else NA (unknown) if
         a VM of the group was never seen or is unknown at the end (`undecided`), or if nothing
         was observed. Else True.
-        ``budget`` : Timedelta, the breached time that is allowed: ``1 - objective``, times
-        the observed time and the scheduled time still ahead. The VMs of the time ahead are
-        those that are in the group now, or were in it last. If the group has several
-        objectives, the budget is the sum of the budgets of its VMs.
+        ``budget`` : Timedelta, the breached time that is allowed:
+        ``(1 - objective) * (observed + ahead)``. `ahead` is the scheduled time from `as_of` to
+        the end of the window, without exclusions. Its VMs are those that are in the group
+        now, or were in it last, and are not retired. If the group has several objectives, the
+        budget is the sum of the budgets of its VMs.
         ``spent`` : Timedelta, the breached time.
         ``remaining`` : ``budget - spent``; below zero if more is spent than allowed.
-        ``elapsed`` : observed time divided by observed time and time ahead; 1 if the window
-        is over.
+        ``elapsed`` : ``observed / (observed + ahead)``; 1 if the window is over.
         ``burn_rate`` : the spent share of the budget, divided by `elapsed`. At 1 the budget
         lasts exactly as long as the window, at 2 half as long. NA if the budget is zero.
         ``vms_met`` : the number of VMs that passed themselves.

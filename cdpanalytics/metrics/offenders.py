@@ -63,10 +63,10 @@ def offenders(
     In the example, a VM has a gap every second night at 02:00: four incidents, two days apart.
 
     Only incidents of this VM alone are counted (see `incidents`). Incidents of several VMs
-    are *acute*; their breached time has a column of its own. A VM is *chronic* if chance
-    does not explain how often it fails: if the Poisson probability of so many incidents,
-    times the number of VMs, is below 0.001. The rate is the mean of the other VMs (with one
-    incident added).
+    are *acute*; their breached time has a column of its own. A VM is *chronic* if `chance` is
+    below 0.001. `chance` is the Poisson probability of so many incidents or more, times the
+    number of VMs. The expected number is the mean of the other VMs, with one incident added
+    to their sum.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def offenders(
     target, since, until, as_of, schedule, schedule_tz, protects, policies
         As in `rpo_adherence`, as are `unobserved`, `exclude`, `retire_after` and `grace`.
     least : int
-        The smallest number of incidents of its own for which a VM is listed.
+        The smallest number of incidents of its own for which a VM is listed. Default: 3.
     tz : str
         Zone of weekdays and times of day.
 
@@ -86,7 +86,7 @@ def offenders(
 
         ``backup_server, policy, vm`` : the VM; the policy is missing if there are several.
         ``incidents`` : the number of incidents of this VM alone.
-        ``chance`` : the probability above, at most 1.
+        ``chance`` : this product, at most 1.
         ``chronic`` : whether `chance` is below 0.001.
         ``breached`` : Timedelta, the breached time of these incidents inside the window.
         ``breached_with_others`` : Timedelta, its breached time in incidents of several VMs.

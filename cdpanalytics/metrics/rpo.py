@@ -68,13 +68,13 @@ def rpo_adherence(
     In the example, no session covers the hour from 08:00 to 09:00. The first 15 minutes of
     this gap are within the target, the other 45 are breached: ``1 - 0.75/18`` is 0.9583.
 
-    - A VM is *observed* from its first attempt to `as_of`, in scheduled time. An attempt is
-      a session of any state but Pending.
+    - A VM is *observed* from its first attempt to `as_of`, in scheduled time, without the
+      time that is left out. An attempt is a session of any state but Pending.
     - A VM is *covered* while one of its protecting sessions runs. A session protects while
       it is running, and if it ended with a verdict of `protects`.
     - A *gap* is observed time that is not covered, from where coverage ends to where it
       begins again.
-    - The *exposure* of a gap is its scheduled time so far. From the instant at which the
+    - The *exposure* of a gap is its observed time so far. From the instant at which the
       exposure exceeds the target, the gap is breached. So the breached part is at its end.
 
     As formulas::
@@ -93,10 +93,10 @@ def rpo_adherence(
         The RPO. Default: each policy's own, from the sessions' `rpo`, else from
         `policies`.
     by : str or sequence of str
-        Columns to group by: any columns of the frame. ``()`` returns one row for all. The
-        time of a VM belongs to the value of the newest protecting session that began at or
-        before it, or, before the first one, of the newest attempt. Rows without a value are
-        a group of their own, the last.
+        Columns to group by: any columns of the frame. ``()`` returns one row for all. Each
+        instant of a VM belongs to the group of the newest protecting session that began at or
+        before it. Before the first protecting session, it belongs to the group of the newest
+        attempt. Rows without a value form one group, which comes last.
     since, until : timestamp-like, optional
         The window ``[since, until)``. Default: the window that the frame was read for,
         else everything up to `as_of`. A text without an offset is a time of `tz`.
@@ -124,17 +124,18 @@ def rpo_adherence(
     unobserved : pandas.DataFrame, optional
         Holes: times that were never fetched (``archive.holes()``). Columns `start`, `end`
         and `backup_server` (missing: the hole is for all servers). Sessions that began in a
-        hole are not known. So a VM is unknown from the start of the hole until a known
-        protecting session covers a time after the hole, or until its next session begins,
-        but at most until the end of the hole plus 1.1 times the VM's cadence. The cadence is
-        the long-term step of its policy, else its longest finished session, else 24 h. A
-        running session counts as running only up to a hole that begins after the session's
-        own `as_of`.
+        hole are not known. So a VM is unknown from the start of the hole to its end, if a
+        known protecting session covers the VM at that end. Else the VM is unknown until the
+        first of these: (1) its next session begins; (2) 1.1 times its cadence has passed
+        since the end of the hole. The cadence is the long-term step of its policy, else its
+        longest finished session, else 24 h. If a session was running at its own `as_of`, and
+        a hole begins later, the session protects only up to the start of this hole.
     exclude : stretches, optional
         Maintenance windows, which are left out of observed time: pairs ``(start, end)``, or
-        a frame with `start` and `end`. The frame can also have `backup_server`, `policy` and
-        `vm`, for which the window is (missing: for all). The clock of a gap stops in a window
-        and continues after it.
+        a frame with `start` and `end`. The frame can also have the columns `backup_server`,
+        `policy` and `vm`: the window is then only for these. If a column is missing or a cell
+        is NA, the window is for all. The clock of a gap stops in a window and continues after
+        it.
     retire_after : timedelta-like, optional
         A VM whose gap is still open at `as_of` is retired from the start of the gap plus
         this length of elapsed time. The time after that is left out. The time before stays
@@ -155,32 +156,34 @@ def rpo_adherence(
 
         ``rpo`` : Timedelta, the target; NA where a group mixes targets or none is known.
         ``vms`` : VMs with observed time or an attempt in the window, or named by a policy.
-        ``unprotected`` : VMs of these that were not covered at any instant of the window, by
-        a session of any policy.
+        ``unprotected`` : the VMs of `vms` that no session, of any policy, covered at any
+        instant of the window.
         ``sessions`` : sessions that begin in the window.
-        ``success, warning, failed`` : sessions of these with that verdict. The verdict is
-        the Result of a Completed session that has an end.
-        ``unknown`` : sessions of these without a verdict: running, pending, or finished
-        without an end.
+        ``success, warning, failed`` : the number of `sessions` with this verdict. The verdict
+        is the Result of a Completed session that has an end.
+        ``unknown`` : the number of `sessions` without a verdict: they run, are pending, or
+        have no usable state, end or result (see `quality`).
         ``observed`` : Timedelta, observed time.
         ``exposed`` : Timedelta, the observed time that is not covered.
         ``breached`` : Timedelta, the exposed time in which the exposure exceeded the target.
         ``gaps`` : gaps with some time in the window. A gap belongs to the group of its first
         instant.
-        ``breaches`` : gaps of these whose whole length exceeds the target.
+        ``breaches`` : the number of `gaps` whose whole length exceeds the target.
         ``worst_gap`` : the whole length of the longest gap; NaT without gaps.
         ``adherence`` : ``1 - breached / observed``; NA when nothing was observed or no
         target is known.
-        ``adherence_strict`` : the same, but only Success and running sessions protect, and
-        the observed time is the same; NA without a `result` column. A Warning means that the
-        RPO was exceeded at some time in the session. So this is a lower bound for targets at
-        or above the policy's warning threshold. Two things are in neither figure: the first
-        copy inside a VM's first session, and a delay below the warning threshold.
+        ``adherence_strict`` : as `adherence`, with the same observed time, but of the finished
+        sessions only those with Success protect. NA without a `result` column. A Warning
+        means that a restore point was later than the policy's warning threshold. So this is a
+        lower bound, if three conditions are true: the target is at or above this threshold,
+        the first copy was complete before the window, and no session still runs. Two things
+        are in neither figure: the time until the first copy inside a VM's first session is
+        complete, and a delay below the warning threshold.
         ``gap_adherence`` : ``1 - breaches / gaps``; NA without gaps.
         ``success_rate`` : ``success / (success + warning + failed)``: the server's own
         verdict, not the vendor's SLA; NA without finished sessions.
-        ``success_low, success_high`` : its 95 % interval. It allows for sessions of one time
-        slot to fail together (docs/uncertainty.md).
+        ``success_low, success_high`` : its 95 % interval. It takes into account that
+        sessions of one time slot can fail together (docs/uncertainty.md).
         ``unobserved, excluded, retired`` : Timedelta, scheduled time since each VM's first
         attempt that was left out: because of holes; because of exclusions and grace; because
         of retirement. If several would leave out the same time, it counts once: as excluded,

@@ -101,16 +101,22 @@ def status(
           to end after the instant;
         - *excluded*: by an exclusion, or by grace;
         - *off schedule*: the hour is not scheduled, and the VM was covered at the last
-          scheduled instant. If it was not covered then, it keeps the state of then;
+          scheduled instant. If the VM was not covered at that instant, its state is the state
+          at that instant, or *protected* if a session covers the VM now;
         - *breached*: not covered for its target or longer;
         - *exposed*: not covered for a shorter time, or without a known target;
         - *protected*: covered. At the end of a session a VM is still covered, because
           sessions that begin at this instant are not known.
 
-        ``since`` : exposed and breached: the start of the gap; protected: the start of
-        coverage, or of the window if it is later; unknown: the start of the unknown time;
-        retired: the instant of retirement; excluded and off schedule: the instant at which
-        its clock stopped; never seen: NA.
+        ``since`` : the start of the state:
+
+        - breached and exposed: the start of the gap;
+        - protected: the start of coverage, or of the window if it is later;
+        - unknown: the start of the unknown time;
+        - retired: the instant of retirement;
+        - excluded and off schedule: the instant at which the clock of the VM stopped;
+        - never seen, or excluded without any attempt: NA.
+
         ``age`` : Timedelta, observed time since coverage ended; 0 while covered; NA for
         unknown and never seen.
         ``target`` : the RPO of the VM.
