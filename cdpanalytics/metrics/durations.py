@@ -15,7 +15,7 @@ from cdpanalytics.metrics.core.kernels import LARGEST, Flags, Integers, group_qu
 from cdpanalytics.metrics.core.question import UNSET, By, Question, Table, Terms, Zone
 from cdpanalytics.metrics.core.spec import WINDOW, MetricSpec, concat, identity
 from cdpanalytics.metrics.core.values import UNKNOWN, lengths
-from cdpanalytics.metrics.core.windows import policies_then, window
+from cdpanalytics.metrics.core.windows import policies_then, resolve_window, window
 
 TOLERANCE = 0.1
 """Share of the expected duration within which a session is on cadence."""
@@ -96,7 +96,8 @@ def _figures(sessions: pd.DataFrame, question: Question, terms: Terms) -> pd.Dat
     known = facts(sessions)
     now = as_of_frame(sessions, known, question.as_of)
     policies = policies_then(sessions, known, question, terms.policies)
-    arrays = read(sessions, now, policies, by=question.by, facts=known)
+    _, end = resolve_window(known, question)
+    arrays = read(sessions, now, policies, by=question.by, facts=known, named_until=end)
     group = grouping.groups(arrays, question.by)
     inside = window(arrays, question).place(arrays.created) >= 0
     of = group.of[: len(inside)]

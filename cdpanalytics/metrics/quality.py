@@ -113,7 +113,7 @@ def _counts(sessions: pd.DataFrame, question: Question, terms: Terms) -> pd.Data
     dated = sessions[begun]
     now = as_of_frame(dated, known, question.as_of)
     policies = policies_then(dated, known, question, terms.policies)
-    arrays = read(dated, now, policies, facts=known)
+    arrays = read(dated, now, policies, facts=known, named_until=until)
     inside = _begun(arrays.created, since, until)
     if not (since is None and until is None):
         window(arrays, question)  # refuses a window that is empty or too large

@@ -120,7 +120,9 @@ def rpo_adherence(
         Verdicts that protect. Running sessions always do.
     policies : pandas.DataFrame, optional
         Settings (``archive.policies()``): the RPO, the schedule and the long-term step of
-        each policy, and the VMs that it names. Some of these VMs may have no session.
+        each policy, and the VMs that it names. Some of these VMs may have no session. If there
+        are several rows of a policy, the newest row counts, by `seen_from`. The VMs are those
+        of the newest row that was seen before the end of the window.
     unobserved : pandas.DataFrame, optional
         Holes: times that were never fetched (``archive.holes()``). Columns `start`, `end`
         and `backup_server` (missing: the hole is for all servers). Sessions that began in a
@@ -134,7 +136,7 @@ def rpo_adherence(
         Maintenance windows, which are left out of observed time: pairs ``(start, end)``, or
         a frame with `start` and `end`. The frame can also have the columns `backup_server`,
         `policy` and `vm`: the window is then only for these. If a column is missing or a cell
-        is NA, the window is for all. The clock of a gap stops in a window and continues after
+        is empty, the window is for all. The clock of a gap stops in a window and continues after
         it.
     retire_after : timedelta-like, optional
         A VM whose gap is still open at `as_of` is retired from the start of the gap plus

@@ -26,8 +26,8 @@ Row = dict[str, Any]
 def sync_journal(em: EnterpriseManager, archive: Archive, as_of: pd.Timestamp, show: bool) -> int:
     """Fetch the intervals of each replica VM and vApp since the last visit; return how many came.
 
-    The first query for a VM goes as far back as its policy's short-term retention: the
-    server keeps no more.
+    No query goes back further than the policy's short-term retention: the server keeps no
+    more, and what it has deleted is not known.
     """
     fetched = list(_fetch(em, _questions(em, archive, as_of), as_of, show))
     table = pa.concat_tables([schema.JOURNAL.empty_table(), *fetched])
@@ -51,9 +51,10 @@ def _questions(
     sets = em.replicas(fresh=True)["uid"].to_pylist()
     vms = pa.concat_tables([*map(em.replica_vms, sets), em.vapps()]).to_pylist()
     last_visit, short_term = _last_visits(archive, em.url, as_of), _short_terms(archive, em.url)
+    kept_since = (as_of - short_term.get(vm["policy_uid"], _LOOK_BACK) for vm in vms)
     questions = [
-        (vm, last_visit.get(vm["uid"], as_of - short_term.get(vm["policy_uid"], _LOOK_BACK)))
-        for vm in vms
+        (vm, max(last_visit.get(vm["uid"], kept), kept))
+        for vm, kept in zip(vms, kept_since, strict=True)
     ]
     return [(vm, since) for vm, since in questions if since < as_of]
 

@@ -152,6 +152,23 @@ def test_visits_add_up_to_one_long_visit(
     assert (lengths >= pd.Timedelta("6h")).all(), "known without a break since the first visit"
 
 
+def test_what_the_server_has_deleted_between_two_visits_was_not_asked(
+    fleet: Fleet, folder: Path
+) -> None:
+    apart = timedelta(hours=26)
+    with Simulator(fleet, clock=lambda: UNTIL - apart) as server:
+        journalled(server, folder)
+        server.advance(apart)
+        archive, _ = journalled(server, folder)
+    kept = archive.policies().set_index("policy")["short_term"]
+    assert (kept < apart).any()
+    frame = archive.intervals().query("kind == 'Asked'")
+    asked = (frame["end"] - frame["start"]).groupby(frame["policy"], observed=True).sum()
+    vms = frame.groupby("policy", observed=True)["vm_uid"].nunique()
+    for policy, length in asked.items():
+        assert length / vms[policy] == kept[policy] + min(kept[policy], pd.Timedelta(apart))
+
+
 @pytest.mark.parametrize("accept", ["json", "xml"])
 def test_vapps_are_asked_like_vms(folder: Path, accept: str) -> None:
     plain = {"vms": 9, "days": 4, "seed": 6, "until": UNTIL, "policies": 3}

@@ -237,6 +237,24 @@ def test_7_nothing_vanishes(data):
 
 
 @given(data=st.data())
+def test_older_settings_of_a_policy_change_nothing(data):
+    rows, newest, older = (
+        data.draw(each) for each in (fleets(), settings_of_policies(), settings_of_policies())
+    )
+    target = dt.timedelta(minutes=30)  # an unknown one is that of older settings
+    first = pd.Timestamp(min(row["created"] for row in rows)) - pd.Timedelta("9D")
+    now, before = (
+        policy_frame([{**row, "rpo": row["rpo"] or target} for row in each]).assign(seen_from=seen)
+        for each, seen in ((newest, first), (older, first - pd.Timedelta("9D")))
+    )
+    asked, fleet = {"freq": "D", **data.draw(windows(rows))}, frame(rows)
+    assert_frame_equal(
+        rpo_adherence(fleet, policies=pd.concat([before, now], ignore_index=True), **asked),
+        rpo_adherence(fleet, policies=now, **asked),
+    )
+
+
+@given(data=st.data())
 def test_7_observed_and_left_out_are_all_scheduled_time_since_the_first_attempt(data):
     """Of the scheduled time since a VM's first attempt, nothing is lost between the four."""
     rows = data.draw(fleets())

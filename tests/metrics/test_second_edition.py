@@ -254,3 +254,46 @@ def test_hours_are_cut_where_the_wall_clock_reads_a_full_hour():
     night = night.assign(created=howe.tz_convert("UTC"), ended=howe.tz_convert("UTC") + hours(4.5))
     table = rpo_adherence(night, "1h", by=(), freq="h", tz="Australia/Lord_Howe")
     assert table["observed"].tolist() == [hours(1), hours(1.5), hours(1), hours(1)]
+
+
+def seen(*rows: dict[str, object]) -> pd.DataFrame:
+    """Settings of the policy, as seen on the first day, on the tenth, ..."""
+    days = [at(24 * 9 * number) for number in range(len(rows))]
+    own = {"policy": "gold", "backup_server": "b1", "rpo": hours(1)}
+    return pd.DataFrame([own | row for row in rows]).assign(seen_from=days)
+
+
+def test_a_schedule_that_was_removed_allows_every_hour():
+    evenings_off = "".join("0" if hour >= 18 else "1" for _ in range(7) for hour in range(24))
+    rows = sessions("a", (0, 24, "Success"), (240, 264, "Success"))
+    for schedules, days in (([evenings_off], 8.25), ([evenings_off, None], 11)):
+        policies = seen(*({"schedule": each} for each in schedules))
+        row = only(rpo_adherence(rows, policies=policies))
+        assert row["observed"] == hours(24 * days)
+
+
+def test_a_long_term_step_that_was_switched_off_is_not_expected():
+    rows = sessions("a", (0, 8, "Success"))
+    step, off = {"long_term": hours(8)}, {"long_term": pd.NaT}
+    assert only(durations(rows, policies=seen(step)))["expected"] == hours(8)
+    assert only(durations(rows, policies=seen(step, off)))["expected"] is pd.NaT
+
+
+def test_a_vm_that_a_policy_names_after_the_window_is_not_of_it():
+    rows = sessions("a", (0, 24 * 20, "Success"))
+    policies = seen({"vms": ["a"]}, {"vms": ["a", "z"]})
+    for until, vms in ((24 * 8, ["a"]), (24 * 10, ["a", "z"])):
+        window = {"since": at(0), "until": at(until), "policies": policies}
+        assert rpo_adherence(rows, by="vm", **window)["vm"].tolist() == vms
+        whole = only(rpo_adherence(rows, by=(), **window))
+        assert (whole["vms"], whole["unprotected"]) == (len(vms), len(vms) - 1)
+    later = policies.iloc[1:]  # seen after the window only: it names them all the same
+    assert rpo_adherence(rows, by="vm", until=at(24), policies=later)["vm"].tolist() == ["a", "z"]
+
+
+@pytest.mark.parametrize("nobody", [None, np.nan, ""])
+def test_a_window_that_names_no_vm_is_for_all(nobody: object) -> None:
+    windows = pd.DataFrame(
+        {"start": [at(1)], "end": [at(3)], "vm": pd.Series([nobody], dtype=object)}
+    )
+    assert only(rpo_adherence(A, "15min", exclude=windows))["excluded"] == hours(2)

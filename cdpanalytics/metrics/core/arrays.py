@@ -164,6 +164,7 @@ def read(
     by: Sequence[str] = (),
     facts: Facts = NO_FACTS,
     known_until: int | None = None,
+    named_until: pd.Timestamp | None = None,
 ) -> SessionArrays:
     """Return sessions as integers.
 
@@ -188,6 +189,8 @@ def read(
     known_until : int, optional
         The instant as of which sessions are known, where that is later than `as_of`: what
         ended in between has its verdict, though time is measured up to `as_of` only.
+    named_until : pandas.Timestamp, optional
+        The end of the window: policies name the VMs of their newest settings by then.
 
     Raises
     ------
@@ -196,13 +199,14 @@ def read(
     """
     kept = _KEEPER.get()
     if kept is None or len(sessions) > _KEPT_ROWS:
-        return _read(sessions, as_of, policies, unobserved, by, facts, known_until)
+        return _read(sessions, as_of, policies, unobserved, by, facts, known_until, named_until)
     foreign = tuple(name for name in by if name not in SESSIONS.names)
     held = (sessions, policies, unobserved)
-    key = (*map(id, held), as_of, foreign, facts, known_until)
+    key = (*map(id, held), as_of, foreign, facts, known_until, named_until)
     # What is known by its identity has to stay alive.
     entry = kept.pop(key, None) or (
-        *held, _read(sessions, as_of, policies, unobserved, by, facts, known_until),
+        *held,
+        _read(sessions, as_of, policies, unobserved, by, facts, known_until, named_until),
     )  # fmt: skip
     while len(kept) >= _KEPT:
         kept.pop(next(iter(kept)), None)
@@ -218,6 +222,7 @@ def _read(
     by: Sequence[str],
     facts: Facts,
     known_until: int | None,
+    named_until: pd.Timestamp | None,
 ) -> SessionArrays:
     require(sessions, NEEDED, _PURPOSE)
     frame = sessions.reset_index(drop=True) if facts.untouched else _unique_sessions(sessions, by)
@@ -236,7 +241,7 @@ def _read(
     running, completed = (running | still) & present, completed & ~still & present
     ended = np.where(still, UNKNOWN, ended)
     verdict = _verdict(frame, completed, created, ended)
-    listed = settings.listed_vms(policies, "backup_server" in frame)
+    listed = settings.listed_vms(policies, "backup_server" in frame, named_until)
     keys = {key: common_codes(_column(frame, key), _column(listed, key), text=True) for key in KEYS}
     servers, names = keys["backup_server"], keys["vm"]
     vm, _ = compact_codes((servers.codes + 1) * (len(names.values) + 1) + names.codes + 1)

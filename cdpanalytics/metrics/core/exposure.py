@@ -18,7 +18,12 @@ from cdpanalytics.metrics.core.frames import facts
 from cdpanalytics.metrics.core.kernels import LARGEST, Integers, expand
 from cdpanalytics.metrics.core.question import Question, Terms
 from cdpanalytics.metrics.core.values import UNKNOWN, duration
-from cdpanalytics.metrics.core.windows import Window, effective_as_of, policies_then
+from cdpanalytics.metrics.core.windows import (
+    Window,
+    effective_as_of,
+    policies_then,
+    resolve_window,
+)
 from cdpanalytics.parallel import parallel_map
 
 COLUMNS = ("vm", "policy", "backup_server", "created", "ended", "state", "result", "rpo")
@@ -160,7 +165,8 @@ def arrays_of(sessions: pd.DataFrame, question: Question, terms: Terms) -> Sessi
     now = effective_as_of(sessions, known, question, terms.protects)
     policies = policies_then(sessions, known, question, terms.policies)
     until = as_of_frame(sessions, known, question.as_of)
-    return read(sessions, now, policies, terms.unobserved, question.by, known, until)
+    _, end = resolve_window(known, question)
+    return read(sessions, now, policies, terms.unobserved, question.by, known, until, end)
 
 
 def measure(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sized
 from functools import cache
+from typing import overload
 
 import numpy as np
 import pandas as pd
@@ -13,13 +14,21 @@ from cdpanalytics.metrics.core.kernels import Integers, compact_codes
 from cdpanalytics.schema import KEYS
 
 
-def listed_vms(policies: pd.DataFrame | None, with_server: bool) -> pd.DataFrame:
+_NULL_IS_SET = frozenset({"schedule", "long_term"})
+"""Settings of which a missing value is one: every hour, no long-term restore points."""
+
+
+def listed_vms(
+    policies: pd.DataFrame | None, with_server: bool, until: pd.Timestamp | None = None
+) -> pd.DataFrame:
     """Return the VMs that a policy names in its newest settings: rows of backup_server, policy, vm.
 
-    Where the settings have `tags`, one mapping for each of their `vms`, each tag is a column.
+    With `until`, in the newest that were seen by then. Where the settings have `tags`, one mapping for each of their `vms`, each tag is a column.
     """
     if policies is None or "vms" not in policies or not any(map(_lists_some, policies["vms"])):
         return _no_vms()
+    if until is not None:
+        policies = known_at(policies, until)
     columns = [key for key in ("backup_server", "policy") if key in policies]
     same = ["policy_uid"] if "policy_uid" in policies else columns
     newest = in_time(policies).drop_duplicates(same, keep="last") if same else policies
@@ -45,6 +54,10 @@ def in_time(policies: pd.DataFrame) -> pd.DataFrame:
     return policies.sort_values("seen_from", kind="stable") if "seen_from" in policies else policies
 
 
+@overload
+def known_at(policies: pd.DataFrame, at: pd.Timestamp) -> pd.DataFrame: ...
+@overload
+def known_at(policies: pd.DataFrame | None, at: pd.Timestamp) -> pd.DataFrame | None: ...
 def known_at(policies: pd.DataFrame | None, at: pd.Timestamp) -> pd.DataFrame | None:
     """Return the settings that were seen by an instant; of a policy seen later only, the first."""
     if policies is None or "seen_from" not in policies or "policy" not in policies:
@@ -87,6 +100,8 @@ def newest_setting(names: pd.DataFrame, policies: pd.DataFrame | None, column: s
     if "policy" not in policies or policies[column].isna().all():
         return pd.Series([None] * len(names), dtype=policies[column].dtype)
     keys = [key for key in names if key in policies]
-    known = in_time(policies).dropna(subset=[column])
+    known = in_time(policies)
+    if column not in _NULL_IS_SET:
+        known = known.dropna(subset=[column])
     newest = known.drop_duplicates(keys, keep="last")[[*keys, column]]
     return names.merge(newest.astype(dict.fromkeys(keys, "str")), on=keys, how="left")[column]

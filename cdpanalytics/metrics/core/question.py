@@ -252,7 +252,7 @@ def _maintenance_windows(stretches: Stretches, name: str, tz: str = "UTC") -> pd
     ----------
     stretches : pairs or pandas.DataFrame
         Pairs ``(start, end)``, or a frame with `start` and `end`, and `backup_server`,
-        `policy` or `vm` where a window does not concern everyone (missing: everyone).
+        `policy` or `vm` where a window does not concern everyone (missing or empty: everyone).
     name : str
         The argument's name, for messages.
     tz : str
@@ -282,7 +282,7 @@ def _maintenance_windows(stretches: Stretches, name: str, tz: str = "UTC") -> pd
             f"{name}: window {row} does not begin before it ends; a window is [start, end)"
         )
     whom = {
-        key: frame[key].astype("str")
+        key: frame[key].astype("str").mask(lambda names: names == "")
         if key in frame
         else pd.Series([None] * len(frame), dtype="str")
         for key in KEYS
