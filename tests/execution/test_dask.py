@@ -248,5 +248,5 @@ def test_without_dask_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "distributed", None)
     monkeypatch.setitem(sys.modules, "dask.dataframe", None)
     for ask in (on_cluster, lambda metric: cluster.sessions(SAMPLE)):
-        with pytest.raises(ConfigError, match=r"pip install 'cdpanalytics\[cluster\]'"):
+        with pytest.raises(ConfigError, match=r'pip install "cdpanalytics\[cluster\]"'):
             ask(metrics.gaps)
