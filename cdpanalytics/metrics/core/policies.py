@@ -13,7 +13,6 @@ from cdpanalytics.metrics.core.codes import Codes
 from cdpanalytics.metrics.core.kernels import Integers, compact_codes
 from cdpanalytics.schema import KEYS
 
-
 _NULL_IS_SET = frozenset({"schedule", "long_term"})
 """Settings of which a missing value is one: every hour, no long-term restore points."""
 
@@ -23,7 +22,8 @@ def listed_vms(
 ) -> pd.DataFrame:
     """Return the VMs that a policy names in its newest settings: rows of backup_server, policy, vm.
 
-    With `until`, in the newest that were seen by then. Where the settings have `tags`, one mapping for each of their `vms`, each tag is a column.
+    With `until`, in the newest that were seen by then. Where the settings have `tags`, one
+    mapping for each of their `vms`, each tag is a column.
     """
     if policies is None or "vms" not in policies or not any(map(_lists_some, policies["vms"])):
         return _no_vms()
