@@ -123,15 +123,17 @@ def _worst_table(sums: Aggregates, question: Question, terms: Terms, n: int | No
 
 def ranked(adherence: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """Return the groups of an adherence table that missed their target, as `worst` orders them."""
-    missed = adherence[adherence["breached"].isna() | (adherence["breached"] > pd.Timedelta(0))]
-    missed = missed.sort_values(
-        ["breached", *keys], ascending=[False, *(True for _ in keys)], ignore_index=True
-    )
     figures = ["rpo", "observed", "breached", "gaps", "breaches", "worst_gap", "adherence"]
-    table = missed[[*keys, *figures]].copy()
-    table["explains"] = (missed["breached"] / missed["breached"].sum()).astype(float)
-    table["explained"] = (missed["breached"].cumsum() / missed["breached"].sum()).astype(float)
-    return table
+    missed = adherence["breached"].isna() | (adherence["breached"] > pd.Timedelta(0))
+    # The groups are in order of their keys, and equals stay so.
+    table = adherence.loc[missed, [*keys, *figures]].sort_values(
+        "breached", ascending=False, kind="stable", ignore_index=True
+    )
+    breached = table["breached"]
+    return table.assign(
+        explains=(breached / breached.sum()).astype(float),
+        explained=(breached.cumsum() / breached.sum()).astype(float),
+    )
 
 
 def compare(

@@ -194,25 +194,24 @@ def _instant(
 
 
 def _table(arrays: SessionArrays, states: States, tags: Sequence[str], now: int) -> pd.DataFrame:
-    table = pd.DataFrame({
-        name: arrays.codes(name).at(states.row) for name in ("backup_server", "vm", "policy", *tags)
-    })  # fmt: skip
-    table["state"] = pd.Series(np.array(STATES, dtype=object)[states.state], dtype="str")
-    table["since"], table["age"] = timestamps(states.since), lengths(states.age)
-    table["target"] = lengths(states.target)
     succeeded = np.flatnonzero(arrays.verdict == SUCCESS)
-    table["last_success"] = timestamps(_at(arrays.ended, _newest(arrays, succeeded, states.vm)))
     last = _newest(arrays, np.flatnonzero(arrays.verdict != NO_VERDICT), states.vm)
     verdict = np.where(last < 0, NO_VERDICT, _at(arrays.verdict.astype(np.int64), last))
     words = np.array([None, *RESULTS[1:]], dtype=object)
-    table["last_result"] = pd.Series(words[verdict], dtype="str")
-    reason = pd.Series([None] * len(table), dtype="str")
+    reason = pd.Series([None] * len(last), dtype="str")
     if "reason" in arrays.frame:
         text = arrays.frame["reason"].astype("str").array
         reason = pd.Series(text.take(last, allow_fill=True), dtype="str")
-    table["reason"] = reason.where(reason != "")
-    table["at"] = timestamps(np.full(len(table), now))
-    return table
+    keys = ("backup_server", "vm", "policy", *tags)
+    return pd.DataFrame({
+        **{name: arrays.codes(name).at(states.row) for name in keys},
+        "state": pd.Series(np.array(STATES, dtype=object)[states.state], dtype="str"),
+        "since": timestamps(states.since), "age": lengths(states.age),
+        "target": lengths(states.target),
+        "last_success": timestamps(_at(arrays.ended, _newest(arrays, succeeded, states.vm))),
+        "last_result": pd.Series(words[verdict], dtype="str"),
+        "reason": reason.where(reason != ""), "at": timestamps(np.full(len(last), now)),
+    })  # fmt: skip
 
 
 def _newest(arrays: SessionArrays, rows: Integers, vm: Integers) -> Integers:

@@ -37,6 +37,9 @@ _BREACH = ["backup_server", "vm", "policy", "start", "end", "open", "exposure", 
            "incident"]  # fmt: skip
 """The columns of `Selection.gaps`."""
 
+UNCOVERED = ["breached", "exposed"]
+"""States of a VM that nothing protects."""
+
 TARGETS = ("15s", "1min", "5min", "15min", "1h", "4h")
 """Targets of the what-if table."""
 
@@ -146,6 +149,12 @@ class Analysis:
     def status(self) -> pd.DataFrame:
         """How each VM is at the end of the window, as it was known then, worst first."""
         return self.selection.status()
+
+    @cached_property
+    def unprotected(self) -> pd.DataFrame:
+        """The VMs that nothing protects at the end, the longest first."""
+        late = self.status[self.status["state"].isin(UNCOVERED)]
+        return late.sort_values(["since", *KEYS], kind="stable", ignore_index=True)
 
     @cached_property
     def gaps(self) -> pd.DataFrame:

@@ -27,7 +27,7 @@ from cdpanalytics.presentation.analysis import (
     periods_by_vm,
     records_by_vm,
 )
-from cdpanalytics.presentation.sentences import budget, unprotected
+from cdpanalytics.presentation.sentences import budget
 
 _HERE = "cdpanalytics.presentation"
 
@@ -138,7 +138,7 @@ def summary_cards(analysis: Analysis) -> list[dict[str, Any]]:
     answered = not pd.isna(whole["adherence"])
     newest = instant(analysis.stop, analysis.selection.tz)
     low, high = (formatting.share(whole[f"success_{end}"]) for end in ("low", "high"))
-    late = unprotected(analysis)
+    late = analysis.unprotected
     since = "at the end of the period"
     if len(late):
         since = f"longest since {instant(late['since'].iloc[0], analysis.selection.tz)}"

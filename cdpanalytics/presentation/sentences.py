@@ -6,8 +6,8 @@ import pandas as pd
 
 from cdpanalytics.metrics.core.question import Terms
 from cdpanalytics.presentation import formatting
-from cdpanalytics.presentation.analysis import Analysis
-from cdpanalytics.schema import KEYS, VM
+from cdpanalytics.presentation.analysis import UNCOVERED, Analysis
+from cdpanalytics.schema import VM
 
 _NAMES_SHOWN = 20
 """VMs that a sentence names."""
@@ -47,14 +47,8 @@ def _promise(objective: pd.Series) -> str:
     return f": {which} {verb} {'met' if objective['passed'] else 'missed'}"
 
 
-def unprotected(analysis: Analysis) -> pd.DataFrame:
-    """Return the VMs that nothing protects at the end, the longest first."""
-    late = analysis.status[_uncovered(analysis.status)]
-    return late.sort_values(["since", *KEYS], kind="stable", ignore_index=True)
-
-
 def _uncovered(status: pd.DataFrame) -> pd.Series:
-    return status["state"].isin(["breached", "exposed"])
+    return status["state"].isin(UNCOVERED)
 
 
 _NO_SESSION = "no session since"
@@ -101,7 +95,7 @@ def advice(analysis: Analysis) -> list[tuple[str, str]]:
 
 def now(analysis: Analysis) -> str:
     """Return in one sentence which VMs nothing protects at the end, and which are not known."""
-    zone, late = analysis.selection.tz, unprotected(analysis)
+    zone, late = analysis.selection.tz, analysis.unprotected
     if analysis.status.empty:
         return "Unprotected now: no VM is known."
     at = formatting.instant(analysis.status["at"].iloc[0].tz_convert(zone))

@@ -106,8 +106,7 @@ def check_numbers(numbers: Collection[int], incidents: pd.Series) -> None:
 
 def _codes(frame: pd.DataFrame, *keys: str) -> Integers:
     """Return the position of each row's keys among their sorted combinations; NA is last."""
-    groups = frame.groupby(list(keys), dropna=False, sort=True, observed=True)
-    return np.asarray(groups.ngroup(), dtype=np.int64)
+    return grouping.groups_of_tables([frame], keys).of
 
 
 def _episodes(late: pd.DataFrame, vm: Integers, merge: int) -> Integers:
@@ -123,10 +122,10 @@ def _episodes(late: pd.DataFrame, vm: Integers, merge: int) -> Integers:
 
 def _machines(late: pd.DataFrame, observed: pd.DataFrame) -> Integers:
     """Return the number of VMs of each backup server with a gap in breach, in order of name."""
-    vms = pd.concat([table[VM] for table in (observed, late)])
-    counts = vms.drop_duplicates().groupby("backup_server", dropna=False, observed=True).size()
-    servers = late.groupby("backup_server", dropna=False, observed=True).size().index
-    return np.asarray(counts.reindex(servers), dtype=np.int64)
+    vms = grouping.groups_of_tables([late, observed], VM)
+    server = _codes(vms.keys, "backup_server")
+    with_gaps = np.unique(server[vms.of[: len(late)]])
+    return np.bincount(server, minlength=1)[with_gaps].astype(np.int64, copy=False)
 
 
 def _labels(

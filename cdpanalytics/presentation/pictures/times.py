@@ -93,8 +93,9 @@ def _incidents(
     whose = analysis.in_breach[["incident", "vm"]]
     whose = whose[whose["incident"].isin(alone["incident"])].drop_duplicates("incident")
     names = whose.set_index("incident")["vm"].astype("str").to_dict()
-    for row in pd.concat([many, alone]).sort_values("vms").to_dict("records"):
-        left, right = time(seconds(row["start"])), time(seconds(row["end"]))
+    asked = pd.concat([many, alone]).sort_values("vms")
+    edges = time(seconds(asked["start"])).tolist(), time(seconds(asked["end"])).tolist()
+    for row, left, right in zip(asked.to_dict("records"), *edges, strict=True):
         drawing.rect(left - 1.5, top - 12, max(right - left, 1) + 3, bottom - top + 12, kind="hit",
                      tip=told(row, names, analysis.selection.tz), data_act={"incident": row["incident"]})  # fmt: skip
     numbered = many[many["explains"] >= _LEAST_SHARE].head(_NUMBERED).sort_values("start")
