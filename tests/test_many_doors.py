@@ -156,14 +156,6 @@ COMMANDS: list[tuple[list[str], Callable[[Selection], pd.DataFrame]]] = [
 ]
 
 
-@pytest.mark.parametrize("name", OF_SESSIONS)
-def test_each_metric_is_among_the_commands(name: str) -> None:
-    command = REGISTRY[name].command
-    assert any(words[:2] == ["metrics", command] for words, _ in COMMANDS), (
-        f'add (["metrics", "{command}"], lambda s: s.{name}()) to COMMANDS in tests/test_many_doors.py'
-    )
-
-
 @pytest.mark.parametrize(
     ("command", "table"),
     COMMANDS,

@@ -108,6 +108,8 @@ def links_json(links: Sequence[Link]) -> list[dict[str, str | None]]:
 def page_json(kind: str | None, rows: str, paging: Mapping[str, Any], version: int) -> str:
     """Return a page around rows that are JSON already: of entities, or (kind None) references."""
     refs = f'{{"Refs":[{rows}]}}' if kind is None else "null"
+    if kind is not None and kind not in _LISTS:
+        raise ValueError(f"{kind} is not in _LISTS of simulator/render.py: add it")
     lists = ",".join(
         f'"{name}":{{"{name}":[{rows}]}}' if name == kind else f'"{name}":null' for name in _LISTS
     )

@@ -26,6 +26,8 @@ from cdpanalytics.archive import Archive
 from cdpanalytics.metrics.registry import REGISTRY
 from cdpanalytics.presentation import output
 from cdpanalytics.simulator import Fleet, Simulator
+from tests.metrics.asked import OF_SESSIONS
+from tests.test_many_doors import COMMANDS
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +64,14 @@ def test_alone_it_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys)
     assert code == 0
     assert "Start with: cdpanalytics demo" in out
+
+
+@pytest.mark.parametrize("name", OF_SESSIONS)
+def test_each_metric_is_asked_by_its_command_in_a_test(name: str) -> None:
+    command = REGISTRY[name].command
+    assert any(words[:2] == ["metrics", command] for words, _ in COMMANDS), (
+        f'add (["metrics", "{command}"], lambda s: s.{name}()) to COMMANDS in tests/test_many_doors.py'
+    )
 
 
 def test_it_says_its_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,9 @@ import pytest
 
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics import durations, gaps, rpo_adherence, sizes
+from cdpanalytics.metrics.registry import REGISTRY
+
+from .asked import OF_SESSIONS, ask
 
 DAY = pd.Timestamp("2026-10-01", tz="UTC")
 
@@ -222,6 +225,14 @@ def test_sessions_multiplied_by_a_join_are_refused_where_it_would_matter():
         InputError, match=r"^session 1 occurs with different 'owner': \['x', 'y'\]; a join has"
     ):
         rpo_adherence(twice, "1h", by="owner")
+
+
+@pytest.mark.parametrize("name", [name for name in OF_SESSIONS if REGISTRY[name].by is not None])
+def test_each_metric_refuses_sessions_multiplied_by_a_join(name: str) -> None:
+    owners = pd.DataFrame({"vm": ["c", "c"], "owner": ["x", "y"]})
+    twice = C.assign(uid=["1", "2", "3"], total_size=1).merge(owners, on="vm")
+    with pytest.raises(InputError, match="a join has"):
+        ask(name, twice, by="owner")
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])

@@ -41,6 +41,7 @@ from cdpanalytics.server.client import EnterpriseManager
 from cdpanalytics.server.filters import field as param
 from cdpanalytics.server.retry import RetryPolicy
 from cdpanalytics.simulator import Fault, Fleet, Simulator
+from cdpanalytics.simulator.kinds import BY_NAME
 
 PASSWORD = "correct horse €"
 NOW = pd.Timestamp("2026-03-10 12:00:00", tz="UTC")
@@ -159,7 +160,7 @@ class Server:
         rows.sort(key=lambda row: row.get(query.get("sortAsc", "UID"), ""))
         size, number = max(self.least, min(int(query["pageSize"]), self.cap)), int(query["page"])
         part = rows[(number - 1) * size : number * size]
-        plural = {"CdpPolicy": "CdpPolicies"}.get(kind, f"{kind}s")
+        plural = BY_NAME[kind.casefold()].plural
         wanted = {"Entities": {plural: {plural: part}}}
         if "format" not in query:
             wanted = {"Refs": {"Refs": part}, "Entities": None}
