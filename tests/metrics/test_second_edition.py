@@ -302,9 +302,9 @@ def test_a_vm_that_a_policy_names_after_the_window_is_not_of_it():
     assert rpo_adherence(rows, by="vm", until=at(24), policies=later)["vm"].tolist() == ["a", "z"]
 
 
-@pytest.mark.parametrize("nobody", [None, np.nan, ""])
-def test_a_window_that_names_no_vm_is_for_all(nobody: object) -> None:
+@pytest.mark.parametrize("empty", [None, np.nan, ""])
+def test_a_window_that_names_no_vm_is_for_all(empty: object) -> None:
     windows = pd.DataFrame(
-        {"start": [at(1)], "end": [at(3)], "vm": pd.Series([nobody], dtype=object)}
+        {"start": [at(1)], "end": [at(3)], "vm": pd.Series([empty], dtype=object)}
     )
     assert only(rpo_adherence(A, "15min", exclude=windows))["excluded"] == hours(2)
