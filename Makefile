@@ -126,4 +126,4 @@ $(VENV)/bin/pip:
 		else sudo apt-get update -qq && sudo apt-get install -y -qq python3-venv; fi; }
 	$(PYTHON) -m venv $(VENV)
 	@# The pip of Python 3.11 takes twice as long to choose the versions of all that the tests need.
-	-$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip
+	$(if $(UV),,-$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip)

@@ -17,7 +17,7 @@ from ..conftest import NIGHTLY
 
 pytestmark = pytest.mark.slow
 
-ROUNDS = 300 if NIGHTLY else 5
+ROUNDS = 300 if NIGHTLY else 3
 """Random command lines per command and kind of archive; `make nightly` tries more."""
 
 WORDS = [

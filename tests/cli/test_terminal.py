@@ -152,7 +152,8 @@ def test_a_signal_logs_off_and_releases_the_lock(
     words = ["sync", "--archive", str(folder), "--since", "7D"]
     with Simulator(fleet, faults=[Fault.read("silence:lasting")]) as server:
         process = subprocess.Popen(
-            [*COMMAND, *words, server.url], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            [*COMMAND, *words, server.url], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # nohup ignores SIGHUP
         )  # fmt: skip
         while not _works_with_its_session(server):
             assert process.poll() is None, process.communicate()
