@@ -44,7 +44,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = Archive(ROOT / "data/sample")
 EVERY = [getattr(metrics, name) for name in metrics.__all__]
 OF_WHOLE_GROUPS = {"durations"}
-BY = [("policy", "vm"), "policy", (), *(["vm", "backup_server"] if NIGHTLY else [])]
+BY = [("policy", "vm"), "policy", *(["vm", "backup_server", ()] if NIGHTLY else [])]
 
 
 def holding(rows: int) -> int:

@@ -59,7 +59,7 @@ def lost_and_doubled(archive: Archive, fleet: Fleet, server: Simulator) -> tuple
 
 def run(server: Simulator, folder: Path, quick: bool = False, **options: Any) -> str:
     """Sync, and say how it ended."""
-    with manager(server, page_size=4, parallel=2, retry=RetryPolicy(backoff=0), **options) as em:
+    with manager(server, page_size=8, parallel=2, retry=RetryPolicy(backoff=0), **options) as em:
         try:
             sync(em, Archive(folder), since="7D", quick=quick, progress=False)
         except CdpError as error:
