@@ -30,6 +30,8 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 """Whether the long tests are run at their full size."""
 
+at_night = pytest.mark.skipif(not NIGHTLY, reason="too long for each day: make nightly")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the modules that take longest first, so that no worker is left alone with one at the end."""

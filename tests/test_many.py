@@ -12,6 +12,7 @@ import pytest
 
 from cdpanalytics.simulator import Fleet, Simulator
 from tests import processes
+from tests.conftest import at_night
 
 UNTIL = datetime(2026, 11, 20, 12, tzinfo=UTC)
 LIMIT = 500
@@ -23,6 +24,7 @@ def measured(url: str, folder: Path, said: Any, **options: Any) -> None:
     said.put((told, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
 
 
+@at_night
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is counted in other units")
 def test_twenty_thousand_vms_sync_in_500_mb(folder: Path) -> None:

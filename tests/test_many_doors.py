@@ -274,11 +274,11 @@ def test_a_frame_without_its_neighbours_or_terms_is_refused(selection: Selection
 
 # -- who computes ----------------------------------------------------------------------------
 
-ELSEWHERE = {"rpo_adherence", "objectives", "sizes", "worst", "status"}
-"""Metrics that the questions below ask in another way."""
+DAILY = ("gaps", "incidents", "compare")
+"""Metrics that are asked by ranges each day, beside the questions below."""
 
 BY_RANGES: dict[str, tuple[str, dict[str, Any]]] = {
-    **{name: (name, own(name)) for name in OF_SESSIONS if NIGHTLY or name not in ELSEWHERE},
+    **{name: (name, own(name)) for name in (OF_SESSIONS if NIGHTLY else DAILY)},
     "adherence": ("rpo_adherence", {"by": "policy"}),
     "daily": ("rpo_adherence", {"by": VM, "freq": "D"}),
     "objectives of all": ("objectives", {"by": ()}),

@@ -37,7 +37,7 @@ from cdpanalytics.synchronize import SyncResult, sync
 from tests.archive.objectstore import BUCKET, KEY, SECRET, Relay, client, serving
 from tests.archive.test_archive import EM, OCT, at, put, session
 from tests.builders import mapped
-from tests.conftest import NIGHTLY
+from tests.conftest import NIGHTLY, at_night
 from tests.test_synchronize import assert_equals_truth, assert_not_asked_again, manager
 
 pytestmark = pytest.mark.slow
@@ -575,6 +575,7 @@ def test_who_stood_still_too_long_writes_no_more(
     assert place.archive().sessions()["uid"].tolist() == ["u2"]
 
 
+@at_night
 @pytest.mark.usefixtures("hasty")
 def test_of_many_who_wait_for_a_dead_writer_one_goes_on(place: Place) -> None:
     place.write("archive.json", b'{"version": 1}')
@@ -661,6 +662,7 @@ def test_the_store_is_not_loaded_for_a_directory() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@at_night
 def test_an_archive_is_mapped_by_processes_that_read_the_store_themselves(
     place: Place, server: Simulator
 ) -> None:

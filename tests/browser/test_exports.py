@@ -15,6 +15,7 @@ from pypdf import PdfReader
 
 from cdpanalytics.archive import Archive
 from cdpanalytics.questions import report
+from tests.conftest import at_night
 
 from .conftest import ROOT, barriers
 
@@ -203,6 +204,7 @@ def test_the_explorer_stands_still_in_every_export(
     assert offline.get_by_text("Explorer(", exact=False).count() == 0
 
 
+@at_night
 def test_a_notebook_is_exported_twice_as_the_same_bytes(tmp_path: Path) -> None:
     executed = tmp_path / "executed.ipynb"
     subprocess.run(

@@ -15,11 +15,13 @@ import pytest
 
 from cdpanalytics import Archive, metrics
 from tests.builders import mapped
+from tests.conftest import at_night
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "docs/spark.md"
 
 
+@at_night
 @pytest.mark.skipif(shutil.which("java") is None, reason="Spark needs Java, which is not here")
 @pytest.mark.skipif(
     importlib.util.find_spec("pyspark") is None, reason="PySpark is not here: pip install pyspark"
