@@ -34,7 +34,7 @@ nightly: $(VENV)/ready-dev            ## the laws and the oracle on 10,000 rando
 	if command -v java >/dev/null; then $(call install,'pyspark>=4.0'); fi
 	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -n auto \
 		tests/metrics tests/cli/test_fuzz.py tests/test_soak.py tests/test_synchronize.py tests/test_crash.py \
-		tests/test_many_doors.py tests/test_many.py tests/execution tests/browser/test_lab.py tests/browser/test_exports.py \
+		tests/test_many_doors.py tests/test_many.py tests/execution tests/browser tests/server/test_faults.py tests/cli/test_terminal.py \
 		tests/test_notebooks.py tests/archive/test_object_store.py tests/archive/test_damage.py \
 		tests/test_selection.py
 

@@ -18,7 +18,7 @@ from cdpanalytics.archive.marker import LOCK
 from cdpanalytics.errors import ArchiveError
 from cdpanalytics.simulator import Fleet, Simulator
 from tests import processes
-from tests.conftest import NIGHTLY
+from tests.conftest import NIGHTLY, at_night
 from tests.processes import KILLED
 from tests.test_synchronize import assert_equals_truth, assert_not_asked_again, strays, synced
 
@@ -75,6 +75,7 @@ def test_a_sync_killed_at_any_write_is_finished_by_the_next(
         assert kills >= (30 if NIGHTLY else 6), "each file is written, renamed and settled"
 
 
+@at_night
 @pytest.mark.slow
 def test_a_write_that_fails_leaves_the_archive_sound(
     still: Simulator, fleet: Fleet, tmp_path: Path

@@ -22,7 +22,7 @@ VM = ["backup_server", "policy", "vm"]
 PERIOD = {"since": START + pd.Timedelta("1D"), "until": START + pd.Timedelta("11D")}
 
 
-@pytest.fixture(scope="module", params=range(3 if NIGHTLY else 2))
+@pytest.fixture(scope="module", params=range(3 if NIGHTLY else 1))
 def drawn(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> RandomArchive:

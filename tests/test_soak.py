@@ -12,7 +12,7 @@ from cdpanalytics.archive import Archive
 from cdpanalytics.simulator import Fault, Fleet, Simulator
 from cdpanalytics.simulator.faults import KINDS
 from tests import processes
-from tests.conftest import NIGHTLY, UNTIL
+from tests.conftest import NIGHTLY, UNTIL, at_night
 from tests.processes import KILLED
 from tests.test_synchronize import assert_equals_truth, strays
 
@@ -20,6 +20,7 @@ SYNCS, DAYS = (100, 40) if NIGHTLY else (24, 10)
 PASSING = [kind for kind in KINDS if kind != "silence"]
 
 
+@at_night
 @pytest.mark.slow
 def test_many_syncs_with_faults_and_kills_end_as_the_truth(folder: Path) -> None:
     rolls = random.Random(20261120)

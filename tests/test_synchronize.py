@@ -17,7 +17,7 @@ from cdpanalytics.errors import InputError, ServerError
 from cdpanalytics.server.client import EnterpriseManager
 from cdpanalytics.simulator import Fleet, Simulator
 from cdpanalytics.synchronize import SyncResult, plan, sync
-from tests.conftest import NIGHTLY
+from tests.conftest import NIGHTLY, at_night
 
 NOW = pd.Timestamp("2026-10-03 09:00", tz="UTC")
 DAY = pd.Timedelta("1D")
@@ -262,6 +262,7 @@ def test_the_plan_asks_for_what_is_missing_or_may_change(
     assert len(full) == 3
 
 
+@at_night
 @pytest.mark.slow
 def test_many_sessions_in_each_spelling_end_as_one_archive(tmp_path: Path) -> None:
     fleet = Fleet.generate(

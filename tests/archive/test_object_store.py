@@ -199,6 +199,7 @@ def test_a_file_url_is_the_directory(folder: Path) -> None:
     assert Archive(folder.as_uri()).path == folder
 
 
+@at_night
 def test_each_command_takes_a_url(
     place: Place, server: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -501,6 +502,7 @@ def test_a_lock_outlives_its_expiry_while_its_holder_lives(
     assert len([key for key in place.names() if key.startswith("archive.lock/")]) == 1
 
 
+@at_night
 @pytest.mark.usefixtures("hasty")
 def test_who_waits_goes_on_as_soon_as_the_other_has_ended(
     place: Place, server: Simulator, fleet: Fleet, caplog: pytest.LogCaptureFixture
@@ -538,6 +540,7 @@ def test_a_lock_that_another_makes_while_it_is_looked_for_is_waited_for(place: P
     assert "archive.lock/00000002" in place.names()
 
 
+@at_night
 @pytest.mark.usefixtures("hasty")
 def test_the_lock_of_a_writer_that_was_killed_is_taken_over(
     place: Place, server: Simulator, fleet: Fleet

@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
+from tests.conftest import at_night
+
 from .conftest import PATIENCE, serving
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
+@at_night
 def test_the_explorer_is_an_app(browser: Browser, workshop: Path) -> None:
     pytest.importorskip("voila", reason="voila is not installed: pip install voila")
     with serving(workshop, "voila", "04_explorer.ipynb", "--show_tracebacks=True") as address:

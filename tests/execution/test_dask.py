@@ -27,7 +27,7 @@ from cdpanalytics.metrics.registry import REQUIRED, MetricSpec
 from cdpanalytics.sources import archive_plan
 from tests.archive.test_archive import OCT, put, session
 from tests.builders import mapped
-from tests.conftest import NIGHTLY
+from tests.conftest import NIGHTLY, at_night
 from tests.execution.test_map import (
     DIES,
     EVERY,
@@ -164,6 +164,7 @@ STRICKEN = MetricSpec(
 )  # fmt: skip
 
 
+@at_night
 def test_a_worker_that_is_killed_as_it_computes_changes_nothing(tmp_path: Path) -> None:
     told = tmp_path / "told"
 
@@ -193,6 +194,7 @@ def test_a_range_that_kills_whoever_takes_it_is_told_in_a_line() -> None:
 # -- who is asked, and what can go wrong ------------------------------------------------------
 
 
+@at_night
 def test_any_schedulers_address_will_do(two_workers: LocalCluster) -> None:
     """Also of one that was started by hand, as another machine's would be."""
     whole = metrics.gaps(SAMPLE.sessions())

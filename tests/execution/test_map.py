@@ -33,7 +33,7 @@ from cdpanalytics.metrics.registry import REGISTRY, REQUIRED, MetricSpec, spec_o
 from cdpanalytics.sources import archive_plan
 from tests.archive.test_archive import EM, OCT, at, put, session
 from tests.builders import mapped
-from tests.conftest import NIGHTLY
+from tests.conftest import NIGHTLY, at_night
 from tests.metrics import strategies as some
 from tests.metrics.asked import OF_SESSIONS, needed, taken
 
@@ -430,6 +430,7 @@ def test_ranges_hold_every_row_once_and_never_too_many(
     assert found[-1].stop is None
 
 
+@at_night
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 def test_a_million_sessions_stay_in_the_memory_they_were_given(tmp_path: Path) -> None:
     told = tmp_path / "scale.json"
