@@ -23,7 +23,7 @@ check: lint            ## style, types, layers, and each test that is not slow: 
 	HYPOTHESIS_PROFILE=check $(BIN)/python -m pytest -q -n auto --dist loadscope --no-loadscope-reorder \
 		-m "not slow and not browser"
 
-test: $(VENV)/ready-dev            ## every test
+test: $(VENV)/ready-dev            ## every test but those of the night
 	$(BIN)/python -m pytest -n auto --dist loadscope --no-loadscope-reorder
 
 coverage: $(VENV)/ready-dev            ## the same, and which lines no test runs: it takes half as long again

@@ -37,9 +37,6 @@ _BREACH = ["backup_server", "vm", "policy", "start", "end", "open", "exposure", 
            "incident"]  # fmt: skip
 """The columns of `Selection.gaps`."""
 
-UNCOVERED = ["breached", "exposed"]
-"""States of a VM that nothing protects."""
-
 TARGETS = ("15s", "1min", "5min", "15min", "1h", "4h")
 """Targets of the what-if table."""
 
@@ -153,7 +150,7 @@ class Analysis:
     @cached_property
     def unprotected(self) -> pd.DataFrame:
         """The VMs that nothing protects at the end, the longest first."""
-        late = self.status[self.status["state"].isin(UNCOVERED)]
+        late = self.status[uncovered(self.status)]
         return late.sort_values(["since", *KEYS], kind="stable", ignore_index=True)
 
     @cached_property
@@ -295,6 +292,11 @@ class Analysis:
     def exclusions(self) -> pd.DataFrame:
         """Each exclusion with what it left out; `file` is what `Selection.left_out` calls its source."""
         return self.selection.left_out().rename(columns={"source": "file"})
+
+
+def uncovered(status: pd.DataFrame) -> pd.Series:
+    """Return which rows of `Selection.status` are VMs that nothing protects."""
+    return status["state"].isin(["breached", "exposed"])
 
 
 EXCLUDED = ["start", "end", "reason", "owner", "source", "line"]

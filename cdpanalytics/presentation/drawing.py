@@ -42,9 +42,6 @@ class Scale:
 
     def __call__(self, values: Any) -> Any:
         """Return where values lie, cut at the edges."""
-        if isinstance(values, float) and not self.log:  # arrays of one value take ten times as long
-            part = (values - self.low) / max(self.high - self.low, 1e-12)
-            return self.left + min(max(part, 0.0), 1.0) * (self.right - self.left)
         values, low, high = (np.asarray(v, dtype=float) for v in (values, self.low, self.high))
         if self.log:
             values, low, high = (np.log10(np.maximum(v, 1e-9)) for v in (values, low, high))

@@ -6,7 +6,7 @@ import pandas as pd
 
 from cdpanalytics.metrics.core.question import Terms
 from cdpanalytics.presentation import formatting
-from cdpanalytics.presentation.analysis import UNCOVERED, Analysis
+from cdpanalytics.presentation.analysis import Analysis, uncovered
 from cdpanalytics.schema import VM
 
 _NAMES_SHOWN = 20
@@ -47,10 +47,6 @@ def _promise(objective: pd.Series) -> str:
     return f": {which} {verb} {'met' if objective['passed'] else 'missed'}"
 
 
-def _uncovered(status: pd.DataFrame) -> pd.Series:
-    return status["state"].isin(UNCOVERED)
-
-
 _NO_SESSION = "no session since"
 
 _ADVICE = {
@@ -72,7 +68,7 @@ def not_protected(analysis: Analysis) -> pd.DataFrame:
 
 def with_reasons(table: pd.DataFrame) -> pd.DataFrame:
     """Return rows of `Selection.status`; one without session since the last has that as its reason."""
-    waiting = _uncovered(table) & table["last_result"].ne("Failed")
+    waiting = uncovered(table) & table["last_result"].ne("Failed")
     reason = table["reason"].astype("object")
     return table.assign(reason=reason.mask(waiting & reason.isna(), _NO_SESSION))
 
@@ -80,10 +76,10 @@ def with_reasons(table: pd.DataFrame) -> pd.DataFrame:
 def advice(analysis: Analysis) -> list[tuple[str, str]]:
     """Return what to do about the VMs that are not protected: for which, and what."""
     table = not_protected(analysis)
-    uncovered = _uncovered(table)
-    silent = uncovered & table["reason"].eq(_NO_SESSION).fillna(False)
+    late = uncovered(table)
+    silent = late & table["reason"].eq(_NO_SESSION).fillna(False)
     kinds = {
-        "failed": uncovered & ~silent, "no session": silent,
+        "failed": late & ~silent, "no session": silent,
         "never seen": table["state"].eq("never seen"), "unknown": table["state"].eq("unknown"),
     }  # fmt: skip
     return [

@@ -26,6 +26,15 @@ _HIDDEN: Final = b"[hidden]"
 _WINDOWS: Final = bytes(range(256)).decode("cp1252", "replace")
 """The character that Windows reads for each byte."""
 
+_NUMBERS: Final = {
+    errno.ECONNREFUSED: "connection refused",
+    errno.ECONNRESET: "connection reset by peer",
+    errno.EHOSTUNREACH: "no route to host",
+    errno.ENETUNREACH: "network is unreachable",
+    errno.ETIMEDOUT: "connection timed out",
+}
+"""Words for errors of which Windows has none."""
+
 _ADVICE: Final = {
     400: "; check the filter's fields and values",
     403: "; the user needs the Portal Administrator role to see every policy",
@@ -189,16 +198,6 @@ def _tls_error(url: str, cause: ssl.SSLError) -> ServerError:
     else:
         what = f" cannot be reached: {_reason(cause)}; check host and port"
     return ServerError(url + what, retryable=True)
-
-
-_NUMBERS: Final = {
-    errno.ECONNREFUSED: "connection refused",
-    errno.ECONNRESET: "connection reset by peer",
-    errno.EHOSTUNREACH: "no route to host",
-    errno.ENETUNREACH: "network is unreachable",
-    errno.ETIMEDOUT: "connection timed out",
-}
-"""What Windows calls an unknown error."""
 
 
 def _certificate_error(url: str, why: str) -> CertificateError:

@@ -107,27 +107,19 @@ def links_json(links: Sequence[Link]) -> list[dict[str, str | None]]:
 
 def page_json(kind: str | None, rows: str, paging: Mapping[str, Any], version: int) -> str:
     """Return a page around rows that are JSON already: of entities, or (kind None) references."""
-    refs = f'{{"Refs":[{rows}]}}' if kind is None else "null"
     if kind is not None and kind not in _LISTS:
         raise ValueError(f"{kind} is not in _LISTS of simulator/render.py: add it")
-    lists = ",".join(
-        f'"{name}":{{"{name}":[{rows}]}}' if name == kind else f'"{name}":null' for name in _LISTS
-    )
-    entities = "null" if kind is None else f"{{{lists}}}"
-    if version >= 13:
-        refs = refs.replace('"Refs"', '"refs"', 1)
-        lists = ",".join(
-            f'"{camel(name)}":{{"{camel(name)}":[{rows}]}}'
-            if name == kind
-            else f'"{camel(name)}":null'
+    spell = camel if version >= 13 else str
+    refs, entities = f'{{"{spell("Refs")}":[{rows}]}}', "null"
+    if kind is not None:
+        lists = (
+            f'"{spell(name)}":' + (f'{{"{spell(name)}":[{rows}]}}' if name == kind else "null")
             for name in _LISTS
         )
-        entities = "null" if kind is None else f"{{{lists}}}"
+        refs, entities = "null", f"{{{','.join(lists)}}}"
     frame = {"Refs": refs, "Entities": entities, "Resources": "null", "Links": "null",
              "PagingInfo": json_text(paging, version)}  # fmt: skip
-    body = ",".join(
-        f'"{camel(key) if version >= 13 else key}":{value}' for key, value in frame.items()
-    )
+    body = ",".join(f'"{spell(key)}":{value}' for key, value in frame.items())
     return f"{{{body}}}"
 
 

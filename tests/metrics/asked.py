@@ -74,8 +74,7 @@ def ask(name: str, rows: pd.DataFrame, **asked: Any) -> pd.DataFrame:
 
 def taken(name: str, **asked: Any) -> dict[str, Any]:
     """Those of some arguments that a metric takes."""
-    spec = REGISTRY[name]
-    known = spec.takes | spec.own.keys() | ({"by"} if spec.by is not None else set())
+    known = REGISTRY[name].arguments
     return {argument: value for argument, value in asked.items() if argument in known}
 
 

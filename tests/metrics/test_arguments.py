@@ -78,15 +78,10 @@ ELSEWHERE = {("incidents", "within"), ("incidents", "least")}
 """What needs several VMs at once: tests/metrics/test_incident_metrics.py."""
 
 
-def arguments_of(name: str) -> set[str]:
-    spec = REGISTRY[name]
-    return spec.takes | spec.own.keys() | ({"by"} if spec.by is not None else set())
-
-
 ASKED = [
     (name, argument)
     for name in OF_SESSIONS
-    for argument in sorted(arguments_of(name))
+    for argument in sorted(REGISTRY[name].arguments)
     if (name, argument) not in SILENT | ELSEWHERE
 ]
 
@@ -126,7 +121,7 @@ def test_each_argument_reaches_the_metric(name: str, argument: str) -> None:
 
 
 def test_no_pair_is_left_out_that_the_metric_does_not_take() -> None:
-    gone = {(name, of) for name, of in SILENT | ELSEWHERE if of not in arguments_of(name)}
+    gone = {(name, of) for name, of in SILENT | ELSEWHERE if of not in REGISTRY[name].arguments}
     assert gone == set(), "remove them from SILENT or ELSEWHERE"
 
 
@@ -141,7 +136,8 @@ def test_who_is_retired_depends_on_when_time_counts(
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in OF_SESSIONS if arguments_of(name) >= {"schedule", "retire_after"}]
+    "name",
+    [name for name in OF_SESSIONS if REGISTRY[name].arguments >= {"schedule", "retire_after"}],
 )
 @pytest.mark.parametrize(
     ("argument", "value"), [("schedule", NIGHT), ("exclude", NOON), ("policies", SETTINGS)]

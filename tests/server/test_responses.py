@@ -200,9 +200,11 @@ def test_a_flat_kind_may_have_numbers_and_truth_values(monkeypatch, spell):
     table = table_of(page, "Thing")
     assert table["port"].to_pylist() == [9392, None]
     assert table["up"].to_pylist() == [True, None]
-    first = "".join(f'{key}="{str(value).lower()}" ' for key, value in things[0].items())
+    first = "".join(
+        f'{key}="{"true" if value is True else value}" ' for key, value in things[0].items()
+    )
     text = (
-        f"<QueryResult><Entities><Things><Thing {first.replace('t15', 'T15').replace('z', 'Z')}/>"
+        f"<QueryResult><Entities><Things><Thing {first}/>"
         f'<Thing UID="{things[1]["UID"]}"/></Things></Entities>'
         '<PagingInfo PageNum="1" PageSize="100" PagesCount="1"/></QueryResult>'
     )

@@ -197,17 +197,18 @@ def read(
     InputError
         When a needed column is missing or does not hold times with a zone.
     """
+
+    def made() -> SessionArrays:
+        return _read(sessions, as_of, policies, unobserved, by, facts, known_until, named_until)
+
     kept = _KEEPER.get()
     if kept is None or len(sessions) > _KEPT_ROWS:
-        return _read(sessions, as_of, policies, unobserved, by, facts, known_until, named_until)
+        return made()
     foreign = tuple(name for name in by if name not in SESSIONS.names)
     held = (sessions, policies, unobserved)
     key = (*map(id, held), as_of, foreign, facts, known_until, named_until)
     # What is known by its identity has to stay alive.
-    entry = kept.pop(key, None) or (
-        *held,
-        _read(sessions, as_of, policies, unobserved, by, facts, known_until, named_until),
-    )  # fmt: skip
+    entry = kept.pop(key, None) or (*held, made())
     while len(kept) >= _KEPT:
         kept.pop(next(iter(kept)), None)
     kept[key] = entry  # the one used last is the last to go

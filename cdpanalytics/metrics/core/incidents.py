@@ -79,9 +79,11 @@ def find_incidents(
     late = gaps[gaps["breached"] > _ZERO].reset_index(drop=True)
     if "inside" not in late:
         late = late.assign(inside=late["breached"])
-    vm = _codes(late, *VM)
+    vms = grouping.groups_of_tables([late, observed], VM)
+    vm = vms.of[: len(late)]
+    server = grouping.groups_of_tables([vms.keys], ["backup_server"]).of
     episode = _episodes(late, vm, duration(merge))
-    label = _labels(late, vm, episode, _machines(late, observed), window, duration(within), least)
+    label = _labels(late, vm, server, episode, window, duration(within), least)
     late = late.assign(incident=label)
     table, number = _table(late, vm, observed)
     late["incident"] = number[label] if len(late) else number
@@ -104,11 +106,6 @@ def check_numbers(numbers: Collection[int], incidents: pd.Series) -> None:
         )
 
 
-def _codes(frame: pd.DataFrame, *keys: str) -> Integers:
-    """Return the position of each row's keys among their sorted combinations; NA is last."""
-    return grouping.groups_of_tables([frame], keys).of
-
-
 def _episodes(late: pd.DataFrame, vm: Integers, merge: int) -> Integers:
     """Return the episode of each gap: gaps of one VM with little protection between are one."""
     start, end = instants(late, "start"), instants(late, "end")
@@ -120,27 +117,21 @@ def _episodes(late: pd.DataFrame, vm: Integers, merge: int) -> Integers:
     return np.asarray(episode)
 
 
-def _machines(late: pd.DataFrame, observed: pd.DataFrame) -> Integers:
-    """Return the number of VMs of each backup server with a gap in breach, in order of name."""
-    vms = grouping.groups_of_tables([late, observed], VM)
-    server = _codes(vms.keys, "backup_server")
-    with_gaps = np.unique(server[vms.of[: len(late)]])
-    return np.bincount(server, minlength=1)[with_gaps].astype(np.int64, copy=False)
-
-
 def _labels(
-    late: pd.DataFrame, vm: Integers, episode: Integers, machines: Integers,
+    late: pd.DataFrame, vm: Integers, server: Integers, episode: Integers,
     window: tuple[pd.Timestamp, pd.Timestamp], within: int, least: int,
 ) -> Integers:  # fmt: skip
-    """Return the incident of each gap, numbered from 0 in no particular order."""
+    """Return the incident of each gap, numbered from 0 in no particular order.
+
+    `server` has the backup server of each VM, with gaps or without.
+    """
     if not len(late):
         return episode
     start = instants(late, "start")
     order = np.lexsort((start, episode))
     first = order[np.flatnonzero(np.diff(episode[order], prepend=-1))]
-    server = _codes(late, "backup_server")
     length = max(duration(window[1] - window[0]), 1)
-    beginnings = Beginnings(start[first], server[first], vm[first], length, machines)
+    beginnings = Beginnings(start[first], server[vm[first]], vm[first], length, np.bincount(server))
     cluster = clusters(beginnings, within, least)
     alone = cluster < 0
     cluster[alone] = cluster.max(initial=-1) + 1 + np.arange(alone.sum())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sized
 from functools import cache
-from typing import overload
 
 import numpy as np
 import pandas as pd
@@ -25,10 +24,10 @@ def listed_vms(
     With `until`, in the newest that were seen by then. Where the settings have `tags`, one
     mapping for each of their `vms`, each tag is a column.
     """
-    if policies is None or "vms" not in policies or not any(map(_lists_some, policies["vms"])):
-        return _no_vms()
     if until is not None:
         policies = known_at(policies, until)
+    if policies is None or "vms" not in policies or not any(map(_lists_some, policies["vms"])):
+        return _no_vms()
     columns = [key for key in ("backup_server", "policy") if key in policies]
     same = ["policy_uid"] if "policy_uid" in policies else columns
     newest = in_time(policies).drop_duplicates(same, keep="last") if same else policies
@@ -54,10 +53,6 @@ def in_time(policies: pd.DataFrame) -> pd.DataFrame:
     return policies.sort_values("seen_from", kind="stable") if "seen_from" in policies else policies
 
 
-@overload
-def known_at(policies: pd.DataFrame, at: pd.Timestamp) -> pd.DataFrame: ...
-@overload
-def known_at(policies: pd.DataFrame | None, at: pd.Timestamp) -> pd.DataFrame | None: ...
 def known_at(policies: pd.DataFrame | None, at: pd.Timestamp) -> pd.DataFrame | None:
     """Return the settings that were seen by an instant; of a policy seen later only, the first."""
     if policies is None or "seen_from" not in policies or "policy" not in policies:

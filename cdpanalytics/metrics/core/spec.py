@@ -103,6 +103,12 @@ class MetricSpec:
         """Whether it takes a window."""
         return self.takes >= {"since", "until"}
 
+    @property
+    def arguments(self) -> frozenset[str]:
+        """All arguments after the table, by name."""
+        by = frozenset() if self.by is None else frozenset({"by"})
+        return self.takes | self.own.keys() | by
+
     def evaluate(
         self, rows: pd.DataFrame, question: Question, terms: Terms, **own: object
     ) -> pd.DataFrame:
@@ -149,9 +155,9 @@ class MetricSpec:
         InputError
             When it does not take one of them, lacks one, or one cannot be read.
         """
-        known = self.takes | self.own.keys() | ({"by"} if self.by is not None else frozenset())
-        for name in arguments.keys() - known:
-            raise InputError(f"{self.name} takes no {name}=; it takes {', '.join(sorted(known))}")
+        for name in arguments.keys() - self.arguments:
+            known = ", ".join(sorted(self.arguments))
+            raise InputError(f"{self.name} takes no {name}=; it takes {known}")
         own = {name: arguments.get(name, default) for name, default in self.own.items()}
         for name, value in own.items():
             if value is REQUIRED:
