@@ -133,6 +133,9 @@ function render({ model, el }) {
     clearTimeout(typing);
     typing = setTimeout(search, TYPING, event.target.value.trim());
   });
+  el.addEventListener("scroll", ({ target }) => {
+    if (target.matches?.(SCROLLS)) SCROLLED.set(target, [target.scrollLeft, target.scrollTop]);
+  }, { capture: true, signal: own.signal });
   // A menu closes with Escape, and when another is opened.
   listen("keydown", (event) => {
     const menu = event.target.closest("details.menu[open]");
@@ -205,7 +208,10 @@ function leading(row) {
   return Math.max(heads.indexOf("VM"), 0);
 }
 
-// What is typed, open and focused stays so when a region is drawn anew.
+// What is typed, open, scrolled and focused stays so when a region is drawn anew.
+// To ask a part how far it is scrolled lays out the whole page: it is noted when it scrolls.
+const SCROLLS = ".panel, .scroll";
+const SCROLLED = new WeakMap();
 function remember(box) {
   const active = document.activeElement;
   const inside = box.contains(active);
@@ -214,13 +220,16 @@ function remember(box) {
     open: [...box.querySelectorAll("details[id]")].filter((each) => each.open !== "open" in each.dataset).map((each) => [each.id, each.open]),
     focus: inside ? { id: active.id, act: active.dataset.act ?? active.closest("[data-act]")?.dataset.act, value: active.value, tip: active.dataset.tip } : null,
     field: field && { value: field.value, start: field.selectionStart, end: field.selectionEnd, typing: "find" in field.dataset },
-    scroll: [...box.querySelectorAll(".panel, .scroll")].map((each) => [each.scrollLeft, each.scrollTop]),
+    scrolled: [...box.querySelectorAll(SCROLLS)].map((each) => SCROLLED.get(each)),
   };
 }
 function recall(box, kept) {
   for (const [id, open] of kept.open) { const part = box.querySelector(`#${CSS.escape(id)}`); if (part) part.open = open; }
-  box.querySelectorAll(".panel, .scroll").forEach((each, at) => {
-    if (kept.scroll[at]) [each.scrollLeft, each.scrollTop] = kept.scroll[at];
+  box.querySelectorAll(SCROLLS).forEach((each, at) => {
+    const place = kept.scrolled[at];
+    if (!place) return;
+    [each.scrollLeft, each.scrollTop] = place;
+    SCROLLED.set(each, place);
   });
   if (!kept.focus) return;
   const { id, act, value, tip } = kept.focus;

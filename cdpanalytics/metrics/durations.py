@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cdpanalytics.metrics.core import groups as grouping
-from cdpanalytics.metrics.core.arrays import SessionArrays, as_of_frame, read, setting
+from cdpanalytics.metrics.core.arrays import SessionArrays, as_of_frame, read
 from cdpanalytics.metrics.core.frames import facts
 from cdpanalytics.metrics.core.groups import share
 from cdpanalytics.metrics.core.kernels import LARGEST, Flags, Integers, group_quantiles
@@ -121,7 +123,7 @@ def _figures(sessions: pd.DataFrame, question: Question, terms: Terms) -> pd.Dat
     return pd.DataFrame({**group.keys, **figures}, index=group.keys.index)
 
 
-def _describe(of: Integers, length: Integers, size: int) -> dict[str, pd.Series]:
+def _describe(of: Integers, length: Integers, size: int) -> dict[str, NDArray[Any]]:
     """Figures of the lengths of each group, from one sort."""
     (median, p95), some, ordered = group_quantiles(length, of, size, (0.5, 0.95))
     many = grouping.count(of, size)[some]
@@ -139,12 +141,12 @@ def _describe(of: Integers, length: Integers, size: int) -> dict[str, pd.Series]
 
 def _expected(arrays: SessionArrays) -> Integers:
     """Each session's step between long-term restore points in microseconds, 0 where unknown."""
-    policy, steps = setting(arrays, "long_term")
+    policy, steps = arrays.setting("long_term")
     steps = pd.to_timedelta(steps).fillna(pd.Timedelta(0)).dt.as_unit("us")
     return steps.to_numpy(dtype="m8[us]").view(np.int64)[policy]
 
 
-def _common(of: Integers, expected: Integers, every: Integers) -> pd.Series:
+def _common(of: Integers, expected: Integers, every: Integers) -> NDArray[np.timedelta64]:
     """The one step of each group, of which `of` has the sessions where it is known."""
     size = len(every)
     low = grouping.extreme(of, expected, size, np.minimum, LARGEST)
@@ -154,7 +156,7 @@ def _common(of: Integers, expected: Integers, every: Integers) -> pd.Series:
 
 def _on_cadence(
     arrays: SessionArrays, of: Integers, expected: Integers, known: Flags, size: int
-) -> pd.Series:
+) -> NDArray[np.float64]:
     row = np.flatnonzero(known)
     length, expected, of = arrays.ended[row] - arrays.created[row], expected[row], of[row]
     near = np.abs(length - expected) * 10 <= expected * round(TOLERANCE * 10)

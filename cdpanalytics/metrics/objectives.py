@@ -300,8 +300,8 @@ def _budgets(
 ) -> pd.DataFrame:
     shares, fine = Shares.parse(objective), part.sums
     count = fine.window.count
-    per_vm = grouping.groups_of_tables([fine.groups], list(dict.fromkeys((*question.by, *VM))))
-    groups = grouping.groups_of_tables([fine.groups], list(question.by))
+    per_vm = fine.grouped(list(dict.fromkeys((*question.by, *VM))))
+    groups = fine.grouped(question.by)
     vm, group = cells_of(per_vm.of, count), cells_of(groups.of, count)
     without = grouping.total(vm, fine.sum["without_target"], per_vm.count * count) > 0
     share, kept = shares.of(fine.groups), ~without[vm]
@@ -355,21 +355,22 @@ def _of_adherence(adherence: pd.DataFrame, shares: Shares) -> pd.DataFrame:
 
 
 def _judged(adherence: pd.DataFrame, objective: np.ndarray, sums: _Sums) -> pd.DataFrame:
-    table = adherence[[name for name in adherence if name not in _FIGURES]].copy()
     judged, spent, promised = sums.observed > 0, sums.breached, sums.observed + sums.ahead
-    table["observed"] = lengths(sums.observed)
-    table["adherence"] = 1 - grouping.share(spent, sums.observed, judged)
-    table["objective"] = objective
-    table["passed"] = pd.array(sums.met, dtype="boolean")
-    table.loc[~(sums.met | sums.missed), "passed"] = pd.NA
-    left = sums.budget - spent
-    for name, values in {"budget": sums.budget, "spent": spent, "remaining": left}.items():
-        table[name] = lengths(np.where(judged, values, UNKNOWN))
-    table["elapsed"] = grouping.share(sums.observed, promised, judged)
-    # The share of the budget that is spent, over the share of the time that is over.
+    times = {"budget": sums.budget, "spent": spent, "remaining": sums.budget - spent}
+    elapsed = grouping.share(sums.observed, promised, judged)
     used = grouping.share(spent, sums.exact, judged & (sums.exact > 0))
-    table["burn_rate"] = used / table["elapsed"]
-    return table
+    columns = {
+        **{str(name): adherence[name].array for name in adherence if name not in _FIGURES},
+        "observed": lengths(sums.observed),
+        "adherence": 1 - grouping.share(spent, sums.observed, judged),
+        "objective": objective,
+        "passed": pd.arrays.BooleanArray(sums.met, ~(sums.met | sums.missed)),
+        **{name: lengths(np.where(judged, values, UNKNOWN)) for name, values in times.items()},
+        "elapsed": elapsed,
+        # The share of the budget that is spent, over the share of the time that is over.
+        "burn_rate": used / elapsed,
+    }
+    return pd.DataFrame(columns, index=adherence.index)
 
 
 def _microseconds(column: pd.Series) -> Integers:

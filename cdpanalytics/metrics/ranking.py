@@ -13,6 +13,7 @@ from cdpanalytics.metrics.core.aggregates import Aggregates, combine, regroup
 from cdpanalytics.metrics.core.arrays import as_of_frame
 from cdpanalytics.metrics.core.exposure import COLUMNS
 from cdpanalytics.metrics.core.frames import facts
+from cdpanalytics.metrics.core.groups import share
 from cdpanalytics.metrics.core.question import (
     PROTECTS,
     UNSET,
@@ -26,7 +27,13 @@ from cdpanalytics.metrics.core.question import (
     Zones,
 )
 from cdpanalytics.metrics.core.spec import MetricSpec
-from cdpanalytics.metrics.core.values import check_count, instant, timestamp
+from cdpanalytics.metrics.core.values import (
+    UNKNOWN,
+    check_count,
+    durations_of,
+    instant,
+    timestamp,
+)
 from cdpanalytics.metrics.core.windows import resolve_window
 from cdpanalytics.metrics.rpo import adherence_table, exposure_aggregates
 
@@ -124,16 +131,16 @@ def _worst_table(sums: Aggregates, question: Question, terms: Terms, n: int | No
 def ranked(adherence: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """Return the groups of an adherence table that missed their target, as `worst` orders them."""
     figures = ["rpo", "observed", "breached", "gaps", "breaches", "worst_gap", "adherence"]
-    missed = adherence["breached"].isna() | (adherence["breached"] > pd.Timedelta(0))
-    # The groups are in order of their keys, and equals stay so.
-    table = adherence.loc[missed, [*keys, *figures]].sort_values(
-        "breached", ascending=False, kind="stable", ignore_index=True
-    )
-    breached = table["breached"]
-    return table.assign(
-        explains=(breached / breached.sum()).astype(float),
-        explained=(breached.cumsum() / breached.sum()).astype(float),
-    )
+    breached = durations_of(adherence["breached"])
+    missed = np.flatnonzero((breached > 0) | (breached == UNKNOWN))
+    # The groups are in order of their keys, and equals stay so; what is not known is the last.
+    order = missed[np.argsort(-np.maximum(breached[missed], 0), kind="stable")]
+    table = adherence[[*keys, *figures]].iloc[order].reset_index(drop=True)
+    breached, known = breached[order], breached[order] != UNKNOWN
+    total = breached[known].sum()
+    so_far = np.cumsum(np.where(known, breached, 0))
+    explains, explained = (share(part, total, known & (total > 0)) for part in (breached, so_far))
+    return table.assign(explains=explains, explained=explained)
 
 
 def compare(

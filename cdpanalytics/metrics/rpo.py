@@ -8,6 +8,7 @@ from operator import attrgetter
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.core import adherence as sums_of
@@ -333,7 +334,7 @@ def adherence_table(
     judged_full = (full > 0) & (added["without_target_full"] == 0)
     keys = sums.keys()
     columns = {
-        **{str(name): keys[name] for name in keys},
+        **{str(name): keys[name].array for name in keys},
         "rpo": lengths(goal),
         **{name: added[name] for name in _COUNTS},
         "observed": lengths(observed),
@@ -361,7 +362,7 @@ def adherence_table(
 _COUNTS = ("vms", "unprotected", "sessions", "success", "warning", "failed", "unknown")
 
 
-def left_out_of(sums: Aggregates) -> dict[str, pd.Series]:
+def left_out_of(sums: Aggregates) -> dict[str, NDArray[np.timedelta64]]:
     """Return the columns of what was left out of observed time."""
     return {name: lengths(sums.sum[name]) for name in LEFT_OUT}
 

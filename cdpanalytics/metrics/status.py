@@ -14,6 +14,7 @@ from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.core.arrays import NO_VERDICT, SUCCESS, SessionArrays, read
 from cdpanalytics.metrics.core.exposure import COLUMNS
 from cdpanalytics.metrics.core.frames import Facts, facts
+from cdpanalytics.metrics.core.groups import groups_of_tables
 from cdpanalytics.metrics.core.kernels import Integers, sort_by_vm_and_time
 from cdpanalytics.metrics.core.question import (
     PROTECTS,
@@ -41,7 +42,7 @@ from cdpanalytics.metrics.core.values import (
 )
 from cdpanalytics.metrics.core.windows import effective_as_of, policies_then, resolve_window
 from cdpanalytics.metrics.recovery import newest_points
-from cdpanalytics.schema import RESULTS
+from cdpanalytics.schema import RESULTS, VM
 
 
 def status(
@@ -240,16 +241,14 @@ def _finished(
     tags: Sequence[str],
     intervals: pd.DataFrame | None,
 ) -> pd.DataFrame:
-    rank = table["state"].map({name: number for number, name in enumerate(STATES)})
+    rank = pd.Index(STATES).get_indexer(pd.Index(table["state"]))
     # A missing age is the shortest.
     age = np.maximum(durations_of(table["age"]), -1)
-    keys = table.assign(rank=rank, age=-age)
-    order = keys.sort_values(["rank", "age", "backup_server", "vm"], kind="stable").index
-    table = table.loc[order].reset_index(drop=True)
+    order = np.lexsort((groups_of_tables([table], VM).of, -age, rank))
+    table = table.iloc[order].reset_index(drop=True)
     points = newest_points(intervals, table, instants(table, "at"))
-    table.insert(len(table.columns) - 1, "recovery_point", points["recovery_point"])
-    table.insert(len(table.columns) - 1, "recovery_age", points["age"])
-    return table
+    table = table.assign(recovery_point=points["recovery_point"], recovery_age=points["age"])
+    return table[[*(name for name in table if name != "at"), "at"]]
 
 
 STATUS = MetricSpec(

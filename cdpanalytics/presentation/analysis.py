@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from cdpanalytics.errors import InputError
+from cdpanalytics.metrics.core.groups import rows_by
 from cdpanalytics.metrics.ranking import ranked
 from cdpanalytics.metrics.registry import metric_columns
 from cdpanalytics.metrics.sides import Sides
+from cdpanalytics.presentation.drawing import seconds
 from cdpanalytics.presentation.plain import is_missing
 from cdpanalytics.schema import KEYS, VM
 
@@ -165,10 +168,8 @@ class Analysis:
         `exposure` is the length of the whole gap; `breached` only what lies inside the window,
         so that its sum is that of adherence.
         """
-        inside = self.in_breach.drop(columns="breached").rename(columns={"inside": "breached"})
-        return inside[_BREACH].sort_values(
-            "exposure", ascending=False, kind="stable", ignore_index=True
-        )
+        inside = self.in_breach.assign(breached=self.in_breach["inside"])[_BREACH]
+        return inside.sort_values("exposure", ascending=False, kind="stable", ignore_index=True)
 
     @cached_property
     def durations(self) -> pd.DataFrame:
@@ -214,7 +215,8 @@ class Analysis:
     @cached_property
     def worst(self) -> pd.DataFrame:
         """VMs that missed their target, most breached time first."""
-        return ranked(self.vms, KEYS).dropna(subset=["breached"])
+        table = ranked(self.vms, KEYS)
+        return table[table["breached"].notna()]
 
     @cached_property
     def incidents(self) -> pd.DataFrame:
@@ -346,9 +348,9 @@ def heat_map_rows(analysis: Analysis) -> pd.DataFrame:
     # The order of policies is that of all their VMs, not only of those that there is room for.
     total = analysis.worst.groupby("policy", dropna=False)["breached"].transform("sum")
     shown = analysis.worst.assign(total=total).head(ROWS_SHOWN)
-    return shown.sort_values(
-        ["total", "policy", "breached"], ascending=[False, True, False], kind="stable"
-    )
+    # Within a policy they stay in the order of their breached time.
+    shown = shown.sort_values("policy", kind="stable")
+    return shown.sort_values("total", ascending=False, kind="stable")
 
 
 def periods_by_vm(analysis: Analysis, vms: pd.DataFrame) -> pd.DataFrame:
@@ -356,9 +358,11 @@ def periods_by_vm(analysis: Analysis, vms: pd.DataFrame) -> pd.DataFrame:
 
     The column `position` is that of the VM in `vms`.
     """
-    position = vms[KEYS].assign(position=range(len(vms)))
-    rows = analysis.periods_of(vms).merge(position, on=KEYS)
-    return rows.sort_values(["position", "period"], kind="stable", ignore_index=True)
+    rows = analysis.periods_of(vms)
+    position = rows_by(vms, rows, KEYS)
+    # The periods of a VM are in order.
+    order = np.argsort(position, kind="stable")[np.count_nonzero(position < 0) :]
+    return rows.assign(position=position).iloc[order].reset_index(drop=True)
 
 
 def with_vm_names(table: pd.DataFrame) -> pd.DataFrame:
@@ -376,14 +380,17 @@ def rows_by_vm(table: pd.DataFrame, vms: Collection[str]) -> dict[tuple[str, ...
     return {(str(server), str(vm)): rows for (server, vm), rows in groups}
 
 
-def records_by_vm(
-    table: pd.DataFrame, vms: Collection[str], columns: Sequence[str]
-) -> dict[tuple[str, ...], list[dict[Hashable, Any]]]:
-    """Return some columns of the same rows as plain values."""
-    rows: dict[tuple[str, ...], list[dict[Hashable, Any]]] = {}
-    for row in _of_vms(table, vms)[[*VM, *columns]].to_dict("records"):
-        rows.setdefault(names_in(row), []).append(row)
-    return rows
+def causes_by_vm(
+    gaps: pd.DataFrame, vms: Collection[str]
+) -> dict[tuple[str, ...], list[tuple[float, float, str]]]:
+    """Return start and end of the gaps of the same VMs, in seconds since 1970, and their causes."""
+    rows = _of_vms(gaps, vms)
+    names = zip(*(rows[name].astype("str").fillna("") for name in VM), strict=True)
+    told = zip(*(seconds(rows[n]).tolist() for n in ("start", "end")), rows["cause"], strict=True)
+    found: dict[tuple[str, ...], list[tuple[float, float, str]]] = {}
+    for vm, gap in zip(names, told, strict=True):
+        found.setdefault(vm, []).append(gap)
+    return found
 
 
 def _of_vms(table: pd.DataFrame, vms: Collection[str]) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import cache
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
@@ -22,14 +22,17 @@ from cdpanalytics.presentation import formatting, happenings
 from cdpanalytics.presentation.analysis import (
     ROWS_SHOWN,
     Analysis,
+    causes_by_vm,
     heat_map_rows,
     names_in,
     periods_by_vm,
-    records_by_vm,
 )
+from cdpanalytics.presentation.drawing import seconds
 from cdpanalytics.presentation.sentences import budget
 
 _HERE = "cdpanalytics.presentation"
+
+_DAY = 86400.0
 
 HEADINGS = {
     "backup_server": "Backup server", "policy": "Policy", "vm": "VM", "rpo": "RPO", "sessions": "Sessions",
@@ -201,21 +204,25 @@ def heat_map(analysis: Analysis) -> dict[str, Any]:
         happenings.vms_in_order(analysis, ROWS_SHOWN) if by_incident else heat_map_rows(analysis)
     )
     table = periods_by_vm(analysis, shown)
-    periods = [pd.Timestamp(period) for period in sorted(table["period"].unique())]
-    zoned = [period.tz_convert(analysis.selection.tz) for period in periods]
+    periods = pd.DatetimeIndex(table["period"].unique()).sort_values()
+    zoned = list(periods.tz_convert(analysis.selection.tz))
     first = [day.day == 1 for day in zoned]
-    labels = (f"{day:%Y-%m-%d}" for day in zoned)
-    days = dict(zip(periods, zip(labels, first, strict=True), strict=True))
+    columns = [
+        _Column(f"{day:%Y-%m-%d}", period.isoformat(), begins, start)
+        for day, period, begins, start in zip(zoned, periods, first, seconds(periods), strict=True)
+    ]
     said = zip(
-        table["position"], table["period"], table["adherence"],
+        table["position"].tolist(), periods.get_indexer(pd.Index(table["period"])).tolist(),
+        table["adherence"].tolist(),
         *(formatting.words(name, table[name]) for name in ("breached", "observed")), strict=True,
     )  # fmt: skip
     vms = shown.to_dict("records")
     names = {names_in(vm)[1] for vm in vms}
-    gaps = records_by_vm(analysis.breaches, names, ["start", "end", "cause"])
+    gaps = causes_by_vm(analysis.breaches, names)
+    length = _DAY if analysis.freq == "D" else 7 * _DAY
     rows = [
         {"vm": vm["vm"], "policy": vm["policy"], "server": vm["backup_server"],
-         "cells": _cells(vm["vm"], own, gaps.get(names_in(vm), ()), analysis.freq, days),
+         "cells": _cells(vm["vm"], own, gaps.get(names_in(vm), ()), columns, length),
          "total": formatting.duration(vm["breached"]),
          "group": f"Incident {vm['incident']}" if by_incident else vm["policy"]}
         for vm, (_, own) in zip(vms, groupby(said, itemgetter(0)), strict=True)
@@ -225,32 +232,37 @@ def heat_map(analysis: Analysis) -> dict[str, Any]:
             "first": first, "months": _months(zoned), "rows": rows}  # fmt: skip
 
 
+class _Column(NamedTuple):
+    """A period of a heat map: its day, its start as text and in seconds, and whether it begins a month."""
+
+    label: str
+    period: str
+    first: bool
+    start: float
+
+
 def _cells(
     vm: object,
-    said: Iterable[tuple[int, pd.Timestamp, float, str, str]],
-    gaps: Sequence[Mapping[Hashable, Any]],
-    freq: str,
-    days: Mapping[pd.Timestamp, tuple[str, bool]],
+    said: Iterable[tuple[int, int, float, str, str]],
+    gaps: Sequence[tuple[float, float, str]],
+    columns: Sequence[_Column],
+    length: float,
 ) -> Markup:
-    """Return a cell per period; one in breach says the cause of the longest gap in it.
-
-    `days` has the label of each period, and whether it begins a month.
-    """
-    length = pd.Timedelta(days=1 if freq == "D" else 7)
+    """Return a cell per period; one in breach says the cause of the longest gap in it."""
     cells = []
-    for _, period, adherence, breached, observed in said:
+    for _, number, adherence, breached, observed in said:
+        day, period, first, start = columns[number]
         level = formatting.severity(adherence)
         text = "not observed" if level is None else f"{breached} of {observed} breached"
         label = "–" if level is None else formatting.percent(adherence) if level else ""
         if level:
-            inside = (g for g in gaps if g["start"] < period + length and g["end"] > period)
-            cause = next((str(g["cause"]) for g in inside), "")
+            stop = start + length
+            cause = next((why for begun, over, why in gaps if begun < stop and over > start), "")
             text += f" · {cause.splitlines()[0]}" if cause else ""
-        day, first = days[period]
         kind = ("none" if level is None else f"s{level}") + (" first" if first else "")
         title = _escaped(f"{vm} · {day} · {text}")
         cells.append(
-            f'<td class="{kind}" data-start="{period.isoformat()}" title="{title}">{_escaped(label)}</td>'
+            f'<td class="{kind}" data-start="{period}" title="{title}">{_escaped(label)}</td>'
         )
     return Markup("".join(cells))  # noqa: S704 - texts are escaped
 

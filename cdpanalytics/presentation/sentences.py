@@ -26,7 +26,7 @@ def verdict(analysis: Analysis) -> str:
         if seen == 1:
             return f"The only VM{which.replace('were', 'was')} was within its RPO, {share} of the time{promise}."
         return f"All {seen:,} VMs{which} were within their RPO, {share} of the time{promise}."
-    longest = analysis.vms.nlargest(1, "worst_gap").iloc[0]
+    longest = analysis.vms.iloc[analysis.vms["worst_gap"].argmax()]
     return (
         f"VMs were within their RPO {share} of the time{promise}. {missed:,} of {total:,} VMs missed their RPO; "
         f"the longest gap was {formatting.duration(longest['worst_gap'])} ({longest['vm']})."

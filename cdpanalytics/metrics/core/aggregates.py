@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
 from cdpanalytics.metrics.core import groups as grouping
 from cdpanalytics.metrics.core.arrays import SessionArrays
+from cdpanalytics.metrics.core.codes import Codes, codes_of
 from cdpanalytics.metrics.core.groups import Groups
 from cdpanalytics.metrics.core.kernels import LARGEST, Integers, compact_codes
 from cdpanalytics.metrics.core.values import UNKNOWN
@@ -47,6 +49,19 @@ class Aggregates:
         if self.window.periods is not None:
             keys["period"] = self.window.column(len(self.groups))
         return keys
+
+    def grouped(self, by: Sequence[str]) -> Groups:
+        """Return the groups of its groups by fewer columns."""
+        if not by:
+            return grouping.groups_of_tables([self.groups], by)
+        for name in by:
+            if name not in self._codes:
+                self._codes[name] = codes_of(self.groups[name])
+        return grouping.groups_of({name: self._codes[name] for name in by})
+
+    @cached_property
+    def _codes(self) -> dict[str, Codes]:
+        return {}
 
     def unique_value(self, name: str) -> Integers:
         """Return the one value of each cell, UNKNOWN where it has several or none."""
@@ -134,6 +149,8 @@ def regroup(part: Aggregates, by: Sequence[str]) -> Aggregates:
 
     A VM that is in several groups counts once, and its session lengths are those of all.
     """
+    if [*by] == [*part.groups]:
+        return part
     machine = tuple(dict.fromkeys((*by, "backup_server", "vm")))
     group, per_vm = _by_columns(part, machine)
     for name in _COUNTED_ONCE & per_vm.sum.keys():
@@ -148,7 +165,7 @@ def regroup(part: Aggregates, by: Sequence[str]) -> Aggregates:
 
 def _by_columns(part: Aggregates, by: Sequence[str]) -> tuple[Groups, Aggregates]:
     """Add up groups; `join` would keep the last of those that become one."""
-    group, count = grouping.groups_of_tables([part.groups], list(by)), part.window.count
+    group, count = part.grouped(by), part.window.count
     cells, size = cells_of(group.of, count), group.count * count
 
     def added(kind: dict[str, Integers], ufunc: np.ufunc, start: int) -> dict[str, Integers]:

@@ -101,6 +101,9 @@ class SessionArrays:
     holes: tuple[Hole, ...] = ()
     facts: Facts = NO_FACTS
     _codes: dict[str, Codes] = field(default_factory=dict, compare=False)
+    _settings: dict[tuple[str, int | None], tuple[Integers, pd.Series]] = field(
+        default_factory=dict, compare=False
+    )
 
     def codes(self, column: str) -> Codes:
         """Return any column of the frame as codes, those of listed VMs after those of sessions.
@@ -131,6 +134,19 @@ class SessionArrays:
         endless = has_span & (stop == UNKNOWN)
         stop[endless] = self.runs_until[endless]
         return stop
+
+    def setting(self, column: str, at: int | None = None) -> tuple[Integers, pd.Series]:
+        """Return each session's policy as a number, and each policy's `column`, NA if unknown.
+
+        It is the newest setting, or the newest that was known at the instant `at`.
+        """
+        if (column, at) not in self._settings:
+            policies = self.policies
+            if at is not None:
+                policies = settings.known_at(policies, timestamp(at))
+            found = settings.by_policy(self.keys, len(self.created), policies, column)
+            self._settings[column, at] = found
+        return self._settings[column, at]
 
     def at(self, rows: Integers) -> SessionArrays:
         """Return some of the sessions, by position; frame, codes and targets stay whole."""
@@ -429,19 +445,6 @@ def _targets(
         return rpo
     policy, newest = settings.by_policy(keys, len(frame), policies, "rpo")
     return np.where(rpo == UNKNOWN, durations_of(newest)[policy], rpo)
-
-
-def setting(
-    arrays: SessionArrays, column: str, at: int | None = None
-) -> tuple[Integers, pd.Series]:
-    """Return each session's policy as a number, and each policy's `column`, NA if unknown.
-
-    It is the newest setting, or the newest that was known at the instant `at`.
-    """
-    policies = arrays.policies
-    if at is not None:
-        policies = settings.known_at(policies, timestamp(at))
-    return settings.by_policy(arrays.keys, len(arrays.created), policies, column)
 
 
 def _column(frame: pd.DataFrame, name: str) -> pd.Series:

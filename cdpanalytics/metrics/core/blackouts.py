@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cdpanalytics.metrics.core.arrays import Hole, SessionArrays, setting
+from cdpanalytics.metrics.core.arrays import Hole, SessionArrays
 from cdpanalytics.metrics.core.coverage import Coverage
 from cdpanalytics.metrics.core.kernels import (
     Integers,
@@ -101,7 +101,7 @@ class _History:
         at, known = self._last(self.tiles.vm, self.tiles.begin, hole.start)
         if not known.any():
             return cadence
-        policy, settings = setting(self.arrays, "long_term", hole.start)
+        policy, settings = self.arrays.setting("long_term", hole.start)
         steps = durations_of(settings, "long_term")
         step = steps[policy[self.tiles.row[at]]]
         return np.where(known & (step != UNKNOWN) & (step > 0), step, cadence)

@@ -12,11 +12,13 @@ from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.core.arrays import SessionArrays
 from cdpanalytics.metrics.core.causes import causes
 from cdpanalytics.metrics.core.exposure import Block, arrays_of, measure
+from cdpanalytics.metrics.core.groups import groups_of_tables
 from cdpanalytics.metrics.core.kernels import LARGEST, Integers, compact_codes
 from cdpanalytics.metrics.core.question import Question, Terms
 from cdpanalytics.metrics.core.values import (
     UNKNOWN,
     duration,
+    instants,
     lengths,
     timestamp,
     timestamps,
@@ -89,16 +91,17 @@ def combine(tables: Sequence[Breaches]) -> Breaches:
 def whole_gaps(parts: pd.DataFrame) -> pd.DataFrame:
     """Return one row per gap, in order of start and VM: `inside` is the sum of its parts'."""
     names = ["owner", "end", "open", "exposure", "breached", "cause", "breached_until"]
-    table = parts[[*GAP, *names, "breached_from", "inside"]]
-    if table.duplicated(GAP).any():
-        table = table.groupby(GAP, dropna=False, sort=True, observed=True).agg(
+    vm, start = groups_of_tables([parts], VM).of, instants(parts, "start")
+    order = np.lexsort((vm, start))
+    table = parts[[*GAP, *names, "breached_from", "inside"]].iloc[order]
+    if ((np.diff(vm[order]) == 0) & (np.diff(start[order]) == 0)).any():
+        table = table.groupby(GAP, dropna=False, sort=False, observed=True).agg(
             **{name: (name, "first") for name in names},
             breached_from=("breached_from", "min"),
             inside=("inside", "sum"),
         )
         table = table.reset_index()
-    table = table.rename(columns={"owner": "policy"})
-    return table.sort_values(["start", *VM], kind="stable", ignore_index=True)
+    return table.rename(columns={"owner": "policy"}).reset_index(drop=True)
 
 
 def observed_vms(observed: pd.DataFrame) -> pd.DataFrame:
@@ -215,9 +218,11 @@ def _observed_table(
     arrays: SessionArrays, question: Question, inner: Window, observed: Sequence[Integers]
 ) -> pd.DataFrame:
     row, start, stop = observed
-    table = pd.DataFrame({key: arrays.keys[key].at(row) for key in KEYS})
     since, _ = resolve_window(arrays.facts, question)
-    table["start"], table["end"] = timestamps(start), timestamps(stop)
-    # Ranges of VMs have first sessions of their own; a given start is the same for all.
-    table["since"] = table["start"] if since is None else timestamp(int(inner.edges[0]))
-    return table.assign(until=timestamp(int(inner.edges[-1])))
+    return pd.DataFrame({
+        **{key: arrays.keys[key].at(row) for key in KEYS},
+        "start": timestamps(start), "end": timestamps(stop),
+        # Ranges of VMs have first sessions of their own; a given start is the same for all.
+        "since": timestamps(start) if since is None else timestamp(int(inner.edges[0])),
+        "until": timestamp(int(inner.edges[-1])),
+    })  # fmt: skip

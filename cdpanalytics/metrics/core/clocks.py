@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from cdpanalytics.metrics.core.arrays import SessionArrays, setting
+from cdpanalytics.metrics.core.arrays import SessionArrays
 from cdpanalytics.metrics.core.coverage import Coverage
 from cdpanalytics.metrics.core.kernels import LARGEST, Flags, Integers, expand
 from cdpanalytics.metrics.core.question import Terms
@@ -188,17 +188,22 @@ class ClockMaker:
         """Each session's policy as a number, and the policies' schedules."""
         if self.terms.week is not None or self.terms.closures is not None:
             return np.zeros(len(self.arrays.created), dtype=np.int64), pd.Series([None])
-        return setting(self.arrays, "schedule")
+        return self.arrays.setting("schedule")
+
+    @cached_property
+    def _distinct_schedules(self) -> tuple[Integers, pd.Index]:
+        """Each policy's schedule as a number, -1 without one, and the schedules."""
+        number, schedules = pd.factorize(self._own_schedules[1])
+        return number.astype(np.int64), pd.Index(schedules)
 
     @cached_property
     def _weeks(self) -> list[np.ndarray]:
         given = np.ones(168, dtype=bool) if self.terms.week is None else self.terms.week
-        return [given, *(week_mask(text) for text in pd.factorize(self._own_schedules[1])[1])]
+        return [given, *map(week_mask, self._distinct_schedules[1])]
 
     @cached_property
     def _week(self) -> Integers:
-        policy, schedules = self._own_schedules
-        return (pd.factorize(schedules)[0].astype(np.int64) + 1)[policy]
+        return (self._distinct_schedules[0] + 1)[self._own_schedules[0]]
 
     @cached_property
     def _zones(self) -> list[str]:

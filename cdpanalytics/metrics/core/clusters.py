@@ -19,6 +19,10 @@ LONGEST = 3
 """A chain longer than so many times `within` is cut at its widest step."""
 
 
+_NEGLIGIBLE = 1e-18
+"""A term of a series beside its sum: those after it change nothing that a float holds."""
+
+
 @dataclass(frozen=True)
 class Beginnings:
     """When outages of VMs began, in microseconds; `server` and `vm` are codes.
@@ -207,6 +211,8 @@ def _log_series(count: Integers, ratio: Callable[[int], np.ndarray]) -> np.ndarr
     for step in range(1, 200):
         term = term * np.minimum(ratio(step), 1.0)
         series += term
+        if (term < _NEGLIGIBLE * series).all():
+            break
     return np.log(series)
 
 

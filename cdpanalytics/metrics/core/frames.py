@@ -279,7 +279,8 @@ def _short(length: pd.Timedelta) -> str:
 
 def _labels(frame: pd.DataFrame, column: str) -> list[str]:
     """The distinct labels of a column; one that is missing in some rows is refused."""
-    labels = pd.Categorical(frame[column])
+    given = frame[column].array
+    labels = given if isinstance(given, pd.Categorical) else pd.Categorical(given)
     if len(labels.categories) == 1 and labels.codes.min(initial=0) == 0:
         return [str(labels.categories[0])] if len(labels) else []
     counts = np.bincount(labels.codes + 1, minlength=len(labels.categories) + 1)

@@ -99,8 +99,8 @@ def extreme(cells: Integers, amounts: Integers, size: int, ufunc: np.ufunc, star
     return best
 
 
-def share(part: Integers, whole: NDArray[Any], where: Flags) -> pd.Series:
+def share(part: Integers, whole: NDArray[Any] | int, where: Flags | bool) -> NDArray[np.float64]:
     """Return ``part / whole`` as floats, NaN where it says nothing."""
     ratio = np.full(len(part), np.nan)
     np.divide(part, whole, out=ratio, where=where)
-    return pd.Series(ratio)
+    return ratio

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.core import groups as grouping
@@ -23,10 +24,6 @@ from cdpanalytics.metrics.core.values import (
 )
 from cdpanalytics.schema import VM
 
-COLUMNS = (
-    "incident", "start", "end", "open", "scope", "backup_server", "policy", "vms", "share",
-    "breached", "explains", "longest", "recovery", "cause", "cause_share",
-)  # fmt: skip
 WITHIN, LEAST, MERGE = pd.Timedelta("10min"), 3, pd.Timedelta("1h")
 _ZERO = pd.Timedelta(0)
 
@@ -147,31 +144,35 @@ def _table(
     start = grouping.extreme(label, instants(late, "start"), size, np.minimum, LARGEST)
     end = grouping.extreme(label, instants(late, "end"), size, np.maximum, UNKNOWN)
     length = durations_of(late["exposure"])
-    breached = lengths(grouping.total(label, durations_of(late["inside"]), size))
+    breached = grouping.total(label, durations_of(late["inside"]), size)
+    every = breached.sum()
     (median,), *_ = group_quantiles(length, label, size, (0.5,))
     vms, _ = _distinct(Codes(vm, pd.RangeIndex(int(vm.max(initial=-1)) + 1)), label, size)
     servers, server = _distinct(codes_of(late["backup_server"]), label, size)
     policies, policy = _distinct(codes_of(late["policy"]), label, size)
     cause, cause_share = _causes(codes_of(late["cause"]), label, size)
-    scope = [vms == 1, servers > 1, policies <= 1]
-    table = pd.DataFrame({
-        "start": timestamps(start), "end": timestamps(end),
-        "open": grouping.count(label, size, np.asarray(late["open"], dtype=bool)) > 0,
-        "scope": np.select(scope, ["VM", "estate", "policy"], "backup server"),
-        "backup_server": server, "policy": policy, "vms": vms,
-        "share": vms / np.maximum(_observed_then(start, end, observed), vms), "breached": breached,
-        "explains": breached / breached.sum(),  # 0 / 0 is NaN
-        "longest": lengths(grouping.extreme(label, length, size, np.maximum, 0)),
-        "recovery": lengths(median.astype(np.int64)), "cause": cause, "cause_share": cause_share,
-    })  # fmt: skip
-    # Of equals the one that was found first, which the index says.
-    ranked = table[table["breached"] > _ZERO].sort_values(
-        ["breached", "start"], ascending=[False, True], kind="stable"
+    scope = np.select(
+        [vms == 1, servers > 1, policies <= 1], ["VM", "estate", "policy"], "backup server"
     )
-    numbers = np.arange(1, len(ranked) + 1)
+    share = vms / np.maximum(_observed_then(start, end, observed), vms)
+    longest = grouping.extreme(label, length, size, np.maximum, 0)
+    is_open = grouping.count(label, size, np.asarray(late["open"], dtype=bool)) > 0
+    explains = grouping.share(breached, every, every > 0)
+    # Most breached time first; of equals the one that was found first.
+    kept = np.flatnonzero(breached > 0)
+    order = kept[np.lexsort((start[kept], -breached[kept]))]
+    numbers = np.arange(1, len(order) + 1)
     number = np.zeros(size, dtype=np.int64)
-    number[ranked.index] = numbers
-    return ranked.assign(incident=numbers)[list(COLUMNS)].reset_index(drop=True), number
+    number[order] = numbers
+    table = pd.DataFrame({
+        "incident": numbers, "start": timestamps(start[order]), "end": timestamps(end[order]),
+        "open": is_open[order], "scope": pd.Series(scope[order], dtype="str"),
+        "backup_server": server.at(order), "policy": policy.at(order), "vms": vms[order],
+        "share": share[order], "breached": lengths(breached[order]), "explains": explains[order],
+        "longest": lengths(longest[order]), "recovery": lengths(median.astype(np.int64)[order]),
+        "cause": cause.at(order), "cause_share": cause_share[order],
+    })  # fmt: skip
+    return table, number
 
 
 def _pairs(column: Codes, label: Integers) -> tuple[Integers, Integers, Integers]:
@@ -182,14 +183,14 @@ def _pairs(column: Codes, label: Integers) -> tuple[Integers, Integers, Integers
     return *np.divmod(pairs, width), count
 
 
-def _distinct(column: Codes, label: Integers, size: int) -> tuple[Integers, pd.Series]:
+def _distinct(column: Codes, label: Integers, size: int) -> tuple[Integers, Codes]:
     """Return how many names there are with each label, and the name where it is the only one."""
     of, code, _ = _pairs(column, label)
     count = grouping.count(of, size)
     only = np.full(size, -1)
     only[of] = code
     only[count > 1] = -1
-    return count, Codes(only, column.values).at(np.arange(size))
+    return count, Codes(only, column.values)
 
 
 def _observed_then(start: Integers, end: Integers, observed: pd.DataFrame) -> Integers:
@@ -199,7 +200,7 @@ def _observed_then(start: Integers, end: Integers, observed: pd.DataFrame) -> In
     return np.asarray(begun - over)
 
 
-def _causes(cause: Codes, label: Integers, size: int) -> tuple[pd.Series, pd.Series]:
+def _causes(cause: Codes, label: Integers, size: int) -> tuple[Codes, NDArray[np.float64]]:
     """Return the most frequent cause of each incident and its share of the gaps; first by name of equals."""
     of, code, count = _pairs(cause, label)
     order = np.lexsort((code, -count, of))
@@ -207,4 +208,4 @@ def _causes(cause: Codes, label: Integers, size: int) -> tuple[pd.Series, pd.Ser
     most, share = np.full(size, -1), np.zeros(size, dtype=np.int64)
     most[of[first]], share[of[first]] = code[first], count[first]
     gaps = grouping.total(of, count, size)
-    return Codes(most, cause.values).at(np.arange(size)), grouping.share(share, gaps, gaps > 0)
+    return Codes(most, cause.values), grouping.share(share, gaps, gaps > 0)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cdpanalytics import timeparse
 from cdpanalytics.errors import InputError
@@ -141,9 +142,9 @@ def durations_of(values: pd.Series, name: str = "rpo") -> Integers:
     return parsed.dt.as_unit("us").to_numpy(dtype="m8[us]").view(np.int64)
 
 
-def lengths(us: Integers) -> pd.Series:
-    """Return microseconds as a column of lengths of time, missing where they are UNKNOWN."""
-    return pd.Series(np.asarray(us, dtype=np.int64).view("m8[us]"))
+def lengths(us: Integers) -> NDArray[np.timedelta64]:
+    """Return microseconds as lengths of time, missing where they are UNKNOWN."""
+    return np.asarray(us, dtype=np.int64).view("m8[us]")
 
 
 # -- sizes -----------------------------------------------------------------------------

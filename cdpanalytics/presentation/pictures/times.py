@@ -18,7 +18,7 @@ _NUMBERED = 9
 _LEAST_SHARE = 0.01
 _ROWS = 15
 _ROW = 24
-_ALONE_SHOWN = 150
+_ALONE_SHOWN = 60
 """Incidents of single VMs that can be asked in the strip; the others are drawn."""
 _TOLD = ["incident", "vms", "start", "end", "longest", "cause", "explains"]
 _THINNEST = 0.35
@@ -27,7 +27,7 @@ _THINNEST = 0.35
 
 def fleet(analysis: Analysis, width: float = 960) -> Drawing:
     """Draw how many VMs were in breach at each instant, with the incidents numbered."""
-    dated = analysis.in_breach.dropna(subset=["breached_from"])
+    dated = analysis.in_breach[analysis.in_breach["breached_from"].notna()]
     if dated.empty or analysis.start is None or analysis.stop is None:
         return empty("No VM missed its RPO, so there is no incident", width)
     drawing = Drawing(
@@ -88,11 +88,10 @@ def _incidents(
 ) -> None:
     """Add what can be asked: each incident says when, what and whose it was; those of many have numbers."""
     table = analysis.incidents[_TOLD]
-    many = table[table["vms"] > 1]
-    alone = table[table["vms"] == 1].head(_ALONE_SHOWN)
-    whose = analysis.in_breach[["incident", "vm"]]
-    whose = whose[whose["incident"].isin(alone["incident"])].drop_duplicates("incident")
-    names = whose.set_index("incident")["vm"].astype("str").to_dict()
+    together = table["vms"] > 1
+    many, alone = table[together], table[~together].head(_ALONE_SHOWN)
+    whose = analysis.in_breach.loc[analysis.in_breach["incident"].isin(alone["incident"])]
+    names = dict(zip(whose["incident"], whose["vm"].astype("str"), strict=True))
     asked = pd.concat([many, alone]).sort_values("vms")
     edges = time(seconds(asked["start"])).tolist(), time(seconds(asked["end"])).tolist()
     for row, left, right in zip(asked.to_dict("records"), *edges, strict=True):
