@@ -139,7 +139,10 @@ def test_rows_that_were_read_for_one_question_become_arrays_once(drawn: RandomAr
             assert_frame_equal(other.rpo_adherence(by=by), expected.rpo_adherence(by=by))
         assert_frame_equal(other.gaps(), expected.gaps())
         assert_frame_equal(other.status(), expected.status())
-    assert 0 < len(held.source.arrays) <= 3
+        assert_frame_equal(other.incidents(), expected.incidents())
+    kept = [entry[-1] for entry in held.source.arrays.values()]
+    assert 0 < len(kept) <= 4
+    assert all(arrays.swept for arrays in kept)
 
 
 def test_a_persons_own_frame_may_change_between_two_questions() -> None:

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from cdpanalytics.presentation.analysis import Analysis
     from cdpanalytics.selection import Selection
 
-_REGIONS = ("tiles", "head", "tabs", "main", "strip", "bar", "detail")
-"""In the order in which they are drawn: what answers first comes first."""
+_REGIONS = (("tiles", "head", "tabs"), ("bar",), ("main",), ("strip", "detail"))
+"""In the order in which they are drawn and sent: what answers first comes first, and the page
+draws the fields of the question while the kernel computes the longest part."""
 
 _KEPT = 60
 _LEAST_WIDTH = 420
@@ -98,7 +99,7 @@ class Explorer(anywidget.AnyWidget):
         self._past: list[State] = []
         self._future: list[State] = []
         self._kept: OrderedDict[tuple[str, str, int], str] = OrderedDict()
-        self._width, self._held = 960, 0
+        self._width, self._held, self._stepping = 960, 0, False
         self._find = self._typed = ""
         super().__init__(_css=still.style(), state=self._first, twin=uuid.uuid4().hex)
         self.on_msg(self._receive)
@@ -203,21 +204,23 @@ class Explorer(anywidget.AnyWidget):
     # -- how it is drawn -------------------------------------------------------------------
 
     def _changed(self, change: dict[str, Any]) -> None:
-        if change["old"] != change["new"]:
+        if change["old"] == change["new"]:
+            return
+        if not self._stepping:
             self._past.append(change["old"])
             self._future.clear()
-            if not self._held:
-                self._draw()
+        if not self._held:
+            self._draw()
 
     def _step(self, source: list[State], target: list[State]) -> None:
         if not source:
             return
-        target_state, kept = source.pop(), list(source)
-        other = [*target, self.state]
-        with self.batch():
-            self.state = target_state
-        source[:], target[:] = kept, other
-        self._draw_region("bar")
+        target.append(self.state)
+        self._stepping = True
+        try:
+            self.state = source.pop()
+        finally:
+            self._stepping = False
 
     def _draw(self) -> None:
         """Draw every region; what cannot be answered is said where the answer would be."""
@@ -225,12 +228,16 @@ class Explorer(anywidget.AnyWidget):
             if views.is_empty(self.analysis):
                 self._alert(views.nothing())
             else:
-                for region in _REGIONS:
-                    self._draw_region(region)
-                self.word = f"{self.state.view}. {_words(self.head)}"
+                for together in _REGIONS:
+                    with self.hold_sync():
+                        for region in together:
+                            self._draw_region(region)
         except CdpError as error:
             self._alert(views.refused(str(error)))
-        self.drawn += 1
+        with self.hold_sync():
+            if self.head:
+                self.word = f"{self.state.view}. {_words(self.head)}"
+            self.drawn += 1
 
     def _alert(self, message: Markup) -> None:
         self.head, self.tiles, self.strip, self.detail = "", "", "", ""
@@ -305,6 +312,7 @@ class Explorer(anywidget.AnyWidget):
             "beside": self._beside, "find": self._search, "download": self._download, "width": self._resize,
             "undo": lambda _: self.undo(), "redo": lambda _: self.redo(), "reset": lambda _: self.reset(),
         }  # fmt: skip
+        drawn = self.drawn
         try:
             for verb, given in message.items():
                 if verb in verbs:
@@ -314,8 +322,10 @@ class Explorer(anywidget.AnyWidget):
             self.main, self.word = views.alert(str(error)), str(error)
         except Exception:  # a widget that falls silent tells no one why
             self.main = views.alert("internal error:\n" + traceback.format_exc(limit=-3))
-        self.drawn += 1
-        self.answered = str(message.get("asked", ""))
+        with self.hold_sync():
+            if self.drawn == drawn:
+                self.drawn += 1
+            self.answered = str(message.get("asked", ""))
 
     def _close(self) -> None:
         """Close what was opened below the view, from either pane."""

@@ -1,7 +1,7 @@
 // Draws the regions that the kernel sends, and tells it what was asked for: one verb and its argument per message.
 const REGIONS = ["head", "bar", "tiles", "strip", "tabs", "main", "detail"];
 const BUSY_AFTER = 100;
-const TYPING = 60;
+const TYPING = 20;
 
 function render({ model, el }) {
   const own = new AbortController();
@@ -53,6 +53,8 @@ function render({ model, el }) {
     box.innerHTML = model.get(name);
     enliven(box);
     awaken(box, true);
+    // A map has a thousand cells: they are seen first. Where one has the focus, they are needed now.
+    if (kept.focus) awakenMaps(box); else soon(() => awakenMaps(box));
     for (const target of box.querySelectorAll("[data-act]")) pressable(target);
     recall(box, kept);
     if (name === "detail") opened(box);
@@ -160,6 +162,7 @@ function render({ model, el }) {
   return () => { own.abort(); watch.disconnect(); clearTimeout(busy); };
 }
 
+const soon = (act) => (window.requestIdleCallback ? requestIdleCallback(act, { timeout: 300 }) : setTimeout(act, 50));
 const element = (name, kind) => Object.assign(document.createElement(name), { className: kind });
 const inSecondPane = (target) => Boolean(target.closest(".panes > section + section"));
 const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;

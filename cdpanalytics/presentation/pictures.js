@@ -84,7 +84,10 @@ function awaken(root, acts) {
     }
     marks[0].tabIndex = 0;
   }
-  if (!acts) return;
+}
+
+// The cells of a map that can be acted on: as those of a picture, in a grid.
+function awakenMaps(root) {
   for (const map of root.querySelectorAll("table.heat:not([role])")) {
     map.setAttribute("role", "grid");
     for (const cell of map.querySelectorAll("[data-start]")) {

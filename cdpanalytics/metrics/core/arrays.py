@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -80,7 +80,8 @@ class SessionArrays:
 
     Codes may be longer than the other arrays: the positions after `len(created)` are VMs
     that a policy lists. Instants are microseconds since 1970 UTC. A session that is still
-    running is known to run until `runs_until`. `holes` are in order of their start.
+    running is known to run until `runs_until`. `holes` are in order of their start. `swept`
+    keeps what `coverage.sweep` has found in them.
     """
 
     frame: pd.DataFrame
@@ -104,6 +105,7 @@ class SessionArrays:
     _settings: dict[tuple[str, int | None], tuple[Integers, pd.Series]] = field(
         default_factory=dict, compare=False
     )
+    swept: dict[Hashable, Any] = field(default_factory=dict, compare=False)
 
     def codes(self, column: str) -> Codes:
         """Return any column of the frame as codes, those of listed VMs after those of sessions.

@@ -46,6 +46,12 @@ class Coverage:
         """Return some of the tiles."""
         return Coverage(*(getattr(self, column.name)[cut] for column in fields(self)))
 
+    def frozen(self) -> Coverage:
+        """Return the same tiles, which nothing can change from now on."""
+        for column in fields(self):
+            getattr(self, column.name).flags.writeable = False
+        return self
+
     @property
     def first_of_vm(self) -> Flags:
         """Which tiles are the first of their VM."""
@@ -97,16 +103,31 @@ def sweep(
     gives the strict reading. Both start at the VM's first attempt, so that what was never
     covered is exposed from there.
 
+    Tiles do not depend on the target. Where all sessions are one block they are kept, because
+    the same sessions are asked about again under another target.
+
     Parameters
     ----------
     arrays : SessionArrays
     rows : numpy.ndarray
-        Positions of sessions. Those that begin at or after as_of are not there.
+        Positions of sessions, as `vm_blocks` gives them. Those that begin at or after as_of
+        are not there.
     protects : collection of str
         Verdicts that protect; running sessions always do.
     tie : numpy.ndarray, optional
         A last rank of each session, for spans that are alike in everything else.
     """
+    if not len(rows) == len(arrays.created) <= kernels.BLOCK:
+        return _sweep(arrays, rows, protects, tie)
+    key = frozenset(protects), None if tie is None else tie.tobytes()
+    if key not in arrays.swept:
+        arrays.swept[key] = _sweep(arrays, rows, protects, tie).frozen()
+    return arrays.swept[key]
+
+
+def _sweep(
+    arrays: SessionArrays, rows: Integers, protects: Collection[str], tie: Integers | None
+) -> Coverage:
     mine = arrays.at(rows)
     stop = np.minimum(mine.stop, mine.as_of)
     covers = mine.protecting(protects) & (stop > mine.created)

@@ -11,7 +11,12 @@ from cdpanalytics.metrics.core import groups as grouping
 from cdpanalytics.metrics.core.aggregates import Aggregates, cells_of, combine
 from cdpanalytics.metrics.core.exposure import Exposure
 from cdpanalytics.metrics.core.groups import groups_of_tables
-from cdpanalytics.metrics.core.kernels import Flags, Integers, running_maximum
+from cdpanalytics.metrics.core.kernels import (
+    Flags,
+    Integers,
+    running_maximum,
+    sort_by_vm_and_time,
+)
 from cdpanalytics.metrics.core.members import Members
 from cdpanalytics.metrics.core.values import UNKNOWN
 
@@ -27,7 +32,7 @@ class Stretches:
     @classmethod
     def union(cls, cell: Integers, start: Integers, stop: Integers) -> Stretches:
         """Return the union of stretches by cell."""
-        order = np.lexsort((start, cell))
+        order = sort_by_vm_and_time(cell, start)
         cell, start, stop = cell[order], start[order], stop[order]
         if not len(cell):
             return cls(cell, start, stop)
