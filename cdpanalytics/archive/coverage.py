@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import asdict
 
 import pandas as pd
 import pyarrow as pa
@@ -17,6 +16,7 @@ from cdpanalytics.intervals import subtract
 
 _NEVER = pd.Timestamp("2200-01-01", tz="UTC").as_unit("us")
 _DAY = pd.Timedelta("1D")
+_SAID = ("source", "day", "as_of", "final", "counted", "imported")
 _Hole = tuple[str, str | None, pd.Timestamp, pd.Timestamp]
 
 
@@ -24,7 +24,7 @@ def ledger(files: ParquetFiles) -> pd.DataFrame:
     """Return one row per source and day held; see `Archive.ledger`."""
     rows = [
         {
-            **asdict(metadata),
+            **{name: getattr(metadata, name) for name in _SAID},
             "missing": metadata.holes(),
             "rows": count,
             "path": files.storage.location(path),
@@ -129,7 +129,7 @@ def _known(
     known: dict[str, list[Interval]] = {}
     first: dict[str, pd.Timestamp] = {}
     for _, metadata, _ in files.metadata_of(files.days("sessions")):
-        known.setdefault(metadata.source, []).extend(metadata.known())
+        known.setdefault(metadata.source, []).extend(metadata.known)
         first.setdefault(metadata.source, pd.Timestamp(str(metadata.day), tz="UTC"))
     return {source: sorted(intervals) for source, intervals in known.items() if intervals}, first
 

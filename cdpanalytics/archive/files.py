@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TypeVar
 
@@ -84,8 +84,9 @@ class FileMetadata:
         """Return what is missing, as instants."""
         return tuple((pd.Timestamp(start), pd.Timestamp(end)) for start, end in self.missing)
 
+    @cached_property
     def known(self) -> list[Interval]:
-        """Return the intervals of the day of which its sessions are known."""
+        """The intervals of the day of which its sessions are known."""
         day, as_of = pd.Timestamp(str(self.day), tz="UTC"), pd.Timestamp(str(self.as_of))
         return subtract([(day, min(day + _DAY, as_of))], self.holes())
 
@@ -111,6 +112,7 @@ class ParquetFiles:
         self.staged = frozenset(current)
         self._slugs = {names.slug(source): True for source in marker.sources}
         self._names: dict[str, list[Name]] = {}
+        self._footers: dict[Name, tuple[FileMetadata, int]] = {}
 
     def all(self) -> list[Name]:
         """Return all files of rows, without those set aside."""
@@ -121,11 +123,8 @@ class ParquetFiles:
     ) -> list[Name]:
         """Return the files of the days that `[start, stop)` touches, by source and day."""
         first = "" if start is None else f"{start:%Y-%m-%d}"
-        return [
-            name
-            for name in self._listed(table)
-            if name.stem >= first and (stop is None or pd.Timestamp(name.stem, tz="UTC") < stop)
-        ]
+        last = "9999" if stop is None else f"{stop - pd.Timedelta('1us'):%Y-%m-%d}"
+        return [name for name in self._listed(table) if first <= name.stem <= last]
 
     def last_days(self) -> list[Name]:
         """Return the newest day of sessions of each source."""
@@ -253,11 +252,14 @@ class ParquetFiles:
         return read(path)
 
     def _footer(self, path: Name) -> tuple[FileMetadata, int]:
-        try:
-            footer = self._current(path, self.storage.footer)
-            return _read_metadata(footer), footer.num_rows
-        except _UNREADABLE:
-            raise self._damaged(path) from None
+        """Return what a file of this state says of itself, and its rows; read once."""
+        if path not in self._footers:
+            try:
+                footer = self._current(path, self.storage.footer)
+                self._footers[path] = _read_metadata(footer), footer.num_rows
+            except _UNREADABLE:
+                raise self._damaged(path) from None
+        return self._footers[path]
 
     def _damaged(self, path: Name) -> ArchiveError:
         return ArchiveError(
