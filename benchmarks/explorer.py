@@ -23,12 +23,10 @@ SESSIONS = 125_000
 """Of 600 VMs with three sessions a day: 69 days, of which 30 are shown first."""
 
 CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "RPO": ("#cdp-target", ("1h", "30min", "2h")),
+    "RPO": ("#cdp-target", tuple(f"{minutes}min" for minutes in range(28, 36))),
     "period": ("#cdp-period", ("last 7 days", "this month", "last week")),
-    "policy": (
-        "[data-toggle=policy][value={}]", ("policy-01", "policy-02", "policy-03"),
-    ),
-    "VMs by a part of a name": ("[data-find]", ("vm-0001", "vm-0002", "vm-0003")),
+    "policy": ("[data-toggle=policy][value={}]", tuple(f"policy-0{number}" for number in range(1, 9))),
+    "VMs by a part of a name": ("[data-find]", tuple(f"vm-000{number}" for number in range(1, 9))),
 }  # fmt: skip
 """A field and what is put into it, one after the other; each is followed by an undo, which is timed as what was
 seen before. The least of the times is told: other work of the machine only adds to it."""

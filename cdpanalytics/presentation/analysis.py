@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from cdpanalytics.errors import InputError
-from cdpanalytics.metrics.core.groups import rows_by
 from cdpanalytics.metrics.ranking import ranked
 from cdpanalytics.metrics.registry import metric_columns
 from cdpanalytics.metrics.sides import Sides
@@ -359,7 +358,9 @@ def periods_by_vm(analysis: Analysis, vms: pd.DataFrame) -> pd.DataFrame:
     The column `position` is that of the VM in `vms`.
     """
     rows = analysis.periods_of(vms)
-    position = rows_by(vms, rows, KEYS)
+    place = {names_in(vm, KEYS): number for number, vm in enumerate(vms.to_dict("records"))}
+    names = zip(*(rows[name].astype("str").fillna("") for name in KEYS), strict=True)
+    position = np.array([place.get(each, -1) for each in names], dtype=np.int64)
     # The periods of a VM are in order.
     order = np.argsort(position, kind="stable")[np.count_nonzero(position < 0) :]
     return rows.assign(position=position).iloc[order].reset_index(drop=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -32,6 +32,8 @@ from cdpanalytics.metrics.core.values import (
     us_of,
 )
 from cdpanalytics.schema import KEYS, RESULTS, SESSIONS
+
+T = TypeVar("T")
 
 NO_VERDICT, SUCCESS, WARNING, FAILED = range(4)
 
@@ -80,8 +82,7 @@ class SessionArrays:
 
     Codes may be longer than the other arrays: the positions after `len(created)` are VMs
     that a policy lists. Instants are microseconds since 1970 UTC. A session that is still
-    running is known to run until `runs_until`. `holes` are in order of their start. `swept`
-    keeps what `coverage.sweep` has found in them.
+    running is known to run until `runs_until`. `holes` are in order of their start.
     """
 
     frame: pd.DataFrame
@@ -101,11 +102,13 @@ class SessionArrays:
     runs_until: Integers
     holes: tuple[Hole, ...] = ()
     facts: Facts = NO_FACTS
-    _codes: dict[str, Codes] = field(default_factory=dict, compare=False)
-    _settings: dict[tuple[str, int | None], tuple[Integers, pd.Series]] = field(
-        default_factory=dict, compare=False
-    )
-    swept: dict[Hashable, Any] = field(default_factory=dict, compare=False)
+    kept: dict[Hashable, Any] = field(default_factory=dict, compare=False)
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return what `make` returns of these arrays; under one key it is called once."""
+        if key not in self.kept:
+            self.kept[key] = make()
+        return self.kept[key]
 
     def codes(self, column: str) -> Codes:
         """Return any column of the frame as codes, those of listed VMs after those of sessions.
@@ -117,11 +120,12 @@ class SessionArrays:
         """
         if column in self.keys:
             return self.keys[column]
-        if column not in self._codes:
-            if column not in self.frame:
-                raise unknown_column(column, self.frame)
-            self._codes[column] = common_codes(self.frame[column], _column(self.listed, column))
-        return self._codes[column]
+        if column not in self.frame:
+            raise unknown_column(column, self.frame)
+        return self.once(
+            ("codes", column),
+            lambda: common_codes(self.frame[column], _column(self.listed, column)),
+        )
 
     @cached_property
     def finished(self) -> Flags:
@@ -142,20 +146,21 @@ class SessionArrays:
 
         It is the newest setting, or the newest that was known at the instant `at`.
         """
-        if (column, at) not in self._settings:
+
+        def found() -> tuple[Integers, pd.Series]:
             policies = self.policies
             if at is not None:
                 policies = settings.known_at(policies, timestamp(at))
-            found = settings.by_policy(self.keys, len(self.created), policies, column)
-            self._settings[column, at] = found
-        return self._settings[column, at]
+            return settings.by_policy(self.keys, len(self.created), policies, column)
+
+        return self.once(("setting", column, at), found)
 
     def at(self, rows: Integers) -> SessionArrays:
         """Return some of the sessions, by position; frame, codes and targets stay whole."""
         columns = (
             "vm", "created", "ended", "verdict", "running", "completed", "attempt", "runs_until"
         )  # fmt: skip
-        return replace(self, **{name: getattr(self, name)[rows] for name in columns})
+        return replace(self, kept={}, **{name: getattr(self, name)[rows] for name in columns})
 
     def protecting(self, protects: Collection[str]) -> Flags:
         """Sessions that have a span and a verdict among `protects`, or none yet."""

@@ -17,6 +17,8 @@ from cdpanalytics.metrics.core.kernels import (
 )
 from cdpanalytics.schema import RESULTS
 
+_NONE = pd.Series(["no session"], dtype="str")
+
 
 def causes(
     arrays: SessionArrays, protects: Collection[str], vm: Integers, start: Integers, end: Integers
@@ -25,12 +27,11 @@ def causes(
 
     Of those with a reason, where any has one.
     """
-    none = pd.Series(["no session"], dtype="str")
-    lost = np.flatnonzero((arrays.verdict != NO_VERDICT) & ~arrays.protecting(protects))
+    lost, reasons, values = arrays.once(
+        ("lost", frozenset(protects)), lambda: _lost(arrays, protects)
+    )
     if not len(lost) or not len(vm):
-        return Codes(np.zeros(len(vm), dtype=np.int64), pd.Index(none))
-    words, reasons = _words(arrays, lost), _reasons(arrays, lost)
-    values = codes_of(pd.concat([none, words]))
+        return Codes(np.zeros(len(vm), dtype=np.int64), pd.Index(_NONE))
     cause = _last_ended(arrays, lost, reasons, (vm, start, end))
     explained = np.flatnonzero(reasons >= 0)
     if len(explained):
@@ -38,6 +39,12 @@ def causes(
         found = with_reason >= 0
         cause[found] = explained[with_reason[found]]
     return Codes(values.codes[cause + 1], values.values)
+
+
+def _lost(arrays: SessionArrays, protects: Collection[str]) -> tuple[Integers, Integers, Codes]:
+    """The sessions that did not protect, the rank of the reason of each, and the causes, none first."""
+    lost = np.flatnonzero((arrays.verdict != NO_VERDICT) & ~arrays.protecting(protects))
+    return lost, _reasons(arrays, lost), codes_of(pd.concat([_NONE, _words(arrays, lost)]))
 
 
 def _last_ended(

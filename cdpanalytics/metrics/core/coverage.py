@@ -77,6 +77,10 @@ def vm_blocks(arrays: SessionArrays) -> list[Integers]:
     Within a block sessions come first. Blocks are as large as a core's cache likes; one VM
     is never cut.
     """
+    return arrays.once("blocks", lambda: _vm_blocks(arrays))
+
+
+def _vm_blocks(arrays: SessionArrays) -> list[Integers]:
     count = len(arrays.created)
     order = np.argsort(
         arrays.vm.astype(np.min_scalar_type(arrays.vm.max(initial=0))), kind="stable"
@@ -119,10 +123,8 @@ def sweep(
     """
     if not len(rows) == len(arrays.created) <= kernels.BLOCK:
         return _sweep(arrays, rows, protects, tie)
-    key = frozenset(protects), None if tie is None else tie.tobytes()
-    if key not in arrays.swept:
-        arrays.swept[key] = _sweep(arrays, rows, protects, tie).frozen()
-    return arrays.swept[key]
+    key = "tiles", frozenset(protects), None if tie is None else tie.tobytes()
+    return arrays.once(key, lambda: _sweep(arrays, rows, protects, tie).frozen())
 
 
 def _sweep(
