@@ -139,15 +139,16 @@ class ParquetFiles:
         return name in self.staged or self.storage.exists(name)
 
     def metadata_of(self, paths: Sequence[Name]) -> Iterator[tuple[Name, FileMetadata, int]]:
-        """Yield files with what they say of themselves, and how many rows they have."""
-        for path, (metadata, rows) in zip(
-            paths, self.storage.map(self._footer, paths), strict=True
-        ):
-            yield path, metadata, rows
+        """Yield files with what they say of themselves, and how many rows they have; read once."""
+        new = [path for path in paths if path not in self._footers]
+        self._footers.update(zip(new, self.storage.map(self._read_footer, new), strict=True))
+        for path in paths:
+            yield path, *self._footers[path]
 
     def metadata(self, path: Name) -> FileMetadata:
         """Return what a file says of itself."""
-        return self._footer(path)[0]
+        ((_, metadata, _),) = self.metadata_of([path])
+        return metadata
 
     def body(self, path: Name) -> bytes:
         """Return a file's bytes."""
@@ -251,15 +252,12 @@ class ParquetFiles:
                 return read(names.staged(path))
         return read(path)
 
-    def _footer(self, path: Name) -> tuple[FileMetadata, int]:
-        """Return what a file of this state says of itself, and its rows; read once."""
-        if path not in self._footers:
-            try:
-                footer = self._current(path, self.storage.footer)
-                self._footers[path] = _read_metadata(footer), footer.num_rows
-            except _UNREADABLE:
-                raise self._damaged(path) from None
-        return self._footers[path]
+    def _read_footer(self, path: Name) -> tuple[FileMetadata, int]:
+        try:
+            footer = self._current(path, self.storage.footer)
+            return _read_metadata(footer), footer.num_rows
+        except _UNREADABLE:
+            raise self._damaged(path) from None
 
     def _damaged(self, path: Name) -> ArchiveError:
         return ArchiveError(
