@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property, lru_cache
 from importlib.metadata import PackageNotFoundError, version
+from itertools import compress
 from typing import TypeVar
 
 import numpy as np
@@ -122,9 +123,14 @@ class ParquetFiles:
         self, table: str, start: pd.Timestamp | None = None, stop: pd.Timestamp | None = None
     ) -> list[Name]:
         """Return the files of the days that `[start, stop)` touches, by source and day."""
-        first = "" if start is None else f"{start:%Y-%m-%d}"
-        last = "9999" if stop is None else f"{stop - pd.Timedelta('1us'):%Y-%m-%d}"
-        return [name for name in self._listed(table) if first <= name.stem <= last]
+        listed = self._listed(table)
+        day = np.array([name.stem for name in listed], dtype="M8[D]")
+        touched = np.ones(len(day), dtype=bool)
+        if start is not None:
+            touched &= day >= start.to_datetime64().astype("M8[D]")
+        if stop is not None:
+            touched &= day < stop.to_datetime64()
+        return list(compress(listed, touched))
 
     def last_days(self) -> list[Name]:
         """Return the newest day of sessions of each source."""
