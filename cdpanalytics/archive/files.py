@@ -113,7 +113,6 @@ class ParquetFiles:
         self.staged = frozenset(current)
         self._slugs = {names.slug(source): True for source in marker.sources}
         self._names: dict[str, list[Name]] = {}
-        self._footers: dict[Name, tuple[FileMetadata, int]] = {}
 
     def all(self) -> list[Name]:
         """Return all files of rows, without those set aside."""
@@ -145,16 +144,15 @@ class ParquetFiles:
         return name in self.staged or self.storage.exists(name)
 
     def metadata_of(self, paths: Sequence[Name]) -> Iterator[tuple[Name, FileMetadata, int]]:
-        """Yield files with what they say of themselves, and how many rows they have; read once."""
-        new = [path for path in paths if path not in self._footers]
-        self._footers.update(zip(new, self.storage.map(self._read_footer, new), strict=True))
-        for path in paths:
-            yield path, *self._footers[path]
+        """Yield files with what they say of themselves, and how many rows they have."""
+        for path, (metadata, rows) in zip(
+            paths, self.storage.map(self._footer, paths), strict=True
+        ):
+            yield path, metadata, rows
 
     def metadata(self, path: Name) -> FileMetadata:
         """Return what a file says of itself."""
-        ((_, metadata, _),) = self.metadata_of([path])
-        return metadata
+        return self._footer(path)[0]
 
     def body(self, path: Name) -> bytes:
         """Return a file's bytes."""
@@ -258,7 +256,7 @@ class ParquetFiles:
                 return read(names.staged(path))
         return read(path)
 
-    def _read_footer(self, path: Name) -> tuple[FileMetadata, int]:
+    def _footer(self, path: Name) -> tuple[FileMetadata, int]:
         try:
             footer = self._current(path, self.storage.footer)
             return _read_metadata(footer), footer.num_rows

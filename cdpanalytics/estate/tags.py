@@ -37,9 +37,10 @@ HEADS: Final[Mapping[str, tuple[str, ...]]] = {
 """Heads in English and German, as `tables.folded` compares them."""
 
 _RESERVED: Final = frozenset(schema.SESSIONS.names) - {*KEYS} | {
-    "window", "neighbour", "terms", "start", "end", "period"
+    "window", "neighbour", "terms", "start", "end", "period", "since", "age", "target", "at",
+    "last_success", "last_result", "recovery_point", "recovery_age",
 }  # fmt: skip
-"""Columns that sessions and tables of metrics have themselves."""
+"""Columns that sessions, periods, gaps and the status of a VM have themselves."""
 
 _LISTED: Final = 5
 
@@ -204,7 +205,8 @@ def _parsed(
     for tag in tags:
         if tag.casefold() in _RESERVED:
             raise InputError(
-                f"{cells.source}: a tag cannot be called {tag!r}; sessions have such a column"
+                f"{cells.source}: a tag cannot be called {tag!r}: sessions or their status have such a "
+                "column; rename it"
             )
     return cells.source, tags, tuple(_rows(cells, named, tags))
 

@@ -32,7 +32,9 @@ _REGIONS = (("tiles", "head", "tabs"), ("bar",), ("main",), ("strip", "detail"))
 """In the order in which they are drawn and sent: what answers first comes first, and the page
 draws the fields of the question while the kernel computes the longest part."""
 
-_KEPT = 60
+_KEPT = 420
+"""Regions that are kept: those of some sixty states."""
+
 _LEAST_WIDTH = 420
 _STEP = 20
 """Widths are rounded to it, so that a scroll bar draws nothing anew."""
@@ -198,8 +200,11 @@ class Explorer(anywidget.AnyWidget):
             yield
         finally:
             self._held -= 1
-            if not self._held and self.state != before:
-                self._draw()
+            if not self._held:
+                if self.state == before:
+                    self._draw_region("bar")  # what can be undone may be another
+                else:
+                    self._draw()
 
     # -- how it is drawn -------------------------------------------------------------------
 
@@ -289,7 +294,7 @@ class Explorer(anywidget.AnyWidget):
         key = region, _relevant(region, state), width
         if key not in self._kept:
             self._kept[key] = _draw_one(region, self._reader.analysis(state), state, width)
-            while len(self._kept) > _KEPT * len(_REGIONS):
+            while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
         return Markup(self._kept[key])  # noqa: S704 - what was drawn
 

@@ -232,7 +232,7 @@ function recall(box, kept) {
     const place = kept.scrolled[at];
     if (!place) return;
     [each.scrollLeft, each.scrollTop] = place;
-    SCROLLED.set(each, place);
+    if (each.scrollLeft || each.scrollTop) SCROLLED.set(each, place);
   });
   if (!kept.focus) return;
   const { id, act, value, tip } = kept.focus;

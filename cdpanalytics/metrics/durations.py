@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cdpanalytics.metrics.core import groups as grouping
 from cdpanalytics.metrics.core.arrays import SessionArrays, as_of_frame, read
 from cdpanalytics.metrics.core.frames import facts
-from cdpanalytics.metrics.core.groups import share
+from cdpanalytics.metrics.core.groups import share, table_of
 from cdpanalytics.metrics.core.kernels import LARGEST, Flags, Integers, group_quantiles
 from cdpanalytics.metrics.core.question import UNSET, By, Question, Table, Terms, Zone
 from cdpanalytics.metrics.core.spec import WINDOW, MetricSpec, concat, identity
@@ -119,8 +119,7 @@ def _figures(sessions: pd.DataFrame, question: Question, terms: Terms) -> pd.Dat
         "expected": _common(of[with_step], expected[with_step], every),
         "on_cadence": _on_cadence(arrays, of, expected, with_step & finished, group.count),
     }
-    # In one go: a frame that grows by a column at a time takes a fifth of a small question.
-    return pd.DataFrame({**group.keys, **figures}, index=group.keys.index)
+    return table_of(group.keys, figures)
 
 
 def _describe(of: Integers, length: Integers, size: int) -> dict[str, NDArray[Any]]:

@@ -10,7 +10,7 @@ import pandas as pd
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.core import groups as grouping
 from cdpanalytics.metrics.core.arrays import unknown_column
-from cdpanalytics.metrics.core.groups import share
+from cdpanalytics.metrics.core.groups import share, table_of
 from cdpanalytics.metrics.core.kernels import LARGEST, Integers, expand
 from cdpanalytics.metrics.core.policies import newest_setting
 from cdpanalytics.metrics.core.question import UNSET, By, Question, Table, Terms
@@ -107,7 +107,7 @@ def _lengths_of(intervals: pd.DataFrame, question: Question, terms: Terms) -> pd
 
 def _table(pieces: pd.DataFrame, question: Question, terms: Terms) -> pd.DataFrame:
     group = grouping.groups_of_tables([pieces], question.by)
-    return _summed(group.keys.copy(), group.of, pieces, _targets(pieces, terms))
+    return _summed(group.keys, group.of, pieces, _targets(pieces, terms))
 
 
 def _stretches(intervals: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
@@ -166,9 +166,9 @@ def _targets(pieces: pd.DataFrame, terms: Terms) -> Integers:
 
 
 def _summed(
-    table: pd.DataFrame, group: Integers, pieces: pd.DataFrame, goal: Integers
+    keys: pd.DataFrame, group: Integers, pieces: pd.DataFrame, goal: Integers
 ) -> pd.DataFrame:
-    size = len(table)
+    size = len(keys)
     length, rpo = (pieces[name].to_numpy(dtype=np.int64) for name in ("length", "rpo"))
     asked = pieces["asked"].to_numpy(dtype=bool)
     held = asked & pieces["restorable"].to_numpy(dtype=bool)
@@ -180,17 +180,16 @@ def _summed(
     low = grouping.extreme(group, goal, size, np.minimum, LARGEST)
     high = grouping.extreme(group, goal, size, np.maximum, UNKNOWN)
     known = (low != UNKNOWN) & (high != UNKNOWN)
-    table["rpo"] = lengths(np.where(low == high, low, UNKNOWN))
-    table["observed"], table["restorable"] = lengths(observed), lengths(restorable)
-    table["within"] = lengths(np.where(known, within, UNKNOWN))
-    table["adherence"] = share(within, observed, known & (observed > 0))
-    table["restorable_share"] = share(restorable, observed, observed > 0)
     worst = grouping.extreme(group[rated], rpo[rated], size, np.maximum, UNKNOWN)
-    table["worst_rpo"] = lengths(worst)
-    table["p95_rpo"] = lengths(
-        _weighted_quantile(group[rated], rpo[rated], length[rated], size, 0.95)
-    )
-    return table
+    return table_of(keys, {
+        "rpo": lengths(np.where(low == high, low, UNKNOWN)),
+        "observed": lengths(observed), "restorable": lengths(restorable),
+        "within": lengths(np.where(known, within, UNKNOWN)),
+        "adherence": share(within, observed, known & (observed > 0)),
+        "restorable_share": share(restorable, observed, observed > 0),
+        "worst_rpo": lengths(worst),
+        "p95_rpo": lengths(_weighted_quantile(group[rated], rpo[rated], length[rated], size, 0.95)),
+    })  # fmt: skip
 
 
 def _weighted_quantile(

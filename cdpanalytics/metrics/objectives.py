@@ -51,6 +51,9 @@ from cdpanalytics.metrics.rpo import adherence_table, sum_cells
 from cdpanalytics.parallel import parallel_map
 from cdpanalytics.schema import VM
 
+_AGAIN = frozenset({"observed", "adherence"})
+"""Figures of adherence that are those of the VMs with a known target here."""
+
 _FIGURES = frozenset({
     "unprotected", "sessions", "success", "warning", "failed", "unknown", "exposed",
     "breached", "gaps", "breaches", "worst_gap", "adherence_strict", "gap_adherence",
@@ -332,11 +335,12 @@ def _budgets(
     table = _judged(table, promised, sums)
     each = summed(vm, len(home), undecided.astype(np.int64))
     met = grouping.count(home, size, each.met)
-    table["vms_met"] = pd.array(met, dtype="Int64")
-    table["all_protected"] = 1 - grouping.share(late, together, together > 0)
-    table["no_target"] = pd.array(grouping.count(home, size, without), dtype="Int64")
-    table["undecided"] = pd.array(sums.undecided, dtype="Int64")
-    return table
+    return grouping.table_of(table, {
+        "vms_met": pd.array(met, dtype="Int64"),
+        "all_protected": 1 - grouping.share(late, together, together > 0),
+        "no_target": pd.array(grouping.count(home, size, without), dtype="Int64"),
+        "undecided": pd.array(sums.undecided, dtype="Int64"),
+    })  # fmt: skip
 
 
 def _of_adherence(adherence: pd.DataFrame, shares: Shares) -> pd.DataFrame:
@@ -359,8 +363,8 @@ def _judged(adherence: pd.DataFrame, objective: np.ndarray, sums: _Sums) -> pd.D
     times = {"budget": sums.budget, "spent": spent, "remaining": sums.budget - spent}
     elapsed = grouping.share(sums.observed, promised, judged)
     used = grouping.share(spent, sums.exact, judged & (sums.exact > 0))
-    columns = {
-        **{str(name): adherence[name].array for name in adherence if name not in _FIGURES},
+    kept = adherence[[name for name in adherence if name not in _FIGURES | _AGAIN]]
+    return grouping.table_of(kept, {
         "observed": lengths(sums.observed),
         "adherence": 1 - grouping.share(spent, sums.observed, judged),
         "objective": objective,
@@ -369,8 +373,7 @@ def _judged(adherence: pd.DataFrame, objective: np.ndarray, sums: _Sums) -> pd.D
         "elapsed": elapsed,
         # The share of the budget that is spent, over the share of the time that is over.
         "burn_rate": used / elapsed,
-    }
-    return pd.DataFrame(columns, index=adherence.index)
+    })  # fmt: skip
 
 
 def _microseconds(column: pd.Series) -> Integers:

@@ -13,7 +13,7 @@ from cdpanalytics.metrics.core.aggregates import Aggregates, combine, regroup
 from cdpanalytics.metrics.core.arrays import as_of_frame
 from cdpanalytics.metrics.core.exposure import COLUMNS
 from cdpanalytics.metrics.core.frames import facts
-from cdpanalytics.metrics.core.groups import share
+from cdpanalytics.metrics.core.groups import share, table_of
 from cdpanalytics.metrics.core.question import (
     PROTECTS,
     UNSET,
@@ -140,7 +140,7 @@ def ranked(adherence: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     total = breached[known].sum()
     so_far = np.cumsum(np.where(known, breached, 0))
     explains, explained = (share(part, total, known & (total > 0)) for part in (breached, so_far))
-    return table.assign(explains=explains, explained=explained)
+    return table_of(table, {"explains": explains, "explained": explained})
 
 
 def compare(
@@ -262,12 +262,12 @@ def _changes(
     both: Both, question: Question, terms: Terms, before: tuple[object, object] | None
 ) -> pd.DataFrame:
     earlier, later = map(adherence_table, both)
-    table = later[list(question.by)].copy()  # both have a row for each group
+    figures: dict[str, pd.Series] = {}  # both have a row for each group
     for name in ("rpo", "observed", "breached", "adherence"):
-        table[f"{name}_before"], table[name] = earlier[name], later[name]
-    table["change"] = table["adherence"] - table["adherence_before"]
-    table["verdict"] = _verdicts(table["adherence_before"], table["adherence"])
-    return by_size(table, "change")
+        figures |= {f"{name}_before": earlier[name], name: later[name]}
+    figures["change"] = later["adherence"] - earlier["adherence"]
+    figures["verdict"] = _verdicts(earlier["adherence"], later["adherence"])
+    return by_size(table_of(later[list(question.by)], figures), "change")
 
 
 def by_size(table: pd.DataFrame, column: str) -> pd.DataFrame:

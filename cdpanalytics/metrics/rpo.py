@@ -17,7 +17,7 @@ from cdpanalytics.metrics.core.adherence import BlockCells
 from cdpanalytics.metrics.core.aggregates import Aggregates, Cells, cells_for, combine, regroup
 from cdpanalytics.metrics.core.arrays import SessionArrays
 from cdpanalytics.metrics.core.exposure import COLUMNS, Exposure, arrays_of
-from cdpanalytics.metrics.core.groups import share
+from cdpanalytics.metrics.core.groups import share, table_of
 from cdpanalytics.metrics.core.kernels import LARGEST, Integers
 from cdpanalytics.metrics.core.question import (
     PROTECTS,
@@ -333,8 +333,7 @@ def adherence_table(
     full = added["observed_full"]
     judged_full = (full > 0) & (added["without_target_full"] == 0)
     keys = sums.keys()
-    columns = {
-        **{str(name): keys[name].array for name in keys},
+    figures = {
         "rpo": lengths(goal),
         **{name: added[name] for name in _COUNTS},
         "observed": lengths(observed),
@@ -354,9 +353,9 @@ def adherence_table(
     }
     if "saved" in added:
         left = added["breached"] - added["saved"]
-        columns["breached_without"] = lengths(np.where(known, left, UNKNOWN))
-        columns["adherence_without"] = 1 - share(left, observed, judged)
-    return pd.DataFrame(columns, index=keys.index)
+        figures["breached_without"] = lengths(np.where(known, left, UNKNOWN))
+        figures["adherence_without"] = 1 - share(left, observed, judged)
+    return table_of(keys, figures)
 
 
 _COUNTS = ("vms", "unprotected", "sessions", "success", "warning", "failed", "unknown")

@@ -7,6 +7,7 @@ import pandas as pd
 
 from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.core.aggregates import Aggregates, combine
+from cdpanalytics.metrics.core.groups import table_of
 from cdpanalytics.metrics.core.horizon import DAY, days_ahead, parse_horizon
 from cdpanalytics.metrics.core.question import (
     UNSET,
@@ -234,7 +235,7 @@ def _trends(sums: Aggregates, question: Question, terms: Terms, horizon: object)
         "projected_high": projected + above,
         "growth": projected / np.where(size > 0, size, np.nan) - 1,
     }  # fmt: skip
-    return pd.DataFrame({**keys, **figures}, index=keys.index)
+    return table_of(keys, figures)
 
 
 def size_anomalies(
@@ -332,12 +333,10 @@ def _anomaly_aggregates(
 def _anomalies(sums: Aggregates, question: Question, terms: Terms, z: float) -> pd.DataFrame:
     _check(z)
     daily, whole = size_table(sums), whole_periods(sums, has_size(sums))
-    known = daily.loc[whole, [*sums.groups, "period", "size"]].assign(
-        group=(np.arange(len(daily)) // sums.window.count)[whole]
-    )
-    judged = known.groupby("group")["size"].transform("size") >= ENOUGH
-    known = known[judged].reset_index(drop=True)
-    size, grouped = known["size"].astype(float), known["group"]
+    group = (np.arange(len(daily)) // sums.window.count)[whole]
+    judged = np.bincount(group, minlength=1)[group] >= ENOUGH
+    known = daily.loc[whole, [*sums.groups, "period", "size"]][judged].reset_index(drop=True)
+    size, grouped = known["size"].astype(float), pd.Series(group[judged])
     median = size.groupby(grouped).rolling(_AROUND, center=True, min_periods=1).median()
     expected = median.reset_index(drop=True).astype(float)
     residual = size - expected
@@ -346,12 +345,11 @@ def _anomalies(sums: Aggregates, question: Question, terms: Terms, z: float) -> 
     score = _NORMAL * off / spread.where(spread > 0)
     earlier = size.groupby(grouped).shift()
     step = (spread == 0) & earlier.notna() & (size != earlier)
-    known["expected"] = expected.where(spread > 0, earlier)
-    known["residual"] = size - known["expected"]
-    known["score"] = score
-    known["kind"] = pd.Series(np.where(step, "step", "outlier"), dtype="str")
+    expected = expected.where(spread > 0, earlier)
+    kind = pd.Series(np.where(step, "step", "outlier"), dtype="str")
+    figures = {"expected": expected, "residual": size - expected, "score": score, "kind": kind}
     odd = step | (score.abs() > z)
-    return known.loc[odd].drop(columns="group").reset_index(drop=True)
+    return table_of(known, figures).loc[odd].reset_index(drop=True)
 
 
 def _table(sums: Aggregates, question: Question, terms: Terms, reading: Reading) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.core.arrays import NO_VERDICT, SUCCESS, SessionArrays, read
 from cdpanalytics.metrics.core.exposure import COLUMNS
 from cdpanalytics.metrics.core.frames import Facts, facts
-from cdpanalytics.metrics.core.groups import groups_of_tables
+from cdpanalytics.metrics.core.groups import groups_of_tables, table_of
 from cdpanalytics.metrics.core.kernels import Integers, sort_by_vm_and_time
 from cdpanalytics.metrics.core.question import (
     PROTECTS,
@@ -204,8 +204,8 @@ def _table(arrays: SessionArrays, states: States, tags: Sequence[str], now: int)
         text = arrays.frame["reason"].astype("str").array
         reason = pd.Series(text.take(last, allow_fill=True), dtype="str")
     keys = ("backup_server", "vm", "policy", *tags)
-    return pd.DataFrame({
-        **{name: arrays.codes(name).at(states.row) for name in keys},
+    named = pd.DataFrame({name: arrays.codes(name).at(states.row) for name in keys})
+    return table_of(named, {
         "state": pd.Series(np.array(STATES, dtype=object)[states.state], dtype="str"),
         "since": timestamps(states.since), "age": lengths(states.age),
         "target": lengths(states.target),
@@ -247,8 +247,8 @@ def _finished(
     order = np.lexsort((groups_of_tables([table], VM).of, -age, rank))
     table = table.iloc[order].reset_index(drop=True)
     points = newest_points(intervals, table, instants(table, "at"))
-    table = table.assign(recovery_point=points["recovery_point"], recovery_age=points["age"])
-    return table[[*(name for name in table if name != "at"), "at"]]
+    newest = {"recovery_point": points["recovery_point"], "recovery_age": points["age"]}
+    return table_of(table.drop(columns="at"), newest | {"at": table["at"]})
 
 
 STATUS = MetricSpec(

@@ -14,7 +14,7 @@ from cdpanalytics.metrics.core import groups as grouping
 from cdpanalytics.metrics.core.adherence import BlockCells
 from cdpanalytics.metrics.core.aggregates import Aggregates, cells_for, combine
 from cdpanalytics.metrics.core.exposure import COLUMNS, Exposure, arrays_of, late
-from cdpanalytics.metrics.core.groups import share
+from cdpanalytics.metrics.core.groups import share, table_of
 from cdpanalytics.metrics.core.question import (
     PROTECTS,
     UNSET,
@@ -142,7 +142,7 @@ def _table(
         "gap_adherence": 1 - share(breaches, gaps, gaps > 0),
         **{name: lengths(added[name][cell]) for name in LEFT_OUT},
     }  # fmt: skip
-    return pd.DataFrame({**keys, **figures}, index=keys.index)
+    return table_of(keys, figures)
 
 
 def _goals(targets: Sequence[object]) -> list[int]:

@@ -224,6 +224,17 @@ def test_several_changes_are_drawn_once(explorer: Explorer) -> None:
     assert len(drawn) == 1
 
 
+def test_what_was_undone_among_several_changes_can_be_redone(explorer: Explorer) -> None:
+    undone = r'<button[^>]*"redo": 1[^>]*disabled'
+    assert re.search(undone, unescape(explorer.bar))
+    with explorer.batch():
+        explorer.show(target="5min")
+        explorer.undo()
+    assert not re.search(undone, unescape(explorer.bar))
+    explorer.redo()
+    assert explorer.state.target == "5min"
+
+
 def test_the_code_gives_each_views_table_in_any_notebook(explorer: Explorer) -> None:
     policies = sorted(explorer.data["policy"].astype("str").unique())
     with explorer.batch():

@@ -7,6 +7,7 @@ from functools import cache
 import pandas as pd
 import pytest
 
+from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.registry import REGISTRY
 
 from .asked import OF_SESSIONS, arguments, ask, taken
@@ -147,3 +148,29 @@ def test_who_is_retired_depends_on_the_clock_that_the_metric_goes_by(
 ) -> None:
     usual = usual_of(name) | taken(name, retire_after="47h", freq=None)
     assert answer(name, **usual) != answer(name, **(usual | {argument: value}))
+
+
+@pytest.mark.parametrize("name", [name for name in OF_SESSIONS if REGISTRY[name].by is not None])
+def test_groups_cannot_have_the_name_of_a_figure(name: str) -> None:
+    """It would take the place of the groups' names, and the table would look right."""
+    rows = sessions()
+    figures = set(ask(name, rows, by="policy")) - {"policy", "period"}
+    assert figures
+    for figure in figures:
+        value = pd.Timedelta("1h") if figure == "rpo" else "x"
+        with pytest.raises(InputError, match=f"'{figure}' is a column of the result itself"):
+            ask(name, rows.assign(**{figure: value}), by=["policy", figure])
+
+
+def test_a_tag_cannot_have_the_name_of_a_column_of_status() -> None:
+    rows = sessions()
+    for name in set(ask("status", rows)) - {"backup_server", "vm", "policy", "state", "reason"}:
+        with pytest.raises(InputError, match=f"'{name}' is a column of the result itself"):
+            ask("status", rows.assign(**{name: "x"}), tags=[name])
+
+
+def test_groups_may_be_called_group() -> None:
+    """A name that the computation itself once used."""
+    rows = pd.concat([sessions().assign(group=name, vm=name) for name in ("x", "y")])
+    table = ask("size_anomalies", rows.drop(columns="uid", errors="ignore"), by="group", z=0.01)
+    assert "group" in table

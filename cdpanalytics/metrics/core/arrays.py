@@ -146,14 +146,16 @@ class SessionArrays:
 
         It is the newest setting, or the newest that was known at the instant `at`.
         """
+        count = len(self.created)
+        if self.policies is None:
+            return settings.by_policy(self.keys, count, None, column)
+        number, names = self.once("policies", lambda: settings.numbered(self.keys, count))
 
-        def found() -> tuple[Integers, pd.Series]:
-            policies = self.policies
-            if at is not None:
-                policies = settings.known_at(policies, timestamp(at))
-            return settings.by_policy(self.keys, len(self.created), policies, column)
+        def newest() -> pd.Series:
+            known = self.policies if at is None else settings.known_at(self.policies, timestamp(at))
+            return settings.newest_setting(names, known, column)
 
-        return self.once(("setting", column, at), found)
+        return number, self.once(("setting", column, at), newest)
 
     def at(self, rows: Integers) -> SessionArrays:
         """Return some of the sessions, by position; frame, codes and targets stay whole."""

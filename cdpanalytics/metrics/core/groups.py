@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cdpanalytics.errors import InputError
 from cdpanalytics.metrics.core.arrays import SessionArrays
 from cdpanalytics.metrics.core.codes import Codes, codes_of
 from cdpanalytics.metrics.core.kernels import Flags, Integers, compact_codes
@@ -67,6 +68,25 @@ def groups_of_tables(tables: Sequence[pd.DataFrame], by: Sequence[str]) -> Group
         return Groups(np.zeros(count, dtype=np.int64), pd.DataFrame(index=pd.RangeIndex(1)))
     rows = tables[0] if len(tables) == 1 else pd.concat([table[list(by)] for table in tables])
     return groups_of({name: codes_of(rows[name]) for name in by})
+
+
+def table_of(keys: pd.DataFrame, figures: Mapping[str, Any]) -> pd.DataFrame:
+    """Return a table of groups: their keys, then their figures.
+
+    Raises
+    ------
+    InputError
+        When a key has the name of a figure, which would take its place.
+    """
+    taken = [str(name) for name in keys if name in figures]
+    if taken:
+        raise InputError(
+            f"{taken[0]!r} is a column of the result itself, so groups or tags cannot have this "
+            "name; rename the column of the sessions, or of the table of tags"
+        )
+    return pd.DataFrame(
+        {**{str(name): keys[name].array for name in keys}, **figures}, index=keys.index
+    )
 
 
 def rows_by(table: pd.DataFrame, others: pd.DataFrame, by: Sequence[str]) -> Integers:

@@ -76,6 +76,12 @@ def by_policy(
     """
     if policies is None:
         return np.zeros(count, dtype=np.int64), pd.Series([None], dtype=object)
+    number, names = numbered(keys, count)
+    return number, newest_setting(names, policies, column)
+
+
+def numbered(keys: dict[str, Codes], count: int) -> tuple[Integers, pd.DataFrame]:
+    """Return each session's policy as a number, and what names each policy for `newest_setting`."""
     server, policy = (keys[key].codes[:count] for key in ("backup_server", "policy"))
     many = len(keys["policy"].values) + 1
     number, pairs = compact_codes((server + 1) * many + policy + 1)
@@ -85,7 +91,7 @@ def by_policy(
         for key, codes in parts.items()
         if key == "policy" or len(keys[key].values)
     }
-    return number, newest_setting(pd.DataFrame(names), policies, column)
+    return number, pd.DataFrame(names)
 
 
 def newest_setting(names: pd.DataFrame, policies: pd.DataFrame | None, column: str) -> pd.Series:

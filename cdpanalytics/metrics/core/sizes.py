@@ -138,7 +138,7 @@ def size_table(sums: Aggregates, reading: Reading = "size") -> pd.DataFrame:
         "size": pd.arrays.IntegerArray(added["size"], ~known), "rolling": rolling.ravel(),
         "running": added["running"], "retired": added["retired"],
     }  # fmt: skip
-    return pd.DataFrame({**keys, **figures}, index=keys.index)
+    return grouping.table_of(keys, figures)
 
 
 def _rolling(level: Integers, known: Flags) -> np.ndarray:
