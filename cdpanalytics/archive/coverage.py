@@ -16,7 +16,6 @@ from cdpanalytics.intervals import subtract
 
 _NEVER = pd.Timestamp("2200-01-01", tz="UTC").as_unit("us")
 _DAY = pd.Timedelta("1D")
-_SAID = ("source", "day", "as_of", "final", "counted", "imported")
 _Hole = tuple[str, str | None, pd.Timestamp, pd.Timestamp]
 
 
@@ -24,7 +23,7 @@ def ledger(files: ParquetFiles) -> pd.DataFrame:
     """Return one row per source and day held; see `Archive.ledger`."""
     rows = [
         {
-            **{name: getattr(metadata, name) for name in _SAID},
+            **vars(metadata),
             "missing": metadata.holes(),
             "rows": count,
             "path": files.storage.location(path),

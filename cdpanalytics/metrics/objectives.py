@@ -51,16 +51,13 @@ from cdpanalytics.metrics.rpo import adherence_table, sum_cells
 from cdpanalytics.parallel import parallel_map
 from cdpanalytics.schema import VM
 
-_AGAIN = frozenset({"observed", "adherence"})
-"""Figures of adherence that are those of the VMs with a known target here."""
-
 _FIGURES = frozenset({
     "unprotected", "sessions", "success", "warning", "failed", "unknown", "exposed",
     "breached", "gaps", "breaches", "worst_gap", "adherence_strict", "gap_adherence",
     "success_rate", "success_low", "success_high", "unobserved", "excluded", "retired",
-    "adherence_full",
+    "adherence_full", "observed", "adherence",
 })  # fmt: skip
-"""Columns of `rpo_adherence` that are not repeated; all others are keys, or are."""
+"""Columns of `rpo_adherence` that are not repeated, or are computed again; all others are kept."""
 
 
 def objectives(
@@ -363,7 +360,7 @@ def _judged(adherence: pd.DataFrame, objective: np.ndarray, sums: _Sums) -> pd.D
     times = {"budget": sums.budget, "spent": spent, "remaining": sums.budget - spent}
     elapsed = grouping.share(sums.observed, promised, judged)
     used = grouping.share(spent, sums.exact, judged & (sums.exact > 0))
-    kept = adherence[[name for name in adherence if name not in _FIGURES | _AGAIN]]
+    kept = adherence[[name for name in adherence if name not in _FIGURES]]
     return grouping.table_of(kept, {
         "observed": lengths(sums.observed),
         "adherence": 1 - grouping.share(spent, sums.observed, judged),

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from cdpanalytics.errors import InputError
@@ -359,17 +358,15 @@ def periods_by_vm(analysis: Analysis, vms: pd.DataFrame) -> pd.DataFrame:
     """
     rows = analysis.periods_of(vms)
     place = {names_in(vm, KEYS): number for number, vm in enumerate(vms.to_dict("records"))}
-    names = zip(*(rows[name].astype("str").fillna("") for name in KEYS), strict=True)
-    position = np.array([place.get(each, -1) for each in names], dtype=np.int64)
+    rows = rows.assign(position=[place.get(names, -1) for names in _names_of(rows, KEYS)])
     # The periods of a VM are in order.
-    order = np.argsort(position, kind="stable")[np.count_nonzero(position < 0) :]
-    return rows.assign(position=position).iloc[order].reset_index(drop=True)
+    placed = rows[rows["position"] >= 0]
+    return placed.sort_values("position", kind="stable", ignore_index=True)
 
 
 def with_vm_names(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table whose VMs have their backup server and name as text, empty where unknown."""
-    names = {n: table[n].astype("str").fillna("") if n in table else "" for n in VM}
-    return table.assign(**names)
+    return table.assign(**{n: _text(table[n]) if n in table else "" for n in VM})
 
 
 def rows_by_vm(table: pd.DataFrame, vms: Collection[str]) -> dict[tuple[str, ...], pd.DataFrame]:
@@ -386,10 +383,9 @@ def causes_by_vm(
 ) -> dict[tuple[str, ...], list[tuple[float, float, str]]]:
     """Return start and end of the gaps of the same VMs, in seconds since 1970, and their causes."""
     rows = _of_vms(gaps, vms)
-    names = zip(*(rows[name].astype("str").fillna("") for name in VM), strict=True)
     told = zip(*(seconds(rows[n]).tolist() for n in ("start", "end")), rows["cause"], strict=True)
     found: dict[tuple[str, ...], list[tuple[float, float, str]]] = {}
-    for vm, gap in zip(names, told, strict=True):
+    for vm, gap in zip(_names_of(rows, VM), told, strict=True):
         found.setdefault(vm, []).append(gap)
     return found
 
@@ -399,6 +395,15 @@ def _of_vms(table: pd.DataFrame, vms: Collection[str]) -> pd.DataFrame:
     if "" in vms:
         chosen |= table["vm"].isna()
     return table[chosen]
+
+
+def _text(names: pd.Series) -> pd.Series:
+    return names.astype("str").fillna("")
+
+
+def _names_of(table: pd.DataFrame, columns: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """Return the names in each row, as `names_in` returns those of one."""
+    return zip(*(_text(table[name]) for name in columns), strict=True)
 
 
 def names_in(row: Mapping[Any, Any] | pd.Series, columns: Sequence[str] = VM) -> tuple[str, ...]:

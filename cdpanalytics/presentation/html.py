@@ -207,8 +207,9 @@ def heat_map(analysis: Analysis) -> dict[str, Any]:
     periods = pd.DatetimeIndex(table["period"].unique()).sort_values()
     zoned = list(periods.tz_convert(analysis.selection.tz))
     first = [day.day == 1 for day in zoned]
+    length = _DAY if analysis.freq == "D" else 7 * _DAY
     columns = [
-        _Column(f"{day:%Y-%m-%d}", period.isoformat(), begins, start)
+        _Column(f"{day:%Y-%m-%d}", period.isoformat(), begins, start, start + length)
         for day, period, begins, start in zip(zoned, periods, first, seconds(periods), strict=True)
     ]
     said = zip(
@@ -219,10 +220,9 @@ def heat_map(analysis: Analysis) -> dict[str, Any]:
     vms = shown.to_dict("records")
     names = {names_in(vm)[1] for vm in vms}
     gaps = causes_by_vm(analysis.breaches, names)
-    length = _DAY if analysis.freq == "D" else 7 * _DAY
     rows = [
         {"vm": vm["vm"], "policy": vm["policy"], "server": vm["backup_server"],
-         "cells": _cells(vm["vm"], own, gaps.get(names_in(vm), ()), columns, length),
+         "cells": _cells(vm["vm"], own, gaps.get(names_in(vm), ()), columns),
          "total": formatting.duration(vm["breached"]),
          "group": f"Incident {vm['incident']}" if by_incident else vm["policy"]}
         for vm, (_, own) in zip(vms, groupby(said, itemgetter(0)), strict=True)
@@ -233,12 +233,13 @@ def heat_map(analysis: Analysis) -> dict[str, Any]:
 
 
 class _Column(NamedTuple):
-    """A period of a heat map: its day, its start as text and in seconds, and whether it begins a month."""
+    """A period of a heat map: its day, its start as text, whether it begins a month, its edges in seconds."""
 
     label: str
     period: str
     first: bool
     start: float
+    stop: float
 
 
 def _cells(
@@ -246,17 +247,15 @@ def _cells(
     said: Iterable[tuple[int, int, float, str, str]],
     gaps: Sequence[tuple[float, float, str]],
     columns: Sequence[_Column],
-    length: float,
 ) -> Markup:
     """Return a cell per period; one in breach says the cause of the longest gap in it."""
     cells = []
     for _, number, adherence, breached, observed in said:
-        day, period, first, start = columns[number]
+        day, period, first, start, stop = columns[number]
         level = formatting.severity(adherence)
         text = "not observed" if level is None else f"{breached} of {observed} breached"
         label = "–" if level is None else formatting.percent(adherence) if level else ""
         if level:
-            stop = start + length
             cause = next((why for begun, over, why in gaps if begun < stop and over > start), "")
             text += f" · {cause.splitlines()[0]}" if cause else ""
         kind = ("none" if level is None else f"s{level}") + (" first" if first else "")

@@ -11,6 +11,7 @@ import pytest
 
 from cdpanalytics.errors import InputError
 from cdpanalytics.estate import Document, Tags
+from cdpanalytics.metrics import status
 
 CMDB = """vm,backup_server,department,tier,owner
 app-*,,Retail,1,team-app
@@ -135,6 +136,7 @@ def test_german_and_own_heads() -> None:
         ("vm,policy\na,\n", "no tag"),
         ("vm,result\na,1\n", "a tag cannot be called 'result'"),
         ("vm,window\na,1\n", "a tag cannot be called 'window'"),
+        ("vm,Age\na,1\n", "a tag cannot be called 'Age'"),
         ("vm,policy,tier\na,Gold,1\n", "t.csv, line 2: names both a VM and a policy"),
         ("vm,backup_server,tier\na,,1\n,s,2\n", "t.csv, line 3: names neither a VM nor a policy"),
     ],
@@ -143,6 +145,15 @@ def test_what_cannot_be_read_is_refused_with_its_line(text: str, reason: str) ->
     with pytest.raises(InputError) as raised:
         Tags.read(Document("t.csv", text.encode()))
     assert reason in str(raised.value)
+
+
+def test_a_tag_cannot_have_the_name_of_a_column_of_status() -> None:
+    """`Selection.status` shows all tags beside its own columns."""
+    day = pd.Timestamp("2026-10-01", tz="UTC")
+    sessions = pd.DataFrame({"vm": ["a"], "created": day, "ended": day + pd.Timedelta("1h")})
+    for name in set(status(sessions)) - {"backup_server", "policy", "vm"}:
+        with pytest.raises(InputError, match=f"a tag cannot be called '{name}'"):
+            Tags.read(Document("t.csv", f"vm,{name}\na,1\n".encode()))
 
 
 def test_a_frame_without_the_keys_is_refused() -> None:

@@ -54,14 +54,11 @@ class Aggregates:
         """Return the groups of its groups by fewer columns."""
         if not by:
             return grouping.groups_of_tables([self.groups], by)
-        for name in by:
-            if name not in self._codes:
-                self._codes[name] = codes_of(self.groups[name])
         return grouping.groups_of({name: self._codes[name] for name in by})
 
     @cached_property
     def _codes(self) -> dict[str, Codes]:
-        return {}
+        return {str(name): codes_of(self.groups[name]) for name in self.groups}
 
     def unique_value(self, name: str) -> Integers:
         """Return the one value of each cell, UNKNOWN where it has several or none."""
@@ -150,7 +147,7 @@ def regroup(part: Aggregates, by: Sequence[str]) -> Aggregates:
     A VM that is in several groups counts once, and its session lengths are those of all.
     """
     if [*by] == [*part.groups]:
-        return part
+        return part  # there is nothing to add up: a group is of one VM already
     machine = tuple(dict.fromkeys((*by, "backup_server", "vm")))
     group, per_vm = _by_columns(part, machine)
     for name in _COUNTED_ONCE & per_vm.sum.keys():

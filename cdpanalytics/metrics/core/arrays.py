@@ -148,7 +148,7 @@ class SessionArrays:
         """
         count = len(self.created)
         if self.policies is None:
-            return settings.by_policy(self.keys, count, None, column)
+            return np.zeros(count, dtype=np.int64), pd.Series([None], dtype=object)
         number, names = self.once("policies", lambda: settings.numbered(self.keys, count))
 
         def newest() -> pd.Series:
@@ -450,9 +450,10 @@ def _targets(
     rpo = np.full(len(frame), UNKNOWN, dtype=np.int64)
     if "rpo" in frame:
         rpo = durations_of(frame["rpo"])
-    if not (rpo == UNKNOWN).any():
+    if policies is None or not (rpo == UNKNOWN).any():
         return rpo
-    policy, newest = settings.by_policy(keys, len(frame), policies, "rpo")
+    policy, names = settings.numbered(keys, len(frame))
+    newest = settings.newest_setting(names, policies, "rpo")
     return np.where(rpo == UNKNOWN, durations_of(newest)[policy], rpo)
 
 

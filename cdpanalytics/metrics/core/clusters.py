@@ -18,7 +18,6 @@ CHANCE = 0.001
 LONGEST = 3
 """A chain longer than so many times `within` is cut at its widest step."""
 
-
 _NEGLIGIBLE = 1e-18
 """A term of a series beside its sum: those after it change nothing that a float holds."""
 

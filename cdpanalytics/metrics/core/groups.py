@@ -84,6 +84,7 @@ def table_of(keys: pd.DataFrame, figures: Mapping[str, Any]) -> pd.DataFrame:
             f"{taken[0]!r} is a column of the result itself, so groups or tags cannot have this "
             "name; rename the column of the sessions, or of the table of tags"
         )
+    # In one go: a frame that grows by a column at a time takes a fifth of a small question.
     return pd.DataFrame(
         {**{str(name): keys[name].array for name in keys}, **figures}, index=keys.index
     )

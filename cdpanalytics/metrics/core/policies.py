@@ -66,22 +66,12 @@ def known_at(policies: pd.DataFrame | None, at: pd.Timestamp) -> pd.DataFrame | 
     return ordered[~later[ordered.index] | first].sort_index()
 
 
-def by_policy(
-    keys: dict[str, Codes], count: int, policies: pd.DataFrame | None, column: str
-) -> tuple[Integers, pd.Series]:
-    """Return each session's policy as a number, and each policy's newest `column`, NA if unknown.
+def numbered(keys: dict[str, Codes], count: int) -> tuple[Integers, pd.DataFrame]:
+    """Return each session's policy as a number, and what names each policy for `newest_setting`.
 
     A policy is known by its backup server and name, or by its name alone where
     either side does not say the server.
     """
-    if policies is None:
-        return np.zeros(count, dtype=np.int64), pd.Series([None], dtype=object)
-    number, names = numbered(keys, count)
-    return number, newest_setting(names, policies, column)
-
-
-def numbered(keys: dict[str, Codes], count: int) -> tuple[Integers, pd.DataFrame]:
-    """Return each session's policy as a number, and what names each policy for `newest_setting`."""
     server, policy = (keys[key].codes[:count] for key in ("backup_server", "policy"))
     many = len(keys["policy"].values) + 1
     number, pairs = compact_codes((server + 1) * many + policy + 1)
